@@ -1,1 +1,7 @@
-//! lib
+//! Orders and payments from Pub/Sub into one Cassandra fact table: nothing lost, nothing mixed,
+//! every reject explained.
+
+pub mod bus;
+pub mod clock;
+pub mod domain;
+pub mod store;

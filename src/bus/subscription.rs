@@ -1,0 +1,47 @@
+//! Receiving: one bounded channel, fed by the adapter's own tasks.
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, mpsc};
+
+use super::delivery::Delivery;
+
+/// The adapter's side of a subscription.
+#[async_trait]
+pub trait Feed: Send + Sync {
+    /// Signals that nothing more is wanted; returns at once.
+    fn close(&self);
+    /// Waits until every settled delivery's ack or nack has reached the bus and the tasks ended.
+    async fn stopped(&self);
+}
+
+/// A source of deliveries that many lanes may ask at once.
+pub struct Subscription {
+    intake: Mutex<mpsc::Receiver<Delivery>>,
+    feed: Box<dyn Feed>,
+}
+
+impl Subscription {
+    /// A subscription over the channel its feed fills.
+    pub fn new(intake: mpsc::Receiver<Delivery>, feed: Box<dyn Feed>) -> Self {
+        Self { intake: Mutex::new(intake), feed }
+    }
+
+    /// The next delivery; `None` once the subscription is stopped. Cancel-safe.
+    pub async fn next(&self) -> Option<Delivery> {
+        self.intake.lock().await.recv().await
+    }
+
+    /// Stops receiving, gives back what no lane has taken, and waits until all acks are flushed.
+    /// Deliveries in the lanes must be settled or dropped before this can end.
+    pub async fn stop(&self) {
+        self.feed.close();
+        {
+            let mut intake = self.intake.lock().await;
+            intake.close();
+            while let Some(delivery) = intake.recv().await {
+                delivery.nack();
+            }
+        }
+        self.feed.stopped().await;
+    }
+}

@@ -1,0 +1,10 @@
+//! What the pipeline is about, as values and pure functions: no I/O, no clock, no runtime.
+
+pub mod backoff;
+pub mod event_time;
+pub mod fact;
+pub mod letter;
+pub mod order;
+pub mod payment;
+pub mod reason;
+pub mod verdict;

@@ -3,5 +3,6 @@
 
 pub mod bus;
 pub mod clock;
+pub mod codec;
 pub mod domain;
 pub mod store;

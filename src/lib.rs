@@ -5,4 +5,6 @@ pub mod bus;
 pub mod clock;
 pub mod codec;
 pub mod domain;
+pub mod metrics;
+pub mod pipeline;
 pub mod store;

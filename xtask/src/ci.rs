@@ -6,12 +6,19 @@ use crate::workspace::{self, cargo};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The checks before the tests: a name, cargo's words, and a variable to set.
-const CHECKS: [(&str, &[&str], Option<(&str, &str)>); 3] = [
-    ("fmt", &["fmt", "--all", "--check"], None),
-    (
-        "clippy",
-        &[
+/// A check that is one cargo command.
+struct Check {
+    name: &'static str,
+    words: &'static [&'static str],
+    variable: Option<(&'static str, &'static str)>,
+}
+
+/// The checks before the tests.
+const CHECKS: [Check; 3] = [
+    Check { name: "fmt", words: &["fmt", "--all", "--check"], variable: None },
+    Check {
+        name: "clippy",
+        words: &[
             "clippy",
             "--locked",
             "--workspace",
@@ -21,22 +28,22 @@ const CHECKS: [(&str, &[&str], Option<(&str, &str)>); 3] = [
             "-D",
             "warnings",
         ],
-        None,
-    ),
-    (
-        "doc",
-        &["doc", "--locked", "--workspace", "--all-features", "--no-deps"],
-        Some(("RUSTDOCFLAGS", "-Dwarnings")),
-    ),
+        variable: None,
+    },
+    Check {
+        name: "doc",
+        words: &["doc", "--locked", "--workspace", "--all-features", "--no-deps"],
+        variable: Some(("RUSTDOCFLAGS", "-Dwarnings")),
+    },
 ];
 
 /// Runs all of them, a failed one too does not spare the rest, and fails if one did.
 pub fn run() -> Outcome<u8> {
     let root = workspace::root()?;
     let mut results = Vec::new();
-    for (name, words, variable) in CHECKS {
-        say(&format!("\n== {name}: cargo {}", words.join(" ")));
-        results.push(timed(name, || check(&root, words, variable)));
+    for check in CHECKS {
+        say(&format!("\n== {}: cargo {}", check.name, check.words.join(" ")));
+        results.push(timed(check.name, || passes(&root, &check)));
     }
     say("\n== test, with every service required");
     results.push(timed("test", || match test::run(&[], Services::Required) {
@@ -50,8 +57,8 @@ pub fn run() -> Outcome<u8> {
     Ok(u8::from(results.iter().any(|step| !step.passed)))
 }
 
-fn check(root: &Path, words: &[&str], variable: Option<(&str, &str)>) -> bool {
-    match cargo(root, words).envs(variable).status() {
+fn passes(root: &Path, check: &Check) -> bool {
+    match cargo(root, check.words).envs(check.variable).status() {
         Ok(status) => status.success(),
         Err(error) => {
             say(&format!("error: could not start cargo ({error})"));

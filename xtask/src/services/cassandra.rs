@@ -6,7 +6,8 @@ mod jars;
 pub use conf::CommitlogSync;
 
 use super::state::{Record, Runner};
-use super::{Service, await_ready, java, port};
+use super::up::await_ready;
+use super::{Service, java, port};
 use crate::failure::{Attempt, Outcome};
 use crate::process::start_detached;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! The Pub/Sub emulator, from the jar the gcloud SDK installs.
 
 use super::state::{Record, Runner};
-use super::{Service, await_ready, java, port};
+use super::up::await_ready;
+use super::{Service, java, port};
 use crate::failure::{Attempt, Failure, Outcome};
 use crate::process::{on_path, start_detached};
 use std::io::{Read, Write};

@@ -19,7 +19,7 @@ pub use endpoint::Endpoint;
 pub use options::Options;
 pub use up::up;
 
-use crate::failure::{Attempt, Failure, Outcome};
+use crate::failure::{Attempt, Failure, Outcome, say};
 use crate::{process, workspace};
 use state::{Record, Runner};
 use std::fs::File;
@@ -112,7 +112,9 @@ pub fn command(words: &[&str]) -> Outcome<u8> {
         "up" => up::command(&root, &Options::up(&root, rest)?),
         "down" => {
             let options = Options::down(&root, rest)?;
-            down(&root, &options.dir, options.wipe)?;
+            if !down(&root, &options.dir, options.wipe)? {
+                say("nothing was started here");
+            }
             Ok(0)
         }
         "status" => status::status(&root, &Options::status(&root, rest)?.dir),
@@ -121,6 +123,22 @@ pub fn command(words: &[&str]) -> Outcome<u8> {
                 .hint("up, down or status"))
         }
     }
+}
+
+/// The command `services VERB` for this folder, as it can be typed.
+fn spelled(root: &Path, dir: &Path, verb: &str) -> String {
+    if dir == default_dir(root) {
+        return format!("cargo xtask services {verb}");
+    }
+    format!(
+        "cargo xtask services {verb} --dir {}",
+        endpoint::shell_word(&dir.display().to_string())
+    )
+}
+
+/// Where state is kept unless a folder is named.
+fn default_dir(root: &Path) -> PathBuf {
+    root.join("target").join("services")
 }
 
 /// Whether what a record describes is still there.

@@ -6,11 +6,10 @@ use crate::failure::{Attempt, Outcome, say};
 use crate::process::{self, End};
 use std::path::Path;
 
-/// Ends what `up` started in `dir`, and nothing else.
-pub fn down(root: &Path, dir: &Path, wipe: bool) -> Outcome<()> {
+/// Ends what `up` started in `dir`, and nothing else. Says whether there was anything.
+pub fn down(root: &Path, dir: &Path, wipe: bool) -> Outcome<bool> {
     if !dir.exists() {
-        say("nothing was started here");
-        return Ok(());
+        return Ok(false);
     }
     let _lock = lock(dir)?;
     let mut stopped = Vec::new();
@@ -28,9 +27,7 @@ pub fn down(root: &Path, dir: &Path, wipe: bool) -> Outcome<()> {
         }
         stopped.push((service, record.address));
     }
-    if stopped.is_empty() {
-        say("nothing was started here");
-    }
+    let any = !stopped.is_empty();
     if wipe {
         let data = cassandra::data_folder(dir);
         if data.exists() {
@@ -42,7 +39,7 @@ pub fn down(root: &Path, dir: &Path, wipe: bool) -> Outcome<()> {
             say(&format!("this shell still points at it: unset {}", service.variable()));
         }
     }
-    Ok(())
+    Ok(any)
 }
 
 /// Ends a process and forgets it.

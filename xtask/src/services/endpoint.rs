@@ -53,8 +53,8 @@ pub fn accepts(point: &str) -> bool {
 }
 
 /// A value as one word of a shell.
-fn shell_word(value: &str) -> String {
-    if value.chars().all(|c| c.is_ascii_alphanumeric() || ".:,_-[]".contains(c)) {
+pub fn shell_word(value: &str) -> String {
+    if value.chars().all(|c| c.is_ascii_alphanumeric() || "/.:,_-[]".contains(c)) {
         value.to_owned()
     } else {
         format!("'{}'", value.replace('\'', "'\\''"))

@@ -62,7 +62,7 @@ impl Options {
     }
 
     fn parse(root: &Path, verb: &str, known: &[&str], words: &[&str]) -> Outcome<Self> {
-        let mut options = Self::new(root.join("target").join("services"));
+        let mut options = Self::new(super::default_dir(root));
         let mut words = words.iter();
         while let Some(word) = words.next() {
             if *word != "--dir" && !known.contains(word) {

@@ -2,7 +2,7 @@
 
 use super::endpoint::given;
 use super::state::{self, Record, Runner};
-use super::{Service, is_running};
+use super::{Service, is_running, spelled};
 use crate::failure::{Outcome, print};
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub fn status(root: &Path, dir: &Path) -> Outcome<u8> {
 }
 
 fn describe(root: &Path, dir: &Path, service: Service, record: Option<&Record>) -> (bool, String) {
-    let start = "start it: cargo xtask services up";
+    let start = format!("start it: {}", spelled(root, dir, "up"));
     if let Some(address) = given(service, record) {
         let variable = service.variable();
         return if service.answers(&address) {

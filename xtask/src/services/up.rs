@@ -2,7 +2,7 @@
 
 use super::endpoint::{Endpoint, given};
 use super::state::{self, Record, Runner};
-use super::{Options, Service, cassandra, docker, down, emulator, is_running, lock};
+use super::{Options, Service, cassandra, docker, down, emulator, is_running, lock, spelled};
 use crate::failure::{Failure, Outcome, print, say};
 use crate::process;
 use std::path::Path;
@@ -29,8 +29,9 @@ pub fn command(root: &Path, options: &Options) -> Outcome<u8> {
         }
     }
     if code == 0 && !options.env {
-        say("export these two lines, or: eval \"$(cargo xtask services up --env)\"");
-        say("they end with: cargo xtask services down");
+        let up = spelled(root, &options.dir, "up --env");
+        say(&format!("give that to your shell with: eval \"$({up})\""));
+        say(&format!("end it with: {}", spelled(root, &options.dir, "down")));
     }
     Ok(code)
 }
@@ -131,10 +132,12 @@ fn start_native(
             Ok(record) => return Ok(record),
             Err(failure) => failure,
         };
+        let mut died = false;
         if let Ok(Some(record)) = state::read(dir, service) {
+            died = !is_native_alive(&record);
             down::stop(dir, service, &record);
         }
-        if more && process::tail(&log, 200).to_lowercase().contains("in use") {
+        if more && died && process::tail(&log, 200).to_lowercase().contains("in use") {
             say(&format!(
                 "{} lost its port to another process, trying other ports",
                 service.name()
@@ -148,6 +151,13 @@ fn start_native(
     Err(Failure::new(format!("{} found no ports it could keep", service.name())))
 }
 
+fn is_native_alive(record: &Record) -> bool {
+    match &record.runner {
+        Runner::Native { pid, marker } => process::is_ours(*pid, marker),
+        Runner::Docker { .. } => false,
+    }
+}
+
 /// Waits until a started service can be used; fails when it dies or takes too long.
 pub fn await_ready(service: Service, dir: &Path, record: &Record) -> Outcome<()> {
     let Runner::Native { pid, marker } = &record.runner else {
@@ -157,8 +167,12 @@ pub fn await_ready(service: Service, dir: &Path, record: &Record) -> Outcome<()>
     let start = Instant::now();
     loop {
         if !process::is_ours(*pid, marker) {
+            let afresh = match service {
+                Service::Emulator => "",
+                Service::Cassandra => "; to start without the old data: services down --wipe",
+            };
             return Err(Failure::new(format!("{} died while starting", service.name()))
-                .hint(format!("its log is {}", log.display())));
+                .hint(format!("its log is {}{afresh}", log.display())));
         }
         if service.log_says_ready(&log) && service.answers(&record.address) {
             return Ok(());

@@ -23,8 +23,8 @@ const LANDMARKS: [&str; 8] = [
 
 /// The folder of the jars, fetched now if this user has none yet.
 ///
-/// Safe against other fetches (a lock file) and against a fetch cut short: jars arrive in a
-/// `partial` folder, which gets its real name only when complete. What Maven already has, it does
+/// Safe against other fetches (a lock file) and against a fetch cut short: jars arrive in a folder
+/// of this process, which gets its real name only when complete. What Maven already has, it does
 /// not load again.
 pub fn folder(java: &Path) -> Outcome<PathBuf> {
     let cache = cache_root()?;
@@ -43,7 +43,9 @@ pub fn folder(java: &Path) -> Outcome<PathBuf> {
     if missing(&lib).is_none() {
         return Ok(lib);
     }
-    let partial = cache.join(format!("cassandra-{VERSION}.partial"));
+    let prefix = format!("cassandra-{VERSION}.partial-");
+    remove_leftovers(&cache, &prefix);
+    let partial = cache.join(format!("{prefix}{}", std::process::id()));
     fetch(java, &partial)?;
     if let Some(jar) = missing(&partial.join("lib")) {
         return Err(Failure::new(format!("maven fetched Cassandra {VERSION} without {jar}"))
@@ -52,6 +54,15 @@ pub fn folder(java: &Path) -> Outcome<PathBuf> {
     let _ = std::fs::remove_dir_all(&home);
     std::fs::rename(&partial, &home).attempt(format_args!("name {}", home.display()))?;
     Ok(lib)
+}
+
+/// Removes what fetches that were cut short have left; only under the lock.
+fn remove_leftovers(cache: &Path, prefix: &str) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The jamm agent's jar, which measures objects for the node.

@@ -97,8 +97,7 @@ mod tests {
 
     #[test]
     fn the_result_has_a_line_with_the_time_of_each_step() {
-        let step =
-            |name, passed, millis| Step { name, passed, took: Duration::from_millis(millis) };
+        let step = |name, passed, millis| Step { name, passed, took: Duration::from_millis(millis) };
         assert_eq!(
             table(&[step("fmt", true, 1_240), step("clippy", false, 61_000)]),
             "\n== result\nfmt      passed in 1.2 s\nclippy   FAILED in 61.0 s"

@@ -119,9 +119,7 @@ fn clear(dir: &Path, keep_logs: bool) -> Outcome<()> {
         .flatten()
         .map(|entry| entry.path())
         .collect();
-    for file in files
-        .iter()
-        .filter(|file| file.is_file() && file.extension().is_none_or(|end| end != "log"))
+    for file in files.iter().filter(|file| file.is_file() && file.extension().is_none_or(|end| end != "log"))
     {
         let _ = std::fs::remove_file(file);
     }

@@ -30,9 +30,8 @@ pub fn start_detached(command: &[String], folder: &Path, log: &Path) -> Outcome<
         .stdout(output)
         .stderr(errors);
     own_group(&mut shell);
-    let child = shell
-        .spawn()
-        .attempt(format_args!("start {}", command.first().map_or("", String::as_str)))?;
+    let child =
+        shell.spawn().attempt(format_args!("start {}", command.first().map_or("", String::as_str)))?;
     Ok(child.id())
 }
 
@@ -183,11 +182,7 @@ mod tests {
     #[test]
     fn a_process_that_ignores_the_request_is_killed() {
         let mut child = Command::new("sh")
-            .args([
-                "-c",
-                "trap '' TERM; echo ready; while :; do read line || :; done",
-                "stubborn-marker",
-            ])
+            .args(["-c", "trap '' TERM; echo ready; while :; do read line || :; done", "stubborn-marker"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -118,10 +118,7 @@ pub fn command(words: &[&str]) -> Outcome<u8> {
             Ok(0)
         }
         "status" => status::status(&root, &Options::status(&root, rest)?.dir),
-        other => {
-            Err(Failure::usage(format!("unknown command: services {other}"))
-                .hint("up, down or status"))
-        }
+        other => Err(Failure::usage(format!("unknown command: services {other}")).hint("up, down or status")),
     }
 }
 
@@ -130,10 +127,7 @@ fn spelled(root: &Path, dir: &Path, verb: &str) -> String {
     if dir == default_dir(root) {
         return format!("cargo xtask services {verb}");
     }
-    format!(
-        "cargo xtask services {verb} --dir {}",
-        endpoint::shell_word(&dir.display().to_string())
-    )
+    format!("cargo xtask services {verb} --dir {}", endpoint::shell_word(&dir.display().to_string()))
 }
 
 /// Where state is kept unless a folder is named.

@@ -61,10 +61,7 @@ fn run_guarded(
         say(&format!("{} at {}: {}", endpoint.service.name(), endpoint.address, endpoint.how));
     }
     if services == Services::Required && !left_out.is_empty() {
-        return Err(Failure::new(format!(
-            "{REQUIRE}=1, but something is missing:\n{}",
-            left_out.join("\n")
-        )));
+        return Err(Failure::new(format!("{REQUIRE}=1, but something is missing:\n{}", left_out.join("\n"))));
     }
     let mut failed = Vec::new();
     if !tests(root, arguments, &endpoints, services, guard)? {
@@ -112,9 +109,8 @@ fn tests(
 /// `cargo test` over the whole workspace, unless the arguments choose packages themselves.
 fn test_words<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     let own: Vec<&str> = arguments.iter().copied().take_while(|word| *word != "--").collect();
-    let chooses = own
-        .iter()
-        .any(|word| matches!(*word, "-p" | "--package") || word.starts_with("--package="));
+    let chooses =
+        own.iter().any(|word| matches!(*word, "-p" | "--package") || word.starts_with("--package="));
     let mut words = vec!["test"];
     if !chooses {
         words.push("--workspace");
@@ -154,10 +150,7 @@ mod tests {
     #[test]
     fn a_chosen_package_is_the_only_one() {
         assert_eq!(test_words(&["-p", "xtask"]), ["test", "--all-features", "-p", "xtask"]);
-        assert_eq!(
-            test_words(&["--", "-p"]),
-            ["test", "--workspace", "--all-features", "--", "-p"]
-        );
+        assert_eq!(test_words(&["--", "-p"]), ["test", "--workspace", "--all-features", "--", "-p"]);
     }
 
     #[test]

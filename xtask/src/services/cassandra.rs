@@ -37,8 +37,7 @@ pub fn start(tools: &Tools, dir: &Path, preferred: &[u16], sync: CommitlogSync) 
     let command = [tools.java.display().to_string(), marker.clone()];
     let log = Service::Cassandra.log(dir);
     let pid = start_detached(&command, &home, &log)?;
-    let record =
-        Record { address: format!("127.0.0.1:{native}"), runner: Runner::Native { pid, marker } };
+    let record = Record { address: format!("127.0.0.1:{native}"), runner: Runner::Native { pid, marker } };
     super::state::write(dir, Service::Cassandra, &record)?;
     await_ready(Service::Cassandra, dir, &record)?;
     Ok(record)

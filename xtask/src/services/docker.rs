@@ -24,10 +24,8 @@ pub fn start(root: &Path, dir: &Path, service: Service, preferred: &[u16]) -> Ou
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let [port] = super::port::choose([preferred])?;
     let project = project_name(dir);
-    let record = Record {
-        address: format!("127.0.0.1:{port}"),
-        runner: Runner::Docker { project: project.clone() },
-    };
+    let record =
+        Record { address: format!("127.0.0.1:{port}"), runner: Runner::Docker { project: project.clone() } };
     super::state::write(dir, service, &record)?;
     say(&format!("starting {} in Docker (the first time, its image is fetched)", service.name()));
     let mut command = project_command(root, &project)?;
@@ -70,8 +68,7 @@ fn compose() -> Outcome<Command> {
     if succeeds(Command::new("docker-compose").arg("version")) {
         return Ok(Command::new("docker-compose"));
     }
-    Err(Failure::new("found a Docker engine, but no `docker compose`")
-        .hint("install the compose plugin"))
+    Err(Failure::new("found a Docker engine, but no `docker compose`").hint("install the compose plugin"))
 }
 
 fn project_command(root: &Path, project: &str) -> Outcome<Command> {
@@ -88,11 +85,7 @@ fn project_command(root: &Path, project: &str) -> Outcome<Command> {
 fn run(command: &mut Command, what: &str) -> Outcome<()> {
     // Compose talks on stderr; whatever it prints on stdout is talk as well, not our data.
     let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status().attempt(what)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::new(format!("could not {what} ({status})")))
-    }
+    if status.success() { Ok(()) } else { Err(Failure::new(format!("could not {what} ({status})"))) }
 }
 
 fn succeeds(command: &mut Command) -> bool {
@@ -120,10 +113,9 @@ fn port_variable(service: Service) -> &'static str {
 
 /// A project per state folder, so that two checkouts or a test run do not share containers.
 fn project_name(dir: &Path) -> String {
-    let hash =
-        dir.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-        });
+    let hash = dir.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
     format!("ecom-{hash:016x}")
 }
 

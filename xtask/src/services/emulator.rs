@@ -21,9 +21,8 @@ pub struct Tools {
 /// Looks for the jar and a Java to run it.
 pub fn find() -> Outcome<Tools> {
     let jar = find_jar().ok_or_else(|| {
-        Failure::new("found no Pub/Sub emulator in a gcloud SDK").hint(
-            "gcloud components install pubsub-emulator (Debian: google-cloud-cli-pubsub-emulator)",
-        )
+        Failure::new("found no Pub/Sub emulator in a gcloud SDK")
+            .hint("gcloud components install pubsub-emulator (Debian: google-cloud-cli-pubsub-emulator)")
     })?;
     Ok(Tools { java: java::any()?, jar })
 }
@@ -35,8 +34,7 @@ pub fn start(tools: &Tools, dir: &Path, preferred: &[u16]) -> Outcome<Record> {
     let command = arguments(tools, &marker, port);
     let log = Service::Emulator.log(dir);
     let pid = start_detached(&command, dir, &log)?;
-    let record =
-        Record { address: format!("127.0.0.1:{port}"), runner: Runner::Native { pid, marker } };
+    let record = Record { address: format!("127.0.0.1:{port}"), runner: Runner::Native { pid, marker } };
     super::state::write(dir, Service::Emulator, &record)?;
     await_ready(Service::Emulator, dir, &record)?;
     Ok(record)
@@ -69,9 +67,7 @@ fn ask(address: &str) -> std::io::Result<String> {
     let target = address.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
     let mut stream = TcpStream::connect_timeout(&target, limit)?;
     stream.set_read_timeout(Some(limit))?;
-    stream.write_all(
-        format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
-    )?;
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut reply = String::new();
     // The end of the connection is not needed: the first packet holds the whole answer.
     let mut buffer = [0; 1024];
@@ -95,16 +91,14 @@ fn find_jar() -> Option<PathBuf> {
 }
 
 fn sdk_roots() -> Vec<PathBuf> {
-    let mut roots: Vec<PathBuf> =
-        std::env::var_os("CLOUDSDK_ROOT").map(PathBuf::from).into_iter().collect();
+    let mut roots: Vec<PathBuf> = std::env::var_os("CLOUDSDK_ROOT").map(PathBuf::from).into_iter().collect();
     if let Some(gcloud) = on_path("gcloud").and_then(|file| file.canonicalize().ok()) {
         roots.extend(gcloud.ancestors().nth(2).map(Path::to_path_buf));
     }
     if let Some(home) = std::env::var_os("HOME") {
         roots.push(Path::new(&home).join("google-cloud-sdk"));
     }
-    for folder in
-        ["/usr/lib", "/usr/share", "/usr/local", "/usr/local/share", "/opt", "/opt/homebrew/share"]
+    for folder in ["/usr/lib", "/usr/share", "/usr/local", "/usr/local/share", "/opt", "/opt/homebrew/share"]
     {
         roots.push(Path::new(folder).join("google-cloud-sdk"));
     }
@@ -150,10 +144,7 @@ mod tests {
             std::fs::write(lib.join(format!("cloud-pubsub-emulator-{name}")), "").unwrap();
         }
         std::fs::write(lib.join("other.jar"), "").unwrap();
-        assert_eq!(
-            newest_jar(folder.path()),
-            Some(lib.join("cloud-pubsub-emulator-0.8.20-all.jar"))
-        );
+        assert_eq!(newest_jar(folder.path()), Some(lib.join("cloud-pubsub-emulator-0.8.20-all.jar")));
     }
 
     #[test]

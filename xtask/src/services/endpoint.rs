@@ -35,8 +35,7 @@ impl Endpoint {
 /// The address the environment gives, unless it is the very one that was started here: a shell
 /// that evaluated `up --env` still owns its services.
 pub fn given(service: Service, record: Option<&Record>) -> Option<String> {
-    let address =
-        std::env::var(service.variable()).ok().filter(|value| !value.trim().is_empty())?;
+    let address = std::env::var(service.variable()).ok().filter(|value| !value.trim().is_empty())?;
     (record.map(|record| record.address.as_str()) != Some(address.as_str())).then_some(address)
 }
 
@@ -72,10 +71,7 @@ mod tests {
             address: address.into(),
             how: String::new(),
         };
-        assert_eq!(
-            endpoint("127.0.0.1:9042").export(),
-            "export CASSANDRA_CONTACT_POINTS=127.0.0.1:9042"
-        );
+        assert_eq!(endpoint("127.0.0.1:9042").export(), "export CASSANDRA_CONTACT_POINTS=127.0.0.1:9042");
         assert_eq!(endpoint("a; rm -r b").export(), "export CASSANDRA_CONTACT_POINTS='a; rm -r b'");
         assert_eq!(shell_word("it's"), "'it'\\''s'");
     }

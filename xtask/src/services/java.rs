@@ -10,19 +10,17 @@ const FOR_CASSANDRA: u32 = 17;
 
 /// Any Java that runs the emulator: 11 or later.
 pub fn any() -> Outcome<PathBuf> {
-    candidates().into_iter().find(|java| version(java).is_some_and(|found| found >= 11)).ok_or_else(
-        || {
-            Failure::new("found no Java 11 or later")
-                .hint("install a JDK 17, or set JAVA_HOME to one")
-        },
-    )
+    candidates().into_iter().find(|java| version(java).is_some_and(|found| found >= 11)).ok_or_else(|| {
+        Failure::new("found no Java 11 or later").hint("install a JDK 17, or set JAVA_HOME to one")
+    })
 }
 
 /// Java 17.
 pub fn for_cassandra() -> Outcome<PathBuf> {
-    candidates().into_iter().find(|java| version(java) == Some(FOR_CASSANDRA)).ok_or_else(|| {
-        Failure::new("found no Java 17").hint("install a JDK 17, or set JAVA_HOME to one")
-    })
+    candidates()
+        .into_iter()
+        .find(|java| version(java) == Some(FOR_CASSANDRA))
+        .ok_or_else(|| Failure::new("found no Java 17").hint("install a JDK 17, or set JAVA_HOME to one"))
 }
 
 /// The `java` of JAVA_HOME, of PATH, and of the usual folders, in this order.
@@ -33,12 +31,8 @@ fn candidates() -> Vec<PathBuf> {
     }
     found.extend(on_path("java"));
     for folder in ["/usr/lib/jvm", "/Library/Java/JavaVirtualMachines"] {
-        let mut homes: Vec<PathBuf> = std::fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
+        let mut homes: Vec<PathBuf> =
+            std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         homes.sort();
         for home in homes {
             found.push(home.join("bin").join("java"));

@@ -25,24 +25,13 @@ pub struct Options {
 impl Options {
     /// No option given.
     pub fn new(dir: PathBuf) -> Self {
-        Self {
-            dir,
-            only: None,
-            env: false,
-            free_ports: false,
-            wipe: false,
-            sync: CommitlogSync::default(),
-        }
+        Self { dir, only: None, env: false, free_ports: false, wipe: false, sync: CommitlogSync::default() }
     }
 
     /// Those of `up`.
     pub fn up(root: &Path, words: &[&str]) -> Outcome<Self> {
-        let mut options = Self::parse(
-            root,
-            "up",
-            &["--env", "--only", "--free-ports", "--commitlog-sync"],
-            words,
-        )?;
+        let mut options =
+            Self::parse(root, "up", &["--env", "--only", "--free-ports", "--commitlog-sync"], words)?;
         if !words.contains(&"--commitlog-sync")
             && let Ok(mode) = std::env::var("ECOM_CASSANDRA_COMMITLOG_SYNC")
         {
@@ -74,9 +63,8 @@ impl Options {
                 "--free-ports" => options.free_ports = true,
                 "--wipe" => options.wipe = true,
                 valued => {
-                    let value = words
-                        .next()
-                        .ok_or_else(|| Failure::usage(format!("{valued} needs a value")))?;
+                    let value =
+                        words.next().ok_or_else(|| Failure::usage(format!("{valued} needs a value")))?;
                     options.set(valued, value)?;
                 }
             }
@@ -87,17 +75,14 @@ impl Options {
     fn set(&mut self, option: &str, value: &str) -> Outcome<()> {
         match option {
             "--dir" => {
-                self.dir = std::path::absolute(value).map_err(|error| {
-                    Failure::usage(format!("--dir {value} is no folder ({error})"))
-                })?;
+                self.dir = std::path::absolute(value)
+                    .map_err(|error| Failure::usage(format!("--dir {value} is no folder ({error})")))?;
             }
             "--commitlog-sync" => self.sync = CommitlogSync::parse(value)?,
             _ => {
                 let named = Service::ALL.into_iter().find(|service| service.name() == value);
-                let unknown = || {
-                    Failure::usage(format!("unknown service: {value}"))
-                        .hint("emulator or cassandra")
-                };
+                let unknown =
+                    || Failure::usage(format!("unknown service: {value}")).hint("emulator or cassandra");
                 self.only = Some(named.ok_or_else(unknown)?);
             }
         }
@@ -110,12 +95,7 @@ mod tests {
     use super::*;
 
     fn parse(words: &[&str]) -> Outcome<Options> {
-        Options::parse(
-            Path::new("/r"),
-            "up",
-            &["--env", "--only", "--free-ports", "--commitlog-sync"],
-            words,
-        )
+        Options::parse(Path::new("/r"), "up", &["--env", "--only", "--free-ports", "--commitlog-sync"], words)
     }
 
     #[test]
@@ -128,8 +108,7 @@ mod tests {
     #[test]
     fn every_option_of_up_is_understood() {
         let options =
-            parse(&["--env", "--free-ports", "--only", "cassandra", "--commitlog-sync", "batch"])
-                .unwrap();
+            parse(&["--env", "--free-ports", "--only", "cassandra", "--commitlog-sync", "batch"]).unwrap();
         assert!(options.env && options.free_ports);
         assert_eq!(options.only, Some(Service::Cassandra));
         assert_eq!(options.sync, CommitlogSync::Batch);

@@ -116,10 +116,8 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_as_it_was_written() {
-        let docker = Record {
-            address: "127.0.0.1:8085".into(),
-            runner: Runner::Docker { project: "ecom-1".into() },
-        };
+        let docker =
+            Record { address: "127.0.0.1:8085".into(), runner: Runner::Docker { project: "ecom-1".into() } };
         for record in [native(), docker] {
             assert_eq!(Record::parse(&record.to_text()), Ok(record));
         }

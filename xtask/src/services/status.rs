@@ -29,9 +29,7 @@ fn describe(root: &Path, dir: &Path, service: Service, record: Option<&Record>) 
         } else {
             (
                 false,
-                format!(
-                    "does not answer at {address}, given by {variable}; start it, or unset {variable}"
-                ),
+                format!("does not answer at {address}, given by {variable}; start it, or unset {variable}"),
             )
         };
     }
@@ -48,24 +46,15 @@ fn describe(root: &Path, dir: &Path, service: Service, record: Option<&Record>) 
             } else if service.answers(&record.address) {
                 (
                     true,
-                    format!(
-                        "running at {}, started by `services up` (pid {pid}), log {log}",
-                        record.address
-                    ),
+                    format!("running at {}, started by `services up` (pid {pid}), log {log}", record.address),
                 )
             } else {
-                (
-                    false,
-                    format!("alive (pid {pid}) but not answering at {}, log {log}", record.address),
-                )
+                (false, format!("alive (pid {pid}) but not answering at {}, log {log}", record.address))
             }
         }
         Runner::Docker { project } if running => (
             true,
-            format!(
-                "running at {}, started by `services up` in Docker (project {project})",
-                record.address
-            ),
+            format!("running at {}, started by `services up` in Docker (project {project})", record.address),
         ),
         Runner::Docker { project } => {
             (false, format!("its container (project {project}) does not run; {start}"))

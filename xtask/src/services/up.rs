@@ -14,12 +14,7 @@ pub fn command(root: &Path, options: &Options) -> Outcome<u8> {
     for result in up(root, options)? {
         match result {
             Ok(endpoint) => {
-                say(&format!(
-                    "{} at {}: {}",
-                    endpoint.service.name(),
-                    endpoint.address,
-                    endpoint.how
-                ));
+                say(&format!("{} at {}: {}", endpoint.service.name(), endpoint.address, endpoint.how));
                 print(&endpoint.export());
             }
             Err(failure) => {
@@ -41,16 +36,13 @@ pub fn command(root: &Path, options: &Options) -> Outcome<u8> {
 pub fn up(root: &Path, options: &Options) -> Outcome<Vec<Outcome<Endpoint>>> {
     let _lock = lock(&options.dir)?;
     Ok(std::thread::scope(|scope| {
-        let wanted = Service::ALL
-            .into_iter()
-            .filter(|service| options.only.is_none_or(|only| only == *service));
+        let wanted =
+            Service::ALL.into_iter().filter(|service| options.only.is_none_or(|only| only == *service));
         let threads: Vec<_> =
             wanted.map(|service| scope.spawn(move || bring_up(root, options, service))).collect();
         threads
             .into_iter()
-            .map(|thread| {
-                thread.join().unwrap_or_else(|_| Err(Failure::new("a starting thread panicked")))
-            })
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(Failure::new("a starting thread panicked"))))
             .collect()
     }))
 }
@@ -60,11 +52,7 @@ fn bring_up(root: &Path, options: &Options, service: Service) -> Outcome<Endpoin
     let record = state::read(dir, service)?;
     if let Some(address) = given(service, record.as_ref()) {
         if service.answers(&address) {
-            return Ok(Endpoint {
-                service,
-                address,
-                how: format!("given by {}", service.variable()),
-            });
+            return Ok(Endpoint { service, address, how: format!("given by {}", service.variable()) });
         }
         return Err(Failure::new(format!("nothing answers at {} = {address}", service.variable()))
             .hint(format!("start it, or have one started: unset {}", service.variable())));
@@ -86,9 +74,7 @@ fn bring_up(root: &Path, options: &Options, service: Service) -> Outcome<Endpoin
 fn start(root: &Path, options: &Options, service: Service, preferred: &[u16]) -> Outcome<Record> {
     let native = match service {
         Service::Emulator => emulator::find().map(|tools| {
-            start_native(&options.dir, service, preferred, |dir, ports| {
-                emulator::start(&tools, dir, ports)
-            })
+            start_native(&options.dir, service, preferred, |dir, ports| emulator::start(&tools, dir, ports))
         }),
         Service::Cassandra => cassandra::find().map(|tools| {
             start_native(&options.dir, service, preferred, |dir, ports| {
@@ -103,12 +89,8 @@ fn start(root: &Path, options: &Options, service: Service, preferred: &[u16]) ->
 }
 
 fn neither(service: Service, native: &Failure, docker: &Failure) -> Failure {
-    let failure = Failure::new(format!(
-        "cannot start {}: {}; {}",
-        service.name(),
-        native.what(),
-        docker.what()
-    ));
+    let failure =
+        Failure::new(format!("cannot start {}: {}; {}", service.name(), native.what(), docker.what()));
     let other = format!("set {} to one that runs", service.variable());
     match native.way_out() {
         Some(way) => failure.hint(format!("{way}; or {other}")),
@@ -138,10 +120,7 @@ fn start_native(
             down::stop(dir, service, &record);
         }
         if more && died && process::tail(&log, 200).to_lowercase().contains("in use") {
-            say(&format!(
-                "{} lost its port to another process, trying other ports",
-                service.name()
-            ));
+            say(&format!("{} lost its port to another process, trying other ports", service.name()));
             ports = &[];
             continue;
         }

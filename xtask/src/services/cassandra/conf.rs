@@ -22,8 +22,9 @@ impl CommitlogSync {
         match word {
             "periodic" => Ok(Self::Periodic),
             "batch" => Ok(Self::Batch),
-            other => Err(Failure::usage(format!("unknown commit log mode: {other}"))
-                .hint("periodic or batch")),
+            other => {
+                Err(Failure::usage(format!("unknown commit log mode: {other}")).hint("periodic or batch"))
+            }
         }
     }
 }
@@ -166,11 +167,8 @@ const FLAGS: [&str; 21] = [
 pub fn java_arguments(node: &Node<'_>, agent: &Path) -> String {
     let home = node.home.display();
     let conf = node.home.join("conf");
-    let mut arguments = vec![
-        format!("-javaagent:{}", agent.display()),
-        format!("-Xms{HEAP}"),
-        format!("-Xmx{HEAP}"),
-    ];
+    let mut arguments =
+        vec![format!("-javaagent:{}", agent.display()), format!("-Xms{HEAP}"), format!("-Xmx{HEAP}")];
     arguments.extend(FLAGS.map(String::from));
     arguments.extend(EXPORTS.map(|name| format!("--add-exports={name}=ALL-UNNAMED")));
     arguments.extend(OPENS.map(|name| format!("--add-opens={name}=ALL-UNNAMED")));
@@ -266,13 +264,9 @@ mod tests {
 
     #[test]
     fn the_arguments_survive_a_blank_in_the_path() {
-        let text =
-            java_arguments(&node(CommitlogSync::Periodic), Path::new("/c/lib/jamm-0.4.0.jar"));
+        let text = java_arguments(&node(CommitlogSync::Periodic), Path::new("/c/lib/jamm-0.4.0.jar"));
         assert!(text.starts_with("\"-javaagent:/c/lib/jamm-0.4.0.jar\"\n"), "{text}");
-        assert!(
-            text.contains("\"-Dcassandra.config=file:///t/a%20b/conf/cassandra.yaml\"\n"),
-            "{text}"
-        );
+        assert!(text.contains("\"-Dcassandra.config=file:///t/a%20b/conf/cassandra.yaml\"\n"), "{text}");
         assert!(text.contains("\"-cp\"\n\"/t/a b/conf:/c/lib/*\"\n"), "{text}");
         assert!(text.ends_with("\"org.apache.cassandra.service.CassandraDaemon\"\n"), "{text}");
         assert_eq!(quoted("a\"b\\c"), "\"a\\\"b\\\\c\"");

@@ -71,10 +71,8 @@ pub fn agent(lib: &Path) -> Outcome<PathBuf> {
 }
 
 fn cache_root() -> Outcome<PathBuf> {
-    let cache =
-        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let cache =
-        cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
     cache.map(|cache| cache.join("ecom-pipeline")).ok_or_else(|| {
         Failure::new("found no folder for Cassandra's jars: neither XDG_CACHE_HOME nor HOME is set")
             .hint("set XDG_CACHE_HOME to a folder that can be written")
@@ -92,16 +90,15 @@ fn find(lib: &Path, name: &str) -> Option<PathBuf> {
         path.file_name()
             .and_then(|file| file.to_str())
             .and_then(|file| file.strip_prefix(name)?.strip_prefix('-'))
-            .is_some_and(|rest| {
-                rest.ends_with(".jar") && rest.starts_with(|c: char| c.is_ascii_digit())
-            })
+            .is_some_and(|rest| rest.ends_with(".jar") && rest.starts_with(|c: char| c.is_ascii_digit()))
     })
 }
 
 fn fetch(java: &Path, target: &Path) -> Outcome<()> {
     if on_path("mvn").is_none() {
-        return Err(Failure::new("found no Maven to fetch Cassandra's jars with")
-            .hint("install Maven (mvn on PATH)"));
+        return Err(
+            Failure::new("found no Maven to fetch Cassandra's jars with").hint("install Maven (mvn on PATH)")
+        );
     }
     std::fs::create_dir_all(target).attempt(format_args!("create {}", target.display()))?;
     let pom = target.join("pom.xml");
@@ -134,10 +131,8 @@ fn fetch(java: &Path, target: &Path) -> Outcome<()> {
         }
     }
     say(&crate::process::tail(&log_file, 40));
-    Err(Failure::new(format!("maven could not fetch Cassandra {VERSION}")).hint(format!(
-        "its log is {}; a second run goes on where this one stopped",
-        log_file.display()
-    )))
+    Err(Failure::new(format!("maven could not fetch Cassandra {VERSION}"))
+        .hint(format!("its log is {}; a second run goes on where this one stopped", log_file.display())))
 }
 
 fn pom_text() -> String {

@@ -67,6 +67,7 @@ impl Hold {
     }
 
     /// Takes a delivery in, or gives it back where there is no place for it.
+    #[expect(clippy::result_large_err, reason = "the delivery itself comes back, not an error")]
     pub fn take(&self, delivery: Delivery, taken: Instant) -> Result<(), Delivery> {
         let size = u32::try_from(delivery.received.message.body.len()).unwrap_or(u32::MAX);
         let count = Arc::clone(&self.count).try_acquire_owned();
@@ -77,6 +78,7 @@ impl Hold {
     }
 
     /// Lets a held delivery wait once more.
+    #[expect(clippy::result_large_err, reason = "the delivery itself comes back, not an error")]
     pub fn wait(&self, mut held: Held) -> Result<(), Held> {
         held.checks_left = held.checks_left.saturating_sub(1);
         held.due = Instant::now() + self.every;

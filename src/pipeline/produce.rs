@@ -1,5 +1,6 @@
 //! Publishing events: stamped once, bounded in flight, repeated through outages.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::durable::{Halt, Retrying};
+use super::durable::{Durable, Halt, Retrying};
 use crate::bus::{Attributes, Message, Publisher};
 use crate::clock::{Chance, Clock};
 use crate::metrics::RoleMetrics;
@@ -19,9 +20,13 @@ use crate::metrics::RoleMetrics;
 pub struct Outgoing {
     /// Its body.
     pub body: Bytes,
-    /// How often it is published: 2 makes a duplicate with the same id and time.
-    pub copies: u8,
+    /// Which event it is, by the producer's own count: a message with the number of an earlier one
+    /// (at most [`COPY_DISTANCE`] events before) is published with its id and time, as a duplicate.
+    pub event: u64,
 }
+
+/// Events whose id and time are kept for copies of them.
+pub const COPY_DISTANCE: usize = 8;
 
 /// How a producer publishes.
 pub struct Produce {
@@ -43,12 +48,26 @@ pub struct Produce {
     pub stop: CancellationToken,
 }
 
-/// Stamps events: ids and strictly increasing times.
+/// Stamps events: ids and strictly increasing times, once per event.
+#[derive(Default)]
 struct Stamps {
     last_us: i64,
+    recent: VecDeque<(u64, Attributes)>,
 }
 
 impl Stamps {
+    fn of(&mut self, event: u64, clock: &Clock, chance: &Chance) -> Attributes {
+        if let Some((_, stamped)) = self.recent.iter().find(|(known, _)| *known == event) {
+            return stamped.clone();
+        }
+        let attributes = self.next(clock, chance);
+        if self.recent.len() == COPY_DISTANCE {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((event, attributes.clone()));
+        attributes
+    }
+
     fn next(&mut self, clock: &Clock, chance: &Chance) -> Attributes {
         self.last_us = clock.now_us().max(self.last_us + 1);
         let millis = u64::try_from(self.last_us / 1_000).unwrap_or_default();
@@ -63,43 +82,34 @@ impl Stamps {
 /// Publishes the events in order and waits for every receipt. Returns how many messages have one.
 pub async fn produce(settings: &Produce, events: impl Iterator<Item = Outgoing>) -> Result<u64, Halt> {
     let Produce { publisher, retrying, metrics, clock, chance, stop, .. } = settings;
-    let mut stamps = Stamps { last_us: 0 };
+    let mut stamps = Stamps::default();
     let mut in_flight = FuturesUnordered::new();
-    let mut published = 0u64;
-    let mut admitted = 0u64;
+    let (mut admitted, mut published) = (0u64, 0u64);
     let started = Instant::now();
-    for event in events {
-        let attributes = stamps.next(clock, chance);
-        for _ in 0..event.copies.max(1) {
-            let due = settings.rate.map(|rate| started + Duration::from_secs_f64(admitted as f64 / rate));
-            loop {
-                let wait = due.filter(|due| *due > Instant::now());
-                let full = in_flight.len() >= settings.window;
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => break,
-                    Some(receipt) = in_flight.next() => {
-                        let _: super::durable::Durable = receipt?;
-                        metrics.published.inc();
-                        published += 1;
-                    }
-                    () = tokio::time::sleep_until(wait.unwrap_or(started)), if wait.is_some() && !full => {}
-                    () = std::future::ready(()), if wait.is_none() && !full => break,
+    'events: for event in events {
+        let due = settings.rate.map(|rate| started + Duration::from_secs_f64(admitted as f64 / rate));
+        loop {
+            let wait = due.filter(|due| *due > Instant::now());
+            let full = in_flight.len() >= settings.window;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break 'events,
+                Some(receipt) = in_flight.next() => {
+                    let _: Durable = receipt?;
+                    metrics.published.inc();
+                    published += 1;
                 }
+                () = tokio::time::sleep_until(wait.unwrap_or(started)), if wait.is_some() && !full => {}
+                () = std::future::ready(()), if wait.is_none() && !full => break,
             }
-            if stop.is_cancelled() {
-                break;
-            }
-            let message = Message { body: event.body.clone(), attributes: attributes.clone() };
-            in_flight.push(async move { retrying.publish(publisher.as_ref(), &message).await });
-            admitted += 1;
         }
-        if stop.is_cancelled() {
-            break;
-        }
+        let attributes = stamps.of(event.event, clock, chance);
+        let message = Message { body: event.body, attributes };
+        in_flight.push(async move { retrying.publish(publisher.as_ref(), &message).await });
+        admitted += 1;
     }
     while let Some(receipt) = in_flight.next().await {
-        receipt?;
+        let _: Durable = receipt?;
         metrics.published.inc();
         published += 1;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -80,38 +80,36 @@ impl Stamps {
 }
 
 /// Publishes the events in order and waits for every receipt. Returns how many messages have one.
-pub async fn produce(settings: &Produce, events: impl Iterator<Item = Outgoing>) -> Result<u64, Halt> {
+pub async fn produce(settings: &Produce, events: impl Stream<Item = Outgoing>) -> Result<u64, Halt> {
     let Produce { publisher, retrying, metrics, clock, chance, stop, .. } = settings;
+    let mut events = std::pin::pin!(events.fuse());
     let mut stamps = Stamps::default();
     let mut in_flight = FuturesUnordered::new();
-    let (mut admitted, mut published) = (0u64, 0u64);
+    let mut next: Option<Outgoing> = None;
+    let (mut admitted, mut published, mut ended) = (0u64, 0u64, false);
     let started = Instant::now();
-    'events: for event in events {
+    while !(ended && next.is_none() && in_flight.is_empty()) {
         let due = settings.rate.map(|rate| started + Duration::from_secs_f64(admitted as f64 / rate));
-        loop {
-            let wait = due.filter(|due| *due > Instant::now());
-            let full = in_flight.len() >= settings.window;
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break 'events,
-                Some(receipt) = in_flight.next() => {
-                    let _: Durable = receipt?;
-                    metrics.published.inc();
-                    published += 1;
-                }
-                () = tokio::time::sleep_until(wait.unwrap_or(started)), if wait.is_some() && !full => {}
-                () = std::future::ready(()), if wait.is_none() && !full => break,
+        let wait = due.filter(|due| *due > Instant::now());
+        let may_admit = next.is_some() && in_flight.len() < settings.window;
+        tokio::select! {
+            biased;
+            () = stop.cancelled(), if !ended => (next, ended) = (None, true),
+            Some(receipt) = in_flight.next() => {
+                let _: Durable = receipt?;
+                metrics.published.inc();
+                published += 1;
+            }
+            event = events.next(), if next.is_none() && !ended => (ended, next) = (event.is_none(), event),
+            () = tokio::time::sleep_until(wait.unwrap_or(started)), if may_admit && wait.is_some() => {}
+            () = std::future::ready(()), if may_admit && wait.is_none() => {
+                let Some(event) = next.take() else { continue };
+                let attributes = stamps.of(event.event, clock, chance);
+                let message = Message { body: event.body, attributes };
+                in_flight.push(async move { retrying.publish(publisher.as_ref(), &message).await });
+                admitted += 1;
             }
         }
-        let attributes = stamps.of(event.event, clock, chance);
-        let message = Message { body: event.body, attributes };
-        in_flight.push(async move { retrying.publish(publisher.as_ref(), &message).await });
-        admitted += 1;
-    }
-    while let Some(receipt) = in_flight.next().await {
-        let _: Durable = receipt?;
-        metrics.published.inc();
-        published += 1;
     }
     publisher.flush().await;
     Ok(published)

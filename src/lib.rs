@@ -4,6 +4,7 @@
 pub mod bus;
 pub mod clock;
 pub mod codec;
+pub mod config;
 pub mod domain;
 pub mod metrics;
 pub mod pipeline;

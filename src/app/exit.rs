@@ -41,6 +41,12 @@ impl Stop {
     }
 }
 
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl From<Halt> for Stop {
     fn from(halt: Halt) -> Self {
         Self::failed(halt.to_string()).hint("see `--check` for what is missing, and what creates it")

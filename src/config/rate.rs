@@ -13,6 +13,16 @@ pub enum Rate {
     Max,
 }
 
+impl Rate {
+    /// Events a second; `None` = as fast as receipts come back.
+    pub fn per_second(self) -> Option<f64> {
+        match self {
+            Self::PerSecond(number) => Some(f64::from(number.get())),
+            Self::Max => None,
+        }
+    }
+}
+
 impl FromStr for Rate {
     type Err = String;
 

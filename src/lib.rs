@@ -8,4 +8,5 @@ pub mod config;
 pub mod domain;
 pub mod metrics;
 pub mod pipeline;
+pub mod scenario;
 pub mod store;

@@ -1,6 +1,7 @@
 //! Orders and payments from Pub/Sub into one Cassandra fact table: nothing lost, nothing mixed,
 //! every reject explained.
 
+pub mod app;
 pub mod bus;
 pub mod clock;
 pub mod codec;

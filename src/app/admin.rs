@@ -78,11 +78,9 @@ fn answer(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         "/metrics" => {
             let mut body = String::new();
             match prometheus_client::encoding::text::encode(&mut body, &admin.registry) {
-                Ok(()) => text(
-                    StatusCode::OK,
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    body,
-                ),
+                Ok(()) => {
+                    text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body)
+                }
                 Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be written"),
             }
         }

@@ -127,7 +127,13 @@ impl Report {
         let rows = self.rows(now).into_iter().map(|row| {
             let age = u64::try_from(row.oldest_age_seconds.unwrap_or_default()).unwrap_or_default();
             let age = humantime::format_duration(std::time::Duration::from_secs(age)).to_string();
-            [row.state.to_owned(), row.reason.to_owned(), row.class.to_owned(), output::count(row.letters), age]
+            [
+                row.state.to_owned(),
+                row.reason.to_owned(),
+                row.class.to_owned(),
+                output::count(row.letters),
+                age,
+            ]
         });
         output::table(["state", "reason", "class", "letters", "oldest"], rows)
     }

@@ -21,17 +21,23 @@ pub(crate) struct Stop {
     code: u8,
     message: String,
     hint: Option<String>,
+    closed_pipe: bool,
 }
 
 impl Stop {
     /// Bad usage or configuration: exit 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into(), hint: None }
+        Self { code: 2, message: message.into(), hint: None, closed_pipe: false }
     }
 
     /// Failed while running: exit 1.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into(), hint: None }
+        Self { code: 1, message: message.into(), hint: None, closed_pipe: false }
+    }
+
+    /// Whether whoever read the output has gone, which is no failure.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        self.closed_pipe
     }
 
     /// The same, with the way out.
@@ -73,7 +79,8 @@ impl From<anyhow::Error> for Stop {
 
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
-        Self::failed(error.to_string())
+        let closed_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { closed_pipe, ..Self::failed(error.to_string()) }
     }
 }
 

@@ -41,9 +41,30 @@ pub(crate) fn table<const N: usize>(
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let lines: Vec<&str> = table.lines().map(|_| "").collect();
-    drop(lines);
     format!("{}\n", table.trim_fmt())
+}
+
+/// Names and values, one pair a line.
+pub(crate) fn list(rows: impl IntoIterator<Item = [String; 2]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for row in rows {
+        table.add_row(row);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// How to run a sibling binary from here: by its path where it was built, else through cargo.
+pub(crate) fn command(binary: &str) -> String {
+    let through_cargo = format!("cargo run --release --bin {binary} --");
+    let Ok(own) = std::env::current_exe() else { return through_cargo };
+    let sibling = own.with_file_name(format!("{binary}{}", std::env::consts::EXE_SUFFIX));
+    if !sibling.is_file() {
+        return through_cargo;
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = sibling.strip_prefix(here).unwrap_or(&sibling).display().to_string();
+    if shown.contains(' ') { format!("'{shown}'") } else { shown }
 }
 
 /// A number with thousands set apart.

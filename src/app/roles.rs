@@ -84,7 +84,12 @@ impl Site {
         })
     }
 
-    async fn subscribe(&self, subscription: &str, lanes: usize, held: usize) -> Result<Arc<Subscription>, Stop> {
+    async fn subscribe(
+        &self,
+        subscription: &str,
+        lanes: usize,
+        held: usize,
+    ) -> Result<Arc<Subscription>, Stop> {
         let config = &self.config;
         let lease = match config.bus.kind {
             BusKind::Embedded => config.embedded.lease,
@@ -367,5 +372,6 @@ pub(crate) async fn require_subscription(bus: &dyn Bus, topic: &str) -> Result<(
 }
 
 fn missing_on_bus(error: crate::bus::BusError) -> Stop {
-    Stop::failed(error.to_string()).hint("see what is missing: ecom_setup --check, with the same configuration")
+    Stop::failed(error.to_string())
+        .hint("see what is missing: ecom_setup --check, with the same configuration")
 }

@@ -6,7 +6,6 @@ use super::cli::{self, Print, Setup};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
-#[cfg(any(feature = "pubsub", feature = "cassandra", feature = "embedded"))]
 use super::wiring;
 use crate::config::{BusKind, StoreKind};
 
@@ -99,7 +98,10 @@ async fn embedded(context: &Context, mode: Mode) -> Line {
         Err(stop) => Line {
             good: false,
             what: stop.to_string(),
-            fix: Some(format!("ecom_setup --embedded --data-dir {}", context.config.embedded.data_dir.display())),
+            fix: Some(format!(
+                "ecom_setup --embedded --data-dir {}",
+                context.config.embedded.data_dir.display()
+            )),
         },
     }
 }

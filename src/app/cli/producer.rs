@@ -147,7 +147,8 @@ impl MixtureArgs {
 fn order_ids(text: &str) -> Result<(i64, i64), String> {
     let wanted = || format!("{text:?} is not of the form A-B with 1 <= A <= B");
     let (first, last) = text.split_once('-').ok_or_else(wanted)?;
-    let (first, last) = (first.trim().parse().map_err(|_| wanted())?, last.trim().parse().map_err(|_| wanted())?);
+    let (first, last) =
+        (first.trim().parse().map_err(|_| wanted())?, last.trim().parse().map_err(|_| wanted())?);
     if 1 <= first && first <= last { Ok((first, last)) } else { Err(wanted()) }
 }
 

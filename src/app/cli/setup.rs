@@ -2,7 +2,9 @@
 
 use clap::{Command, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use super::{Common, Demo, DlqHandler, Facts, OrderConsumer, OrdersProducer, PaymentConsumer, PaymentsProducer};
+use super::{
+    Common, Demo, DlqHandler, Facts, OrderConsumer, OrdersProducer, PaymentConsumer, PaymentsProducer,
+};
 
 const AFTER: &str = "\
 Examples:

@@ -10,4 +10,6 @@ pub mod domain;
 pub mod metrics;
 pub mod pipeline;
 pub mod scenario;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod store;

@@ -21,6 +21,7 @@ pub use gcloud::{print_gcloud, print_iam};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
+use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::{SubscriptionAdmin, TopicAdmin};
 
 use super::{Bus, BusError, Publisher, SubscribeOptions, Subscription, TopicState};
@@ -56,6 +57,17 @@ impl Pubsub {
             chance: Arc::new(Chance::system()),
             publishers: Mutex::default(),
         })
+    }
+
+    /// The state of a topic that could not be looked at.
+    fn unseen(&self, name: &str, error: Error) -> Result<TopicState, BusError> {
+        match Failure::of(&error) {
+            Failure::Missing => Ok(TopicState::Missing),
+            Failure::Denied => Ok(TopicState::Unknown),
+            Failure::Refused | Failure::Outage => {
+                Err(self.access.error(format!("look up {name}"), None, error))
+            }
+        }
     }
 
     fn alive(&self) -> Vec<Arc<TopicPublisher>> {
@@ -97,17 +109,15 @@ impl Bus for Pubsub {
     async fn topic_state(&self, topic: &str) -> Result<TopicState, BusError> {
         let name = self.access.topic_name(topic);
         match self.topics.list_topic_subscriptions().set_topic(&name).set_page_size(1).send().await {
+            // The emulator lists nothing for a topic that does not exist.
             Ok(page) if page.subscriptions.is_empty() && page.next_page_token.is_empty() => {
-                Ok(TopicState::Unsubscribed)
+                match self.topics.get_topic().set_topic(&name).send().await {
+                    Ok(_) => Ok(TopicState::Unsubscribed),
+                    Err(error) => self.unseen(&name, error),
+                }
             }
             Ok(_) => Ok(TopicState::Subscribed),
-            Err(error) => match Failure::of(&error) {
-                Failure::Missing => Ok(TopicState::Missing),
-                Failure::Denied => Ok(TopicState::Unknown),
-                Failure::Refused | Failure::Outage => {
-                    Err(self.access.error(format!("look up {name}"), None, error))
-                }
-            },
+            Err(error) => self.unseen(&name, error),
         }
     }
 

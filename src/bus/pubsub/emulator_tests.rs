@@ -227,14 +227,10 @@ async fn setting_up_twice_creates_once_and_tells_what_differs() {
     assert_eq!(states(apply(&bus, &wanted).await.unwrap()), vec![State::Created; 6]);
     assert_eq!(states(apply(&bus, &wanted).await.unwrap()), vec![State::Present; 6]);
     assert_eq!(states(check(&bus, &wanted).await.unwrap()), vec![State::Present; 6]);
-    let longer = Wanted { retention: Duration::from_secs(8 * 86_400), ..wanted };
-    let items = check(&bus, &longer).await.unwrap();
-    assert_eq!(items[1].state, State::Different("keeps messages for 7d only".to_owned()));
-    assert!(
-        items[1].fix.contains("update orders_data-sub --message-retention-duration=8d"),
-        "{}",
-        items[1].fix
-    );
+    let retained = Wanted { retain_acked: true, ..wanted };
+    let items = check(&bus, &retained).await.unwrap();
+    assert_eq!(items[1].state, State::Different("drops what was acked".to_owned()));
+    assert!(items[1].fix.contains("update orders_data-sub --retain-acked-messages"), "{}", items[1].fix);
 }
 
 #[tokio::test]
@@ -336,7 +332,7 @@ async fn a_silent_stream_is_replaced_on_a_new_connection() {
     let relayed = settings(&relay.host);
     let direct = provisioned(PubsubSettings { emulator_host: Some(host), ..relayed.clone() }).await;
     let bus = Pubsub::connect(relayed).await.unwrap();
-    let rotating = SubscribeOptions { idle_rotation: Some(Duration::from_secs(2)), ..options(1) };
+    let rotating = SubscribeOptions { idle_rotation: Some(Duration::from_secs(8)), ..options(1) };
     let subscription = bus.subscribe("orders_data-sub", rotating).await.unwrap();
     publish(&direct, "orders_data", ["before".to_owned()]).await;
     next(&subscription).await.ack();

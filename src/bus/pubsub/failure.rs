@@ -1,6 +1,7 @@
 //! What the client's errors mean here.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::{fmt, io};
 
 use google_cloud_gax::error::CredentialsError;
@@ -76,7 +77,7 @@ impl StdError for Cause {
 
 /// One line for people: `NOT_FOUND: …`, `connection refused`.
 pub(super) fn told(error: &(dyn StdError + 'static)) -> String {
-    if let Some(status) = chain(error).find_map(|e| e.downcast_ref::<Error>().and_then(Error::status)) {
+    if let Some(status) = chain(error).find_map(|e| client_error(e).and_then(Error::status)) {
         return format!("{}: {}", status.code, status.message);
     }
     let io = chain(error).find_map(|e| e.downcast_ref::<io::Error>());
@@ -84,6 +85,11 @@ pub(super) fn told(error: &(dyn StdError + 'static)) -> String {
         return io.kind().to_string();
     }
     chain(error).last().map_or_else(String::new, ToString::to_string)
+}
+
+/// One batch's messages share its error.
+fn client_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    error.downcast_ref::<Error>().or_else(|| error.downcast_ref::<Arc<Error>>().map(AsRef::as_ref))
 }
 
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -143,6 +149,9 @@ mod tests {
     fn an_error_is_told_by_its_status_or_its_innermost_cause() {
         let missing = Cause::of(status(Code::NotFound, "no such topic"));
         assert_eq!(missing.to_string(), "NOT_FOUND: no such topic");
+        let batch =
+            google_cloud_pubsub::error::PublishError::Rpc(Arc::new(status(Code::NotFound, "no such topic")));
+        assert_eq!(Cause::of(batch).to_string(), "NOT_FOUND: no such topic");
         let refused = Cause::of(Error::io(io::Error::from(io::ErrorKind::ConnectionRefused)));
         assert_eq!(refused.to_string(), "connection refused");
     }

@@ -10,7 +10,7 @@ use super::provision::{Resource, Wanted, plan};
 pub fn print_gcloud(settings: &PubsubSettings, wanted: &Wanted) -> String {
     let mut script =
         String::from("#!/bin/sh\n# Topics and subscriptions; what exists is left alone.\nset -eu\n");
-    for resource in plan(wanted) {
+    for resource in plan(settings, wanted) {
         let describe = match &resource {
             Resource::Topic { name } => format!("pubsub topics describe {}", quoted(name)),
             Resource::Subscription { name, .. } => format!("pubsub subscriptions describe {}", quoted(name)),

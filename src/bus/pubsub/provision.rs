@@ -92,9 +92,16 @@ impl Resource {
     }
 }
 
-/// What is wanted, in the order of creation.
-pub fn plan(wanted: &Wanted) -> Vec<Resource> {
-    let pair = |pair: &Pair, retention, retain_acked| {
+/// The emulator refuses more.
+const EMULATOR_RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
+/// What is wanted, in the order of creation; on the emulator within its smaller bounds.
+pub fn plan(settings: &PubsubSettings, wanted: &Wanted) -> Vec<Resource> {
+    let pair = |pair: &Pair, retention: Duration, retain_acked| {
+        let retention = match settings.emulator_host {
+            Some(_) => retention.min(EMULATOR_RETENTION),
+            None => retention,
+        };
         [
             Resource::Topic { name: pair.topic.clone() },
             Resource::Subscription {
@@ -158,7 +165,7 @@ impl State {
 /// `Unavailable` or `Refused` where the service cannot be asked at all.
 pub async fn check(bus: &Pubsub, wanted: &Wanted) -> Result<Vec<Item>, BusError> {
     let mut items = Vec::new();
-    for resource in plan(wanted) {
+    for resource in plan(&bus.access.settings, wanted) {
         items.push(look(bus, &resource).await?);
     }
     Ok(items)
@@ -170,7 +177,7 @@ pub async fn check(bus: &Pubsub, wanted: &Wanted) -> Result<Vec<Item>, BusError>
 /// As [`check`].
 pub async fn apply(bus: &Pubsub, wanted: &Wanted) -> Result<Vec<Item>, BusError> {
     let mut items = Vec::new();
-    for resource in plan(wanted) {
+    for resource in plan(&bus.access.settings, wanted) {
         let found = look(bus, &resource).await?;
         let item = match found.state {
             State::Missing | State::Unknown(_) => create(bus, &resource, found).await?,
@@ -330,7 +337,7 @@ mod tests {
     }
 
     fn wanted() -> Resource {
-        plan(&Wanted::default()).remove(1)
+        plan(&settings(), &Wanted::default()).remove(1)
     }
 
     fn good() -> Found {
@@ -342,7 +349,7 @@ mod tests {
 
     #[test]
     fn topics_come_before_their_subscriptions_and_dead_letters_are_kept_a_month() {
-        let plan = plan(&Wanted::default());
+        let plan = plan(&settings(), &Wanted::default());
         let names: Vec<_> = plan.iter().map(Resource::name).collect();
         assert_eq!(
             names,
@@ -357,6 +364,9 @@ mod tests {
         );
         let Resource::Subscription { retention, .. } = &plan[5] else { panic!("{:?}", plan[5]) };
         assert_eq!(retention.as_secs(), 31 * 86_400);
+        let emulator = super::plan(&settings().on_emulator("127.0.0.1:8085"), &Wanted::default());
+        let Resource::Subscription { retention, .. } = &emulator[5] else { panic!("{:?}", emulator[5]) };
+        assert_eq!(retention.as_secs(), 7 * 86_400, "the emulator refuses more");
     }
 
     #[test]

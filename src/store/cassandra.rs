@@ -11,12 +11,12 @@ mod pages;
 pub mod provision;
 mod schema;
 mod session;
+mod settings;
 mod statements;
 
 pub use schema::{Column, ColumnKind, Schema, Table};
-pub use session::{
-    CassandraSettings, CassandraStore, ConnectError, Credentials, Replication, Secret, Tls, Trouble,
-};
+pub use session::{CassandraStore, ConnectError, Trouble};
+pub use settings::{CassandraSettings, Credentials, Replication, Secret, Tls};
 
 #[cfg(test)]
-pub(crate) mod testing;
+mod testing;

@@ -4,7 +4,8 @@ use scylla::client::session::Session;
 
 use super::errors::Cause;
 use super::schema::{SCHEMA_CQL, Schema, Table, in_keyspace, with_replication};
-use super::session::{CassandraSettings, ConnectError, Trouble, open};
+use super::session::{ConnectError, Trouble, open};
+use super::settings::CassandraSettings;
 
 /// One line of the checklist.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -196,7 +197,8 @@ fn compare(keyspace: &str, table: &Table, found: &[FoundColumn]) -> Vec<Trouble>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::cassandra::session::{CassandraStore, Replication};
+    use crate::store::cassandra::session::CassandraStore;
+    use crate::store::cassandra::settings::Replication;
     use crate::store::cassandra::testing::{in_keyspace, settings};
 
     fn found(table: &Table) -> Vec<FoundColumn> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use scylla::client::session::Session;
 
 use super::provision;
-use super::session::{CassandraSettings, CassandraStore, open};
+use super::session::{CassandraStore, open};
+use super::settings::CassandraSettings;
 
 /// The node to test on; none where no node is named and none is required.
 pub(super) fn settings(keyspace: &str) -> Option<CassandraSettings> {

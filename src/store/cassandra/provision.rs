@@ -86,7 +86,7 @@ async fn checklist(session: &Session, settings: &CassandraSettings) -> Result<Ve
     let troubles = troubles(session, settings).await?;
     let keyspace = &settings.keyspace;
     let mut list = vec![Check {
-        name: format!("{} reachable, datacenter {}", settings.hosts(), settings.local_datacenter),
+        name: format!("Cassandra at {}, datacenter {}", settings.hosts(), settings.local_datacenter),
         state: CheckState::Present,
         detail: None,
         fix: None,
@@ -239,7 +239,7 @@ mod tests {
         let other = Trouble::OtherColumn { name: "k.facts.x".into(), wanted: "a".into(), found: "b".into() };
         let settings = CassandraSettings::default();
         let command = r#"cqlsh 127.0.0.1 9042 -e "ALTER TABLE k.facts ADD IF NOT EXISTS item text;""#;
-        assert_eq!(fix(&[missing.clone()], &settings).as_deref(), Some(command));
+        assert_eq!(fix(std::slice::from_ref(&missing), &settings).as_deref(), Some(command));
         assert_eq!(fix(&[missing, other], &settings), None);
     }
 

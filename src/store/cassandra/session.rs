@@ -1,7 +1,8 @@
 //! The connection: TLS, login, and the checks made before the first statement.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,13 @@ use crate::store::StoreError;
 
 /// How often an idle connection is asked whether it still lives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Where the systems keep the authorities they trust; the first that is there counts.
+const SYSTEM_AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// Why there is no store to use.
 #[derive(thiserror::Error, Debug)]
@@ -199,6 +207,7 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
     if let Some(fault) = settings.fault() {
         return Err(ConnectError::Settings(fault));
     }
+    let connections = NonZeroUsize::new(settings.connections_per_node).unwrap_or(NonZeroUsize::MIN);
     let policy = DefaultPolicy::builder()
         .token_aware(true)
         .prefer_datacenter(settings.local_datacenter.clone())
@@ -214,7 +223,7 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
     let mut builder = SessionBuilder::new()
         .known_nodes(&settings.contact_points)
         .default_execution_profile_handle(profile.into_handle())
-        .pool_size(PoolSize::PerHost(settings.connections_per_node))
+        .pool_size(PoolSize::PerHost(connections))
         .connection_timeout(settings.connect_timeout)
         .hostname_resolution_timeout(Some(settings.connect_timeout))
         .metadata_request_clientside_timeout(settings.request_timeout)
@@ -231,8 +240,14 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
     if let Some(login) = &settings.credentials {
         builder = builder.user(&login.user, &login.password.0);
     }
-    if let Tls::Ca(file) = &settings.tls {
-        builder = builder.tls_context(Some(client_config(file)?));
+    match &settings.tls {
+        Tls::Off => {}
+        Tls::Ca(file) => builder = builder.tls_context(Some(client_config(file)?)),
+        Tls::System => {
+            let present = SYSTEM_AUTHORITIES.iter().map(Path::new).find(|file| file.exists());
+            let file = present.unwrap_or(Path::new(SYSTEM_AUTHORITIES[0]));
+            builder = builder.tls_context(Some(client_config(file)?));
+        }
     }
     let build = async { builder.build().await.map_err(|error| refused(settings, &error)) };
     let session = within(settings, build).await?;
@@ -241,8 +256,8 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
 }
 
 /// TLS that trusts the certificates of this file and nobody else.
-fn client_config(file: &PathBuf) -> Result<Arc<ClientConfig>, ConnectError> {
-    let fault = |cause: String| ConnectError::CaFile { path: file.clone(), cause };
+fn client_config(file: &Path) -> Result<Arc<ClientConfig>, ConnectError> {
+    let fault = |cause: String| ConnectError::CaFile { path: file.to_owned(), cause };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fault(error.to_string()))? {
         let certificate = certificate.map_err(|error| fault(error.to_string()))?;

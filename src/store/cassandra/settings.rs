@@ -1,7 +1,6 @@
 //! Where Cassandra is and how to talk to it.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,8 +23,8 @@ pub struct CassandraSettings {
     pub request_timeout: Duration,
     /// Until a node answers, at the start and when reconnecting.
     pub connect_timeout: Duration,
-    /// Connections to each node.
-    pub connections_per_node: NonZeroUsize,
+    /// Connections to each node, at least 1; one carries 32,768 requests at once.
+    pub connections_per_node: usize,
 }
 
 impl Default for CassandraSettings {
@@ -39,7 +38,7 @@ impl Default for CassandraSettings {
             tls: Tls::Off,
             request_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
-            connections_per_node: NonZeroUsize::MIN,
+            connections_per_node: 1,
         }
     }
 }
@@ -107,7 +106,10 @@ impl fmt::Debug for Secret {
 pub enum Tls {
     /// None: the password goes in clear.
     Off,
-    /// Nodes must show a certificate for their IP address, vouched for by one of this PEM file.
+    /// Nodes must show a certificate for their IP address, vouched for by an authority this host
+    /// trusts.
+    System,
+    /// As before, and the only authorities are those of this PEM file.
     Ca(PathBuf),
 }
 

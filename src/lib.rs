@@ -7,9 +7,9 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod domain;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod metrics;
 pub mod pipeline;
 pub mod scenario;
-#[cfg(feature = "embedded")]
-pub mod embedded;
 pub mod store;

@@ -4,4 +4,6 @@
 pub mod bus;
 pub mod clock;
 pub mod domain;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod store;

@@ -1,0 +1,160 @@
+//! Topics and publishing.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension};
+use serde::Serializer;
+use tokio::sync::Semaphore;
+
+use super::engine::{Access, Bell, Engine, Failure};
+use super::turn::Mailbox;
+use super::{Embedded, feed, schema};
+use crate::bus::{
+    Attributes, Bus, BusError, Message, PublishError, Publisher, Receipt, SubscribeOptions, Subscription,
+    TopicState,
+};
+use crate::clock::Clock;
+
+/// Publish times never fall within a topic, whatever the clocks of its publishers do.
+const STAMP: &str = "UPDATE topics SET last_publish_time = max(last_publish_time, ?2) WHERE id = ?1
+    RETURNING last_publish_time";
+const INSERT: &str = "INSERT INTO messages (topic, publish_time, attributes, body) VALUES (?1, ?2, ?3, ?4)";
+const DROP_UNSUBSCRIBED: &str = "DELETE FROM messages WHERE id = ?1
+    AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE topic = ?2)";
+const MAILBOX: &str = "SELECT id, topic FROM subscriptions WHERE name = ?1";
+const SUBSCRIBED: &str = "SELECT EXISTS (SELECT 1 FROM subscriptions WHERE topic = topics.id)
+    FROM topics WHERE name = ?1";
+
+#[async_trait]
+impl Bus for Embedded {
+    async fn publisher(&self, topic: &str, window: usize) -> Result<Arc<dyn Publisher>, BusError> {
+        let name = topic.to_owned();
+        let found = self.engine.read(move |connection| schema::topic(connection, &name)).await;
+        let id = found
+            .map_err(|failure| self.bus_error(format!("look up topic {topic}"), failure))?
+            .ok_or_else(|| self.missing("topic", topic))?;
+        Ok(Arc::new(TopicPublisher {
+            engine: self.engine.clone(),
+            topic: id,
+            full_name: format!("topic {topic} on {}", self.describe()).into(),
+            window: Arc::new(Semaphore::new(window.clamp(1, Semaphore::MAX_PERMITS))),
+            bell: self.bell(id),
+            clock: self.clock,
+        }))
+    }
+
+    async fn subscribe(
+        &self,
+        subscription: &str,
+        options: SubscribeOptions,
+    ) -> Result<Subscription, BusError> {
+        let name = subscription.to_owned();
+        let found = self.engine.read(move |connection| mailbox(connection, &name)).await;
+        let mailbox = found
+            .map_err(|failure| self.bus_error(format!("look up subscription {subscription}"), failure))?
+            .ok_or_else(|| self.missing("subscription", subscription))?;
+        let name = format!("{subscription} on {}", self.describe());
+        let bell = self.bell(mailbox.topic);
+        Ok(feed::start(self.engine.clone(), mailbox, name, bell, self.clock, options))
+    }
+
+    async fn topic_state(&self, topic: &str) -> Result<TopicState, BusError> {
+        let name = topic.to_owned();
+        let subscribed = self
+            .engine
+            .read(move |connection| {
+                connection.prepare_cached(SUBSCRIBED)?.query_row([&name], |row| row.get(0)).optional()
+            })
+            .await
+            .map_err(|failure| self.bus_error(format!("look up topic {topic}"), failure))?;
+        Ok(match subscribed {
+            Some(true) => TopicState::Subscribed,
+            Some(false) => TopicState::Unsubscribed,
+            None => TopicState::Missing,
+        })
+    }
+
+    fn describe(&self) -> String {
+        Embedded::describe(self)
+    }
+
+    async fn close(&self) {
+        Embedded::close(self).await;
+    }
+}
+
+impl Embedded {
+    fn missing(&self, kind: &str, name: &str) -> BusError {
+        BusError::Missing { what: format!("{kind} {name}"), on: self.describe() }
+    }
+}
+
+struct TopicPublisher {
+    engine: Engine,
+    topic: i64,
+    full_name: Arc<str>,
+    window: Arc<Semaphore>,
+    bell: Bell,
+    clock: Clock,
+}
+
+#[async_trait]
+impl Publisher for TopicPublisher {
+    async fn publish(&self, message: Message) -> Receipt {
+        let place = Arc::clone(&self.window).acquire_owned().await.expect("the window is never closed");
+        let (topic, now) = (self.topic, self.clock.now_us());
+        let attributes = encode(&message.attributes);
+        let body = message.body;
+        let insert = move |connection: &Connection| insert(connection, topic, now, &attributes, &body);
+        let answer = self.engine.submit(Access::Write, insert, Some(self.bell.clone())).await;
+        let topic = Arc::clone(&self.full_name);
+        Receipt::new(async move {
+            let outcome = answer.wait().await;
+            drop(place);
+            outcome.map(|id| id.to_string()).map_err(|failure| refusal(&topic, failure))
+        })
+    }
+
+    async fn flush(&self) {
+        self.engine.barrier().await;
+    }
+}
+
+fn insert(
+    connection: &Connection,
+    topic: i64,
+    now: i64,
+    attributes: &str,
+    body: &[u8],
+) -> rusqlite::Result<i64> {
+    let time: i64 = connection.prepare_cached(STAMP)?.query_row((topic, now), |row| row.get(0))?;
+    let id = connection.prepare_cached(INSERT)?.insert((topic, time, attributes, body))?;
+    connection.prepare_cached(DROP_UNSUBSCRIBED)?.execute((id, topic))?;
+    Ok(id)
+}
+
+fn mailbox(connection: &Connection, subscription: &str) -> rusqlite::Result<Option<Mailbox>> {
+    connection
+        .prepare_cached(MAILBOX)?
+        .query_row([subscription], |row| Ok(Mailbox { subscription: row.get(0)?, topic: row.get(1)? }))
+        .optional()
+}
+
+/// Attributes as a JSON object, by name.
+fn encode(attributes: &Attributes) -> String {
+    let mut json = Vec::with_capacity(64 * attributes.len());
+    serde_json::Serializer::new(&mut json)
+        .collect_map(attributes.sorted())
+        .expect("text keys and values always make an object");
+    String::from_utf8(json).expect("the serializer writes UTF-8")
+}
+
+fn refusal(topic: &str, failure: Failure) -> PublishError {
+    let topic = topic.to_owned();
+    if failure.is_outage() {
+        PublishError::Unavailable { topic, source: Box::new(failure) }
+    } else {
+        PublishError::Refused { topic, source: Box::new(failure) }
+    }
+}

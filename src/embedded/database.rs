@@ -1,0 +1,169 @@
+//! The connection: how it is opened, and how a batch of jobs becomes one transaction.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::engine::{Access, Failure, Job};
+use super::{Absent, OpenError, Options, schema};
+
+/// Between two tries for the write lock. `SQLite`'s own handler waits up to 100 ms, which starves
+/// a process beside a busy one.
+const LOCK_RETRY: Duration = Duration::from_millis(1);
+/// Pages in the write-ahead log before a commit moves them into the file: 16 MiB. Messages live
+/// briefly, so that a longer log writes many pages to the file once instead of often.
+const CHECKPOINT_PAGES: i64 = 4_000;
+/// Page cache in KiB.
+const CACHE_KIB: i64 = 16_384;
+/// Statements kept prepared.
+const STATEMENTS: usize = 64;
+
+/// The file and, while there is one, the connection to it.
+pub(super) struct Database {
+    path: PathBuf,
+    busy_timeout: Duration,
+    connection: Option<Connection>,
+}
+
+impl Database {
+    /// Opens the file, and creates what the options ask for.
+    pub(super) fn open(path: PathBuf, options: &Options) -> Result<Self, OpenError> {
+        let unavailable = |path: &Path, source: rusqlite::Error| OpenError::Unavailable {
+            path: path.to_owned(),
+            source: Box::new(source),
+        };
+        let mut connection = connect(&path, options.absent, options.busy_timeout)
+            .map_err(|source| unavailable(&path, source))?;
+        let found = schema::provision(&mut connection, &options.routes)
+            .map_err(|source| unavailable(&path, source))?;
+        if found > schema::VERSION {
+            return Err(OpenError::Newer { path, found, known: schema::VERSION });
+        }
+        Ok(Self { path, busy_timeout: options.busy_timeout, connection: Some(connection) })
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets go of the file; the next job opens it again.
+    pub(super) fn close(&mut self) {
+        self.connection = None;
+    }
+
+    /// Runs the jobs in one transaction and answers them all.
+    pub(super) fn run(&mut self, access: Access, mut jobs: Vec<Box<dyn Job>>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let outcome = self.transact(access, &mut jobs);
+        if let Err(failure) = &outcome
+            && !failure.is_busy()
+        {
+            // After a full disk or an I/O error a fresh connection is the surest way back.
+            self.connection = None;
+        }
+        for job in jobs {
+            job.answer(outcome.as_ref().err());
+        }
+    }
+
+    fn transact(&mut self, access: Access, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.path, Absent::Refuse, self.busy_timeout)?,
+        };
+        let connection = self.connection.insert(connection);
+        let outcome = match access {
+            Access::Read => read(connection, jobs),
+            Access::Write => write(connection, jobs),
+        };
+        if !connection.is_autocommit() {
+            execute(connection, "ROLLBACK")?;
+        }
+        outcome
+    }
+}
+
+/// All reads see one snapshot. One that fails by itself has its own answer.
+fn read(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    execute(connection, "BEGIN DEFERRED")?;
+    for job in jobs {
+        match job.run(connection) {
+            Err(failure) if failure.is_outage() => return Err(failure),
+            Err(_) | Ok(()) => {}
+        }
+    }
+    execute(connection, "COMMIT")
+}
+
+/// All writes in one transaction, without savepoints, which are not free. Where one of them fails
+/// by itself, all run again, each in its own savepoint.
+fn write(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    for job in jobs.iter_mut() {
+        match job.run(connection) {
+            Ok(()) => {}
+            Err(failure) if failure.is_outage() => return Err(failure),
+            Err(_) => {
+                execute(connection, "ROLLBACK")?;
+                return write_apart(connection, jobs);
+            }
+        }
+    }
+    execute(connection, "COMMIT")
+}
+
+fn write_apart(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    for job in jobs {
+        execute(connection, "SAVEPOINT job")?;
+        match job.run(connection) {
+            Ok(()) => {}
+            Err(failure) if failure.is_outage() => return Err(failure),
+            Err(_) => execute(connection, "ROLLBACK TO job")?,
+        }
+        execute(connection, "RELEASE job")?;
+    }
+    execute(connection, "COMMIT")
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<(), Failure> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if absent == Absent::Create {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(move |tries: i32| wait_for_lock(tries, busy_timeout)))?;
+    // While another process creates the file this answers "busy" without asking the handler.
+    let mut tries = 0;
+    while let Err(error) = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || !wait_for_lock(tries, busy_timeout) {
+            return Err(error);
+        }
+        tries += 1;
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// Waits a moment for the lock; false once the patience is used up.
+fn wait_for_lock(tries: i32, busy_timeout: Duration) -> bool {
+    let waited = LOCK_RETRY.saturating_mul(u32::try_from(tries).unwrap_or_default());
+    if waited >= busy_timeout {
+        return false;
+    }
+    std::thread::sleep(LOCK_RETRY);
+    true
+}

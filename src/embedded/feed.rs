@@ -1,0 +1,319 @@
+//! Receiving: one task a subscription takes turns with the file for as long as somebody listens.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::{Bell, Engine, Failure};
+use super::turn::{self, Leased, Mailbox, Settled, Token, Turn};
+use crate::bus::{Delivery, Feed, Lease, Message, Received, SubscribeOptions, Subscription};
+use crate::clock::{Clock, micros};
+use crate::domain::backoff::Backoff;
+
+/// Messages leased in one turn at most: bounds how long the file is locked.
+const TURN: usize = 512;
+/// Between two looks for what other processes published, when something was there lately …
+const LOOK_FIRST: Duration = Duration::from_millis(10);
+/// … and when nothing was for a while.
+const LOOK_LAST: Duration = Duration::from_millis(100);
+/// A shorter lease would be renewed without end.
+const SHORTEST_LEASE: Duration = Duration::from_millis(3);
+/// Leases are renewed this many times within their length.
+const RENEWALS: u32 = 3;
+
+/// Starts the task.
+pub(super) fn start(
+    engine: Engine,
+    mailbox: Mailbox,
+    name: String,
+    bell: Bell,
+    clock: Clock,
+    options: SubscribeOptions,
+) -> Subscription {
+    let (intake, deliveries) = mpsc::channel(options.buffer.max(1));
+    let stopping = Stopping::default();
+    let round = Round {
+        engine,
+        mailbox,
+        name,
+        rings: bell.listen(),
+        bell,
+        clock,
+        lease: options.lease.max(SHORTEST_LEASE),
+        max_outstanding: options.max_outstanding.max(1),
+        intake: Some(intake),
+        outcomes: Arc::default(),
+        held: BTreeMap::new(),
+        spent: Vec::new(),
+        more: true,
+        look: LOOK_FIRST,
+        renewal: Instant::now(),
+        failures: 0,
+        stopping: stopping.clone(),
+    };
+    tokio::spawn(round.run());
+    Subscription::new(deliveries, Box::new(Handle(stopping)))
+}
+
+/// How far the end of a subscription has come.
+#[derive(Clone, Default)]
+struct Stopping {
+    /// Nothing more is wanted.
+    closed: CancellationToken,
+    /// Nobody waits for what is in flight either.
+    abandoned: CancellationToken,
+    /// The task has ended.
+    ended: CancellationToken,
+}
+
+struct Handle(Stopping);
+
+#[async_trait]
+impl Feed for Handle {
+    fn close(&self) {
+        self.0.closed.cancel();
+    }
+
+    async fn stopped(&self) {
+        self.0.ended.cancelled().await;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.abandoned.cancel();
+    }
+}
+
+/// What the lanes have settled and the task has not fetched. Bounded by what is outstanding.
+#[derive(Default)]
+struct Outcomes {
+    settled: Mutex<Vec<Settled>>,
+    filled: Notify,
+}
+
+impl Outcomes {
+    fn put(&self, settled: Settled) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).push(settled);
+        self.filled.notify_one();
+    }
+
+    fn take(&self) -> Vec<Settled> {
+        std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The right to settle one delivery.
+struct Held {
+    token: Token,
+    outcomes: Arc<Outcomes>,
+    spent: bool,
+}
+
+impl Lease for Held {
+    fn ack(mut self: Box<Self>) {
+        self.spent = true;
+        self.outcomes.put(Settled::Acked(self.token));
+    }
+
+    fn nack(self: Box<Self>) {
+        drop(self);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.spent {
+            self.outcomes.put(Settled::Nacked(self.token));
+        }
+    }
+}
+
+/// The task's state.
+struct Round {
+    engine: Engine,
+    mailbox: Mailbox,
+    name: String,
+    bell: Bell,
+    rings: watch::Receiver<()>,
+    clock: Clock,
+    lease: Duration,
+    max_outstanding: usize,
+    /// Dropped on closing, which ends the lanes' wait.
+    intake: Option<mpsc::Sender<Delivery>>,
+    outcomes: Arc<Outcomes>,
+    /// Deliveries handed out and not settled.
+    held: BTreeMap<i64, u32>,
+    /// Settled, and not known to have reached the file.
+    spent: Vec<Settled>,
+    /// Whether there may be something to lease.
+    more: bool,
+    look: Duration,
+    renewal: Instant,
+    failures: u32,
+    stopping: Stopping,
+}
+
+impl Round {
+    async fn run(mut self) {
+        let _ended = self.stopping.ended.clone().drop_guard();
+        loop {
+            self.fetch_settled();
+            if self.stopping.abandoned.is_cancelled() {
+                // One try: nobody waits, and leases run out by themselves.
+                if !self.spent.is_empty() {
+                    let _ = self.take_turn(0, Vec::new()).await;
+                }
+                return;
+            }
+            if self.stopping.closed.is_cancelled() {
+                self.intake = None;
+                if self.held.is_empty() && self.spent.is_empty() {
+                    return;
+                }
+            }
+            let want = self.room();
+            let renewed = self.due_renewals();
+            if (want == 0 || !self.more) && renewed.is_empty() && self.spent.is_empty() {
+                self.wait().await;
+                continue;
+            }
+            match self.take_turn(want, renewed).await {
+                Ok(leased) => self.hand_out(leased, want),
+                Err(failure) => self.wait_out(&failure).await,
+            }
+        }
+    }
+
+    fn fetch_settled(&mut self) {
+        let settled = self.outcomes.take();
+        for one in &settled {
+            let (Settled::Acked(token) | Settled::Nacked(token)) = one;
+            if self.held.get(&token.message) == Some(&token.attempt) {
+                self.held.remove(&token.message);
+            }
+        }
+        self.spent.extend(settled);
+    }
+
+    /// How many messages may be leased now.
+    fn room(&self) -> usize {
+        let Some(intake) = &self.intake else { return 0 };
+        intake.capacity().min(self.max_outstanding.saturating_sub(self.held.len())).min(TURN)
+    }
+
+    fn due_renewals(&self) -> Vec<Token> {
+        if Instant::now() < self.renewal {
+            return Vec::new();
+        }
+        self.held.iter().map(|(&message, &attempt)| Token { message, attempt }).collect()
+    }
+
+    async fn take_turn(&mut self, want: usize, renewed: Vec<Token>) -> Result<Vec<Leased>, Failure> {
+        let now = self.clock.now_us();
+        let until = now.saturating_add(micros(self.lease));
+        let renews = !renewed.is_empty() || self.held.is_empty();
+        let settled = self.spent.clone();
+        let nacks = settled.iter().any(|one| matches!(one, Settled::Nacked(_)));
+        let turn = Turn { mailbox: self.mailbox, settled, renewed, want, now, until };
+        let leased = self.engine.write(move |connection| turn.run(connection)).await?;
+        self.spent.clear();
+        if renews {
+            self.renewal = Instant::now() + self.lease / RENEWALS;
+        }
+        if nacks {
+            self.bell.ring();
+        }
+        if self.failures > 0 {
+            tracing::info!(failures = self.failures, "{} answers again", self.name);
+            self.failures = 0;
+        }
+        Ok(leased)
+    }
+
+    fn hand_out(&mut self, leased: Vec<Leased>, want: usize) {
+        if want > 0 {
+            self.more = leased.len() == want;
+        }
+        if !leased.is_empty() {
+            self.look = LOOK_FIRST;
+        }
+        for Leased { token, publish_time, attributes, body } in leased {
+            self.held.insert(token.message, token.attempt);
+            let lease = Held { token, outcomes: Arc::clone(&self.outcomes), spent: false };
+            let attributes: HashMap<String, String> = match serde_json::from_str(&attributes) {
+                Ok(attributes) => attributes,
+                Err(error) => {
+                    tracing::warn!(message.id = token.message, "attributes are no object of texts: {error}");
+                    HashMap::new()
+                }
+            };
+            let received = Received {
+                message: Message { body: Bytes::from(body), attributes: attributes.into() },
+                id: token.message.to_string(),
+                publish_time_us: publish_time,
+                attempt: token.attempt,
+            };
+            if let Some(intake) = &self.intake {
+                // Refused only once nobody listens; dropping the delivery then nacks it.
+                let _ = intake.try_send(Delivery::new(received, Box::new(lease)));
+            }
+        }
+    }
+
+    /// Until something happens that a turn could serve.
+    async fn wait(&mut self) {
+        let listening = self.intake.is_some();
+        let full = self.intake.as_ref().is_some_and(|intake| intake.capacity() == 0);
+        let looking = listening && self.room() > 0;
+        tokio::select! {
+            biased;
+            () = self.stopping.abandoned.cancelled() => {}
+            () = self.stopping.closed.cancelled(), if listening => {}
+            () = self.outcomes.filled.notified() => {}
+            Ok(()) = self.rings.changed(), if listening => self.more = true,
+            () = place(self.intake.as_ref()), if full && self.more => {}
+            () = tokio::time::sleep_until(self.renewal), if !self.held.is_empty() => {}
+            () = tokio::time::sleep(self.look), if looking => self.look().await,
+        }
+    }
+
+    /// Looks for what another process published or gave back, without a lock.
+    async fn look(&mut self) {
+        let (mailbox, now) = (self.mailbox, self.clock.now_us());
+        let waiting =
+            self.engine.read(move |connection| turn::anything_waiting(connection, mailbox, now)).await;
+        // A failed look is followed by a turn, which handles the outage.
+        self.more = waiting.unwrap_or(true);
+        if !self.more {
+            self.look = (self.look * 2).min(LOOK_LAST);
+        }
+    }
+
+    async fn wait_out(&mut self, failure: &Failure) {
+        if self.failures == 0 {
+            tracing::warn!("could not receive from {}, trying again: {failure}", self.name);
+        }
+        let delay = Backoff::IN_PLACE.ceiling(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        tokio::select! {
+            biased;
+            () = self.stopping.abandoned.cancelled() => {}
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
+}
+
+/// Waits for a place among the buffered deliveries.
+async fn place(intake: Option<&mpsc::Sender<Delivery>>) {
+    match intake {
+        Some(intake) => drop(intake.reserve().await),
+        None => std::future::pending().await,
+    }
+}

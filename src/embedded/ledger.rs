@@ -1,0 +1,300 @@
+//! The ledger of dead letters: immutable letters, cells that only rise, an append-only history.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::Embedded;
+use crate::domain::event_time::EventTime;
+use crate::domain::letter::{
+    Act, Action, Change, HistoryEntry, Kind, Letter, LetterBody, LetterId, LetterRecord, Progress, State,
+};
+use crate::domain::order::OrderId;
+use crate::domain::reason::Reason;
+use crate::store::{Ledger, Scan, StoreError};
+
+/// Letters read at a time.
+const PAGE: usize = 500;
+/// A page ends early once its bodies come to 4 MiB.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// The years whose days are written with eight digits, in microseconds since the epoch.
+const DAYS_OF_EIGHT_DIGITS: std::ops::Range<i64> = 0..253_402_300_800_000_000;
+
+/// The first copy counts; all copies are the same. Fills a row that an act made.
+const RECORD: &str = "INSERT INTO dead_letters (id, t, kind, reason, detail, order_id, payment_id,
+        first_failed_at, body_length, body_sha256)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+    ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, reason = excluded.reason,
+        detail = excluded.detail, order_id = excluded.order_id, payment_id = excluded.payment_id,
+        first_failed_at = excluded.first_failed_at, body_length = excluded.body_length,
+        body_sha256 = excluded.body_sha256
+    WHERE dead_letters.kind IS NULL";
+const RECORD_BODY: &str =
+    "INSERT OR IGNORE INTO dead_letter_bodies (letter_id, attributes, body) VALUES (?1, ?2, ?3)";
+const WRITE_STATE: &str = "INSERT INTO dead_letters (id, t, state, generation, state_at, state_time)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, generation = excluded.generation,
+        state_at = excluded.state_at, state_time = excluded.state_time
+    WHERE dead_letters.state_time IS NULL OR excluded.state_time > dead_letters.state_time
+        OR (excluded.state_time = dead_letters.state_time AND excluded.state_at > dead_letters.state_at)";
+const WRITE_SCHEDULE: &str = "INSERT INTO dead_letters (id, t, attempts, next_attempt_at, schedule_time)
+    VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT (id) DO UPDATE SET attempts = excluded.attempts,
+        next_attempt_at = excluded.next_attempt_at, schedule_time = excluded.schedule_time
+    WHERE dead_letters.schedule_time IS NULL OR excluded.schedule_time > dead_letters.schedule_time
+        OR (excluded.schedule_time = dead_letters.schedule_time
+            AND excluded.next_attempt_at > dead_letters.next_attempt_at)";
+const WRITE_HISTORY: &str = "INSERT OR IGNORE INTO dead_letter_history
+    (letter_id, at, entry_id, action, outcome, actor, host, note, run_id)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const HISTORY: &str = "SELECT at, entry_id, action, outcome, actor, host, note, run_id
+    FROM dead_letter_history WHERE letter_id = ?1 ORDER BY at, entry_id";
+const BRIEF: &str = "SELECT id, t, kind, reason, detail, order_id, payment_id, first_failed_at, body_length,
+    body_sha256, state, generation, state_at, attempts, next_attempt_at FROM dead_letters";
+const WHOLE: &str = "SELECT id, t, kind, reason, detail, order_id, payment_id, first_failed_at, body_length,
+    body_sha256, state, generation, state_at, attempts, next_attempt_at, body, attributes
+    FROM dead_letters LEFT JOIN dead_letter_bodies ON letter_id = id";
+/// Ids begin with the day of T, so that a scan reads the days it asks for and no others.
+const PAGE_OF: &str = "WHERE kind IS NOT NULL AND id > ?1 AND id < ?2 AND t >= ?3 AND t < ?4
+    ORDER BY id LIMIT ?5";
+const REMOVE: &str = "DELETE FROM dead_letters WHERE id = ?1
+    AND coalesce(state_time, t) <= ?2 AND coalesce(schedule_time, t) <= ?2";
+
+#[async_trait]
+impl Ledger for Embedded {
+    async fn record(&self, letter: &Letter, entry: &HistoryEntry) -> Result<(), StoreError> {
+        let (letter, entry) = (letter.clone(), entry.clone());
+        self.engine
+            .write(move |connection| record(connection, &letter, &entry))
+            .await
+            .map_err(|failure| self.store_error("record a dead letter", failure))
+    }
+
+    async fn letter(&self, id: &LetterId) -> Result<Option<LetterRecord>, StoreError> {
+        let id = id.clone();
+        self.engine
+            .read(move |connection| one_letter(connection, &id))
+            .await
+            .map_err(|failure| self.store_error("read a dead letter", failure))
+    }
+
+    async fn history(&self, id: &LetterId) -> Result<Vec<HistoryEntry>, StoreError> {
+        let id = id.clone();
+        self.engine
+            .read(move |connection| {
+                connection.prepare_cached(HISTORY)?.query_map([id.as_str()], history_entry)?.collect()
+            })
+            .await
+            .map_err(|failure| self.store_error("read a dead letter's history", failure))
+    }
+
+    async fn act(&self, act: &Act) -> Result<(), StoreError> {
+        let act = act.clone();
+        self.engine
+            .write(move |connection| write_act(connection, &act))
+            .await
+            .map_err(|failure| self.store_error("write an act on a dead letter", failure))
+    }
+
+    fn letters(&self, scan: Scan) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
+        let (first, end) = id_range(scan);
+        stream::try_unfold((VecDeque::new(), first), move |(mut page, after)| {
+            let end = Arc::clone(&end);
+            async move {
+                if page.is_empty() {
+                    page = self
+                        .engine
+                        .read(move |connection| letters_after(connection, scan, &after, &end))
+                        .await
+                        .map_err(|failure| self.store_error("read dead letters", failure))?;
+                }
+                Ok(page.pop_front().map(|record: LetterRecord| {
+                    let after = match page.is_empty() {
+                        true => record.letter.id.as_str().to_owned(),
+                        false => String::new(),
+                    };
+                    (record, (page, after))
+                }))
+            }
+        })
+        .boxed()
+    }
+
+    async fn remove(&self, record: &LetterRecord) -> Result<(), StoreError> {
+        let (id, highest) = (record.letter.id.clone(), record.highest_time().micros());
+        self.engine
+            .write(move |connection| remove(connection, &id, highest))
+            .await
+            .map_err(|failure| self.store_error("remove a dead letter", failure))
+    }
+}
+
+fn record(connection: &Connection, letter: &Letter, entry: &HistoryEntry) -> rusqlite::Result<()> {
+    let id = letter.id.as_str();
+    connection.prepare_cached(RECORD)?.execute((
+        id,
+        letter.t.micros(),
+        letter.kind.as_str(),
+        letter.reason.as_str(),
+        &letter.detail,
+        letter.order_id.map(|order| order.0),
+        letter.payment_id,
+        letter.first_failed_at,
+        i64::try_from(letter.body.length).unwrap_or(i64::MAX),
+        &letter.body.sha256,
+    ))?;
+    let attributes: BTreeMap<_, _> = letter.attributes.iter().map(|(name, value)| (name, value)).collect();
+    let attributes = serde_json::to_string(&attributes).expect("texts by name always make an object");
+    connection.prepare_cached(RECORD_BODY)?.execute((id, attributes, &*letter.body.bytes))?;
+    write_history(connection, &letter.id, entry)
+}
+
+fn write_act(connection: &Connection, act: &Act) -> rusqlite::Result<()> {
+    let (id, t, time) = (act.letter.as_str(), act.t.micros(), act.time().map(|time| time.micros()));
+    match act.change {
+        Change::State { generation, state, at } => {
+            let cells = (id, t, state.as_str(), generation, at, time);
+            connection.prepare_cached(WRITE_STATE)?.execute(cells)?;
+        }
+        Change::Schedule { attempts, next_attempt_at } => {
+            let cells = (id, t, attempts, next_attempt_at, time);
+            connection.prepare_cached(WRITE_SCHEDULE)?.execute(cells)?;
+        }
+        Change::Nothing => {}
+    }
+    write_history(connection, &act.letter, &act.entry)
+}
+
+fn write_history(connection: &Connection, id: &LetterId, entry: &HistoryEntry) -> rusqlite::Result<()> {
+    connection.prepare_cached(WRITE_HISTORY)?.execute((
+        id.as_str(),
+        entry.at,
+        &entry.entry_id,
+        entry.action.as_str(),
+        &entry.outcome,
+        &entry.actor,
+        &entry.host,
+        &entry.note,
+        &entry.run_id,
+    ))?;
+    Ok(())
+}
+
+/// The letter with body and history, unless a cell was written since that is not in the record.
+fn remove(connection: &Connection, id: &LetterId, highest: i64) -> rusqlite::Result<()> {
+    let id = id.as_str();
+    if connection.prepare_cached(REMOVE)?.execute((id, highest))? > 0 {
+        connection.prepare_cached("DELETE FROM dead_letter_bodies WHERE letter_id = ?1")?.execute([id])?;
+        connection.prepare_cached("DELETE FROM dead_letter_history WHERE letter_id = ?1")?.execute([id])?;
+    }
+    Ok(())
+}
+
+fn one_letter(connection: &Connection, id: &LetterId) -> rusqlite::Result<Option<LetterRecord>> {
+    connection
+        .prepare_cached(&format!("{WHOLE} WHERE id = ?1 AND kind IS NOT NULL"))?
+        .query_row([id.as_str()], |row| letter_record(row, true))
+        .optional()
+}
+
+/// Ids of the days a scan asks for: after the first, before the second.
+fn id_range(scan: Scan) -> (String, Arc<str>) {
+    let day = |t: EventTime| {
+        DAYS_OF_EIGHT_DIGITS
+            .contains(&t.micros())
+            .then(|| format!("{:08}", LetterId::of(Kind::Order, t, b"").day()))
+    };
+    // '.' follows '-', which follows the day in every id of that day.
+    let first = scan.from.and_then(day).unwrap_or_default();
+    let end = scan.until.and_then(day).map_or_else(|| "~".to_owned(), |day| day + ".");
+    (first, end.into())
+}
+
+fn letters_after(
+    connection: &Connection,
+    scan: Scan,
+    after: &str,
+    end: &str,
+) -> rusqlite::Result<VecDeque<LetterRecord>> {
+    let columns = if scan.bodies { WHOLE } else { BRIEF };
+    let mut statement = connection.prepare_cached(&format!("{columns} {PAGE_OF}"))?;
+    let from = scan.from.map_or(i64::MIN, EventTime::micros);
+    let until = scan.until.map_or(i64::MAX, EventTime::micros);
+    let mut rows = statement.query((after, end, from, until, PAGE as i64))?;
+    let (mut page, mut bytes) = (VecDeque::with_capacity(PAGE), 0);
+    while let Some(row) = rows.next()? {
+        let record = letter_record(row, scan.bodies)?;
+        bytes += record.letter.body.bytes.len();
+        page.push_back(record);
+        if bytes >= PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(page)
+}
+
+fn letter_record(row: &Row<'_>, bodies: bool) -> rusqlite::Result<LetterRecord> {
+    let (bytes, attributes) = match bodies {
+        true => (row.get::<_, Option<Vec<u8>>>(15)?.unwrap_or_default().into(), attributes(row)?),
+        false => (Bytes::new(), Vec::new()),
+    };
+    let length: i64 = row.get(8)?;
+    let letter = Letter {
+        id: word(row, 0, LetterId::parse)?,
+        t: EventTime::stored(row.get(1)?),
+        kind: word(row, 2, Kind::parse)?,
+        reason: word(row, 3, Reason::parse)?,
+        detail: row.get(4)?,
+        order_id: row.get::<_, Option<i64>>(5)?.map(OrderId),
+        payment_id: row.get(6)?,
+        first_failed_at: row.get(7)?,
+        body: LetterBody { bytes, length: u64::try_from(length).unwrap_or_default(), sha256: row.get(9)? },
+        attributes,
+    };
+    let state = match row.get_ref(10)?.as_str_or_null()? {
+        Some(_) => Some(word(row, 10, State::parse)?),
+        None => None,
+    };
+    let progress = Progress {
+        state,
+        generation: row.get(11)?,
+        state_at: row.get(12)?,
+        attempts: row.get(13)?,
+        next_attempt_at: row.get(14)?,
+    };
+    Ok(LetterRecord { letter, progress })
+}
+
+fn attributes(row: &Row<'_>) -> rusqlite::Result<Vec<(String, String)>> {
+    let Some(json) = row.get_ref(16)?.as_str_or_null()? else { return Ok(Vec::new()) };
+    let attributes: BTreeMap<String, String> = serde_json::from_str(json)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(16, Type::Text, Box::new(error)))?;
+    Ok(attributes.into_iter().collect())
+}
+
+fn history_entry(row: &Row<'_>) -> rusqlite::Result<HistoryEntry> {
+    Ok(HistoryEntry {
+        at: row.get(0)?,
+        entry_id: row.get(1)?,
+        action: word(row, 2, Action::parse)?,
+        outcome: row.get(3)?,
+        actor: row.get(4)?,
+        host: row.get(5)?,
+        note: row.get(6)?,
+        run_id: row.get(7)?,
+    })
+}
+
+/// A column that holds a word of a closed set.
+fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    parse(text).ok_or_else(|| {
+        let error = format!("{text:?} is none of the words that can stand here");
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+    })
+}

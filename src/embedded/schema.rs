@@ -1,0 +1,190 @@
+//! Tables and views. The comments inside the statements stay in the file: `.schema` in `sqlite3`
+//! shows them.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::Route;
+
+/// Version of the schema below, kept in the file's `user_version`.
+pub(super) const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE facts (
+    -- Behind the view orders_payments_facts: its 13 columns and, for each column group, the time T
+    -- of the event it came from, in microseconds since the epoch. The larger T wins; a value set by
+    -- hand stays until an event of a larger T arrives, so raise the T beside it to keep it for good.
+    order_id INTEGER PRIMARY KEY,
+    customer_id INTEGER,
+    item TEXT,
+    quantity INTEGER,
+    price REAL,
+    shipping_address TEXT,
+    order_status TEXT,
+    creation_date TEXT,
+    order_ts INTEGER,
+    payment_id INTEGER,
+    payment_method TEXT,
+    card_last_four TEXT,
+    payment_status TEXT,
+    payment_datetime TEXT,
+    payment_ts INTEGER
+);
+CREATE VIEW orders_payments_facts AS SELECT
+    order_id, customer_id, item, quantity, price, shipping_address, order_status, creation_date,
+    payment_id, payment_method, card_last_four, payment_status, payment_datetime
+FROM facts;
+
+CREATE TABLE dead_letters (
+    -- One row a letter. Times are microseconds since the epoch; state NULL means what the reason
+    -- says. A row without a kind is a letter that was acted on and has not been recorded (again).
+    id TEXT PRIMARY KEY,
+    t INTEGER NOT NULL,
+    kind TEXT,
+    reason TEXT,
+    detail TEXT,
+    order_id INTEGER,
+    payment_id INTEGER,
+    first_failed_at INTEGER,
+    body_length INTEGER,
+    body_sha256 TEXT,
+    state TEXT,
+    generation INTEGER NOT NULL DEFAULT 0,
+    state_at INTEGER,
+    state_time INTEGER,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER,
+    schedule_time INTEGER
+) WITHOUT ROWID;
+CREATE TABLE dead_letter_bodies (
+    -- Apart, so that reading letters without their bodies stays fast.
+    letter_id TEXT PRIMARY KEY,
+    attributes TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE dead_letter_history (
+    letter_id TEXT NOT NULL,
+    entry_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    host TEXT NOT NULL,
+    note TEXT,
+    run_id TEXT,
+    PRIMARY KEY (letter_id, entry_id)
+) WITHOUT ROWID;
+CREATE VIEW dead_letters_readable AS SELECT
+    id,
+    coalesce(state, CASE reason WHEN 'order_not_found' THEN 'waiting' ELSE 'parked' END) AS state,
+    reason, detail, kind, order_id, payment_id,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t / 1e6, 'unixepoch') AS event_time,
+    strftime('%Y-%m-%dT%H:%M:%fZ', first_failed_at / 1e6, 'unixepoch') AS first_failed,
+    strftime('%Y-%m-%dT%H:%M:%fZ', state_at / 1e6, 'unixepoch') AS state_since,
+    attempts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at / 1e6, 'unixepoch') AS next_attempt,
+    CAST(body AS TEXT) AS body, attributes
+FROM dead_letters LEFT JOIN dead_letter_bodies ON letter_id = id
+WHERE kind IS NOT NULL;
+CREATE VIEW dead_letters_open AS
+SELECT * FROM dead_letters_readable WHERE state IN ('waiting', 'parked');
+CREATE VIEW dead_letter_history_readable AS SELECT
+    letter_id, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1e6, 'unixepoch') AS at,
+    action, outcome, actor, host, note, run_id
+FROM dead_letter_history ORDER BY letter_id, dead_letter_history.at, entry_id;
+
+CREATE TABLE topics (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    last_publish_time INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE subscriptions (
+    -- Messages up to the cursor were handed out at least once.
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    topic INTEGER NOT NULL,
+    cursor INTEGER NOT NULL
+);
+CREATE TABLE messages (
+    -- Stored once, deleted when every subscription of the topic has acked.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    topic INTEGER NOT NULL,
+    publish_time INTEGER NOT NULL,
+    attributes TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX messages_by_topic ON messages (topic);
+CREATE TABLE deliveries (
+    -- Handed out and not acked. due = when the lease ends, 0 = at once. The attempt is the lease's
+    -- token: it grows with every delivery, so an ack that names an older one changes nothing.
+    message INTEGER NOT NULL,
+    subscription INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    PRIMARY KEY (message, subscription)
+) WITHOUT ROWID;
+CREATE INDEX deliveries_by_due ON deliveries (subscription, due);
+";
+
+/// Creates what is missing of schema, topics and subscriptions, in one transaction; writes nothing
+/// where all is there. Returns the file's schema version.
+pub(super) fn provision(connection: &mut Connection, routes: &[Route]) -> rusqlite::Result<i64> {
+    let found = version(connection)?;
+    if found > VERSION || (found == VERSION && all_there(connection, routes)?) {
+        return Ok(found);
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
+    if found == 0 {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    for route in routes {
+        create(&transaction, route)?;
+    }
+    transaction.commit()?;
+    Ok(found.max(VERSION))
+}
+
+/// A topic's row id.
+pub(super) fn topic(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM topics WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn all_there(connection: &Connection, routes: &[Route]) -> rusqlite::Result<bool> {
+    for route in routes {
+        let there = match &route.subscription {
+            None => topic(connection, &route.topic)?.is_some(),
+            Some(name) => connection
+                .prepare_cached(
+                    "SELECT 1 FROM subscriptions JOIN topics ON topics.id = topic
+                     WHERE subscriptions.name = ?1 AND topics.name = ?2",
+                )?
+                .exists([name, &route.topic])?,
+        };
+        if !there {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A new subscription gets what is published from now on.
+fn create(connection: &Connection, route: &Route) -> rusqlite::Result<()> {
+    connection.execute("INSERT OR IGNORE INTO topics (name) VALUES (?1)", [&route.topic])?;
+    if let Some(subscription) = &route.subscription {
+        connection.execute(
+            "INSERT OR IGNORE INTO subscriptions (name, topic, cursor)
+             SELECT ?1, id, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0)
+             FROM topics WHERE name = ?2",
+            [subscription, &route.topic],
+        )?;
+    }
+    Ok(())
+}

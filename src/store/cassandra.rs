@@ -1,1 +1,22 @@
 //! Apache Cassandra.
+//!
+//! `schema.cql` is the only description of the schema; `provision` applies it, every other part
+//! checks it at its start and never runs DDL. Statements carry T as a bound value and are
+//! idempotent, so repeating one changes nothing; the callers repeat them, the driver does not.
+
+mod errors;
+mod facts;
+mod ledger;
+mod pages;
+pub mod provision;
+mod schema;
+mod session;
+mod statements;
+
+pub use schema::{Column, ColumnKind, Schema, Table};
+pub use session::{
+    CassandraSettings, CassandraStore, ConnectError, Credentials, Replication, Secret, Tls, Trouble,
+};
+
+#[cfg(test)]
+pub(crate) mod testing;

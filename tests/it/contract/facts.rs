@@ -18,7 +18,7 @@ use super::Subject;
 
 type Facts = Subject<dyn FactStore>;
 
-stamp! { facts on "embedded" embedded: [
+stamp! { facts on "embedded" embedded, "cassandra" cassandra: [
     an_order_never_seen_has_no_row,
     an_order_reads_back_as_it_was_written,
     a_payment_reads_back_as_it_was_written,

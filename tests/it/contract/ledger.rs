@@ -18,11 +18,12 @@ use super::Subject;
 
 type Subjected = Subject<dyn Ledger>;
 
-stamp! { ledger on "embedded" embedded: [
+stamp! { ledger on "embedded" embedded, "cassandra" cassandra: [
     an_unknown_letter_is_none,
     a_letter_reads_back_whole,
     a_letter_about_nothing_readable_reads_back_whole,
     every_kind_and_reason_reads_back,
+    times_are_kept_to_the_millisecond,
     any_body_reads_back_byte_for_byte,
     a_body_over_a_mebibyte_reads_back_as_what_was_kept_of_it,
     a_letter_recorded_twice_is_as_if_recorded_once,
@@ -203,6 +204,25 @@ async fn every_kind_and_reason_reads_back(ledger: &Subjected) {
 
         assert_eq!(read(ledger, &letter).await.letter, letter);
     }
+}
+
+async fn times_are_kept_to_the_millisecond(ledger: &Subjected) {
+    let letter = Letter { first_failed_at: NOW + 1_999, ..own_letter() };
+    let acts = [state_act(&letter, 0, State::Parked, NOW + 2_999), schedule_act(&letter, 1, NOW + 3_999)];
+    ledger.record(&letter, &received("receipt", NOW + 4_999)).await.unwrap();
+    for act in &acts {
+        ledger.act(act).await.unwrap();
+    }
+
+    let record = read(ledger, &letter).await;
+    let lines = ledger.history(&letter.id).await.unwrap();
+    let times = [
+        record.letter.first_failed_at,
+        record.progress.state_at.unwrap(),
+        record.progress.next_attempt_at.unwrap() - SECOND,
+        lines.last().unwrap().at,
+    ];
+    assert_eq!(times.map(|at| (at - NOW).div_euclid(MS)), [1, 2, 3, 4]);
 }
 
 async fn any_body_reads_back_byte_for_byte(ledger: &Subjected) {

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use super::Subject;
 use super::ledger::{MS, NOW, SECOND, own_letter, received, schedule_act, state_act};
 
-stamp! { ledger on "embedded" embedded: [
+stamp! { ledger on "embedded" embedded, "cassandra" cassandra: [
     any_schedule_of_acts_ends_at_the_largest_ledger_time,
 ] }
 

@@ -109,3 +109,33 @@ pub mod pubsub {
         admin.create_topic().set_name(name).send().await.unwrap();
     }
 }
+
+/// One keyspace for all cases of a run: they keep apart by their ids.
+#[cfg(feature = "cassandra")]
+pub mod cassandra {
+    use ecom::store::cassandra::CassandraStore;
+    use ecom::store::{FactStore, Ledger};
+
+    use super::*;
+    use crate::services::keyspace;
+
+    pub async fn facts() -> Option<Subject<dyn FactStore>> {
+        let open: Open<dyn FactStore> = opener(keyspace().await?, |store| store);
+        Some(Subject::new(open, 10, ()).await)
+    }
+
+    pub async fn ledger() -> Option<Subject<dyn Ledger>> {
+        let open: Open<dyn Ledger> = opener(keyspace().await?, |store| store);
+        Some(Subject::new(open, 10, ()).await)
+    }
+
+    fn opener<P: ?Sized + Send + Sync + 'static>(
+        settings: ecom::store::cassandra::CassandraSettings,
+        seen_as: fn(Arc<CassandraStore>) -> Arc<P>,
+    ) -> Open<P> {
+        Arc::new(move || {
+            let settings = settings.clone();
+            async move { seen_as(Arc::new(CassandraStore::connect(&settings).await.unwrap())) }.boxed()
+        })
+    }
+}

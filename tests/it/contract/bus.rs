@@ -47,6 +47,11 @@ pub fn options(subject: &BusSubject) -> SubscribeOptions {
     }
 }
 
+/// Options for a consumer whose leases outlast every patience: what comes again was given back.
+pub fn patient(subject: &BusSubject) -> SubscribeOptions {
+    SubscribeOptions { lease: Duration::from_secs(600), ..options(subject) }
+}
+
 /// Options for a consumer that comes after another: the emulator goes on feeding streams that are
 /// gone, and several live ones make their share small.
 pub fn later(subject: &BusSubject) -> SubscribeOptions {
@@ -143,7 +148,7 @@ async fn a_message_whose_receipt_resolved_is_readable_through_another_handle(sub
 
 async fn a_nacked_message_comes_again_as_the_same_message(subject: &BusSubject) {
     publish(subject, vec![plain("again")]).await;
-    let subscription = subscribe(subject, options(subject)).await;
+    let subscription = subscribe(subject, patient(subject)).await;
     let first = next_within(subject.patience, &subscription).await;
     let before = first.received.clone();
 
@@ -158,7 +163,7 @@ async fn a_nacked_message_comes_again_as_the_same_message(subject: &BusSubject) 
 
 async fn a_dropped_delivery_comes_again(subject: &BusSubject) {
     publish(subject, vec![plain("dropped")]).await;
-    let subscription = subscribe(subject, options(subject)).await;
+    let subscription = subscribe(subject, patient(subject)).await;
     let first = next_within(subject.patience, &subscription).await;
     let id = first.received.id.clone();
 

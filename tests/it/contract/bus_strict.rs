@@ -6,14 +6,14 @@ use std::time::Duration;
 use ecom::bus::SubscribeOptions;
 
 use super::BusSubject;
-use super::bus::{options, plain, publish, subscribe};
+use super::bus::{options, patient, plain, publish, subscribe};
 use crate::waiting::{never_within, next_within, within};
 
 stamp! { bus on "embedded" embedded: [
     attempts_are_counted,
     two_consumers_of_one_subscription_share_its_messages,
     no_more_than_max_outstanding_is_handed_out,
-    an_ack_whose_lease_was_taken_over_settles_nothing,
+    an_ack_of_a_consumer_frozen_past_its_lease_settles_nothing,
     publish_times_never_fall_in_the_order_of_publishing,
     what_no_lane_took_is_given_back_at_once_by_stop,
 ] }
@@ -35,7 +35,7 @@ async fn attempts_are_counted(subject: &BusSubject) {
 
 async fn two_consumers_of_one_subscription_share_its_messages(subject: &BusSubject) {
     let ids = publish(subject, (0..200).map(|n| plain(n.to_string())).collect()).await;
-    let long = SubscribeOptions { lease: Duration::from_secs(60), ..options(subject) };
+    let long = patient(subject);
     let other = subject.bus.another().await;
     let one = subscribe(subject, long).await;
     let two = other.subscribe(&subject.subscription, long).await.unwrap();
@@ -76,18 +76,31 @@ async fn no_more_than_max_outstanding_is_handed_out(subject: &BusSubject) {
     subscription.stop().await;
 }
 
-async fn an_ack_whose_lease_was_taken_over_settles_nothing(subject: &BusSubject) {
+async fn an_ack_of_a_consumer_frozen_past_its_lease_settles_nothing(subject: &BusSubject) {
     publish(subject, vec![plain("contested")]).await;
-    let gone = subscribe(subject, options(subject)).await;
-    let stale = next_within(subject.patience, &gone).await;
-    // Nobody keeps its lease any more, though somebody still holds it.
-    drop(gone);
-    let subscription = subscribe(subject, options(subject)).await;
+    let (taken, frozen) = tokio::sync::oneshot::channel();
+    let (thaw, thawed) = std::sync::mpsc::channel();
+    let other = subject.bus.another().await;
+    let (name, options, patience) = (subject.subscription.clone(), options(subject), subject.patience);
+    // Nothing polls this runtime between taking and acking, as if the process had been stopped.
+    let frozen_life = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (subscription, delivery) = runtime.block_on(async {
+            let subscription = other.subscribe(&name, options).await.unwrap();
+            let delivery = next_within(patience, &subscription).await;
+            (subscription, delivery)
+        });
+        taken.send(delivery.received.id.clone()).unwrap();
+        thawed.recv().unwrap();
+        delivery.ack();
+        runtime.block_on(subscription.stop());
+    });
+    let id = within(subject.patience, "nothing was taken", frozen).await.unwrap();
+    let subscription = subscribe(subject, options).await;
     let taken_over = next_within(subject.patience, &subscription).await;
-    let id = stale.received.id.clone();
-    assert_eq!(taken_over.received.id, id);
 
-    stale.ack();
+    thaw.send(()).unwrap();
+    within(subject.patience, "the late ack", frozen_life).await.unwrap();
     taken_over.nack();
 
     let again = next_within(subject.patience, &subscription).await;
@@ -123,7 +136,7 @@ async fn publish_times_never_fall_in_the_order_of_publishing(subject: &BusSubjec
 
 async fn what_no_lane_took_is_given_back_at_once_by_stop(subject: &BusSubject) {
     let ids = publish(subject, (0..20).map(|n| plain(n.to_string())).collect()).await;
-    let long = SubscribeOptions { lease: Duration::from_secs(600), ..options(subject) };
+    let long = patient(subject);
     let subscription = subscribe(subject, long).await;
     // One has arrived, so the buffer fills behind it.
     next_within(subject.patience, &subscription).await.nack();

@@ -1,1 +1,5 @@
-fn main() {}
+//! Runs all five roles in one process on the embedded default, and verifies every row.
+
+fn main() -> std::process::ExitCode {
+    ecom::app::ecom_demo()
+}

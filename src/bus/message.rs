@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::domain::event_time::{EventTime, Stamp};
+
 /// A message's attributes. Looked up by name; iterated only in sorted order.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Attributes(HashMap<String, String>);
@@ -94,4 +96,12 @@ pub struct Received {
     pub publish_time_us: i64,
     /// 1 on the first delivery, where the bus counts them; else 0.
     pub attempt: u32,
+}
+
+impl Received {
+    /// T of this message, as received on a source subscription.
+    pub fn event_time(&self) -> EventTime {
+        let claimed = self.message.attributes.get("event_time_us");
+        EventTime::of(&Stamp::source(self.publish_time_us, &self.id, claimed))
+    }
 }

@@ -18,8 +18,6 @@ pub enum Verdict {
     StillWaiting,
     /// The row shows another payment at the same T.
     Conflict,
-    /// The body can never be applied.
-    Poison,
 }
 
 impl Verdict {
@@ -31,7 +29,6 @@ impl Verdict {
             Self::Superseded => "superseded",
             Self::StillWaiting => "still_waiting",
             Self::Conflict => "conflict",
-            Self::Poison => "poison",
         }
     }
 }

@@ -1,0 +1,74 @@
+//! From the command line to a running role and its exit code.
+
+mod admin;
+mod cli;
+mod context;
+mod demo;
+mod dlq;
+mod exit;
+mod facts;
+mod output;
+mod producers;
+mod roles;
+mod setup;
+mod telemetry;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Runs `orders_producer`.
+pub fn orders_producer() -> ExitCode {
+    let cli = cli::OrdersProducer::parse();
+    let sets = cli.producer.sets();
+    context::main(&cli.common, sets, async |context| producers::orders(context, &cli.producer).await)
+}
+
+/// Runs `payments_producer`.
+pub fn payments_producer() -> ExitCode {
+    let cli = cli::PaymentsProducer::parse();
+    let sets = cli.producer.sets();
+    context::main(&cli.common, sets, async |context| producers::payments(context, &cli.producer).await)
+}
+
+/// Runs `order_consumer`.
+pub fn order_consumer() -> ExitCode {
+    let cli = cli::OrderConsumer::parse();
+    let sets = cli.consumer.sets();
+    context::main(&cli.common, sets, async |context| roles::run_orders(context, &cli.consumer).await)
+}
+
+/// Runs `payment_consumer`.
+pub fn payment_consumer() -> ExitCode {
+    let cli = cli::PaymentConsumer::parse();
+    let sets = cli.sets();
+    context::main(&cli.common, sets, async |context| roles::run_payments(context, &cli.consumer).await)
+}
+
+/// Runs `dlq_handler`.
+pub fn dlq_handler() -> ExitCode {
+    let cli = cli::DlqHandler::parse();
+    context::main(&cli.common, cli.sets(), async |context| dlq::main(context, &cli).await)
+}
+
+/// Runs `ecom_setup`.
+pub fn ecom_setup() -> ExitCode {
+    let cli = cli::Setup::parse();
+    if let Some(cli::SetupCommand::Completions { shell }) = cli.command {
+        return setup::completions(shell);
+    }
+    context::main(&cli.common, Vec::new(), async |context| setup::main(context, &cli).await)
+}
+
+/// Runs `ecom_facts`.
+pub fn ecom_facts() -> ExitCode {
+    let cli = cli::Facts::parse();
+    context::main(&cli.common, Vec::new(), async |context| facts::main(context, &cli).await)
+}
+
+/// Runs `ecom_demo`.
+pub fn ecom_demo() -> ExitCode {
+    let cli = cli::Demo::parse();
+    context::main(&cli.common, cli.sets(), async |context| demo::main(context, &cli).await)
+}

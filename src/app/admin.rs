@@ -1,0 +1,89 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::exit::Stop;
+
+/// Connections served at once; scrapers and probes are few.
+const CONNECTIONS: usize = 64;
+
+/// What the admin port shows.
+pub(crate) struct Admin {
+    /// All metrics of the process.
+    pub(crate) registry: Registry,
+    /// Why the process is not ready, where it is not.
+    pub(crate) not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
+}
+
+/// Binds the port; a port that is taken is an error of usage.
+pub(crate) async fn bind(listen: &str) -> Result<TcpListener, Stop> {
+    TcpListener::bind(listen)
+        .await
+        .map_err(|error| Stop::usage(format!("could not listen on {listen} for the admin port: {error}")))
+}
+
+/// Serves until dropped.
+pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => {
+                let Ok((stream, _)) = accepted else { continue };
+                let admin = Arc::clone(&admin);
+                connections.spawn(async move {
+                    let answer = service_fn(|request| {
+                        let response = answer(&admin, &request);
+                        async move { Ok::<_, Infallible>(response) }
+                    });
+                    // A connection that breaks concerns only its client.
+                    drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await);
+                });
+            }
+        }
+    }
+}
+
+fn answer(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let text = |status: StatusCode, kind: &'static str, body: String| {
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+        response
+    };
+    let plain = |status, body: &str| text(status, "text/plain; charset=utf-8", format!("{body}\n"));
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "GET only");
+    }
+    match request.uri().path() {
+        "/livez" => plain(StatusCode::OK, "ok"),
+        "/readyz" => match (admin.not_ready)() {
+            None => plain(StatusCode::OK, "ok"),
+            Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, why),
+        },
+        "/metrics" => {
+            let mut body = String::new();
+            match prometheus_client::encoding::text::encode(&mut body, &admin.registry) {
+                Ok(()) => {
+                    text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body)
+                }
+                Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be written"),
+            }
+        }
+        _ => plain(StatusCode::NOT_FOUND, "try /livez, /readyz or /metrics"),
+    }
+}

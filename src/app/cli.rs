@@ -1,0 +1,51 @@
+//! The command lines. The only place that names clap's types.
+
+mod common;
+mod consumer;
+mod demo;
+mod dlq_handler;
+mod facts;
+mod producer;
+mod setup;
+
+pub(crate) use common::Common;
+pub(crate) use consumer::{ConsumerArgs, OrderConsumer, PaymentConsumer};
+pub(crate) use demo::Demo;
+pub(crate) use dlq_handler::{DlqCommand, DlqHandler, ReportArgs, RunArgs};
+pub(crate) use facts::{ExportArgs, Facts, FactsCommand, ShowArgs, VerifyArgs};
+pub(crate) use producer::{OrdersProducer, PaymentsProducer, Preset, ProducerArgs};
+pub(crate) use setup::{Print, Setup, SetupCommand, all};
+
+use clap::ValueEnum;
+
+use crate::config::Set;
+
+/// How data is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// For spreadsheets.
+    Csv,
+}
+
+/// Sets of the named flags that were given.
+fn given(flags: &[(&str, &str, Option<String>)]) -> Vec<Set> {
+    flags
+        .iter()
+        .filter_map(|(flag, key, value)| value.as_ref().map(|value| Set::flag(flag, key, value)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_command_line_is_sound() {
+        for command in super::all() {
+            command.debug_assert();
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! `ecom_demo`: all five roles in one process on the embedded default, ending with proof.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::Instant;
+
+use super::cli::{Demo, Format};
+use super::context::Context;
+use super::exit::{Exit, Stop};
+use super::facts::{decode, told};
+use super::output;
+use super::producers::{mixture, outgoing};
+use super::roles::{Gauges, Site};
+use super::wiring::{self, Folder};
+use crate::config::{BusKind, Config, StoreKind};
+use crate::domain::letter::Kind;
+use crate::metrics::Outcome;
+use crate::pipeline::produce::{Produce, produce};
+use crate::pipeline::sweep::sweep;
+use crate::scenario::{Manifest, Plan, Source, Streams, Units, Verification, verify};
+
+/// How long a payment waits for its order here: late orders come as late as they can, so that
+/// their payments are seen to go through the dead letters and back.
+const ORDER_GRACE: Duration = Duration::from_millis(250);
+/// How long nothing happens before everything published counts as handled.
+const AT_REST: Duration = Duration::from_millis(100);
+/// The folder's marker: only a folder a demo made is started afresh.
+const MARKER: &str = ".ecom-demo";
+/// The manifest beside the data.
+const MANIFEST: &str = "manifest.json";
+
+/// The five roles' counters.
+struct Roles {
+    orders_producer: Gauges,
+    payments_producer: Gauges,
+    order_consumer: Gauges,
+    payment_consumer: Gauges,
+    dlq_handler: Gauges,
+}
+
+/// Runs `ecom_demo`.
+pub(crate) async fn main(mut context: Context, cli: &Demo) -> Result<Exit, Stop> {
+    settle_config(&mut context.config, &context.common.data_dir);
+    let folder = context.config.embedded.data_dir.clone();
+    afresh(&folder)?;
+    let plan = plan(&context.config, cli.orders)?;
+    let started = Instant::now();
+    let (bus, store) = wiring::both(&context, Folder::Create).await?;
+    let run = context.actor("ecom_demo").run_id;
+    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), run, context.clock.now_us());
+    manifest.write(&folder.join(MANIFEST)).map_err(|error| Stop::failed(error.to_string()))?;
+    let site = Site {
+        bus,
+        store,
+        config: Arc::new(context.config.clone()),
+        clock: context.clock,
+        chance: Arc::clone(&context.chance),
+        bounds: crate::pipeline::consume::Bounds::default(),
+        stop: context.stop.child_token(),
+    };
+    let found = run_roles(&context, &site, &manifest).await?;
+    site.bus.close().await;
+    report(&context, cli, &found, started.elapsed())?;
+    Ok(if found.is_clean() { Exit::Done } else { Exit::No })
+}
+
+/// The demo is embedded whatever else is configured, in a folder of its own.
+fn settle_config(config: &mut Config, data_dir: &Option<std::path::PathBuf>) {
+    config.bus.kind = BusKind::Embedded;
+    config.store.kind = StoreKind::Embedded;
+    config.consumer.order_grace = Some(ORDER_GRACE);
+    if data_dir.is_none() {
+        config.embedded.data_dir = config.embedded.data_dir.join("demo");
+    }
+}
+
+/// Empties the folder of an earlier demo; refuses one that something else made.
+fn afresh(folder: &Path) -> Result<(), Stop> {
+    let marker = folder.join(MARKER);
+    let failed =
+        |error: std::io::Error| Stop::failed(format!("could not empty {}: {error}", folder.display()));
+    if folder.join("ecom_store.db").exists() && !marker.exists() {
+        return Err(Stop::usage(format!("{} holds a store that no demo made", folder.display()))
+            .hint("name another folder: --data-dir DIR"));
+    }
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    for name in ["ecom_store.db", "ecom_store.db-wal", "ecom_store.db-shm", MANIFEST] {
+        match std::fs::remove_file(folder.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    std::fs::write(&marker, "").map_err(failed)
+}
+
+fn plan(config: &Config, orders: u32) -> Result<Plan, Stop> {
+    let mut mixture = mixture(&config.producer);
+    mixture.late_by = u64::from(orders);
+    Plan::try_new(config.producer.seed, 1..=i64::from(orders), mixture)
+        .map_err(|error| Stop::usage(error.to_string()))
+}
+
+/// Runs all roles until everything published has been handled, makes one pass over the ledger,
+/// and verifies.
+async fn run_roles(context: &Context, site: &Site, manifest: &Manifest) -> Result<Verification, Stop> {
+    let roles = Roles {
+        orders_producer: Gauges::new("orders_producer", &site.chance),
+        payments_producer: Gauges::new("payments_producer", &site.chance),
+        order_consumer: Gauges::new("order_consumer", &site.chance),
+        payment_consumer: Gauges::new("payment_consumer", &site.chance),
+        dlq_handler: Gauges::new("dlq_handler", &site.chance),
+    };
+    let actor = context.actor("dlq_handler");
+    let consuming = async {
+        let outcome = tokio::try_join!(
+            site.order_consumer(&roles.order_consumer),
+            site.payment_consumer(&roles.payment_consumer),
+            site.dlq_handler(&roles.dlq_handler, actor.clone()),
+        );
+        outcome.map(drop)
+    };
+    let producing = async {
+        let orders = publish(site, &roles.orders_producer, manifest, Kind::Order);
+        let payments = publish(site, &roles.payments_producer, manifest, Kind::Payment);
+        tokio::try_join!(orders, payments)?;
+        at_rest(site, &roles, manifest).await;
+        let swept = sweep(&site.settler(&roles.dlq_handler, actor.clone()), None).await;
+        site.stop.cancel();
+        swept.map(drop).map_err(Stop::from)
+    };
+    tokio::try_join!(consuming, producing)?;
+    if context.stop.is_cancelled() {
+        return Err(Stop::failed("stopped before the end; nothing was verified"));
+    }
+    let units =
+        Units::of(std::slice::from_ref(manifest), decode).map_err(|error| Stop::failed(error.to_string()))?;
+    Ok(verify(&units, site.store.facts.as_ref(), site.store.ledger.as_ref()).await?)
+}
+
+async fn publish(site: &Site, gauges: &Gauges, manifest: &Manifest, kind: Kind) -> Result<(), Stop> {
+    let config = &site.config;
+    let topic = match kind {
+        Kind::Order => &config.bus.topics.orders,
+        Kind::Payment => &config.bus.topics.payments,
+    };
+    let window = config.producer.window;
+    let settings = Produce {
+        publisher: site.bus.publisher(topic, window).await?,
+        window,
+        rate: None,
+        retrying: Arc::clone(&gauges.retrying),
+        metrics: Arc::clone(&gauges.metrics),
+        clock: site.clock,
+        chance: Arc::clone(&site.chance),
+        stop: site.stop.clone(),
+    };
+    let events = manifest.events(kind).map_err(|error| Stop::failed(error.to_string()))?;
+    produce(&settings, outgoing(events)).await?;
+    Ok(())
+}
+
+/// Waits until every message published was settled, showing how far that is.
+async fn at_rest(site: &Site, roles: &Roles, manifest: &Manifest) {
+    let planned = |kind| manifest.events(kind).map(Iterator::count).unwrap_or_default() as u64;
+    let bar = progress(planned(Kind::Order) + planned(Kind::Payment));
+    let settled = |gauges: &Gauges| {
+        let outcomes = [
+            Outcome::Applied,
+            Outcome::AlreadyApplied,
+            Outcome::Superseded,
+            Outcome::DeadLettered,
+            Outcome::Recorded,
+        ];
+        outcomes.map(|outcome| gauges.metrics.count(outcome)).iter().sum::<u64>()
+    };
+    let dead_lettered = |gauges: &Gauges| gauges.metrics.count(Outcome::DeadLettered);
+    let mut rested = Instant::now();
+    while rested.elapsed() < AT_REST && !site.stop.is_cancelled() {
+        let (orders, payments) = (settled(&roles.order_consumer), settled(&roles.payment_consumer));
+        bar.set_position(orders + payments);
+        let letters = dead_lettered(&roles.order_consumer) + dead_lettered(&roles.payment_consumer);
+        let all = orders >= roles.orders_producer.metrics.published.get()
+            && payments >= roles.payments_producer.metrics.published.get()
+            && settled(&roles.dlq_handler) >= letters;
+        if !all {
+            rested = Instant::now();
+        }
+        tokio::time::sleep(AT_REST / 4).await;
+    }
+    bar.finish_and_clear();
+}
+
+/// A bar on a terminal, nothing elsewhere: the last screen says it all.
+fn progress(total: u64) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let style = ProgressStyle::with_template("{bar:32} {human_pos} of {human_len} messages, {per_sec}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(total), target).with_style(style)
+}
+
+fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -> Result<(), Stop> {
+    let folder = &context.config.embedded.data_dir;
+    let seed = context.config.producer.seed;
+    if cli.format() == Format::Json {
+        let value = serde_json::json!({
+            "seed": seed,
+            "orders": cli.orders,
+            "data_dir": folder,
+            "elapsed_seconds": took.as_secs_f64(),
+            "clean": found.is_clean(),
+            "verification": found,
+        });
+        return output::data(&format!("{value:#}\n"));
+    }
+    let said = told(found).replace("rows as published", &format!("rows as seed {seed} says"));
+    let published = found.orders.published
+        + found.orders.duplicates
+        + found.payments.published
+        + found.payments.duplicates;
+    let rate = published as f64 / took.as_secs_f64().max(0.001);
+    let shown = folder.display();
+    output::data(&format!(
+        "{said}\n{} messages in {:.1} s ({:.0}/s), kept in {shown}\n\nnext:\n  {} --data-dir {shown} report\n  \
+         {} --data-dir {shown} show 1\n  sqlite3 {shown}/ecom_store.db 'SELECT * FROM orders_payments_facts \
+         LIMIT 5'\n",
+        output::count(published),
+        took.as_secs_f64(),
+        rate,
+        output::command("dlq_handler"),
+        output::command("ecom_facts"),
+    ))
+}

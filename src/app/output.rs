@@ -1,0 +1,92 @@
+//! stdout is data: tables, JSON, CSV, to stdout or a file. A closed pipe is success.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::exit::Stop;
+
+/// Writes data to stdout.
+pub(crate) fn data(text: &str) -> Result<(), Stop> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Stop::failed(format!("could not write to stdout: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes data to the file, or to stdout where there is none.
+pub(crate) fn to(file: Option<&Path>, text: &str) -> Result<(), Stop> {
+    match file {
+        None => data(text),
+        Some(path) => std::fs::write(path, text)
+            .map_err(|error| Stop::failed(format!("could not write {}: {error}", path.display()))),
+    }
+}
+
+/// A plain table: first column to the left, the others to the right.
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// Names and values, one pair a line.
+pub(crate) fn list(rows: impl IntoIterator<Item = [String; 2]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for row in rows {
+        table.add_row(row);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// How to run a sibling binary from here: by its path where it was built, else through cargo.
+pub(crate) fn command(binary: &str) -> String {
+    let through_cargo = format!("cargo run --release --bin {binary} --");
+    let Ok(own) = std::env::current_exe() else { return through_cargo };
+    let sibling = own.with_file_name(format!("{binary}{}", std::env::consts::EXE_SUFFIX));
+    if !sibling.is_file() {
+        return through_cargo;
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = sibling.strip_prefix(here).unwrap_or(&sibling).display().to_string();
+    if shown.contains(' ') { format!("'{shown}'") } else { shown }
+}
+
+/// A number with thousands set apart.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let shown: Vec<String> = [0, 999, 1_000, 1_234_567].into_iter().map(count).collect();
+        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
+    }
+}

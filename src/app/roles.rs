@@ -1,0 +1,377 @@
+//! The long-running roles: ports and settings to a future. The binaries and the demo run the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::admin::{self, Admin};
+use super::cli::ConsumerArgs;
+use super::context::Context;
+use super::exit::{Exit, Stop};
+use super::setup;
+use super::wiring::{self, Folder, Store};
+use crate::bus::{Bus, SubscribeOptions, Subscription, TopicState};
+use crate::clock::{Chance, Clock};
+use crate::config::{BusKind, Config};
+use crate::domain::backoff::Backoff;
+use crate::domain::letter::Kind;
+use crate::metrics::{self, RoleMetrics};
+use crate::pipeline::consume::{Bounds, Consume, consume};
+use crate::pipeline::dead_letters::DeadLetters;
+use crate::pipeline::durable::Retrying;
+use crate::pipeline::hold::HoldSettings;
+use crate::pipeline::letters::{Actor, Letters};
+use crate::pipeline::order_locks::OrderLocks;
+use crate::pipeline::orders::Orders;
+use crate::pipeline::payments::Payments;
+use crate::pipeline::retries::{self, Offers, RetryPolicy, Settler};
+use crate::pipeline::summary::Summary;
+
+/// Letters recorded at once: the ledger is not the hot path.
+const LETTER_LANES: usize = 64;
+
+/// What a role stands on.
+#[derive(Clone)]
+pub(crate) struct Site {
+    /// The bus.
+    pub(crate) bus: Arc<dyn Bus>,
+    /// The store.
+    pub(crate) store: Store,
+    /// The settings.
+    pub(crate) config: Arc<Config>,
+    /// Wall time.
+    pub(crate) clock: Clock,
+    /// Jitter.
+    pub(crate) chance: Arc<Chance>,
+    /// When the run ends by itself.
+    pub(crate) bounds: Bounds,
+    /// Cancelled = drain and end.
+    pub(crate) stop: CancellationToken,
+}
+
+/// One role's counters and its way through outages.
+#[derive(Clone)]
+pub(crate) struct Gauges {
+    /// What it counts.
+    pub(crate) metrics: Arc<RoleMetrics>,
+    /// How it waits out outages.
+    pub(crate) retrying: Arc<Retrying>,
+}
+
+impl Gauges {
+    /// Fresh ones for a role.
+    pub(crate) fn new(role: &'static str, chance: &Arc<Chance>) -> Self {
+        let metrics = Arc::new(RoleMetrics::new(role));
+        let retrying = Arc::new(Retrying::new(Arc::clone(chance), Arc::clone(&metrics)));
+        Self { metrics, retrying }
+    }
+}
+
+impl Site {
+    /// The site of a command: both ports connected.
+    pub(crate) async fn connect(context: &Context, bounds: Bounds) -> Result<Self, Stop> {
+        let (bus, store) = wiring::both(context, Folder::Create).await?;
+        Ok(Self {
+            bus,
+            store,
+            config: Arc::new(context.config.clone()),
+            clock: context.clock,
+            chance: Arc::clone(&context.chance),
+            bounds,
+            stop: context.stop.clone(),
+        })
+    }
+
+    async fn subscribe(
+        &self,
+        subscription: &str,
+        lanes: usize,
+        held: usize,
+    ) -> Result<Arc<Subscription>, Stop> {
+        let config = &self.config;
+        let lease = match config.bus.kind {
+            BusKind::Embedded => config.embedded.lease,
+            BusKind::Pubsub => config.bus.pubsub.lease,
+        };
+        let options = SubscribeOptions {
+            streams: config.consumer.streams,
+            max_outstanding: lanes + held,
+            buffer: lanes,
+            lease,
+            idle_rotation: config.bus.pubsub.stream_idle_rotation,
+        };
+        let subscribed = self.bus.subscribe(subscription, options).await.map_err(missing_on_bus)?;
+        Ok(Arc::new(subscribed))
+    }
+
+    async fn dead_letters(&self, kind: Kind, source: &str, gauges: &Gauges) -> Result<DeadLetters, Stop> {
+        let topic = &self.config.bus.topics.dead_letters;
+        require_subscription(self.bus.as_ref(), topic).await?;
+        let window = self.config.consumer.max_in_flight * 2;
+        Ok(DeadLetters {
+            publisher: self.bus.publisher(topic, window).await.map_err(missing_on_bus)?,
+            kind,
+            subscription: source.to_owned(),
+            clock: self.clock,
+            metrics: Arc::clone(&gauges.metrics),
+        })
+    }
+
+    /// Records orders until stopped or bounded.
+    pub(crate) async fn order_consumer(&self, gauges: &Gauges) -> Result<(), Stop> {
+        let source = &self.config.bus.subscriptions.orders;
+        let lanes = self.config.consumer.max_in_flight;
+        let handler = Arc::new(Orders {
+            facts: Arc::clone(&self.store.facts),
+            dead_letters: self.dead_letters(Kind::Order, source, gauges).await?,
+            retrying: Arc::clone(&gauges.retrying),
+        });
+        let subscription = self.subscribe(source, lanes, 0).await?;
+        Ok(consume(handler, self.consume(subscription, lanes, None, gauges)).await?)
+    }
+
+    /// Joins payments until stopped or bounded.
+    pub(crate) async fn payment_consumer(&self, gauges: &Gauges) -> Result<(), Stop> {
+        let source = &self.config.bus.subscriptions.payments;
+        let consumer = &self.config.consumer;
+        let lanes = consumer.max_in_flight;
+        let hold = consumer.order_grace.map(|grace| HoldSettings {
+            grace,
+            limit: consumer.hold_limit,
+            bytes: consumer.hold_bytes,
+        });
+        let handler = Arc::new(Payments {
+            facts: Arc::clone(&self.store.facts),
+            dead_letters: self.dead_letters(Kind::Payment, source, gauges).await?,
+            retrying: Arc::clone(&gauges.retrying),
+            locks: OrderLocks::new(),
+        });
+        let held = hold.map_or(0, |hold| hold.limit);
+        let subscription = self.subscribe(source, lanes, held).await?;
+        Ok(consume(handler, self.consume(subscription, lanes, hold, gauges)).await?)
+    }
+
+    /// Records letters; what waits is announced to `offers`.
+    pub(crate) async fn letters(&self, gauges: &Gauges, actor: Actor, offers: Offers) -> Result<(), Stop> {
+        let source = &self.config.bus.subscriptions.dead_letters;
+        let lanes = LETTER_LANES.min(self.config.consumer.max_in_flight);
+        let handler = Arc::new(Letters {
+            ledger: Arc::clone(&self.store.ledger),
+            retrying: Arc::clone(&gauges.retrying),
+            offers,
+            actor,
+            clock: self.clock,
+        });
+        let subscription = self.subscribe(source, lanes, 0).await?;
+        Ok(consume(handler, self.consume(subscription, lanes, None, gauges)).await?)
+    }
+
+    /// What settles letters.
+    pub(crate) fn settler(&self, gauges: &Gauges, actor: Actor) -> Settler {
+        let settings = &self.config.dead_letters;
+        Settler {
+            facts: Arc::clone(&self.store.facts),
+            ledger: Arc::clone(&self.store.ledger),
+            retrying: Arc::clone(&gauges.retrying),
+            locks: OrderLocks::new(),
+            policy: RetryPolicy {
+                backoff: Backoff::try_new(settings.first_retry, settings.max_backoff)
+                    .unwrap_or(Backoff::IN_PLACE),
+                max_age: settings.max_age,
+                sweep_interval: settings.sweep_interval,
+                retention: settings.retention,
+            },
+            clock: self.clock,
+            chance: Arc::clone(&self.chance),
+            actor,
+        }
+    }
+
+    /// Records letters and retries what waits, until stopped or bounded.
+    pub(crate) async fn dlq_handler(&self, gauges: &Gauges, actor: Actor) -> Result<(), Stop> {
+        let (offers, offered) = Offers::channel();
+        let settler = self.settler(gauges, actor.clone());
+        let retries_stop = CancellationToken::new();
+        let recording = async {
+            let recorded = self.letters(gauges, actor, offers.clone()).await;
+            retries_stop.cancel();
+            recorded
+        };
+        let retrying = async {
+            let retried = retries::run(&settler, offers.clone(), offered, retries_stop.clone()).await;
+            if retried.is_err() {
+                self.stop.cancel();
+            }
+            retried.map_err(Stop::from)
+        };
+        let (recorded, retried) = tokio::join!(recording, retrying);
+        recorded.and(retried)
+    }
+
+    fn consume(
+        &self,
+        subscription: Arc<Subscription>,
+        lanes: usize,
+        hold: Option<HoldSettings>,
+        gauges: &Gauges,
+    ) -> Consume {
+        Consume {
+            subscription,
+            lanes,
+            hold,
+            bounds: self.bounds,
+            metrics: Arc::clone(&gauges.metrics),
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+/// Runs `order_consumer`.
+pub(crate) async fn run_orders(context: Context, args: &ConsumerArgs) -> Result<Exit, Stop> {
+    if context.common.check {
+        return setup::check(&context).await;
+    }
+    let gauges = Gauges::new("order_consumer", &context.chance);
+    let site = Site::connect(&context, args.bounds.bounds()).await?;
+    supervise(&context, &site, &gauges, site.order_consumer(&gauges)).await
+}
+
+/// Runs `payment_consumer`.
+pub(crate) async fn run_payments(context: Context, args: &ConsumerArgs) -> Result<Exit, Stop> {
+    if context.common.check {
+        return setup::check(&context).await;
+    }
+    let gauges = Gauges::new("payment_consumer", &context.chance);
+    let site = Site::connect(&context, args.bounds.bounds()).await?;
+    supervise(&context, &site, &gauges, site.payment_consumer(&gauges)).await
+}
+
+/// Runs a role with its admin port until it ends or a signal and the grace period end it; then
+/// says what it did.
+pub(crate) async fn supervise(
+    context: &Context,
+    site: &Site,
+    gauges: &Gauges,
+    role: impl Future<Output = Result<(), Stop>>,
+) -> Result<Exit, Stop> {
+    let outcome = attended(context, gauges, role).await;
+    site.bus.close().await;
+    summarise(context, gauges)?;
+    outcome.map(|()| Exit::Done)
+}
+
+/// Runs a role beside the admin port, within the grace period once it is to stop.
+pub(crate) async fn attended(
+    context: &Context,
+    gauges: &Gauges,
+    role: impl Future<Output = Result<(), Stop>>,
+) -> Result<(), Stop> {
+    let admin = start_admin(context, gauges).await?;
+    tokio::select! {
+        biased;
+        outcome = within_grace(context, gauges, role) => outcome,
+        () = admin => Ok(()),
+    }
+}
+
+async fn start_admin(context: &Context, gauges: &Gauges) -> Result<impl Future<Output = ()> + use<>, Stop> {
+    let listener = match &context.config.admin.listen {
+        None => None,
+        Some(listen) => Some(admin::bind(listen).await?),
+    };
+    if let Some(address) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        tracing::info!("serving /livez, /readyz and /metrics on http://{address}");
+    }
+    let mut registry = metrics::registry();
+    gauges.metrics.register(&mut registry);
+    let (stop, retrying) = (context.stop.clone(), Arc::clone(&gauges.retrying));
+    let not_ready = move || match () {
+        () if stop.is_cancelled() => Some("draining"),
+        () if retrying.in_outage() => Some("bus or store does not answer"),
+        () => None,
+    };
+    let admin = Arc::new(Admin { registry, not_ready: Box::new(not_ready) });
+    Ok(async move {
+        match listener {
+            None => std::future::pending().await,
+            Some(listener) => admin::serve(listener, admin).await,
+        }
+    })
+}
+
+async fn within_grace(
+    context: &Context,
+    gauges: &Gauges,
+    role: impl Future<Output = Result<(), Stop>>,
+) -> Result<(), Stop> {
+    let mut role = std::pin::pin!(role);
+    tokio::select! {
+        biased;
+        outcome = &mut role => return outcome,
+        () = context.stop.cancelled() => {}
+    }
+    let grace = context.config.shutdown.grace_period;
+    let shown = humantime::format_duration(grace);
+    let in_flight = gauges.metrics.in_flight.get();
+    eprintln!("draining {in_flight} in flight, up to {shown}; Ctrl-C again to stop now");
+    match tokio::time::timeout(grace, role).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let left = gauges.metrics.in_flight.get();
+            Err(Stop::failed(format!("the grace period of {shown} ran out with {left} in flight"))
+                .hint("they were given back to the bus and come again on the next start"))
+        }
+    }
+}
+
+/// Says what the run did: a line for people, and JSON where `--summary` asks for it.
+pub(crate) fn summarise(context: &Context, gauges: &Gauges) -> Result<(), Stop> {
+    let summary = Summary::of(&gauges.metrics, context.started.elapsed());
+    eprintln!("{summary}");
+    if let Some(path) = &context.common.summary {
+        let json = serde_json::to_string(&summary).map_err(anyhow::Error::from)?;
+        super::output::to(Some(path), &format!("{json}\n"))?;
+    }
+    Ok(())
+}
+
+/// Refuses a topic on which nobody keeps what is published.
+pub(crate) async fn require_subscription(bus: &dyn Bus, topic: &str) -> Result<(), Stop> {
+    let started = Instant::now();
+    loop {
+        let state = match bus.topic_state(topic).await {
+            Ok(state) => state,
+            Err(error) if error.is_outage() && started.elapsed() < Duration::from_secs(10) => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+            Err(error) => return Err(missing_on_bus(error)),
+        };
+        return match state {
+            TopicState::Subscribed => Ok(()),
+            TopicState::Unknown => {
+                tracing::warn!(
+                    "this identity may not see whether topic {topic} has a subscription; without one, \
+                     what is published there is lost"
+                );
+                Ok(())
+            }
+            TopicState::Unsubscribed => Err(Stop::failed(format!(
+                "topic {topic} on {} has no subscription: what is published there is lost",
+                bus.describe()
+            ))
+            .hint("create it: ecom_setup, with the same configuration")),
+            TopicState::Missing => {
+                Err(Stop::failed(format!("topic {topic} does not exist on {}", bus.describe()))
+                    .hint("create it: ecom_setup, with the same configuration"))
+            }
+        };
+    }
+}
+
+fn missing_on_bus(error: crate::bus::BusError) -> Stop {
+    Stop::failed(error.to_string())
+        .hint("see what is missing: ecom_setup --check, with the same configuration")
+}

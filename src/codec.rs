@@ -1,0 +1,4 @@
+//! Bytes to domain values and back. Errors say field and cause, never the body.
+
+pub mod envelope;
+pub mod json;

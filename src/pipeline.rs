@@ -1,0 +1,15 @@
+//! What happens to a message, written once over the ports.
+
+pub mod consume;
+pub mod dead_letters;
+pub mod durable;
+pub mod hold;
+pub mod letters;
+pub mod order_locks;
+pub mod orders;
+pub mod payments;
+pub mod produce;
+pub mod retries;
+pub mod settlement;
+pub mod summary;
+pub mod sweep;

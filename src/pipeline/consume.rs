@@ -1,0 +1,244 @@
+//! Lanes: long-lived tasks that each take a delivery, handle it, settle it. The lane is the permit.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::durable::Halt;
+use super::hold::{Held, Hold, HoldSettings};
+use super::settlement::{Settlement, Step};
+use crate::bus::{Delivery, Received, Subscription};
+use crate::metrics::{Outcome, RoleMetrics};
+
+/// Lanes that look again for the orders of held payments.
+const HOLD_LANES: usize = 32;
+
+/// What a role does with a message.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Settles the message, or asks to look again later where it may.
+    async fn handle(&self, received: &Received, may_hold: bool) -> Result<Step, Halt>;
+
+    /// Settles a message on which `handle` panicked.
+    async fn panicked(&self, received: &Received) -> Result<Settlement, Halt>;
+}
+
+/// When a run ends by itself.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Bounds {
+    /// After this many deliveries.
+    pub count: Option<u64>,
+    /// After this long.
+    pub duration: Option<Duration>,
+    /// After this long without a delivery.
+    pub idle: Option<Duration>,
+}
+
+/// How a role consumes.
+pub struct Consume {
+    /// Where deliveries come from.
+    pub subscription: Arc<Subscription>,
+    /// Deliveries handled at once.
+    pub lanes: usize,
+    /// Whether and how payments wait for their orders.
+    pub hold: Option<HoldSettings>,
+    /// When the run ends by itself.
+    pub bounds: Bounds,
+    /// What is counted.
+    pub metrics: Arc<RoleMetrics>,
+    /// Cancelled = stop receiving, settle what is in flight.
+    pub stop: CancellationToken,
+}
+
+struct Lane<H> {
+    handler: Arc<H>,
+    subscription: Arc<Subscription>,
+    hold: Option<Arc<Hold>>,
+    left: Arc<AtomicU64>,
+    metrics: Arc<RoleMetrics>,
+    stop: CancellationToken,
+}
+
+impl<H> Clone for Lane<H> {
+    fn clone(&self) -> Self {
+        Self {
+            handler: Arc::clone(&self.handler),
+            subscription: Arc::clone(&self.subscription),
+            hold: self.hold.clone(),
+            left: Arc::clone(&self.left),
+            metrics: Arc::clone(&self.metrics),
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+/// Consumes until stopped or bounded, settles everything in flight, and flushes the acks.
+/// Dropping this future is the crash: everything unsettled goes back to the bus.
+pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(), Halt> {
+    let Consume { subscription, lanes, hold, bounds, metrics, stop } = settings;
+    let stop = stop.child_token();
+    let hold = hold.map(|hold| Arc::new(Hold::new(hold, stop.clone())));
+    let lane = Lane {
+        handler,
+        subscription: Arc::clone(&subscription),
+        hold: hold.clone(),
+        left: Arc::new(AtomicU64::new(bounds.count.unwrap_or(u64::MAX))),
+        metrics: Arc::clone(&metrics),
+        stop: stop.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    for _ in 0..lanes.max(1) {
+        tasks.spawn(lane.clone().run());
+    }
+    if let Some(hold) = hold {
+        for _ in 0..HOLD_LANES.min(lanes.max(1)) {
+            tasks.spawn(lane.clone().run_held(Arc::clone(&hold)));
+        }
+    }
+    let mut watch = JoinSet::new();
+    watch.spawn(watch_bounds(bounds, Arc::clone(&metrics), stop.clone()));
+    let mut outcome = Ok(());
+    while let Some(lane) = tasks.join_next().await {
+        let ended = lane.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        if let Err(halt) = ended
+            && outcome.is_ok()
+        {
+            stop.cancel();
+            outcome = Err(halt);
+        }
+    }
+    watch.abort_all();
+    subscription.stop().await;
+    outcome
+}
+
+async fn watch_bounds(bounds: Bounds, metrics: Arc<RoleMetrics>, stop: CancellationToken) {
+    let ends = bounds.duration.map(|duration| Instant::now() + duration);
+    let Some(tick) = bounds.idle.into_iter().chain(bounds.duration).min() else { return };
+    let tick = (tick / 10).clamp(Duration::from_millis(5), Duration::from_secs(1));
+    let (mut seen, mut since) = (metrics.received.get(), Instant::now());
+    while !stop.is_cancelled() {
+        tokio::time::sleep(tick).await;
+        if metrics.received.get() != seen || metrics.in_flight.get() > 0 {
+            (seen, since) = (metrics.received.get(), Instant::now());
+        }
+        let idle = bounds.idle.is_some_and(|idle| since.elapsed() >= idle);
+        if idle || ends.is_some_and(|ends| Instant::now() >= ends) {
+            stop.cancel();
+        }
+    }
+}
+
+impl<H: Handler> Lane<H> {
+    async fn run(self) -> Result<(), Halt> {
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(()),
+                delivery = self.subscription.next() => delivery,
+            };
+            let Some(delivery) = delivery else {
+                return Err(Halt::Ended(self.metrics.role.to_owned()));
+            };
+            if !self.take_one() {
+                delivery.nack();
+                return Ok(());
+            }
+            self.metrics.received.inc();
+            if delivery.received.attempt > 1 {
+                self.metrics.redelivered.inc();
+            }
+            self.metrics.in_flight.inc();
+            self.fresh(delivery).await?;
+        }
+    }
+
+    /// Whether the bound on deliveries leaves room for this one.
+    fn take_one(&self) -> bool {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left.is_err() || left == Ok(1) {
+            self.stop.cancel();
+        }
+        left.is_ok()
+    }
+
+    async fn fresh(&self, delivery: Delivery) -> Result<(), Halt> {
+        let taken = Instant::now();
+        match self.step(&delivery.received, self.hold.is_some()).await? {
+            Step::Settled(settlement) => self.settle(delivery, taken, &settlement),
+            Step::Hold => {
+                let kept = match &self.hold {
+                    Some(hold) if !self.stop.is_cancelled() => hold.take(delivery, taken),
+                    Some(_) | None => Err(delivery),
+                };
+                match kept {
+                    Ok(()) => {
+                        self.metrics.held.inc();
+                    }
+                    Err(delivery) if self.stop.is_cancelled() => self.give_back(delivery, taken),
+                    Err(delivery) => self.last_look(delivery, taken).await?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_held(self, hold: Arc<Hold>) -> Result<(), Halt> {
+        while let Some(held) = hold.next().await {
+            let stopping = self.stop.is_cancelled();
+            if !held.may_wait() && !stopping {
+                self.last_look(held.delivery, held.taken).await?;
+                continue;
+            }
+            match self.step(&held.delivery.received, true).await? {
+                Step::Settled(settlement) => self.settle(held.delivery, held.taken, &settlement),
+                Step::Hold if stopping => self.give_back(held.delivery, held.taken),
+                Step::Hold => {
+                    if let Err(Held { delivery, taken, .. }) = hold.wait(held) {
+                        self.give_back(delivery, taken);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks once more and does not wait again.
+    async fn last_look(&self, delivery: Delivery, taken: Instant) -> Result<(), Halt> {
+        match self.step(&delivery.received, false).await? {
+            Step::Settled(settlement) => self.settle(delivery, taken, &settlement),
+            Step::Hold => self.give_back(delivery, taken),
+        }
+        Ok(())
+    }
+
+    /// One message's panic is that message's own.
+    async fn step(&self, received: &Received, may_hold: bool) -> Result<Step, Halt> {
+        match AssertUnwindSafe(self.handler.handle(received, may_hold)).catch_unwind().await {
+            Ok(step) => step,
+            Err(_) => {
+                tracing::error!(role = self.metrics.role, message.id = received.id, "the handler panicked");
+                self.handler.panicked(received).await.map(Step::Settled)
+            }
+        }
+    }
+
+    fn settle(&self, delivery: Delivery, taken: Instant, settlement: &Settlement) {
+        self.metrics.settled(settlement.outcome(), taken.elapsed());
+        self.metrics.in_flight.dec();
+        delivery.ack();
+    }
+
+    fn give_back(&self, delivery: Delivery, taken: Instant) {
+        self.metrics.settled(Outcome::Nacked, taken.elapsed());
+        self.metrics.in_flight.dec();
+        delivery.nack();
+    }
+}

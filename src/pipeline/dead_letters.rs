@@ -1,0 +1,68 @@
+//! From a message that cannot be applied to a dead letter with a receipt.
+
+use std::sync::Arc;
+
+use super::durable::{Halt, Retrying};
+use super::settlement::Settlement;
+use crate::bus::{Publisher, Received};
+use crate::clock::Clock;
+use crate::codec::envelope::{self, Failure};
+use crate::codec::json::Rejection;
+use crate::domain::letter::Kind;
+use crate::domain::payment::Payment;
+use crate::domain::reason::Reason;
+use crate::metrics::RoleMetrics;
+
+/// Publishes dead letters of one source subscription.
+pub struct DeadLetters {
+    /// The dead-letter topic.
+    pub publisher: Arc<dyn Publisher>,
+    /// What the source carries.
+    pub kind: Kind,
+    /// The source subscription, short name.
+    pub subscription: String,
+    /// For `dlq_first_failed_at`.
+    pub clock: Clock,
+    /// Counts letters by reason.
+    pub metrics: Arc<RoleMetrics>,
+}
+
+impl DeadLetters {
+    /// Publishes the dead letter and waits for its receipt, through outages.
+    pub async fn publish(
+        &self,
+        retrying: &Retrying,
+        received: &Received,
+        rejection: Rejection,
+    ) -> Result<Settlement, Halt> {
+        let reason = rejection.reason;
+        let failure = Failure {
+            reason,
+            detail: rejection.detail,
+            kind: self.kind,
+            source_subscription: self.subscription.clone(),
+            order_id: rejection.order_id,
+            payment_id: rejection.payment_id,
+            failed_at: self.clock.now_us(),
+        };
+        let message = envelope::encode(received, &failure);
+        let durable = retrying.publish(self.publisher.as_ref(), &message).await?;
+        self.metrics.dead_lettered(reason);
+        Ok(Settlement::DeadLettered(reason, durable))
+    }
+}
+
+/// The rejection of a sound payment for a reason outside its body.
+pub fn rejected(payment: &Payment<'_>, reason: Reason, detail: String) -> Rejection {
+    Rejection { reason, detail, order_id: Some(payment.order_id), payment_id: Some(payment.payment_id) }
+}
+
+/// The rejection of a message whose handler panicked.
+pub fn panicked() -> Rejection {
+    Rejection {
+        reason: Reason::HandlerFailed,
+        detail: "the handler panicked on this message; its log has the place".to_owned(),
+        order_id: None,
+        payment_id: None,
+    }
+}

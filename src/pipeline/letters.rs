@@ -1,0 +1,76 @@
+//! From the dead-letter topic into the ledger. Once a letter is recorded, the ledger owns it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::consume::Handler;
+use super::dead_letters::panicked;
+use super::durable::{Halt, Retrying};
+use super::retries::Offers;
+use super::settlement::{Settlement, Step};
+use crate::bus::Received;
+use crate::clock::Clock;
+use crate::codec::envelope;
+use crate::domain::letter::{Action, HistoryEntry, Letter, State, initial_state};
+use crate::store::Ledger;
+
+/// Who acts, in the history.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// A role's name, or a person.
+    pub name: String,
+    /// The host it runs on.
+    pub host: String,
+    /// This run.
+    pub run_id: String,
+}
+
+/// Records dead letters.
+pub struct Letters {
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// How outages are waited out.
+    pub retrying: Arc<Retrying>,
+    /// Where waiting letters are announced for their first retry.
+    pub offers: Offers,
+    /// For the history.
+    pub actor: Actor,
+    /// For the history.
+    pub clock: Clock,
+}
+
+impl Letters {
+    async fn record(&self, received: &Received, letter: &Letter) -> Result<Settlement, Halt> {
+        let entry = HistoryEntry {
+            at: self.clock.now_us(),
+            entry_id: format!("received-{}", received.id),
+            action: Action::Received,
+            outcome: letter.reason.as_str().to_owned(),
+            actor: self.actor.name.clone(),
+            host: self.actor.host.clone(),
+            note: None,
+            run_id: Some(self.actor.run_id.clone()),
+        };
+        let durable = self.retrying.write(|| self.ledger.record(letter, &entry)).await?;
+        if initial_state(letter.reason) == State::Waiting {
+            self.offers.fresh(letter.id.clone());
+        }
+        Ok(Settlement::Recorded(durable))
+    }
+}
+
+#[async_trait]
+impl Handler for Letters {
+    async fn handle(&self, received: &Received, _may_hold: bool) -> Result<Step, Halt> {
+        let letter = envelope::decode(received);
+        self.record(received, &letter).await.map(Step::Settled)
+    }
+
+    async fn panicked(&self, received: &Received) -> Result<Settlement, Halt> {
+        let rejection = panicked();
+        let letter =
+            Letter { reason: rejection.reason, detail: rejection.detail, ..envelope::decode(received) };
+        self.record(received, &letter).await
+    }
+}

@@ -1,0 +1,43 @@
+//! An order: validate, record at T until definite success, ack.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::consume::Handler;
+use super::dead_letters::{DeadLetters, panicked};
+use super::durable::{Halt, Retrying};
+use super::settlement::{Settlement, Step};
+use crate::bus::Received;
+use crate::codec::json;
+use crate::store::FactStore;
+
+/// Applies order messages.
+pub struct Orders {
+    /// The fact table.
+    pub facts: Arc<dyn FactStore>,
+    /// Where rejects go.
+    pub dead_letters: DeadLetters,
+    /// How outages are waited out.
+    pub retrying: Arc<Retrying>,
+}
+
+#[async_trait]
+impl Handler for Orders {
+    async fn handle(&self, received: &Received, _may_hold: bool) -> Result<Step, Halt> {
+        let order = match json::order(&received.message.body) {
+            Ok(order) => order,
+            Err(rejection) => {
+                let settled = self.dead_letters.publish(&self.retrying, received, rejection).await?;
+                return Ok(Step::Settled(settled));
+            }
+        };
+        let t = received.event_time();
+        let durable = self.retrying.write(|| self.facts.record_order(&order, t)).await?;
+        Ok(Step::Settled(Settlement::Applied(durable)))
+    }
+
+    async fn panicked(&self, received: &Received) -> Result<Settlement, Halt> {
+        self.dead_letters.publish(&self.retrying, received, panicked()).await
+    }
+}

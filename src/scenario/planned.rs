@@ -1,0 +1,88 @@
+//! A message to publish, before it has an event id and a time.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::domain::letter::Kind;
+use crate::domain::order::{Order, OrderId};
+use crate::domain::payment::Payment;
+use crate::domain::reason::Reason;
+
+/// A copy follows the first publication of its event within this many messages of its stream.
+pub const COPY_DISTANCE: usize = 8;
+
+/// What a message says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Content {
+    /// A valid order event.
+    Order(Order<'static>),
+    /// A valid payment event.
+    Payment(Payment<'static>),
+    /// A body that must be dead-lettered for this reason.
+    Rejected(Reason),
+    /// A body with a card number in it: to be dead-lettered as `pan_detected`, masked like this.
+    Masked(Bytes),
+    /// A body from elsewhere; only decoding it tells.
+    Foreign,
+}
+
+/// One message of a stream.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Planned {
+    /// Which topic it belongs on.
+    pub kind: Kind,
+    /// The order it is about; absent for foreign bodies.
+    pub order_id: Option<OrderId>,
+    /// The body, as it is to be published.
+    pub body: Bytes,
+    /// What the body says.
+    pub content: Content,
+    /// Its position in its stream, from 0.
+    pub sequence: u64,
+    /// The position of the first message of the same event: a copy has its original's event id
+    /// and event time.
+    pub event: u64,
+}
+
+impl Planned {
+    /// Whether this event was published before.
+    pub fn is_copy(&self) -> bool {
+        self.event != self.sequence
+    }
+
+    /// The same message with its stream's positions, `base` being the first of its case.
+    pub(super) fn at(mut self, base: u64) -> Self {
+        self.sequence += base;
+        self.event += base;
+        self
+    }
+}
+
+/// What a producer gave its latest events (id and time, say), so that copies get the same.
+#[derive(Clone, Debug)]
+pub struct Stamps<S> {
+    recent: VecDeque<(u64, S)>,
+}
+
+impl<S> Default for Stamps<S> {
+    fn default() -> Self {
+        Self { recent: VecDeque::with_capacity(COPY_DISTANCE) }
+    }
+}
+
+impl<S: Clone> Stamps<S> {
+    /// The stamp of this message's event; `new` makes one where the event is new. Messages come
+    /// in the order of their stream.
+    pub fn of(&mut self, planned: &Planned, new: impl FnOnce() -> S) -> S {
+        if let Some((_, stamp)) = self.recent.iter().find(|(event, _)| *event == planned.event) {
+            return stamp.clone();
+        }
+        let stamp = new();
+        if self.recent.len() == COPY_DISTANCE {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((planned.event, stamp.clone()));
+        stamp
+    }
+}

@@ -1,0 +1,61 @@
+//! A keyspace of its own for each test that needs a real Cassandra.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scylla::client::session::Session;
+
+use super::provision;
+use super::session::{CassandraStore, open};
+use super::settings::CassandraSettings;
+
+/// The node to test on; none where no node is named and none is required.
+pub(super) fn settings(keyspace: &str) -> Option<CassandraSettings> {
+    let Ok(nodes) = std::env::var("CASSANDRA_CONTACT_POINTS") else {
+        let required = std::env::var("REQUIRE_SERVICES").is_ok_and(|value| value == "1");
+        assert!(!required, "REQUIRE_SERVICES=1, and CASSANDRA_CONTACT_POINTS is not set");
+        println!("skipped: CASSANDRA_CONTACT_POINTS is not set");
+        return None;
+    };
+    Some(CassandraSettings {
+        contact_points: nodes.split(',').map(str::to_owned).collect(),
+        keyspace: format!("ecom_test_{keyspace}_{}", std::process::id()),
+        request_timeout: Duration::from_secs(20),
+        connect_timeout: Duration::from_secs(20),
+        ..CassandraSettings::default()
+    })
+}
+
+/// A store of its own keyspace, and a session for what the store does not do.
+pub(super) struct Scratch {
+    pub(super) settings: CassandraSettings,
+    pub(super) store: CassandraStore,
+    session: Session,
+}
+
+impl Scratch {
+    /// Runs a statement in which `ecom_store` stands for the test's keyspace.
+    pub(super) async fn cql(&self, cql: &str) {
+        let cql = cql.replace("ecom_store", &self.settings.keyspace);
+        let done = self.session.query_unpaged(cql.as_str(), ()).await;
+        done.map(drop).unwrap_or_else(|error| panic!("{cql}: {error}"));
+    }
+}
+
+/// Runs a test in a keyspace that is dropped after it, whatever comes of it.
+pub(super) async fn in_keyspace<F>(keyspace: &str, test: impl FnOnce(Arc<Scratch>) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Some(settings) = settings(keyspace) else { return };
+    provision::apply(&settings).await.expect("the schema applies");
+    let session = open(&settings).await.expect("the node answers");
+    let store = CassandraStore::connect(&settings).await.expect("the schema is there");
+    let scratch = Arc::new(Scratch { settings, store, session });
+    let outcome = tokio::spawn(test(Arc::clone(&scratch))).await;
+    scratch.cql("DROP KEYSPACE ecom_store").await;
+    if let Err(error) = outcome {
+        resume_unwind(error.into_panic());
+    }
+}

@@ -1,0 +1,90 @@
+//! What the docs of the ports promise, as suites of cases stamped onto every adapter.
+
+/// Makes every case a test of its own on every implementation; each implementation is named by its
+/// feature and by its module in `on`. A case that is not listed is dead code, which the lints find.
+macro_rules! stamp {
+    ($port:ident on $($feature:literal $implementation:ident),+: $cases:tt) => {
+        $(stamp! { @one $port $feature $implementation $cases })+
+    };
+    (@one $port:ident $feature:literal $implementation:ident [$($case:ident),+ $(,)?]) => {
+        #[cfg(feature = $feature)]
+        mod $implementation {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    if let Some(subject) = crate::contract::on::$implementation::$port().await {
+                        super::$case(&subject).await;
+                    }
+                }
+            )+
+        }
+    };
+}
+
+mod bus;
+mod bus_strict;
+mod facts;
+mod ledger;
+mod ledger_model;
+mod on;
+
+use std::any::Any;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+/// Opens one more handle, as another process would.
+pub type Open<P> = Arc<dyn Fn() -> BoxFuture<'static, Arc<P>> + Send + Sync>;
+
+/// An adapter under test, seen through its port.
+pub struct Subject<P: ?Sized> {
+    port: Arc<P>,
+    open: Open<P>,
+    /// How many random schedules this adapter is fast enough for, in hundredths of the full number.
+    pub effort: usize,
+    /// What must outlive the port: its folder.
+    _kept: Box<dyn Any + Send + Sync>,
+}
+
+impl<P: ?Sized> Subject<P> {
+    /// The first handle on what `open` opens.
+    pub async fn new(open: Open<P>, effort: usize, kept: impl Any + Send + Sync) -> Self {
+        Self { port: open().await, open, effort, _kept: Box::new(kept) }
+    }
+
+    /// One more handle.
+    pub async fn another(&self) -> Arc<P> {
+        (self.open)().await
+    }
+
+    /// `full` cases on the fastest adapter, fewer on others, always one.
+    pub fn share_of(&self, full: u64) -> u64 {
+        (full * self.effort as u64 / 100).max(1)
+    }
+}
+
+impl<P: ?Sized> Deref for Subject<P> {
+    type Target = P;
+
+    fn deref(&self) -> &P {
+        &self.port
+    }
+}
+
+/// A bus under test, with names of its own.
+pub struct BusSubject {
+    /// The bus.
+    pub bus: Subject<dyn ecom::bus::Bus>,
+    /// A topic that `subscription` is on.
+    pub topic: String,
+    /// The subscription on `topic`.
+    pub subscription: String,
+    /// A topic that nobody subscribes.
+    pub unheard: String,
+    /// The shortest lease this bus gives.
+    pub lease: Duration,
+    /// How long to wait for what must come; longer than a few leases.
+    pub patience: Duration,
+}

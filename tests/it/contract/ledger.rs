@@ -1,0 +1,627 @@
+//! What every ledger keeps.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use ecom::domain::event_time::EventTime;
+use ecom::domain::letter::{
+    Act, Action, Change, HistoryEntry, Kind, Letter, LetterBody, LetterId, LetterRecord, Progress, State,
+    TRUNCATED_BODY, WHOLE_BODY_LIMIT,
+};
+use ecom::domain::order::OrderId;
+use ecom::domain::reason::Reason;
+use ecom::store::{Ledger, Scan, StoreError};
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::Subject;
+
+type Subjected = Subject<dyn Ledger>;
+
+stamp! { ledger on "embedded" embedded, "cassandra" cassandra: [
+    an_unknown_letter_is_none,
+    a_letter_reads_back_whole,
+    a_letter_about_nothing_readable_reads_back_whole,
+    every_kind_and_reason_reads_back,
+    times_are_kept_to_the_millisecond,
+    any_body_reads_back_byte_for_byte,
+    a_body_over_a_mebibyte_reads_back_as_what_was_kept_of_it,
+    a_letter_recorded_twice_is_as_if_recorded_once,
+    a_late_copy_never_changes_the_state,
+    a_late_copy_adds_its_line_to_the_history,
+    of_two_states_the_higher_rank_stays_in_either_order_of_arrival,
+    a_fast_clock_does_not_undo_a_discard,
+    a_reopened_letter_waits_again_in_either_order_of_arrival,
+    a_late_state_of_an_older_generation_changes_nothing,
+    of_two_schedules_the_later_attempt_stays_in_either_order_of_arrival,
+    a_schedule_never_touches_the_state,
+    a_state_never_touches_the_schedule,
+    an_act_that_changes_nothing_still_leaves_its_line,
+    a_history_reads_oldest_first_and_keeps_every_field,
+    a_history_line_written_twice_is_one_line,
+    an_act_that_lost_is_still_in_the_history,
+    an_act_on_an_unknown_letter_makes_no_letter,
+    a_scan_yields_every_letter_of_every_day_and_bucket_once,
+    a_scan_keeps_to_its_bounds,
+    a_brief_scan_has_lengths_but_neither_bodies_nor_attributes,
+    a_scan_shows_states_and_schedules,
+    a_removed_letter_is_gone_with_its_history,
+    a_letter_removed_twice_is_as_if_removed_once,
+    an_older_letter_recorded_after_a_neighbours_removal_is_visible,
+    what_one_handle_recorded_another_reads,
+] }
+
+/// As finely as a wall clock is kept.
+pub const MS: i64 = 1_000;
+pub const SECOND: i64 = 1_000 * MS;
+pub const DAY: i64 = 24 * 3_600 * SECOND;
+/// When the acts happen, by an honest clock.
+pub const NOW: i64 = 1_750_000_000 * SECOND;
+
+/// Midnight before ten days that no other case has.
+pub fn own_days() -> i64 {
+    static NEXT: AtomicI64 = AtomicI64::new(0);
+    (11_000 + 10 * NEXT.fetch_add(1, Ordering::Relaxed)) * DAY
+}
+
+/// A letter of its own days, waiting for its order.
+pub fn own_letter() -> Letter {
+    letter(own_days() + 12 * 3_600 * SECOND, b"{\"payment_id\":1}")
+}
+
+/// The letter of this T and body, waiting for its order.
+pub fn letter(t: i64, body: &[u8]) -> Letter {
+    let (t, body) = (EventTime::stored(t), Bytes::copy_from_slice(body));
+    Letter {
+        id: LetterId::of(Kind::Payment, t, &body),
+        kind: Kind::Payment,
+        t,
+        body: LetterBody::keep(&body),
+        attributes: vec![
+            ("dlq_attempt".into(), "1".into()),
+            ("event_time_us".into(), t.micros().to_string()),
+        ],
+        reason: Reason::OrderNotFound,
+        detail: "order_id: no order with this id".into(),
+        order_id: Some(OrderId(17)),
+        payment_id: Some(4),
+        first_failed_at: NOW,
+    }
+}
+
+pub fn received(entry_id: &str, at: i64) -> HistoryEntry {
+    HistoryEntry {
+        at,
+        entry_id: entry_id.into(),
+        action: Action::Received,
+        outcome: "recorded".into(),
+        actor: "dlq_handler".into(),
+        host: "worker-1".into(),
+        note: None,
+        run_id: None,
+    }
+}
+
+/// The act that puts the letter into this state.
+pub fn state_act(letter: &Letter, generation: u32, state: State, at: i64) -> Act {
+    let action = match state {
+        State::Waiting => Action::Reopened,
+        State::Parked => Action::Parked,
+        State::Discarded => Action::Discarded,
+        State::Recovered => Action::Recovered,
+    };
+    let entry_id = format!("{}-{generation}-{at}", state.as_str());
+    Act {
+        letter: letter.id.clone(),
+        t: letter.t,
+        change: Change::State { generation, state, at },
+        entry: HistoryEntry { action, ..received(&entry_id, at) },
+    }
+}
+
+/// The act that schedules the letter's next attempt a second later.
+pub fn schedule_act(letter: &Letter, attempts: u32, at: i64) -> Act {
+    Act {
+        letter: letter.id.clone(),
+        t: letter.t,
+        change: Change::Schedule { attempts, next_attempt_at: at + SECOND },
+        entry: HistoryEntry {
+            action: Action::Attempted,
+            ..received(&format!("attempt-{attempts}-{at}"), at)
+        },
+    }
+}
+
+async fn read(ledger: &Subjected, letter: &Letter) -> LetterRecord {
+    ledger.letter(&letter.id).await.unwrap().expect("the letter is there")
+}
+
+/// Records the letter and acts on it in this order.
+async fn recorded(ledger: &Subjected, letter: &Letter, acts: &[Act]) {
+    ledger.record(letter, &received("receipt", NOW)).await.unwrap();
+    for act in acts {
+        ledger.act(act).await.unwrap();
+    }
+}
+
+async fn scanned(ledger: &Subjected, scan: Scan) -> Vec<LetterRecord> {
+    ledger.letters(scan).try_collect().await.unwrap()
+}
+
+/// The scan of the ten days from `first` on.
+fn own_scan(first: i64) -> Scan {
+    Scan {
+        from: Some(EventTime::stored(first)),
+        until: Some(EventTime::stored(first + 10 * DAY)),
+        bodies: true,
+    }
+}
+
+async fn an_unknown_letter_is_none(ledger: &Subjected) {
+    let unknown = own_letter().id;
+
+    assert_eq!(ledger.letter(&unknown).await.unwrap(), None);
+    assert_eq!(ledger.history(&unknown).await.unwrap(), []);
+}
+
+async fn a_letter_reads_back_whole(ledger: &Subjected) {
+    let letter = Letter {
+        attributes: vec![("empty".into(), String::new()), ("näme".into(), "it's \"wörth\" it \\ ✓".into())],
+        detail: "ü'\"".repeat(256),
+        ..own_letter()
+    };
+
+    ledger.record(&letter, &received("receipt", NOW)).await.unwrap();
+
+    let expected = LetterRecord { letter: letter.clone(), progress: Progress::default() };
+    assert_eq!(read(ledger, &letter).await, expected);
+    assert_eq!(ledger.history(&letter.id).await.unwrap(), [received("receipt", NOW)]);
+}
+
+async fn a_letter_about_nothing_readable_reads_back_whole(ledger: &Subjected) {
+    let letter = Letter {
+        attributes: Vec::new(),
+        reason: Reason::Undecodable,
+        detail: String::new(),
+        order_id: None,
+        payment_id: None,
+        ..letter(own_days(), b"")
+    };
+
+    ledger.record(&letter, &received("receipt", NOW)).await.unwrap();
+
+    let expected = LetterRecord { letter: letter.clone(), progress: Progress::default() };
+    assert_eq!(read(ledger, &letter).await, expected);
+}
+
+async fn every_kind_and_reason_reads_back(ledger: &Subjected) {
+    let days = own_days();
+    for (n, reason) in (0..).zip(Reason::ALL) {
+        let t = EventTime::stored(days + n);
+        let id = LetterId::of(Kind::Order, t, b"[]");
+        let letter = Letter { id, kind: Kind::Order, reason, t, ..letter(days, b"[]") };
+        ledger.record(&letter, &received("receipt", NOW)).await.unwrap();
+
+        assert_eq!(read(ledger, &letter).await.letter, letter);
+    }
+}
+
+async fn times_are_kept_to_the_millisecond(ledger: &Subjected) {
+    let letter = Letter { first_failed_at: NOW + 1_999, ..own_letter() };
+    let acts = [state_act(&letter, 0, State::Parked, NOW + 2_999), schedule_act(&letter, 1, NOW + 3_999)];
+    ledger.record(&letter, &received("receipt", NOW + 4_999)).await.unwrap();
+    for act in &acts {
+        ledger.act(act).await.unwrap();
+    }
+
+    let record = read(ledger, &letter).await;
+    let lines = ledger.history(&letter.id).await.unwrap();
+    let times = [
+        record.letter.first_failed_at,
+        record.progress.state_at.unwrap(),
+        record.progress.next_attempt_at.unwrap() - SECOND,
+        lines.last().unwrap().at,
+    ];
+    assert_eq!(times.map(|at| (at - NOW).div_euclid(MS)), [1, 2, 3, 4]);
+}
+
+async fn any_body_reads_back_byte_for_byte(ledger: &Subjected) {
+    let days = own_days();
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let bodies = [Vec::new(), b"\0".to_vec(), b"\xff\xfe not utf-8".to_vec(), every_byte.repeat(4_096)];
+    for body in bodies {
+        let letter = letter(days, &body);
+        ledger.record(&letter, &received("receipt", NOW)).await.unwrap();
+
+        let kept = read(ledger, &letter).await.letter.body;
+        assert!(kept.bytes == body && kept.is_whole(), "{kept:?}");
+        assert_eq!(kept.length, body.len() as u64);
+    }
+}
+
+async fn a_body_over_a_mebibyte_reads_back_as_what_was_kept_of_it(ledger: &Subjected) {
+    let body = b"0123456789abcde\xff".repeat(WHOLE_BODY_LIMIT / 16 + 1);
+    let letter = letter(own_days(), &body);
+
+    ledger.record(&letter, &received("receipt", NOW)).await.unwrap();
+
+    let kept = read(ledger, &letter).await.letter.body;
+    assert!(kept.bytes == body[..TRUNCATED_BODY] && kept == letter.body, "{kept:?}");
+}
+
+async fn a_letter_recorded_twice_is_as_if_recorded_once(ledger: &Subjected) {
+    let letter = own_letter();
+    recorded(ledger, &letter, &[]).await;
+    let once = (read(ledger, &letter).await, ledger.history(&letter.id).await.unwrap());
+
+    recorded(ledger, &letter, &[]).await;
+
+    assert_eq!((read(ledger, &letter).await, ledger.history(&letter.id).await.unwrap()), once);
+}
+
+async fn a_late_copy_never_changes_the_state(ledger: &Subjected) {
+    for state in State::ALL {
+        let letter = own_letter();
+        let acts = [schedule_act(&letter, 3, NOW), state_act(&letter, 0, state, NOW)];
+        recorded(ledger, &letter, &acts).await;
+        let before = read(ledger, &letter).await;
+
+        ledger.record(&letter, &received("late copy", NOW + DAY)).await.unwrap();
+
+        assert_eq!(read(ledger, &letter).await, before);
+        assert_eq!(before.progress.state, Some(state));
+    }
+}
+
+async fn a_late_copy_adds_its_line_to_the_history(ledger: &Subjected) {
+    let letter = own_letter();
+    recorded(ledger, &letter, &[]).await;
+
+    ledger.record(&letter, &received("late copy", NOW + MS)).await.unwrap();
+
+    let lines = ledger.history(&letter.id).await.unwrap();
+    assert_eq!(lines, [received("receipt", NOW), received("late copy", NOW + MS)]);
+}
+
+async fn of_two_states_the_higher_rank_stays_in_either_order_of_arrival(ledger: &Subjected) {
+    for lower in State::ALL {
+        for higher in State::ALL.into_iter().filter(|state| state.rank() > lower.rank()) {
+            for (skew, higher_first) in [(-3, false), (-3, true), (3, false), (3, true)] {
+                let letter = own_letter();
+                let mut acts =
+                    [state_act(&letter, 0, lower, NOW), state_act(&letter, 0, higher, NOW + skew * SECOND)];
+                if higher_first {
+                    acts.reverse();
+                }
+                recorded(ledger, &letter, &acts).await;
+
+                let progress = read(ledger, &letter).await.progress;
+                let told = format!("{lower:?} and {higher:?}, {skew} s apart, {higher_first}");
+                assert_eq!(progress.state, Some(higher), "{told}");
+                assert_eq!(progress.state_at, Some(NOW + skew * SECOND), "{told}");
+            }
+        }
+    }
+}
+
+async fn a_fast_clock_does_not_undo_a_discard(ledger: &Subjected) {
+    let letter = own_letter();
+    let discard = state_act(&letter, 0, State::Discarded, NOW);
+    let by_a_fast_clock = state_act(&letter, 0, State::Parked, NOW + 3 * MS * SECOND);
+
+    recorded(ledger, &letter, &[discard, by_a_fast_clock]).await;
+
+    let record = read(ledger, &letter).await;
+    assert_eq!((record.state(), record.progress.state_at), (State::Discarded, Some(NOW)));
+}
+
+async fn a_reopened_letter_waits_again_in_either_order_of_arrival(ledger: &Subjected) {
+    for closed in [State::Parked, State::Discarded, State::Recovered] {
+        for reopened_first in [false, true] {
+            let letter = own_letter();
+            let mut acts = [
+                state_act(&letter, 0, closed, NOW),
+                // The clock that reopens is three seconds behind.
+                state_act(&letter, 1, State::Waiting, NOW - 3 * SECOND),
+            ];
+            if reopened_first {
+                acts.reverse();
+            }
+            recorded(ledger, &letter, &acts).await;
+
+            let record = read(ledger, &letter).await;
+            assert_eq!((record.state(), record.progress.generation), (State::Waiting, 1), "{closed:?}");
+        }
+    }
+}
+
+async fn a_late_state_of_an_older_generation_changes_nothing(ledger: &Subjected) {
+    let letter = own_letter();
+    let acts = [
+        state_act(&letter, 0, State::Parked, NOW),
+        state_act(&letter, 1, State::Waiting, NOW + MS),
+        state_act(&letter, 2, State::Parked, NOW + 2 * MS),
+    ];
+    recorded(ledger, &letter, &acts).await;
+    let before = read(ledger, &letter).await;
+
+    for (generation, state) in [(0, State::Recovered), (1, State::Discarded), (1, State::Recovered)] {
+        ledger.act(&state_act(&letter, generation, state, NOW + DAY)).await.unwrap();
+    }
+
+    assert_eq!(read(ledger, &letter).await, before);
+    assert_eq!((before.state(), before.progress.generation), (State::Parked, 2));
+}
+
+async fn of_two_schedules_the_later_attempt_stays_in_either_order_of_arrival(ledger: &Subjected) {
+    for arrival in [[1, 2], [2, 1]] {
+        let letter = own_letter();
+        // The second attempt's clock is behind the first's.
+        let at = |attempt: u32| NOW - i64::from(attempt) * 3 * SECOND;
+        recorded(ledger, &letter, &arrival.map(|n| schedule_act(&letter, n, at(n)))).await;
+
+        let progress = read(ledger, &letter).await.progress;
+        assert_eq!((progress.attempts, progress.next_attempt_at), (2, Some(at(2) + SECOND)), "{arrival:?}");
+    }
+}
+
+async fn a_schedule_never_touches_the_state(ledger: &Subjected) {
+    for state in State::ALL {
+        let letter = own_letter();
+        recorded(ledger, &letter, &[state_act(&letter, 0, state, NOW)]).await;
+
+        ledger.act(&schedule_act(&letter, 100, NOW + DAY)).await.unwrap();
+
+        let progress = read(ledger, &letter).await.progress;
+        let expected = Progress {
+            state: Some(state),
+            generation: 0,
+            state_at: Some(NOW),
+            attempts: 100,
+            next_attempt_at: Some(NOW + DAY + SECOND),
+        };
+        assert_eq!(progress, expected);
+    }
+    let untouched = own_letter();
+    recorded(ledger, &untouched, &[schedule_act(&untouched, 1, NOW)]).await;
+    assert_eq!(read(ledger, &untouched).await.progress.state, None);
+}
+
+async fn a_state_never_touches_the_schedule(ledger: &Subjected) {
+    let letter = own_letter();
+    recorded(ledger, &letter, &[schedule_act(&letter, 2, NOW)]).await;
+
+    ledger.act(&state_act(&letter, 5, State::Recovered, NOW + DAY)).await.unwrap();
+
+    let progress = read(ledger, &letter).await.progress;
+    assert_eq!((progress.attempts, progress.next_attempt_at), (2, Some(NOW + SECOND)));
+}
+
+async fn an_act_that_changes_nothing_still_leaves_its_line(ledger: &Subjected) {
+    let letter = own_letter();
+    recorded(ledger, &letter, &[state_act(&letter, 0, State::Parked, NOW + MS)]).await;
+    let before = read(ledger, &letter).await;
+    let entry = HistoryEntry { action: Action::Corrected, ..received("correction", NOW + 2 * MS) };
+
+    let act = Act { letter: letter.id.clone(), t: letter.t, change: Change::Nothing, entry: entry.clone() };
+    ledger.act(&act).await.unwrap();
+
+    assert_eq!(read(ledger, &letter).await, before);
+    assert_eq!(ledger.history(&letter.id).await.unwrap().last(), Some(&entry));
+}
+
+async fn a_history_reads_oldest_first_and_keeps_every_field(ledger: &Subjected) {
+    let letter = own_letter();
+    ledger.record(&letter, &received("receipt", NOW)).await.unwrap();
+    let mut lines = vec![received("receipt", NOW)];
+    // Written newest first.
+    for (n, action) in (1..).zip(Action::ALL).collect::<Vec<_>>().into_iter().rev() {
+        let entry = HistoryEntry {
+            at: NOW + n * MS,
+            entry_id: format!("entry {n}"),
+            action,
+            outcome: format!("outcome {n}: it's \"ünï\""),
+            actor: format!("operator {n}"),
+            host: format!("host-{n}"),
+            note: (n % 2 == 0).then(|| format!("note {n}")),
+            run_id: (n % 3 == 0).then(|| format!("run {n}")),
+        };
+        let act =
+            Act { letter: letter.id.clone(), t: letter.t, change: Change::Nothing, entry: entry.clone() };
+        ledger.act(&act).await.unwrap();
+        lines.insert(1, entry);
+    }
+
+    assert_eq!(ledger.history(&letter.id).await.unwrap(), lines);
+}
+
+async fn a_history_line_written_twice_is_one_line(ledger: &Subjected) {
+    let letter = own_letter();
+    let act = state_act(&letter, 0, State::Parked, NOW + MS);
+
+    recorded(ledger, &letter, &[act.clone(), act.clone()]).await;
+
+    assert_eq!(ledger.history(&letter.id).await.unwrap(), [received("receipt", NOW), act.entry]);
+}
+
+async fn an_act_that_lost_is_still_in_the_history(ledger: &Subjected) {
+    let letter = own_letter();
+    let discard = state_act(&letter, 0, State::Discarded, NOW + MS);
+    let late = state_act(&letter, 0, State::Parked, NOW + 2 * MS);
+
+    recorded(ledger, &letter, &[discard.clone(), late.clone()]).await;
+
+    let lines = ledger.history(&letter.id).await.unwrap();
+    assert_eq!(lines, [received("receipt", NOW), discard.entry, late.entry]);
+}
+
+async fn an_act_on_an_unknown_letter_makes_no_letter(ledger: &Subjected) {
+    let days = own_days();
+    let unknown = letter(days, b"never recorded");
+    ledger.act(&state_act(&unknown, 0, State::Parked, NOW)).await.unwrap();
+    ledger.act(&schedule_act(&unknown, 1, NOW)).await.unwrap();
+    // So that the scan looks into the day.
+    recorded(ledger, &letter(days, b"recorded"), &[]).await;
+
+    assert_eq!(ledger.letter(&unknown.id).await.unwrap(), None);
+    let found: Vec<LetterId> =
+        scanned(ledger, own_scan(days)).await.into_iter().map(|record| record.letter.id).collect();
+    assert_eq!(found, [letter(days, b"recorded").id]);
+}
+
+async fn a_scan_yields_every_letter_of_every_day_and_bucket_once(ledger: &Subjected) {
+    const LETTERS: i64 = 2_000;
+    let days = own_days();
+    let expected: Vec<Letter> = (0..LETTERS)
+        .map(|n| letter(days + n % 3 * DAY + n * SECOND, format!("body {n}").as_bytes()))
+        .collect();
+    let buckets: BTreeSet<i16> = expected.iter().map(|letter| letter.id.bucket()).collect();
+    assert_eq!(buckets.len(), 16);
+    let receipt = received("receipt", NOW);
+    futures_util::stream::iter(expected.iter().map(|letter| ledger.record(letter, &receipt)))
+        .buffer_unordered(64)
+        .try_collect::<()>()
+        .await
+        .unwrap();
+
+    let bounded = scanned(ledger, own_scan(days)).await;
+    let mut of_all = scanned(ledger, Scan::ALL).await;
+    of_all.retain(|record| own_scan(days).wants(record.letter.t));
+
+    for mut found in [bounded, of_all] {
+        found.sort_by_key(|record| record.letter.t);
+        let mut expected = expected.clone();
+        expected.sort_by_key(|letter| letter.t);
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!((&found.letter, &found.progress), (expected, &Progress::default()));
+        }
+    }
+}
+
+async fn a_scan_keeps_to_its_bounds(ledger: &Subjected) {
+    let days = own_days();
+    let times = [days, days + 1, days + DAY - 1, days + DAY, days + DAY + 1, days + 2 * DAY];
+    for t in times {
+        recorded(ledger, &letter(t, b"bounded"), &[]).await;
+    }
+    let stop = days + 10 * DAY;
+    for (from, until) in
+        [(days, stop), (days + 1, days + DAY), (days + DAY - 1, days + DAY + 1), (stop, stop)]
+    {
+        let scan =
+            Scan { from: Some(EventTime::stored(from)), until: Some(EventTime::stored(until)), bodies: true };
+        let found: BTreeSet<i64> =
+            scanned(ledger, scan).await.iter().map(|record| record.letter.t.micros()).collect();
+
+        let expected = times.into_iter().filter(|t| (from..until).contains(t)).collect();
+        assert_eq!(found, expected, "from {} until {}", from - days, until - days);
+    }
+    for (scan, expected) in [
+        (Scan { from: Some(EventTime::stored(days + DAY)), ..Scan::ALL }, &times[3..]),
+        (Scan { until: Some(EventTime::stored(days + DAY)), ..Scan::ALL }, &times[..3]),
+    ] {
+        let found: BTreeSet<i64> =
+            scanned(ledger, scan).await.iter().map(|record| record.letter.t.micros()).collect();
+
+        let own: Vec<i64> = found.into_iter().filter(|t| (days..stop).contains(t)).collect();
+        assert_eq!(own, expected, "{scan:?}");
+    }
+}
+
+async fn a_brief_scan_has_lengths_but_neither_bodies_nor_attributes(ledger: &Subjected) {
+    let days = own_days();
+    let whole = letter(days, b"0123456789");
+    let cut = letter(days + 1, &vec![b'x'; WHOLE_BODY_LIMIT + 1]);
+    recorded(ledger, &whole, &[state_act(&whole, 0, State::Parked, NOW)]).await;
+    recorded(ledger, &cut, &[]).await;
+
+    let mut found = scanned(ledger, Scan { bodies: false, ..own_scan(days) }).await;
+
+    found.sort_by_key(|record| record.letter.t);
+    let lengths: Vec<u64> = found.iter().map(|record| record.letter.body.length).collect();
+    assert_eq!(lengths, [10, WHOLE_BODY_LIMIT as u64 + 1]);
+    assert!(found.iter().all(|record| record.letter.body.bytes.is_empty()));
+    assert!(found.iter().all(|record| record.letter.attributes.is_empty()));
+    let brief = Letter { body: found[0].letter.body.clone(), attributes: Vec::new(), ..whole };
+    assert_eq!((&found[0].letter, found[0].state()), (&brief, State::Parked));
+}
+
+async fn a_scan_shows_states_and_schedules(ledger: &Subjected) {
+    let days = own_days();
+    let (waiting, closed) = (letter(days, b"waiting"), letter(days + 1, b"closed"));
+    recorded(ledger, &waiting, &[schedule_act(&waiting, 4, NOW)]).await;
+    let reopened = [
+        state_act(&closed, 0, State::Discarded, NOW),
+        state_act(&closed, 1, State::Waiting, NOW + MS),
+        state_act(&closed, 1, State::Recovered, NOW + 2 * MS),
+    ];
+    recorded(ledger, &closed, &reopened).await;
+
+    let mut found = scanned(ledger, own_scan(days)).await;
+
+    found.sort_by_key(|record| record.letter.t);
+    assert_eq!(found, [read(ledger, &waiting).await, read(ledger, &closed).await]);
+    assert_eq!(found[0].progress.attempts, 4);
+    assert_eq!((found[1].state(), found[1].progress.generation), (State::Recovered, 1));
+}
+
+async fn a_removed_letter_is_gone_with_its_history(ledger: &Subjected) {
+    let days = own_days();
+    let letter = letter(days, b"resolved");
+    let acts = [
+        schedule_act(&letter, 50, NOW + MS),
+        state_act(&letter, 0, State::Parked, NOW + 2 * MS),
+        state_act(&letter, 1, State::Waiting, NOW + 3 * MS),
+        state_act(&letter, 1, State::Recovered, NOW + 4 * MS),
+    ];
+    recorded(ledger, &letter, &acts).await;
+
+    ledger.remove(&read(ledger, &letter).await).await.unwrap();
+
+    assert_eq!(ledger.letter(&letter.id).await.unwrap(), None);
+    assert_eq!(ledger.history(&letter.id).await.unwrap(), []);
+    assert_eq!(scanned(ledger, own_scan(days)).await, []);
+}
+
+async fn a_letter_removed_twice_is_as_if_removed_once(ledger: &Subjected) {
+    let days = own_days();
+    let letter = letter(days, b"resolved");
+    recorded(ledger, &letter, &[state_act(&letter, 0, State::Recovered, NOW + MS)]).await;
+    let record = read(ledger, &letter).await;
+
+    ledger.remove(&record).await.unwrap();
+    ledger.remove(&record).await.unwrap();
+
+    assert_eq!(scanned(ledger, own_scan(days)).await, []);
+}
+
+async fn an_older_letter_recorded_after_a_neighbours_removal_is_visible(ledger: &Subjected) {
+    let days = own_days();
+    let removed = letter(days + 3_600 * SECOND, b"removed");
+    let older = (0..)
+        .map(|n| letter(days, format!("older {n}").as_bytes()))
+        .find(|older| older.id.bucket() == removed.id.bucket())
+        .unwrap();
+    recorded(ledger, &removed, &[state_act(&removed, 0, State::Recovered, NOW + MS)]).await;
+    ledger.remove(&read(ledger, &removed).await).await.unwrap();
+
+    recorded(ledger, &older, &[state_act(&older, 0, State::Parked, NOW + 2 * MS)]).await;
+
+    let found = scanned(ledger, own_scan(days)).await;
+    assert_eq!(found, [read(ledger, &older).await]);
+    assert_eq!(found[0].state(), State::Parked);
+    assert_eq!(ledger.history(&older.id).await.unwrap().len(), 2);
+}
+
+async fn what_one_handle_recorded_another_reads(ledger: &Subjected) {
+    let letter = own_letter();
+    let other = ledger.another().await;
+    recorded(ledger, &letter, &[]).await;
+
+    other.act(&state_act(&letter, 0, State::Discarded, NOW + MS)).await.unwrap();
+
+    assert_eq!(read(ledger, &letter).await.state(), State::Discarded);
+    let through_the_other: Result<_, StoreError> = other.letter(&letter.id).await;
+    assert_eq!(through_the_other.unwrap(), Some(read(ledger, &letter).await));
+}

@@ -1,0 +1,7 @@
+//! Every integration test in one binary: it links once, and its parts share their services.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "nothing is outside of this binary")]
+
+mod contract;
+mod services;
+mod waiting;

@@ -1,0 +1,79 @@
+//! Which services there are, and names nobody else uses.
+//!
+//! A test whose service is absent says `skipped: … is not set` and passes; with `REQUIRE_SERVICES=1`
+//! it fails.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The Pub/Sub emulator's `host:port`.
+#[cfg(feature = "pubsub")]
+pub fn emulator() -> Option<String> {
+    named("PUBSUB_EMULATOR_HOST")
+}
+
+/// The keyspace of this process, created on first use with what its predecessors left dropped.
+#[cfg(feature = "cassandra")]
+pub async fn keyspace() -> Option<ecom::store::cassandra::CassandraSettings> {
+    static CREATED: tokio::sync::OnceCell<ecom::store::cassandra::CassandraSettings> =
+        tokio::sync::OnceCell::const_new();
+    let contact_points = named("CASSANDRA_CONTACT_POINTS")?;
+    let create = || async {
+        let settings = ecom::store::cassandra::CassandraSettings {
+            contact_points: contact_points.split(',').map(|point| point.trim().to_owned()).collect(),
+            keyspace: format!("{KEYSPACES}{}", std::process::id()),
+            ..Default::default()
+        };
+        drop_leftovers(&settings.contact_points).await;
+        ecom::store::cassandra::provision::apply(&settings).await.unwrap();
+        settings
+    };
+    Some(CREATED.get_or_init(create).await.clone())
+}
+
+/// A name that no other test of this or another running process has.
+#[cfg(any(feature = "embedded", feature = "pubsub"))]
+pub fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What the keyspaces of test runs are called, before the process id.
+#[cfg(feature = "cassandra")]
+const KEYSPACES: &str = "ecom_it_";
+
+/// Drops the keyspaces of runs that are over. Nobody is told when a test binary's last test ends,
+/// so each run cleans up after those before it; on a host of others nothing is touched.
+#[cfg(feature = "cassandra")]
+async fn drop_leftovers(contact_points: &[String]) {
+    let here = |point: &String| point.starts_with("127.") || point.starts_with("localhost");
+    if !contact_points.iter().all(here) || !std::path::Path::new("/proc/self").exists() {
+        return;
+    }
+    let session = scylla::client::session_builder::SessionBuilder::new()
+        .known_nodes(contact_points)
+        .build()
+        .await
+        .unwrap();
+    let found = session.query_unpaged("SELECT keyspace_name FROM system_schema.keyspaces", ()).await.unwrap();
+    for row in found.into_rows_result().unwrap().rows::<(String,)>().unwrap() {
+        let (name,) = row.unwrap();
+        let Some(pid) = name.strip_prefix(KEYSPACES) else { continue };
+        let own = pid == std::process::id().to_string();
+        if own || !std::path::Path::new("/proc").join(pid).exists() {
+            session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {name}"), ()).await.unwrap();
+        }
+    }
+}
+
+#[cfg(any(feature = "cassandra", feature = "pubsub"))]
+fn named(variable: &str) -> Option<String> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        let required = std::env::var("REQUIRE_SERVICES").is_ok_and(|flag| !matches!(flag.as_str(), "" | "0"));
+        assert!(!required, "REQUIRE_SERVICES is set, but {variable} is not");
+        // Not `eprintln!`: the harness swallows what a passing test prints with it.
+        writeln!(std::io::stderr(), "skipped: {variable} is not set").ok();
+    }
+    value
+}

@@ -425,6 +425,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn positions_run_without_gaps_and_payments_have_ids_of_their_own(seed: u64, first in 1i64..1_000_000, len in 0i64..200) {
             let plan = Plan::try_new(seed, first..=first + len, rough()).expect("sound");

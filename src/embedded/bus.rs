@@ -158,3 +158,83 @@ fn refusal(topic: &str, failure: Failure) -> PublishError {
         PublishError::Refused { topic, source: Box::new(failure) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::super::testing::{SUBSCRIPTION, TOPIC, number, process, publish, soon, subscribe};
+    use super::super::{Options, Route, open};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_topic_says_whether_anybody_keeps_what_is_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let routes = vec![Route::new(TOPIC, SUBSCRIPTION), Route::unsubscribed("lonely")];
+        let bus = open(dir.path(), Options::new(routes)).unwrap();
+        assert_eq!(bus.topic_state(TOPIC).await.unwrap(), TopicState::Subscribed);
+        assert_eq!(bus.topic_state("lonely").await.unwrap(), TopicState::Unsubscribed);
+        assert_eq!(bus.topic_state("nowhere").await.unwrap(), TopicState::Missing);
+        let publisher = bus.publisher("lonely", 1).await.unwrap();
+        publisher.publish(Message::default()).await.await.unwrap();
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_exist_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = process(dir.path());
+        let error = bus.publisher("nowhere", 1).await.err().unwrap();
+        assert_eq!(error.to_string(), format!("topic nowhere does not exist on {}", bus.describe()));
+        let options = SubscribeOptions {
+            streams: 1,
+            max_outstanding: 1,
+            buffer: 1,
+            lease: Duration::from_secs(1),
+            idle_rotation: None,
+        };
+        let error = bus.subscribe("nobody", options).await.err().unwrap();
+        assert!(matches!(error, BusError::Missing { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn every_subscription_gets_every_message_and_the_last_ack_deletes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = process(dir.path());
+        publish(&bus, 1).await;
+        let routes = vec![Route::new(TOPIC, "late"), Route::new(TOPIC, SUBSCRIPTION)];
+        let both = open(dir.path(), Options::new(routes)).unwrap();
+        publish(&bus, 1).await;
+        let options = SubscribeOptions {
+            streams: 1,
+            max_outstanding: 10,
+            buffer: 10,
+            lease: Duration::from_secs(60),
+            idle_rotation: None,
+        };
+        let (first, late) = (subscribe(&bus).await, both.subscribe("late", options).await.unwrap());
+        soon(first.next()).await.unwrap().ack();
+        soon(first.next()).await.unwrap().ack();
+        first.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 1, "only the later one is wanted");
+        soon(late.next()).await.unwrap().ack();
+        late.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_window_makes_publishers_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = process(dir.path());
+        let publisher = bus.publisher(TOPIC, 1).await.unwrap();
+        let receipt = publisher.publish(Message::default()).await;
+        let mut second = publisher.publish(Message::default());
+        assert!(second.as_mut().now_or_never().is_none());
+        soon(publisher.flush()).await;
+        assert!(second.as_mut().now_or_never().is_none(), "the receipt keeps its place");
+        receipt.await.unwrap();
+        soon(second).await.await.unwrap();
+    }
+}

@@ -225,10 +225,12 @@ impl Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::json;
     use crate::domain::letter::Kind;
     use crate::domain::reason::Reason;
     use crate::scenario::invalid::Defect;
     use crate::scenario::planned::{COPY_DISTANCE, Content, Stamps};
+    use crate::scenario::reference::Reference;
     use proptest::prelude::*;
     use sha2::{Digest, Sha256};
     use std::collections::{BTreeMap, BTreeSet};
@@ -333,6 +335,24 @@ mod tests {
     }
 
     #[test]
+    fn the_decoder_reads_every_body_as_it_was_meant() {
+        let plan = plan(1..=2_000, Mixture { invalid: 1.0, ..rough() });
+        let reference = Reference { seed: 7, count: None };
+        let scenario = order_events(&plan).chain(payment_events(&plan));
+        for planned in scenario.chain(reference.payment_events()) {
+            let text = String::from_utf8_lossy(&planned.body);
+            let read = match planned.kind {
+                Kind::Order => json::order(&planned.body).map(|order| Content::Order(order.into_owned())),
+                Kind::Payment => {
+                    json::payment(&planned.body).map(|payment| Content::Payment(payment.into_owned()))
+                }
+            };
+            let read = read.unwrap_or_else(|rejection| Content::Rejected(rejection.reason));
+            assert_eq!(read, planned.content, "{text}");
+        }
+    }
+
+    #[test]
     fn nothing_in_a_body_looks_like_a_card_number() {
         let orders = LARGEST_ORDER_ID - 2_000..=LARGEST_ORDER_ID;
         let plan = plan(orders, Mixture { invalid: 1.0, ..rough() });
@@ -405,6 +425,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn positions_run_without_gaps_and_payments_have_ids_of_their_own(seed: u64, first in 1i64..1_000_000, len in 0i64..200) {
             let plan = Plan::try_new(seed, first..=first + len, rough()).expect("sound");

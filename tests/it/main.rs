@@ -4,4 +4,5 @@
 
 mod contract;
 mod services;
+mod simulated;
 mod waiting;

@@ -13,7 +13,8 @@ macro_rules! stamp {
                 #[tokio::test]
                 async fn $case() {
                     if let Some(subject) = crate::contract::on::$implementation::$port().await {
-                        super::$case(&subject).await;
+                        let case = super::$case(&subject);
+                        crate::waiting::within(crate::contract::CASE_LIMIT, "the case hangs", case).await;
                     }
                 }
             )+
@@ -34,6 +35,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+
+/// No case hangs the run; far above what any takes.
+const CASE_LIMIT: Duration = Duration::from_secs(240);
 
 /// Opens one more handle, as another process would.
 pub type Open<P> = Arc<dyn Fn() -> BoxFuture<'static, Arc<P>> + Send + Sync>;

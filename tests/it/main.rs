@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nothing is outside of this binary")]
 
+mod architecture;
 mod contract;
 mod services;
 mod waiting;

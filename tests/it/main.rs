@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "nothing is outside of this binary")]
 
 mod architecture;
+mod cli;
 mod contract;
+mod processes;
 mod services;
 mod waiting;

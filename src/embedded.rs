@@ -1,7 +1,7 @@
 //! Bus and store in one `SQLite` file, for when nothing else is configured: no cloud, no Docker, no
 //! Java, and every promise kept that the real adapters keep.
 //!
-//! Several processes share the file; each has one [engine](engine) thread that owns its connection
+//! Several processes share the file; each has one engine thread that owns its connection
 //! and commits whatever jobs are waiting in one transaction. Any process may be killed at any
 //! moment: what was answered is on disk, and its leases come back when they run out.
 
@@ -12,6 +12,8 @@ mod facts;
 mod feed;
 mod ledger;
 mod schema;
+#[cfg(test)]
+mod testing;
 mod turn;
 
 use std::collections::BTreeMap;

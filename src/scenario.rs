@@ -25,7 +25,7 @@ pub use generate::{Plan, PlanError, order_events, payment_events};
 pub use invalid::Defect;
 pub use manifest::{Manifest, ManifestError, Source, Streams};
 pub use mixture::{Mixture, MixtureError};
-pub use planned::{COPY_DISTANCE, Content, Planned, Stamps};
+pub use planned::{Content, Planned};
 pub use reference::Reference;
 pub use units::{Decode, Units};
 pub use verification::{Difference, Fault, StreamCounts, Verification};

@@ -21,13 +21,13 @@ use crate::domain::letter::Kind;
 use crate::metrics::Outcome;
 use crate::pipeline::produce::{Produce, produce};
 use crate::pipeline::sweep::sweep;
-use crate::scenario::{Manifest, Plan, Source, Streams, Units, Verification, verify};
+use crate::scenario::{Manifest, Plan, Planned, Source, Streams, Units, Verification, verify};
 
 /// How long a payment waits for its order here: late orders come as late as they can, so that
 /// their payments are seen to go through the dead letters and back.
 const ORDER_GRACE: Duration = Duration::from_millis(250);
-/// How long nothing happens before everything published counts as handled.
-const AT_REST: Duration = Duration::from_millis(100);
+/// Between two looks at how far the run is.
+const LOOK: Duration = Duration::from_millis(25);
 /// The folder's marker: only a folder a demo made is started afresh.
 const MARKER: &str = ".ecom-demo";
 /// The manifest beside the data.
@@ -124,15 +124,26 @@ async fn run_roles(context: &Context, site: &Site, manifest: &Manifest) -> Resul
         outcome.map(drop)
     };
     let producing = async {
-        let orders = publish(site, &roles.orders_producer, manifest, Kind::Order);
-        let payments = publish(site, &roles.payments_producer, manifest, Kind::Payment);
+        let paid = std::cell::Cell::new(false);
+        let payments = async {
+            publish(site, &roles.payments_producer, manifest, Kind::Payment, || true).await?;
+            paid.set(true);
+            Ok::<_, Stop>(())
+        };
+        let all_paid =
+            || paid.get() && settled(&roles.payment_consumer) >= published(&roles.payments_producer);
+        let orders = publish(site, &roles.orders_producer, manifest, Kind::Order, all_paid);
         tokio::try_join!(orders, payments)?;
-        at_rest(site, &roles, manifest).await;
+        at_rest(site).await?;
         let swept = sweep(&site.settler(&roles.dlq_handler, actor.clone()), None).await;
         site.stop.cancel();
         swept.map(drop).map_err(Stop::from)
     };
-    tokio::try_join!(consuming, producing)?;
+    tokio::select! {
+        biased;
+        outcome = async { tokio::try_join!(consuming, producing) } => drop(outcome?),
+        () = show_progress(&roles, manifest) => {}
+    }
     if context.stop.is_cancelled() {
         return Err(Stop::failed("stopped before the end; nothing was verified"));
     }
@@ -141,7 +152,14 @@ async fn run_roles(context: &Context, site: &Site, manifest: &Manifest) -> Resul
     Ok(verify(&units, site.store.facts.as_ref(), site.store.ledger.as_ref()).await?)
 }
 
-async fn publish(site: &Site, gauges: &Gauges, manifest: &Manifest, kind: Kind) -> Result<(), Stop> {
+/// Publishes one stream; its late part only once `last_part` holds.
+async fn publish(
+    site: &Site,
+    gauges: &Gauges,
+    manifest: &Manifest,
+    kind: Kind,
+    last_part: impl Fn() -> bool,
+) -> Result<(), Stop> {
     let config = &site.config;
     let topic = match kind {
         Kind::Order => &config.bus.topics.orders,
@@ -158,52 +176,81 @@ async fn publish(site: &Site, gauges: &Gauges, manifest: &Manifest, kind: Kind) 
         chance: Arc::clone(&site.chance),
         stop: site.stop.clone(),
     };
-    let events = manifest.events(kind).map_err(|error| Stop::failed(error.to_string()))?;
-    produce(&settings, outgoing(events)).await?;
+    let events = || manifest.events(kind).map_err(|error| Stop::failed(error.to_string()));
+    let on_time = on_time(events()?);
+    produce(&settings, outgoing(events()?.take(on_time))).await?;
+    until(site, last_part).await;
+    produce(&settings, outgoing(events()?.skip(on_time))).await?;
     Ok(())
 }
 
-/// Waits until every message published was settled, showing how far that is.
-async fn at_rest(site: &Site, roles: &Roles, manifest: &Manifest) {
-    let planned = |kind| manifest.events(kind).map(Iterator::count).unwrap_or_default() as u64;
-    let bar = progress(planned(Kind::Order) + planned(Kind::Payment));
-    let settled = |gauges: &Gauges| {
-        let outcomes = [
-            Outcome::Applied,
-            Outcome::AlreadyApplied,
-            Outcome::Superseded,
-            Outcome::DeadLettered,
-            Outcome::Recorded,
-        ];
-        outcomes.map(|outcome| gauges.metrics.count(outcome)).iter().sum::<u64>()
-    };
-    let dead_lettered = |gauges: &Gauges| gauges.metrics.count(Outcome::DeadLettered);
-    let mut rested = Instant::now();
-    while rested.elapsed() < AT_REST && !site.stop.is_cancelled() {
-        let (orders, payments) = (settled(&roles.order_consumer), settled(&roles.payment_consumer));
-        bar.set_position(orders + payments);
-        let letters = dead_lettered(&roles.order_consumer) + dead_lettered(&roles.payment_consumer);
-        let all = orders >= roles.orders_producer.metrics.published.get()
-            && payments >= roles.payments_producer.metrics.published.get()
-            && settled(&roles.dlq_handler) >= letters;
-        if !all {
-            rested = Instant::now();
-        }
-        tokio::time::sleep(AT_REST / 4).await;
-    }
-    bar.finish_and_clear();
+/// How many events come before the first late one: late orders are published after all others.
+fn on_time(events: impl Iterator<Item = Planned>) -> usize {
+    let mut newest = None;
+    events
+        .take_while(|planned| {
+            let late = planned.order_id < newest;
+            newest = newest.max(planned.order_id);
+            !late
+        })
+        .count()
 }
 
-/// A bar on a terminal, nothing elsewhere: the last screen says it all.
-fn progress(total: u64) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
+/// Waits until the condition holds, or the run is stopped.
+async fn until(site: &Site, condition: impl Fn() -> bool) {
+    while !condition() && !site.stop.is_cancelled() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Deliveries of a role that are settled.
+fn settled(gauges: &Gauges) -> u64 {
+    let outcomes = [
+        Outcome::Applied,
+        Outcome::AlreadyApplied,
+        Outcome::Superseded,
+        Outcome::DeadLettered,
+        Outcome::Recorded,
+    ];
+    outcomes.map(|outcome| gauges.metrics.count(outcome)).iter().sum()
+}
+
+/// Waits until every message was acked: sources first, for they publish dead letters before they
+/// ack. Counters would not do: a message that came twice counts twice.
+async fn at_rest(site: &Site) -> Result<(), Stop> {
+    let topics = &site.config.bus.topics;
+    for topic in [&topics.orders, &topics.payments, &topics.dead_letters] {
+        while site.bus.is_drained(topic).await? == Some(false) && !site.stop.is_cancelled() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    Ok(())
+}
+
+/// Messages of a role that have a receipt.
+fn published(gauges: &Gauges) -> u64 {
+    gauges.metrics.published.get()
+}
+
+/// Shows how far the run is, until dropped: a bar on a terminal, a line a second elsewhere.
+async fn show_progress(roles: &Roles, manifest: &Manifest) {
+    let planned = |kind| manifest.events(kind).map(Iterator::count).unwrap_or_default() as u64;
+    let total = planned(Kind::Order) + planned(Kind::Payment);
+    let on_terminal = std::io::stderr().is_terminal();
+    let target = if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template("{bar:32} {human_pos} of {human_len} messages, {per_sec}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(total), target).with_style(style)
+    let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style);
+    let mut said = Instant::now();
+    loop {
+        let done = settled(&roles.order_consumer) + settled(&roles.payment_consumer);
+        bar.set_position(done);
+        if !on_terminal && said.elapsed() >= Duration::from_secs(1) {
+            eprintln!("{} of {} messages", output::count(done), output::count(total));
+            said = Instant::now();
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -> Result<(), Stop> {
@@ -226,15 +273,14 @@ fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -
         + found.payments.published
         + found.payments.duplicates;
     let rate = published as f64 / took.as_secs_f64().max(0.001);
-    let shown = folder.display();
+    let shown = output::quoted(&folder.display().to_string());
+    let common = context.common.clone().on_folder(folder);
     output::data(&format!(
-        "{said}\n{} messages in {:.1} s ({:.0}/s), kept in {shown}\n\nnext:\n  {} --data-dir {shown} report\n  \
-         {} --data-dir {shown} show 1\n  sqlite3 {shown}/ecom_store.db 'SELECT * FROM orders_payments_facts \
-         LIMIT 5'\n",
+        "{said}\n{} messages in {:.1} s ({rate:.0}/s), kept in {shown}\n\nnext:\n  {} report\n  {} show 1\n  \
+         sqlite3 {shown}/ecom_store.db 'SELECT * FROM orders_payments_facts LIMIT 5'\n",
         output::count(published),
         took.as_secs_f64(),
-        rate,
-        output::command("dlq_handler"),
-        output::command("ecom_facts"),
+        output::command("dlq_handler", &common),
+        output::command("ecom_facts", &common),
     ))
 }

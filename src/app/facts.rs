@@ -84,6 +84,33 @@ struct Shown<'f> {
     payment_written_at: Option<String>,
 }
 
+impl Shown<'_> {
+    /// Names and values in the table's order.
+    fn cells(&self) -> Vec<[String; 2]> {
+        let row = &self.row;
+        let text = |value: Option<&str>| value.unwrap_or("-").to_owned();
+        let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let cells = [
+            ("order_id", row.order_id.to_string()),
+            ("customer_id", number(row.customer_id)),
+            ("item", text(row.item)),
+            ("quantity", number(row.quantity)),
+            ("price", row.price.map_or_else(|| "-".to_owned(), |price| price.to_string())),
+            ("shipping_address", text(row.shipping_address)),
+            ("order_status", text(row.order_status)),
+            ("creation_date", text(row.creation_date)),
+            ("order_written_at", text(self.order_written_at.as_deref())),
+            ("payment_id", number(row.payment_id)),
+            ("payment_method", text(row.payment_method)),
+            ("card_last_four", text(row.card_last_four)),
+            ("payment_status", text(row.payment_status)),
+            ("payment_datetime", text(row.payment_datetime)),
+            ("payment_written_at", text(self.payment_written_at.as_deref())),
+        ];
+        cells.map(|(name, value)| [name.to_owned(), value]).into()
+    }
+}
+
 async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, Stop> {
     let store = wiring::store(context, Folder::MustExist).await?;
     let Some(fact) = store.facts.fact(OrderId(args.order_id)).await? else {
@@ -98,16 +125,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, Stop> {
     let text = match args.format {
         Format::Json => format!("{}\n", json_line(&shown)?),
         Format::Csv => csv_text(&[&shown.row])?,
-        Format::Table => {
-            let value = serde_json::to_value(&shown).map_err(anyhow::Error::from)?;
-            let cell = |value: &serde_json::Value| match value {
-                serde_json::Value::Null => "-".to_owned(),
-                serde_json::Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            let rows = value.as_object().into_iter().flatten();
-            output::list(rows.map(|(name, value)| [name.clone(), cell(value)]))
-        }
+        Format::Table => output::list(shown.cells()),
     };
     output::to(args.out.as_deref(), &text)?;
     Ok(Exit::Done)
@@ -201,7 +219,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     };
     output::to(args.out.as_deref(), &text)?;
     if !found.is_clean() {
-        let handler = output::command("dlq_handler");
+        let handler = output::command("dlq_handler", &context.common);
         eprintln!("next: are all consumers running? what waits and why: {handler} report");
     }
     Ok(if found.is_clean() { Exit::Done } else { Exit::No })

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::cli::Common;
 use super::exit::Stop;
 
 /// Writes data to stdout.
@@ -41,7 +42,17 @@ pub(crate) fn table<const N: usize>(
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{}\n", table.trim_fmt())
+    trimmed(&table)
+}
+
+/// Without the padding before the first column and after the last.
+fn trimmed(table: &Table) -> String {
+    let mut text = String::new();
+    for line in table.trim_fmt().lines() {
+        text.push_str(line.strip_prefix(' ').unwrap_or(line).trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// Names and values, one pair a line.
@@ -51,11 +62,21 @@ pub(crate) fn list(rows: impl IntoIterator<Item = [String; 2]>) -> String {
     for row in rows {
         table.add_row(row);
     }
-    format!("{}\n", table.trim_fmt())
+    trimmed(&table)
 }
 
-/// How to run a sibling binary from here: by its path where it was built, else through cargo.
-pub(crate) fn command(binary: &str) -> String {
+/// How to run a sibling binary from here, on the same bus and store: by its path where it was
+/// built, else through cargo.
+pub(crate) fn command(binary: &str, common: &Common) -> String {
+    let mut command = runnable(binary);
+    for flag in common.places() {
+        command.push(' ');
+        command.push_str(&quoted(&flag));
+    }
+    command
+}
+
+fn runnable(binary: &str) -> String {
     let through_cargo = format!("cargo run --release --bin {binary} --");
     let Ok(own) = std::env::current_exe() else { return through_cargo };
     let sibling = own.with_file_name(format!("{binary}{}", std::env::consts::EXE_SUFFIX));
@@ -63,8 +84,16 @@ pub(crate) fn command(binary: &str) -> String {
         return through_cargo;
     }
     let here = std::env::current_dir().unwrap_or_default();
-    let shown = sibling.strip_prefix(here).unwrap_or(&sibling).display().to_string();
-    if shown.contains(' ') { format!("'{shown}'") } else { shown }
+    quoted(&sibling.strip_prefix(here).unwrap_or(&sibling).display().to_string())
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// A number with thousands set apart.
@@ -88,5 +117,12 @@ mod tests {
     fn thousands_are_set_apart() {
         let shown: Vec<String> = [0, 999, 1_000, 1_234_567].into_iter().map(count).collect();
         assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_them() {
+        assert_eq!(quoted("config/local.toml"), "config/local.toml");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

@@ -63,6 +63,9 @@ async fn run(context: Context, args: &ProducerArgs, kind: Kind) -> Result<Exit, 
     .await;
     if let (Some(path), Some(manifest)) = (&args.manifest, manifest) {
         close_manifest(path, manifest, kind, published, outcome.is_ok())?;
+        let verify = output::command("ecom_facts", &context.common);
+        let path = output::quoted(&path.display().to_string());
+        eprintln!("next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s");
     }
     bus.close().await;
     summarise(&context, &gauges)?;
@@ -213,7 +216,5 @@ fn close_manifest(
         });
         manifest.write(path).map_err(|error| Stop::failed(error.to_string()))?;
     }
-    let verify = output::command("ecom_facts");
-    eprintln!("next, once the consumers are idle: {verify} verify --manifest {} --wait 60s", path.display());
     Ok(())
 }

@@ -23,6 +23,8 @@ const INSERT: &str = "INSERT INTO messages (topic, publish_time, attributes, bod
 const DROP_UNSUBSCRIBED: &str = "DELETE FROM messages WHERE id = ?1
     AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE topic = ?2)";
 const MAILBOX: &str = "SELECT id, topic FROM subscriptions WHERE name = ?1";
+const LEFT: &str =
+    "SELECT EXISTS (SELECT 1 FROM messages WHERE topic = (SELECT id FROM topics WHERE name = ?1))";
 const SUBSCRIBED: &str = "SELECT EXISTS (SELECT 1 FROM subscriptions WHERE topic = topics.id)
     FROM topics WHERE name = ?1";
 
@@ -73,6 +75,16 @@ impl Bus for Embedded {
             Some(false) => TopicState::Unsubscribed,
             None => TopicState::Missing,
         })
+    }
+
+    async fn is_drained(&self, topic: &str) -> Result<Option<bool>, BusError> {
+        let name = topic.to_owned();
+        let left: bool = self
+            .engine
+            .read(move |connection| connection.prepare_cached(LEFT)?.query_row([&name], |row| row.get(0)))
+            .await
+            .map_err(|failure| self.bus_error(format!("look for messages of topic {topic}"), failure))?;
+        Ok(Some(!left))
     }
 
     fn describe(&self) -> String {
@@ -156,5 +168,85 @@ fn refusal(topic: &str, failure: Failure) -> PublishError {
         PublishError::Unavailable { topic, source: Box::new(failure) }
     } else {
         PublishError::Refused { topic, source: Box::new(failure) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::super::testing::{SUBSCRIPTION, TOPIC, number, process, publish, soon, subscribe};
+    use super::super::{Options, Route, open};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_topic_says_whether_anybody_keeps_what_is_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let routes = vec![Route::new(TOPIC, SUBSCRIPTION), Route::unsubscribed("lonely")];
+        let bus = open(dir.path(), Options::new(routes)).unwrap();
+        assert_eq!(bus.topic_state(TOPIC).await.unwrap(), TopicState::Subscribed);
+        assert_eq!(bus.topic_state("lonely").await.unwrap(), TopicState::Unsubscribed);
+        assert_eq!(bus.topic_state("nowhere").await.unwrap(), TopicState::Missing);
+        let publisher = bus.publisher("lonely", 1).await.unwrap();
+        publisher.publish(Message::default()).await.await.unwrap();
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_exist_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = process(dir.path());
+        let error = bus.publisher("nowhere", 1).await.err().unwrap();
+        assert_eq!(error.to_string(), format!("topic nowhere does not exist on {}", bus.describe()));
+        let options = SubscribeOptions {
+            streams: 1,
+            max_outstanding: 1,
+            buffer: 1,
+            lease: Duration::from_secs(1),
+            idle_rotation: None,
+        };
+        let error = bus.subscribe("nobody", options).await.err().unwrap();
+        assert!(matches!(error, BusError::Missing { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn every_subscription_gets_every_message_and_the_last_ack_deletes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = process(dir.path());
+        publish(&bus, 1).await;
+        let routes = vec![Route::new(TOPIC, "late"), Route::new(TOPIC, SUBSCRIPTION)];
+        let both = open(dir.path(), Options::new(routes)).unwrap();
+        publish(&bus, 1).await;
+        let options = SubscribeOptions {
+            streams: 1,
+            max_outstanding: 10,
+            buffer: 10,
+            lease: Duration::from_secs(60),
+            idle_rotation: None,
+        };
+        let (first, late) = (subscribe(&bus).await, both.subscribe("late", options).await.unwrap());
+        soon(first.next()).await.unwrap().ack();
+        soon(first.next()).await.unwrap().ack();
+        first.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 1, "only the later one is wanted");
+        soon(late.next()).await.unwrap().ack();
+        late.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_window_makes_publishers_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = process(dir.path());
+        let publisher = bus.publisher(TOPIC, 1).await.unwrap();
+        let receipt = publisher.publish(Message::default()).await;
+        let mut second = publisher.publish(Message::default());
+        assert!(second.as_mut().now_or_never().is_none());
+        soon(publisher.flush()).await;
+        assert!(second.as_mut().now_or_never().is_none(), "the receipt keeps its place");
+        receipt.await.unwrap();
+        soon(second).await.await.unwrap();
     }
 }

@@ -167,3 +167,133 @@ fn wait_for_lock(tries: i32, busy_timeout: Duration) -> bool {
     std::thread::sleep(LOCK_RETRY);
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{an_hour_later, number, process, publish, raw};
+    use super::super::{FILE_NAME, Route, open};
+    use super::*;
+    use crate::domain::order::OrderId;
+    use crate::store::{FactStore, StoreError};
+
+    #[test]
+    fn nothing_is_created_where_that_was_not_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = dir.path().join("data");
+        let error = open(&absent, Options::existing()).unwrap_err();
+        assert!(matches!(error, OpenError::Missing { .. }), "{error}");
+        assert!(error.to_string().ends_with("data/ecom_store.db"), "{error}");
+        assert!(!absent.exists());
+    }
+
+    #[test]
+    fn whoever_comes_first_creates_the_file_and_nobody_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let routes = vec![Route::new("a", "a-sub"), Route::new("b", "b-sub")];
+        std::thread::scope(|scope| {
+            let opened: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| open(&data, Options::new(routes.clone())))).collect();
+            for process in opened {
+                process.join().unwrap().unwrap();
+            }
+        });
+        assert_eq!(number(&data, "SELECT count(*) FROM subscriptions"), 2);
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(process(dir.path()));
+        raw(dir.path()).pragma_update(None, "user_version", 99).unwrap();
+        let error = open(dir.path(), Options::existing()).unwrap_err();
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), "order_id,item\n".repeat(100)).unwrap();
+        let error = open(dir.path(), Options::existing()).unwrap_err();
+        assert!(error.to_string().contains(FILE_NAME), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_by_itself_does_not_fail_its_neighbours() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        let insert = |id: i64| {
+            move |connection: &Connection| {
+                connection.execute("INSERT INTO facts (order_id) VALUES (?1)", [id])
+            }
+        };
+        let first = process.engine.submit(Access::Write, insert(1), None).await;
+        let half = |connection: &Connection| {
+            connection.execute("INSERT INTO facts (order_id) VALUES (2)", [])?;
+            connection.execute("INSERT INTO nowhere VALUES (1)", [])
+        };
+        let bad = process.engine.submit(Access::Write, half, None).await;
+        let last = process.engine.submit(Access::Write, insert(3), None).await;
+        first.wait().await.unwrap();
+        assert!(!bad.wait().await.unwrap_err().is_outage());
+        last.wait().await.unwrap();
+        assert_eq!(number(dir.path(), "SELECT group_concat(order_id) = '1,3' FROM facts"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_does_not_let_go_is_an_outage_and_reads_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(process(dir.path()));
+        let options = Options { busy_timeout: Duration::from_millis(20), ..Options::existing() };
+        let process = open(dir.path(), options).unwrap();
+        let stopped = raw(dir.path());
+        stopped.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let write = process.engine.write(|connection| connection.execute("DELETE FROM facts", [])).await;
+        let error = process.store_error("record an order", write.unwrap_err());
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        let file = dir.path().join(FILE_NAME);
+        let text = format!("could not record an order on embedded at {}: database is locked", file.display());
+        assert_eq!(error.to_string(), text);
+        assert!(process.fact(OrderId(1)).await.unwrap().is_none());
+        assert!(open(dir.path(), Options::existing()).is_ok(), "a desk can still look");
+        stopped.execute_batch("COMMIT").unwrap();
+        process.engine.write(|connection| connection.execute("DELETE FROM facts", [])).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_an_outage_that_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        let pages = |count: i64| {
+            move |connection: &Connection| {
+                connection.query_row(&format!("PRAGMA max_page_count = {count}"), [], |_| Ok(()))
+            }
+        };
+        let fill = |connection: &Connection| {
+            connection.execute("INSERT INTO dead_letter_bodies VALUES ('x', '{}', zeroblob(1000000))", [])
+        };
+        process.engine.read(pages(1)).await.unwrap();
+        let failure = process.engine.write(fill).await.unwrap_err();
+        assert!(failure.is_outage(), "{failure}");
+        // The connection was made anew, without the limit.
+        process.engine.write(fill).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn closing_lets_go_of_the_file_until_it_is_needed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        publish(&process, 3).await;
+        process.close().await;
+        assert!(!dir.path().join(format!("{FILE_NAME}-wal")).exists());
+        publish(&process, 3).await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 6);
+    }
+
+    #[tokio::test]
+    async fn it_is_described_by_its_absolute_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = an_hour_later(dir.path());
+        assert_eq!(process.describe(), format!("embedded at {}", dir.path().join(FILE_NAME).display()));
+    }
+}

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::database::Database;
 
 /// Jobs waiting for the thread; beyond this, callers wait for a place.
-const QUEUE: usize = 1_024;
+const WAITING: usize = 1_024;
 /// Jobs in one transaction at most: bounds how long the file is locked.
 const BATCH: usize = 1_024;
 
@@ -70,7 +70,7 @@ struct Task<W, T> {
 impl Engine {
     /// Starts the thread.
     pub(super) fn start(database: Database) -> std::io::Result<Self> {
-        let (requests, arrivals) = mpsc::channel(QUEUE);
+        let (requests, arrivals) = mpsc::channel(WAITING);
         std::thread::Builder::new().name("embedded".to_owned()).spawn(move || serve(arrivals, database))?;
         Ok(Self { requests })
     }
@@ -91,7 +91,7 @@ impl Engine {
         self.submit(Access::Write, work, None).await.wait().await
     }
 
-    /// Hands a job over, waiting for a place in the queue. Jobs of one access run in the order
+    /// Hands a job over, waiting for a place. Jobs of one access run in the order
     /// they were submitted. The bell rings once the job is durable.
     pub(super) async fn submit<T: Send + 'static>(
         &self,

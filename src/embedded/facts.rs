@@ -197,3 +197,143 @@ fn payment_cells(row: &Row<'_>) -> rusqlite::Result<PaymentCells> {
         payment_datetime: row.get(4)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+    use proptest::prelude::*;
+
+    use super::super::testing::{process, raw};
+    use super::*;
+    use crate::domain::payment::CardLastFour;
+    use crate::domain::verdict::{Verdict, judge};
+
+    fn order(id: i64, customer: i64) -> Order<'static> {
+        Order {
+            order_id: OrderId(id),
+            customer_id: customer,
+            item: "Laptop".into(),
+            quantity: 2,
+            price: 0.1,
+            shipping_address: "1 Main Street".into(),
+            order_status: "Shipped".into(),
+            creation_date: "2024-01-21T80:01:30Z".into(),
+        }
+    }
+
+    fn payment(order: i64, id: i64, card: Option<&str>) -> Payment<'static> {
+        Payment {
+            payment_id: id,
+            order_id: OrderId(order),
+            payment_method: "Card".into(),
+            card_last_four: card.map(|digits| CardLastFour::try_new(digits).unwrap()),
+            payment_status: "Completed".into(),
+            payment_datetime: "2024-01-21T80:01:31Z".into(),
+        }
+    }
+
+    fn t(micros: i64) -> EventTime {
+        EventTime::stored(micros)
+    }
+
+    #[tokio::test]
+    async fn an_order_and_its_payment_make_one_row_in_either_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let (order, payment) = (order(1, 7), payment(1, 9, Some("0042")));
+        store.record_payment(&payment, t(5)).await.unwrap();
+        assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::NoOrder);
+        assert!(!store.fact(OrderId(1)).await.unwrap().unwrap().has_order());
+        store.record_order(&order, t(3)).await.unwrap();
+        let fact = store.fact(OrderId(1)).await.unwrap().unwrap();
+        assert!(fact.order.matches(&order) && fact.payment.matches(&payment), "{fact:?}");
+        assert_eq!((fact.order_written_at, fact.payment_written_at), (Some(t(3)), Some(t(5))));
+        let slot = store.payment_slot(OrderId(1)).await.unwrap();
+        assert_eq!(judge(&slot, &payment, t(5)), Verdict::AlreadyApplied);
+    }
+
+    #[tokio::test]
+    async fn a_newer_order_leaves_the_payment_and_a_newer_payment_leaves_no_digits() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        store.record_order(&order(1, 7), t(1)).await.unwrap();
+        assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::Empty);
+        store.record_payment(&payment(1, 9, Some("0042")), t(2)).await.unwrap();
+        store.record_order(&order(1, 8), t(9)).await.unwrap();
+        store.record_payment(&payment(1, 10, None), t(3)).await.unwrap();
+        store.record_payment(&payment(1, 9, Some("0042")), t(2)).await.unwrap();
+        let fact = store.fact(OrderId(1)).await.unwrap().unwrap();
+        assert_eq!(fact.order.customer_id, Some(8));
+        assert!(fact.payment.matches(&payment(1, 10, None)), "{fact:?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_done_by_hand_is_respected() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        store.record_order(&order(1, 7), t(1)).await.unwrap();
+        store.record_payment(&payment(1, 9, None), t(2)).await.unwrap();
+        let hand = raw(dir.path());
+        hand.execute("UPDATE facts SET payment_id = NULL", []).unwrap();
+        assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::Empty);
+        assert_eq!(store.fact(OrderId(1)).await.unwrap().unwrap().payment_written_at, None);
+        store.record_payment(&payment(1, 8, None), t(1)).await.unwrap();
+        let slot = store.payment_slot(OrderId(1)).await.unwrap();
+        assert_eq!(judge(&slot, &payment(1, 8, None), t(1)), Verdict::AlreadyApplied);
+        hand.execute("DELETE FROM facts", []).unwrap();
+        assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::NoOrder);
+        assert_eq!(store.fact(OrderId(1)).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn all_rows_are_read_page_by_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let fill =
+            "INSERT INTO facts (order_id, customer_id, order_ts) SELECT value, value, 1 FROM json_each(?1)";
+        let ids = serde_json::to_string(&(1..=2_500).collect::<Vec<i64>>()).unwrap();
+        raw(dir.path()).execute(fill, [ids]).unwrap();
+        let facts: Vec<Fact> = store.facts().try_collect().await.unwrap();
+        assert!(facts.iter().map(|fact| fact.order_id.0).eq(1..=2_500));
+    }
+
+    #[test]
+    fn the_view_has_the_contracts_columns() {
+        let dir = tempfile::tempdir().unwrap();
+        let _store = process(dir.path());
+        let hand = raw(dir.path());
+        let view = hand.prepare("SELECT * FROM orders_payments_facts").unwrap();
+        let expected = "order_id customer_id item quantity price shipping_address order_status creation_date \
+            payment_id payment_method card_last_four payment_status payment_datetime";
+        assert_eq!(view.column_names().collect::<Vec<_>>().join(" "), expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn the_same_events_in_any_order_make_the_same_row(
+            mut events in proptest::collection::vec((any::<bool>(), 1i64..4, 1i64..4, 0usize..3), 1..8),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mut rows = Vec::new();
+            for _ in 0..2 {
+                let dir = tempfile::tempdir().unwrap();
+                let store = process(dir.path());
+                runtime.block_on(async {
+                    for &(is_order, time, id, card) in &events {
+                        let card = [None, Some("0001"), Some("0002")][card];
+                        if is_order {
+                            store.record_order(&order(1, id), t(time)).await.unwrap();
+                        } else {
+                            store.record_payment(&payment(1, id, card), t(time)).await.unwrap();
+                        }
+                    }
+                    rows.push(store.fact(OrderId(1)).await.unwrap());
+                });
+                events.reverse();
+            }
+            prop_assert_eq!(&rows[0], &rows[1]);
+        }
+    }
+}

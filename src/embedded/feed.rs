@@ -317,3 +317,243 @@ async fn place(intake: Option<&mpsc::Sender<Delivery>>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use futures_util::FutureExt;
+
+    use super::super::testing::{
+        an_hour_before, an_hour_later, number, process, publish, raw, soon, subscribe, subscribe_with,
+    };
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_come_in_the_order_they_were_published_with_everything_they_carry() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        let ids = publish(&process, 200).await;
+        let subscription = subscribe_with(&process, 1_000, Duration::from_secs(60)).await;
+        let mut last = 0;
+        for (n, id) in ids.iter().enumerate() {
+            let delivery = soon(subscription.next()).await.unwrap();
+            let received = &delivery.received;
+            assert_eq!((&received.id, received.attempt), (id, 1));
+            assert_eq!(received.message.body, n.to_string());
+            assert_eq!(received.message.attributes.sorted(), [("n", n.to_string().as_str())]);
+            assert!(received.publish_time_us >= last);
+            last = received.publish_time_us;
+            delivery.ack();
+        }
+        subscription.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries"), 0);
+    }
+
+    #[tokio::test]
+    async fn publish_times_never_fall_even_where_clocks_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ahead, behind) = (an_hour_later(dir.path()), an_hour_before(dir.path()));
+        let ids = [publish(&ahead, 1).await, publish(&behind, 1).await].concat();
+        let subscription = subscribe(&behind).await;
+        let first = soon(subscription.next()).await.unwrap();
+        let second = soon(subscription.next()).await.unwrap();
+        assert_eq!([&first.received.id, &second.received.id], [&ids[0], &ids[1]]);
+        assert_eq!(first.received.publish_time_us, second.received.publish_time_us);
+    }
+
+    #[tokio::test]
+    async fn two_processes_never_hold_one_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (process(dir.path()), process(dir.path()));
+        let (mine, theirs) = (subscribe(&one).await, subscribe(&other).await);
+        publish(&one, 150).await;
+        let mut held = Vec::new();
+        while held.len() < 150 {
+            let delivery = soon(async {
+                tokio::select! { biased; d = mine.next() => d, d = theirs.next() => d }
+            });
+            held.push(delivery.await.unwrap());
+        }
+        let distinct: BTreeSet<_> = held.iter().map(|delivery| delivery.received.id.clone()).collect();
+        assert_eq!(distinct.len(), 150);
+        assert!(held.iter().all(|delivery| delivery.received.attempt == 1));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_idle_gets_what_another_publishes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (publisher, consumer) = (process(dir.path()), process(dir.path()));
+        let subscription = subscribe(&consumer).await;
+        for _ in 0..3 {
+            publish(&publisher, 1).await;
+            soon(subscription.next()).await.unwrap().ack();
+        }
+        subscription.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+    }
+
+    #[tokio::test]
+    async fn nacked_and_dropped_deliveries_come_again_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        publish(&process, 1).await;
+        let subscription = subscribe(&process).await;
+        soon(subscription.next()).await.unwrap().nack();
+        drop(soon(subscription.next()).await.unwrap());
+        let third = soon(subscription.next()).await.unwrap();
+        assert_eq!(third.received.attempt, 3);
+    }
+
+    #[tokio::test]
+    async fn a_killed_process_gives_its_messages_back_when_their_leases_run_out() {
+        let dir = tempfile::tempdir().unwrap();
+        // Its runtime dies with it; nothing is settled, flushed or closed.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let process = process(dir.path());
+                    publish(&process, 10).await;
+                    let subscription = subscribe(&process).await;
+                    std::mem::forget(soon(subscription.next()).await.unwrap());
+                    std::mem::forget(subscription);
+                    std::mem::forget(process);
+                });
+                runtime.shutdown_background();
+            });
+        });
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries WHERE due > 0"), 10);
+        let later = an_hour_later(dir.path());
+        let subscription = subscribe(&later).await;
+        for _ in 0..10 {
+            let delivery = soon(subscription.next()).await.unwrap();
+            assert_eq!(delivery.received.attempt, 2);
+            delivery.ack();
+        }
+        subscription.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+    }
+
+    #[tokio::test]
+    async fn an_ack_or_nack_of_a_lost_lease_has_no_effect() {
+        let dir = tempfile::tempdir().unwrap();
+        let (slow, later) = (process(dir.path()), an_hour_later(dir.path()));
+        publish(&slow, 2).await;
+        let slows = subscribe(&slow).await;
+        let (acked, nacked) = (soon(slows.next()).await.unwrap(), soon(slows.next()).await.unwrap());
+        let laters = subscribe(&later).await;
+        let held = [soon(laters.next()).await.unwrap(), soon(laters.next()).await.unwrap()];
+        acked.ack();
+        nacked.nack();
+        slows.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 2, "the ack had an effect");
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries WHERE due > 0"), 2);
+        held.into_iter().for_each(Delivery::ack);
+        laters.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_renewed_while_its_delivery_is_in_flight() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        publish(&process, 2).await;
+        let subscription = subscribe_with(&process, 10, Duration::from_millis(300)).await;
+        let held = [soon(subscription.next()).await.unwrap(), soon(subscription.next()).await.unwrap()];
+        let due = || number(dir.path(), "SELECT min(due) FROM deliveries");
+        let first = due();
+        soon(async {
+            while due() == first {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert!(due() > first);
+        assert!(held.iter().all(|delivery| delivery.received.attempt == 1));
+    }
+
+    #[tokio::test]
+    async fn no_more_is_handed_out_than_may_be_outstanding() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        publish(&process, 5).await;
+        let subscription = subscribe_with(&process, 2, Duration::from_secs(60)).await;
+        let first = soon(subscription.next()).await.unwrap();
+        let second = soon(subscription.next()).await.unwrap();
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries"), 2);
+        first.ack();
+        let third = soon(subscription.next()).await.unwrap();
+        assert_eq!(third.received.message.body, "2");
+        drop((second, third));
+        subscription.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_buffer_of_one_delivers_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        publish(&process, 20).await;
+        let options = SubscribeOptions {
+            streams: 1,
+            max_outstanding: 20,
+            buffer: 1,
+            lease: Duration::from_secs(60),
+            idle_rotation: None,
+        };
+        let subscription =
+            crate::bus::Bus::subscribe(&*process, super::super::testing::SUBSCRIPTION, options)
+                .await
+                .unwrap();
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            held.push(soon(subscription.next()).await.unwrap());
+        }
+        held.into_iter().for_each(Delivery::ack);
+        subscription.stop().await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+    }
+
+    #[tokio::test]
+    async fn stopping_gives_back_what_no_lane_took_and_flushes_acks() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        publish(&process, 10).await;
+        let subscription = subscribe(&process).await;
+        soon(subscription.next()).await.unwrap().ack();
+        soon(subscription.stop()).await;
+        assert!(subscription.next().await.is_none());
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 9);
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries WHERE due > 0"), 0);
+        let again = subscribe(&process).await;
+        assert_eq!(soon(again.next()).await.unwrap().received.message.body, "1");
+    }
+
+    #[tokio::test]
+    async fn stopping_ends_a_lane_that_waits_for_a_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        let subscription = subscribe(&process).await;
+        let (next, ()) = soon(async { tokio::join!(subscription.next(), subscription.stop()) }).await;
+        assert!(next.is_none());
+    }
+
+    #[tokio::test]
+    async fn acks_wait_out_a_locked_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        publish(&process, 1).await;
+        let subscription = subscribe(&process).await;
+        let delivery = soon(subscription.next()).await.unwrap();
+        let stopped = raw(dir.path());
+        stopped.execute_batch("BEGIN IMMEDIATE").unwrap();
+        delivery.ack();
+        let stop = subscription.stop();
+        tokio::pin!(stop);
+        assert!(stop.as_mut().now_or_never().is_none());
+        stopped.execute_batch("COMMIT").unwrap();
+        soon(stop).await;
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+    }
+}

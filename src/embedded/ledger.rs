@@ -298,3 +298,194 @@ fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>) -> rusqli
         rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+
+    use super::super::testing::{number, process, raw};
+    use super::*;
+    use crate::domain::letter::initial_state;
+
+    const T: i64 = 1_705_831_290_000_000;
+    const DAY: i64 = 86_400_000_000;
+
+    fn letter(t: i64, body: &'static str) -> Letter {
+        let (t, body) = (EventTime::stored(t), Bytes::from_static(body.as_bytes()));
+        Letter {
+            id: LetterId::of(Kind::Payment, t, &body),
+            kind: Kind::Payment,
+            t,
+            body: LetterBody::keep(&body),
+            attributes: vec![("a".into(), "1".into()), ("b".into(), "\"\u{0}é".into())],
+            reason: Reason::OrderNotFound,
+            detail: "no order 1".into(),
+            order_id: Some(OrderId(1)),
+            payment_id: None,
+            first_failed_at: T + 1,
+        }
+    }
+
+    fn entry(id: &str, at: i64, action: Action) -> HistoryEntry {
+        HistoryEntry {
+            at,
+            entry_id: id.into(),
+            action,
+            outcome: "done".into(),
+            actor: "ada".into(),
+            host: "here".into(),
+            note: Some("why".into()),
+            run_id: None,
+        }
+    }
+
+    fn state(letter: &Letter, generation: u32, state: State, entry: HistoryEntry) -> Act {
+        let change = Change::State { generation, state, at: entry.at };
+        Act { letter: letter.id.clone(), t: letter.t, change, entry }
+    }
+
+    fn schedule(letter: &Letter, attempts: u32, next_attempt_at: i64, entry: HistoryEntry) -> Act {
+        let change = Change::Schedule { attempts, next_attempt_at };
+        Act { letter: letter.id.clone(), t: letter.t, change, entry }
+    }
+
+    async fn read(store: &Embedded, letter: &Letter) -> LetterRecord {
+        store.letter(&letter.id).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_read_back_as_it_was_recorded_and_a_copy_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let first = letter(T, "{}");
+        assert_eq!(store.letter(&first.id).await.unwrap(), None);
+        store.record(&first, &entry("1", 5, Action::Received)).await.unwrap();
+        let copy = Letter { detail: "another".into(), attributes: Vec::new(), ..first.clone() };
+        store.record(&copy, &entry("2", 4, Action::Received)).await.unwrap();
+        store.record(&copy, &entry("2", 4, Action::Received)).await.unwrap();
+        let expected = LetterRecord { letter: first.clone(), progress: Progress::default() };
+        assert_eq!(read(&store, &first).await, expected);
+        let history = store.history(&first.id).await.unwrap();
+        assert_eq!(history, [entry("2", 4, Action::Received), entry("1", 5, Action::Received)]);
+    }
+
+    #[tokio::test]
+    async fn a_late_copy_leaves_a_resolved_letter_resolved() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let one = letter(T, "{}");
+        store.record(&one, &entry("1", 1, Action::Received)).await.unwrap();
+        store.act(&state(&one, 0, State::Recovered, entry("2", 2, Action::Recovered))).await.unwrap();
+        store.record(&one, &entry("3", 3, Action::Received)).await.unwrap();
+        assert_eq!(read(&store, &one).await.state(), State::Recovered);
+        assert_eq!(store.history(&one.id).await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_act_that_comes_before_its_letter_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let one = letter(T, "{}");
+        store.act(&state(&one, 0, State::Discarded, entry("1", 1, Action::Discarded))).await.unwrap();
+        assert_eq!(store.letter(&one.id).await.unwrap(), None);
+        assert!(store.letters(Scan::ALL).try_collect::<Vec<_>>().await.unwrap().is_empty());
+        store.record(&one, &entry("2", 2, Action::Received)).await.unwrap();
+        let record = read(&store, &one).await;
+        assert_eq!((record.state(), record.letter), (State::Discarded, one));
+    }
+
+    #[tokio::test]
+    async fn a_lower_rank_changes_nothing_but_the_history_until_a_reopen() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let one = letter(T, "{}");
+        store.record(&one, &entry("1", 1, Action::Received)).await.unwrap();
+        store.act(&state(&one, 0, State::Discarded, entry("2", 2, Action::Discarded))).await.unwrap();
+        store.act(&state(&one, 0, State::Parked, entry("3", 9_999, Action::Parked))).await.unwrap();
+        assert_eq!(read(&store, &one).await.state(), State::Discarded);
+        assert_eq!(store.history(&one.id).await.unwrap().len(), 3);
+        store.act(&state(&one, 1, State::Waiting, entry("4", 4, Action::Reopened))).await.unwrap();
+        let progress = read(&store, &one).await.progress;
+        assert_eq!((progress.state, progress.generation), (Some(State::Waiting), 1));
+        assert_eq!(progress.state_at, Some(4));
+    }
+
+    #[tokio::test]
+    async fn a_schedule_rises_and_leaves_the_state_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let one = letter(T, "{}");
+        store.record(&one, &entry("1", 1, Action::Received)).await.unwrap();
+        store.act(&schedule(&one, 2, 200, entry("2", 2, Action::Attempted))).await.unwrap();
+        store.act(&schedule(&one, 1, 900, entry("3", 3, Action::Attempted))).await.unwrap();
+        let progress = read(&store, &one).await.progress;
+        assert_eq!((progress.attempts, progress.next_attempt_at), (2, Some(200)));
+        assert_eq!(progress.state, None);
+    }
+
+    #[tokio::test]
+    async fn removing_takes_the_letter_and_its_history_unless_something_newer_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let one = letter(T, "{}");
+        store.record(&one, &entry("1", 1, Action::Received)).await.unwrap();
+        store.act(&state(&one, 0, State::Discarded, entry("2", 2, Action::Discarded))).await.unwrap();
+        let stale = read(&store, &one).await;
+        store.act(&state(&one, 1, State::Waiting, entry("3", 3, Action::Reopened))).await.unwrap();
+        store.remove(&stale).await.unwrap();
+        let record = read(&store, &one).await;
+        assert_eq!(store.history(&one.id).await.unwrap().len(), 3);
+        store.remove(&record).await.unwrap();
+        assert_eq!(store.letter(&one.id).await.unwrap(), None);
+        assert_eq!(store.history(&one.id).await.unwrap(), []);
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM dead_letter_bodies"), 0);
+        store.record(&one, &entry("4", 4, Action::Received)).await.unwrap();
+        assert_eq!(read(&store, &one).await.state(), State::Waiting, "it may come again");
+    }
+
+    #[tokio::test]
+    async fn a_scan_reads_the_times_it_asks_for_with_or_without_bodies() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        for n in 0..1_200 {
+            let one = letter(T + n * DAY / 400, "{\"a\":1}");
+            store.record(&one, &entry("1", 1, Action::Received)).await.unwrap();
+        }
+        let read = async |scan: Scan| store.letters(scan).try_collect::<Vec<_>>().await.unwrap();
+        let all = read(Scan::ALL).await;
+        assert_eq!(all.len(), 1_200);
+        assert!(all.is_sorted_by_key(|record| record.letter.id.day()));
+        assert!(all.iter().all(|record| record.letter.attributes.len() == 2));
+        let (from, until) = (EventTime::stored(T + DAY / 2), EventTime::stored(T + 2 * DAY));
+        let some = read(Scan { from: Some(from), until: Some(until), bodies: false }).await;
+        assert_eq!(some.len(), 600);
+        assert!(some.iter().all(|record| (from..until).contains(&record.letter.t)));
+        let brief = &some[0].letter;
+        assert!(brief.attributes.is_empty() && brief.body.bytes.is_empty() && brief.body.length == 7);
+        let ever = [EventTime::stored(i64::MIN), EventTime::stored(i64::MAX)];
+        let ever = Scan { from: Some(ever[0]), until: Some(ever[1]), bodies: false };
+        assert_eq!(read(ever).await.len(), 1_200);
+    }
+
+    #[tokio::test]
+    async fn the_view_of_open_letters_agrees_with_the_domain() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        for (n, reason) in Reason::ALL.into_iter().enumerate() {
+            let one = Letter { reason, ..letter(T + 1_500_000 * i64::try_from(n).unwrap(), "{}") };
+            store.record(&one, &entry("1", 1, Action::Received)).await.unwrap();
+        }
+        let hand = raw(dir.path());
+        let mut rows = hand.prepare("SELECT reason, state, event_time, body FROM dead_letters_open").unwrap();
+        let rows: Vec<[String; 4]> = rows
+            .query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(rows.len(), Reason::ALL.len());
+        for [reason, state, ..] in &rows {
+            assert_eq!(state, initial_state(Reason::parse(reason).unwrap()).as_str(), "{reason}");
+        }
+        assert!(rows.iter().any(|row| row[2..] == ["2024-01-21T10:01:31.500Z", "{}"]), "{rows:?}");
+    }
+}

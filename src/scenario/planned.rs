@@ -1,16 +1,11 @@
 //! A message to publish, before it has an event id and a time.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use crate::domain::letter::Kind;
 use crate::domain::order::{Order, OrderId};
 use crate::domain::payment::Payment;
 use crate::domain::reason::Reason;
-
-/// A copy follows the first publication of its event within this many messages of its stream.
-pub const COPY_DISTANCE: usize = 8;
 
 /// What a message says.
 #[derive(Clone, PartialEq, Debug)]
@@ -56,33 +51,5 @@ impl Planned {
         self.sequence += base;
         self.event += base;
         self
-    }
-}
-
-/// What a producer gave its latest events (id and time, say), so that copies get the same.
-#[derive(Clone, Debug)]
-pub struct Stamps<S> {
-    recent: VecDeque<(u64, S)>,
-}
-
-impl<S> Default for Stamps<S> {
-    fn default() -> Self {
-        Self { recent: VecDeque::with_capacity(COPY_DISTANCE) }
-    }
-}
-
-impl<S: Clone> Stamps<S> {
-    /// The stamp of this message's event; `new` makes one where the event is new. Messages come
-    /// in the order of their stream.
-    pub fn of(&mut self, planned: &Planned, new: impl FnOnce() -> S) -> S {
-        if let Some((_, stamp)) = self.recent.iter().find(|(event, _)| *event == planned.event) {
-            return stamp.clone();
-        }
-        let stamp = new();
-        if self.recent.len() == COPY_DISTANCE {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((planned.event, stamp.clone()));
-        stamp
     }
 }

@@ -664,7 +664,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn what_the_rules_leave_behind_is_clean(seed: u64, shuffle: u64, orders in 1i64..120, cycles in 1u64..3, shares in proptest::array::uniform6(0.0f64..1.0)) {
             let [late_orders, missing_orders, duplicates, order_updates, second_payments, invalid] = shares;

@@ -7,4 +7,5 @@ mod cli;
 mod contract;
 mod processes;
 mod services;
+mod simulated;
 mod waiting;

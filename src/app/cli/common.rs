@@ -81,6 +81,39 @@ impl Common {
         sets
     }
 
+    /// These flags, meaning the embedded default in this folder and nothing else.
+    pub(crate) fn on_folder(self, folder: &std::path::Path) -> Self {
+        Self {
+            config: Vec::new(),
+            set: Vec::new(),
+            embedded: !self.config.is_empty(),
+            data_dir: Some(folder.to_owned()),
+            project: None,
+            ..self
+        }
+    }
+
+    /// The flags that say which bus and store are meant, for a command that is to mean the same.
+    pub(crate) fn places(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        for file in &self.config {
+            flags.extend(["-c".to_owned(), file.display().to_string()]);
+        }
+        for set in &self.set {
+            flags.extend(["--set".to_owned(), format!("{}={}", set.key, set.value)]);
+        }
+        if self.embedded {
+            flags.push("--embedded".to_owned());
+        }
+        if let Some(dir) = &self.data_dir {
+            flags.extend(["--data-dir".to_owned(), dir.display().to_string()]);
+        }
+        if let Some(project) = &self.project {
+            flags.extend(["--project".to_owned(), project.clone()]);
+        }
+        flags
+    }
+
     /// How much more or less is said than the settings ask for.
     pub(crate) fn verbosity(&self) -> i8 {
         let clamp = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);

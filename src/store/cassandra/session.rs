@@ -307,6 +307,10 @@ fn refused(settings: &CassandraSettings, error: &NewSessionError) -> ConnectErro
         return ConnectError::Login { contact_points, user, cause };
     }
     let cause = lower_first(&last_connection_error.to_string());
+    if settings.tls == Tls::Off && hung_up(last_connection_error) {
+        let cause = format!("it hung up at the first request, as nodes do that ask for TLS ({cause})");
+        return ConnectError::Unreachable { contact_points, cause };
+    }
     match last_connection_error {
         ConnectionError::IoError(error) if is_certificate_fault(error) => {
             ConnectError::Untrusted { contact_points, cause }
@@ -327,6 +331,11 @@ fn login_fault(error: &ConnectionError) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn hung_up(error: &ConnectionError) -> bool {
+    let ConnectionError::ConnectionSetupRequestError(error) = error else { return false };
+    matches!(error.get_error(), ConnectionSetupRequestErrorKind::BrokenConnection(_))
 }
 
 fn is_certificate_fault(error: &std::io::Error) -> bool {
@@ -367,6 +376,21 @@ mod tests {
             text.starts_with(&format!("could not reach Cassandra at {node}: connection refused")),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_node_that_hangs_up_at_once_may_ask_for_tls() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let node = listener.local_addr().expect("bound").to_string();
+        let hanging_up = tokio::spawn(async move {
+            loop {
+                drop(listener.accept().await);
+            }
+        });
+        let settings = CassandraSettings { contact_points: vec![node], ..Default::default() };
+        let error = CassandraStore::connect(&settings).await.expect_err("it hangs up");
+        assert!(error.is_outage() && error.to_string().contains("ask for TLS"), "{error}");
+        hanging_up.abort();
     }
 
     #[tokio::test(start_paused = true)]

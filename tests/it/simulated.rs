@@ -1,0 +1,342 @@
+//! The real pipeline over a simulated bus and store: time is tokio's paused clock, chance is seeded,
+//! and everything that goes wrong in the world does. Whatever the interleaving, the facts and the
+//! letters end the same.
+//!
+//! `ECOM_SCHEDULES=5000 cargo test simulated` runs more; a failing schedule names its seed, and
+//! `ECOM_SEED=… cargo test simulated` runs that one alone.
+
+mod broker;
+mod registers;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ecom::bus::{Bus, Publisher, SubscribeOptions};
+use ecom::clock::{Chance, Clock};
+use ecom::codec::json;
+use ecom::domain::backoff::Backoff;
+use ecom::domain::letter::Kind;
+use ecom::metrics::RoleMetrics;
+use ecom::pipeline::consume::{Bounds, Consume, Handler, consume};
+use ecom::pipeline::dead_letters::DeadLetters;
+use ecom::pipeline::durable::Retrying;
+use ecom::pipeline::hold::HoldSettings;
+use ecom::pipeline::letters::{Actor, Letters};
+use ecom::pipeline::order_locks::OrderLocks;
+use ecom::pipeline::orders::Orders;
+use ecom::pipeline::payments::Payments;
+use ecom::pipeline::produce::{Outgoing, Produce, produce};
+use ecom::pipeline::retries::{self, Offers, RetryPolicy, Settler};
+use ecom::pipeline::sweep::sweep;
+use ecom::scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
+use ecom::store::{FactStore, Ledger};
+use futures_util::stream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use broker::Broker;
+use registers::Registers;
+
+/// The simulated now at the start, microseconds since the epoch.
+const EPOCH: i64 = 1_705_831_290_000_000;
+/// How far the roles' clocks are apart, microseconds.
+const SKEW: i64 = 3_000_000;
+/// Everything that can go wrong, often.
+const ROUGH: Mixture = Mixture {
+    late_orders: 0.3,
+    missing_orders: 0.15,
+    duplicates: 0.3,
+    order_updates: 0.3,
+    second_payments: 0.4,
+    invalid: 0.15,
+    late_by: 12,
+};
+
+/// What one schedule went through; a run in which nothing went wrong proves nothing.
+#[derive(Clone, Copy, Default, Debug)]
+struct Effort {
+    crashes: u64,
+    redelivered: u64,
+    late_writes: u64,
+    receipts_lost: u64,
+    recovered: u64,
+}
+
+struct World {
+    seed: u64,
+    broker: Broker,
+    store: Arc<Registers>,
+    chance: Arc<Chance>,
+}
+
+/// The roles that run side by side: two of those that settle payments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Orders,
+    Payments,
+    Handler,
+}
+
+const ROLES: [Role; 5] = [Role::Orders, Role::Payments, Role::Payments, Role::Handler, Role::Handler];
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let clock = Clock::anchored(EPOCH);
+        Self {
+            seed,
+            broker: Broker::new(seed, clock),
+            store: Arc::new(Registers::new(seed ^ 0x5eed)),
+            chance: Arc::new(Chance::seeded(seed ^ 0xc0ffee)),
+        }
+    }
+
+    /// A clock that is up to 3 s off, as hosts' clocks are.
+    fn skewed(&self) -> Clock {
+        #[expect(clippy::cast_possible_truncation, reason = "a few seconds in microseconds")]
+        let skew = ((self.chance.share() * 2.0 - 1.0) * SKEW as f64) as i64;
+        Clock::anchored(self.broker.now_us() + skew)
+    }
+
+    fn retrying(&self, role: &'static str) -> (Arc<RoleMetrics>, Arc<Retrying>) {
+        let metrics = Arc::new(RoleMetrics::new(role));
+        (Arc::clone(&metrics), Arc::new(Retrying::new(Arc::clone(&self.chance), metrics)))
+    }
+
+    async fn consume<H: Handler>(
+        &self,
+        handler: Arc<H>,
+        topic: &str,
+        hold: bool,
+        metrics: Arc<RoleMetrics>,
+        stop: CancellationToken,
+    ) {
+        let options = SubscribeOptions {
+            streams: 1,
+            max_outstanding: 64,
+            buffer: 4,
+            lease: Duration::from_secs(10),
+            idle_rotation: None,
+        };
+        let subscription = self.broker.subscribe(&format!("{topic}-sub"), options).await.unwrap();
+        let grace = Duration::from_millis(40);
+        let settings = Consume {
+            subscription: Arc::new(subscription),
+            lanes: 6,
+            hold: hold.then_some(HoldSettings { grace, limit: 3, bytes: 100_000 }),
+            bounds: Bounds::default(),
+            metrics,
+            stop,
+        };
+        consume(handler, settings).await.unwrap();
+    }
+
+    async fn dead_letters(
+        &self,
+        kind: Kind,
+        source: &str,
+        clock: Clock,
+        metrics: Arc<RoleMetrics>,
+    ) -> DeadLetters {
+        let publisher = self.broker.publisher("dead_letters", 64).await.unwrap();
+        DeadLetters { publisher, kind, subscription: source.to_owned(), clock, metrics }
+    }
+
+    async fn run(self: Arc<Self>, role: Role, stop: CancellationToken) {
+        let clock = self.skewed();
+        let facts: Arc<dyn FactStore> = self.store.clone();
+        match role {
+            Role::Orders => {
+                let (metrics, retrying) = self.retrying("order_consumer");
+                let dead_letters = self.dead_letters(Kind::Order, "orders-sub", clock, metrics.clone()).await;
+                let handler = Arc::new(Orders { facts, dead_letters, retrying });
+                self.consume(handler, "orders", false, metrics, stop).await;
+            }
+            Role::Payments => {
+                let (metrics, retrying) = self.retrying("payment_consumer");
+                let dead_letters =
+                    self.dead_letters(Kind::Payment, "payments-sub", clock, metrics.clone()).await;
+                let handler = Arc::new(Payments { facts, dead_letters, retrying, locks: OrderLocks::new() });
+                self.consume(handler, "payments", true, metrics, stop).await;
+            }
+            Role::Handler => {
+                let (metrics, retrying) = self.retrying("dlq_handler");
+                let (offers, offered) = Offers::channel();
+                let settler = self.settler(clock, retrying.clone());
+                let handler = Arc::new(Letters {
+                    ledger: self.store.clone(),
+                    retrying,
+                    offers: offers.clone(),
+                    actor: actor(),
+                    clock,
+                });
+                let retries_stop = CancellationToken::new();
+                let recording = async {
+                    self.consume(handler, "dead_letters", false, metrics, stop).await;
+                    retries_stop.cancel();
+                };
+                let (retried, ()) =
+                    tokio::join!(retries::run(&settler, offers, offered, retries_stop.clone()), recording);
+                retried.unwrap();
+            }
+        }
+    }
+
+    fn settler(&self, clock: Clock, retrying: Arc<Retrying>) -> Settler {
+        Settler {
+            facts: self.store.clone(),
+            ledger: self.store.clone(),
+            retrying,
+            locks: OrderLocks::new(),
+            policy: RetryPolicy {
+                backoff: Backoff::try_new(Duration::from_millis(50), Duration::from_secs(2)).unwrap(),
+                max_age: Duration::from_secs(1),
+                sweep_interval: Duration::from_millis(700),
+                retention: Duration::from_secs(86_400),
+            },
+            clock,
+            chance: Arc::clone(&self.chance),
+            actor: actor(),
+        }
+    }
+
+    async fn publish(&self, manifest: &Manifest, kind: Kind, topic: &str) {
+        let (metrics, retrying) = self.retrying("producer");
+        let publisher: Arc<dyn Publisher> = self.broker.publisher(topic, 16).await.unwrap();
+        let settings = Produce {
+            publisher,
+            window: 16,
+            rate: Some(150.0),
+            retrying,
+            metrics,
+            clock: Clock::anchored(self.broker.now_us()),
+            chance: Arc::clone(&self.chance),
+            stop: CancellationToken::new(),
+        };
+        let events = manifest.events(kind).unwrap();
+        let outgoing = events.map(|planned| Outgoing { body: planned.body, event: planned.event });
+        produce(&settings, stream::iter(outgoing)).await.unwrap();
+    }
+}
+
+fn actor() -> Actor {
+    Actor { name: "test".into(), host: "simulated".into(), run_id: "run".into() }
+}
+
+fn decode(kind: Kind, body: &Bytes) -> Content {
+    let decoded = match kind {
+        Kind::Order => json::order(body).map(|order| Content::Order(order.into_owned())),
+        Kind::Payment => json::payment(body).map(|payment| Content::Payment(payment.into_owned())),
+    };
+    decoded.unwrap_or_else(|rejection| Content::Rejected(rejection.reason))
+}
+
+/// A role that is killed and started again until it is told to drain.
+struct Running {
+    role: Role,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+fn start(world: &Arc<World>, role: Role) -> Running {
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(Arc::clone(world).run(role, stop.clone()));
+    Running { role, task, stop }
+}
+
+async fn schedule(seed: u64) -> Effort {
+    let world = Arc::new(World::new(seed));
+    let plan = Plan::try_new(seed, 1..=24, ROUGH).unwrap();
+    let started = world.broker.now_us();
+    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), "run".into(), started);
+    let crashes = Cell::new(0);
+    let mut running: Vec<Running> = ROLES.into_iter().map(|role| start(&world, role)).collect();
+    let published = Cell::new(false);
+    let producing = async {
+        tokio::join!(
+            world.publish(&manifest, Kind::Order, "orders"),
+            world.publish(&manifest, Kind::Payment, "payments"),
+        );
+        published.set(true);
+    };
+    let chaos = async {
+        while !published.get() || world.broker.now_us() < started + 1_500_000 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if world.chance.share() < 0.15 {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+                let index = (world.chance.share() * running.len() as f64) as usize;
+                let victim = &mut running[index];
+                victim.task.abort();
+                assert!(
+                    victim.stop.is_cancelled()
+                        || !matches!((&mut victim.task).await, Err(error) if error.is_panic()),
+                    "{:?} panicked, seed {seed}",
+                    victim.role
+                );
+                crashes.set(crashes.get() + 1);
+                *victim = start(&world, victim.role);
+            }
+        }
+    };
+    tokio::join!(producing, chaos);
+    world.broker.heal();
+    world.store.heal();
+    let drained = tokio::time::timeout(Duration::from_secs(600), world.broker.drained()).await;
+    assert!(drained.is_ok(), "seed {seed}: messages were left: {:?}", *world.broker);
+    for role in running {
+        role.stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(60), role.task).await;
+        ended.unwrap_or_else(|_| panic!("seed {seed}: {:?} does not drain", role.role)).unwrap();
+    }
+    let (_, retrying) = world.retrying("sweep");
+    let settler = world.settler(Clock::anchored(world.broker.now_us()), retrying);
+    for _ in 0..2 {
+        sweep(&settler, None).await.unwrap();
+    }
+    let units = Units::of(std::slice::from_ref(&manifest), decode).unwrap();
+    let found = verify(&units, world.store.as_ref(), world.store.as_ref() as &dyn Ledger).await.unwrap();
+    assert!(found.is_clean(), "seed {}: {found}", world.seed);
+    world.store.check_histories(seed);
+    Effort {
+        crashes: crashes.get(),
+        redelivered: world.broker.redelivered(),
+        late_writes: world.store.late_writes(),
+        receipts_lost: world.broker.receipts_lost(),
+        recovered: world.store.recovered(),
+    }
+}
+
+fn simulate(seed: u64) -> Effort {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let future: Pin<Box<dyn Future<Output = Effort>>> = Box::pin(schedule(seed));
+    runtime.block_on(future)
+}
+
+#[test]
+fn any_interleaving_with_crashes_and_faults_ends_in_the_same_facts_and_letters() {
+    if let Some(seed) = number("ECOM_SEED") {
+        println!("{:?}", simulate(seed));
+        return;
+    }
+    let schedules = number("ECOM_SCHEDULES").unwrap_or(60);
+    let mut sum = Effort::default();
+    for seed in 1..=schedules {
+        let effort = simulate(seed);
+        sum.crashes += effort.crashes;
+        sum.redelivered += effort.redelivered;
+        sum.late_writes += effort.late_writes;
+        sum.receipts_lost += effort.receipts_lost;
+        sum.recovered += effort.recovered;
+    }
+    println!("{schedules} schedules: {sum:?}");
+    let efforts = [sum.crashes, sum.redelivered, sum.late_writes, sum.receipts_lost, sum.recovered];
+    assert!(efforts.iter().all(|effort| *effort > schedules), "nothing went wrong enough: {sum:?}");
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}

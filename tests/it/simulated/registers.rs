@@ -1,0 +1,349 @@
+//! A store of cells, merged one by one as Cassandra merges them, whose writes time out: applied,
+//! lost, or applied later.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ecom::domain::event_time::EventTime;
+use ecom::domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom::domain::letter::{
+    Act, Action, Change, HistoryEntry, Letter, LetterId, LetterRecord, Progress, State as LetterState,
+};
+use ecom::domain::order::{Order, OrderId};
+use ecom::domain::payment::Payment;
+use ecom::store::{FactStore, Ledger, Scan, StoreError};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+#[derive(Clone, PartialEq, PartialOrd, Debug)]
+enum Value {
+    Number(i64),
+    Double(f64),
+    Text(String),
+    Standing(u32, LetterState, i64),
+    Schedule(u32, i64),
+}
+
+type Cell = (i64, Option<Value>);
+type Row = BTreeMap<&'static str, Cell>;
+type Write = Box<dyn FnOnce(&mut Cells) + Send>;
+
+#[derive(Default)]
+struct Cells {
+    facts: BTreeMap<OrderId, Row>,
+    letters: BTreeMap<LetterId, Letter>,
+    standings: BTreeMap<LetterId, Row>,
+    histories: BTreeMap<LetterId, BTreeMap<String, HistoryEntry>>,
+}
+
+struct State {
+    rng: ChaCha8Rng,
+    faults: bool,
+    cells: Cells,
+    late: Vec<Write>,
+    late_writes: u64,
+}
+
+pub struct Registers(Mutex<State>);
+
+/// Larger time wins; at equal times a tombstone, then the larger value: cell by cell.
+fn merge(row: &mut Row, column: &'static str, cell: Cell) {
+    let wins = match row.get(column) {
+        None => true,
+        Some((time, _)) if *time != cell.0 => cell.0 > *time,
+        Some((_, None)) => false,
+        Some((_, Some(held))) => cell.1.as_ref().is_none_or(|new| new > held),
+    };
+    if wins {
+        row.insert(column, cell);
+    }
+}
+
+impl Registers {
+    pub fn new(seed: u64) -> Self {
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        Self(Mutex::new(State {
+            rng,
+            faults: true,
+            cells: Cells::default(),
+            late: Vec::new(),
+            late_writes: 0,
+        }))
+    }
+
+    /// No more faults; what was to be applied later is applied.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.faults = false;
+        for write in std::mem::take(&mut state.late) {
+            write(&mut state.cells);
+        }
+    }
+
+    pub fn late_writes(&self) -> u64 {
+        self.state().late_writes
+    }
+
+    pub fn recovered(&self) -> u64 {
+        let state = self.state();
+        state
+            .cells
+            .letters
+            .keys()
+            .filter(|id| state.cells.record(id).unwrap().state() == LetterState::Recovered)
+            .count() as u64
+    }
+
+    /// Every letter was received, and every recovered one has a line that says so.
+    pub fn check_histories(&self, seed: u64) {
+        let state = self.state();
+        for id in state.cells.letters.keys() {
+            let record = state.cells.record(id).unwrap();
+            let did = |action| state.cells.histories[id].values().any(|entry| entry.action == action);
+            assert!(did(Action::Received), "seed {seed}: {id} was never received");
+            let recovered = record.state() == LetterState::Recovered;
+            assert_eq!(recovered, did(Action::Recovered), "seed {seed}: {id} {record:?}");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    async fn pause(&self) {
+        let wait = self.state().rng.random_range(0..4);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let mut state = self.state();
+        if !state.late.is_empty() && state.rng.random_bool(0.05) {
+            let late = state.late.len();
+            let index = state.rng.random_range(0..late);
+            let write = state.late.swap_remove(index);
+            write(&mut state.cells);
+        }
+    }
+
+    async fn write(&self, what: &'static str, write: Write) -> Result<(), StoreError> {
+        self.pause().await;
+        {
+            let mut state = self.state();
+            if !state.faults || state.rng.random_bool(0.85) {
+                write(&mut state.cells);
+                return Ok(());
+            }
+            match state.rng.random_range(0..3) {
+                0 => write(&mut state.cells),
+                1 => {
+                    state.late_writes += 1;
+                    state.late.push(write);
+                }
+                _ => {}
+            }
+        }
+        Err(StoreError::Unavailable { what, on: "simulated".into(), source: "timeout".into() })
+    }
+
+    async fn read<T>(&self, what: &'static str, read: impl FnOnce(&Cells) -> T) -> Result<T, StoreError> {
+        self.pause().await;
+        let mut state = self.state();
+        if state.faults && state.rng.random_bool(0.05) {
+            return Err(StoreError::Unavailable { what, on: "simulated".into(), source: "timeout".into() });
+        }
+        Ok(read(&state.cells))
+    }
+}
+
+fn number(row: &Row, column: &str) -> Option<i64> {
+    match row.get(column) {
+        Some((_, Some(Value::Number(number)))) => Some(*number),
+        _ => None,
+    }
+}
+
+fn text(row: &Row, column: &str) -> Option<String> {
+    match row.get(column) {
+        Some((_, Some(Value::Text(text)))) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn time(row: &Row, column: &str) -> Option<EventTime> {
+    row.get(column).filter(|(_, value)| value.is_some()).map(|(time, _)| EventTime::stored(*time))
+}
+
+fn fact(order_id: OrderId, row: &Row) -> Fact {
+    let price = match row.get("price") {
+        Some((_, Some(Value::Double(price)))) => Some(*price),
+        _ => None,
+    };
+    Fact {
+        order_id,
+        order: OrderCells {
+            customer_id: number(row, "customer_id"),
+            item: text(row, "item"),
+            quantity: number(row, "quantity"),
+            price,
+            shipping_address: text(row, "shipping_address"),
+            order_status: text(row, "order_status"),
+            creation_date: text(row, "creation_date"),
+        },
+        order_written_at: time(row, "customer_id"),
+        payment: PaymentCells {
+            payment_id: number(row, "payment_id"),
+            payment_method: text(row, "payment_method"),
+            card_last_four: text(row, "card_last_four"),
+            payment_status: text(row, "payment_status"),
+            payment_datetime: text(row, "payment_datetime"),
+        },
+        payment_written_at: time(row, "payment_id"),
+    }
+}
+
+impl Cells {
+    fn record(&self, id: &LetterId) -> Option<LetterRecord> {
+        let letter = self.letters.get(id)?.clone();
+        let mut progress = Progress::default();
+        if let Some(row) = self.standings.get(id) {
+            if let Some((_, Some(Value::Standing(generation, state, at)))) = row.get("state") {
+                (progress.generation, progress.state, progress.state_at) =
+                    (*generation, Some(*state), Some(*at));
+            }
+            if let Some((_, Some(Value::Schedule(attempts, next)))) = row.get("schedule") {
+                (progress.attempts, progress.next_attempt_at) = (*attempts, Some(*next));
+            }
+        }
+        Some(LetterRecord { letter, progress })
+    }
+}
+
+#[async_trait]
+impl FactStore for Registers {
+    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
+        let id = order.order_id;
+        let cells = OrderCells::from(order);
+        let columns = [
+            ("customer_id", cells.customer_id.map(Value::Number)),
+            ("item", cells.item.map(Value::Text)),
+            ("quantity", cells.quantity.map(Value::Number)),
+            ("price", cells.price.map(Value::Double)),
+            ("shipping_address", cells.shipping_address.map(Value::Text)),
+            ("order_status", cells.order_status.map(Value::Text)),
+            ("creation_date", cells.creation_date.map(Value::Text)),
+        ];
+        let write: Write = Box::new(move |cells| {
+            let row = cells.facts.entry(id).or_default();
+            for (column, value) in columns {
+                merge(row, column, (t.micros(), value));
+            }
+        });
+        self.write("record an order", write).await
+    }
+
+    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
+        let read =
+            self.read("read a payment", |cells| cells.facts.get(&order_id).map(|row| fact(order_id, row)));
+        Ok(match read.await? {
+            Some(fact) if fact.has_order() => match fact.payment_written_at {
+                Some(written_at) => PaymentSlot::Taken { payment: fact.payment, written_at },
+                None => PaymentSlot::Empty,
+            },
+            Some(_) | None => PaymentSlot::NoOrder,
+        })
+    }
+
+    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
+        let id = payment.order_id;
+        let cells = PaymentCells::from(payment);
+        let columns = [
+            ("payment_id", cells.payment_id.map(Value::Number)),
+            ("payment_method", cells.payment_method.map(Value::Text)),
+            ("card_last_four", cells.card_last_four.map(Value::Text)),
+            ("payment_status", cells.payment_status.map(Value::Text)),
+            ("payment_datetime", cells.payment_datetime.map(Value::Text)),
+        ];
+        let write: Write = Box::new(move |cells| {
+            let row = cells.facts.entry(id).or_default();
+            for (column, value) in columns {
+                merge(row, column, (t.micros(), value));
+            }
+        });
+        self.write("record a payment", write).await
+    }
+
+    async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
+        self.read("read a row", |cells| cells.facts.get(&order_id).map(|row| fact(order_id, row))).await
+    }
+
+    fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
+        let facts: Vec<_> =
+            self.state().cells.facts.iter().map(|(order_id, row)| Ok(fact(*order_id, row))).collect();
+        stream::iter(facts).boxed()
+    }
+
+    fn describe(&self) -> String {
+        "simulated".to_owned()
+    }
+}
+
+#[async_trait]
+impl Ledger for Registers {
+    async fn record(&self, letter: &Letter, entry: &HistoryEntry) -> Result<(), StoreError> {
+        let (letter, entry) = (letter.clone(), entry.clone());
+        let write: Write = Box::new(move |cells| {
+            let id = letter.id.clone();
+            cells.histories.entry(id.clone()).or_default().insert(entry.entry_id.clone(), entry);
+            cells.letters.entry(id).or_insert(letter);
+        });
+        self.write("record a letter", write).await
+    }
+
+    async fn letter(&self, id: &LetterId) -> Result<Option<LetterRecord>, StoreError> {
+        self.read("read a letter", |cells| cells.record(id)).await
+    }
+
+    async fn history(&self, id: &LetterId) -> Result<Vec<HistoryEntry>, StoreError> {
+        let entries = |cells: &Cells| {
+            cells.histories.get(id).into_iter().flat_map(|lines| lines.values().cloned()).collect()
+        };
+        self.read("read a history", entries).await
+    }
+
+    async fn act(&self, act: &Act) -> Result<(), StoreError> {
+        let act = act.clone();
+        let write: Write = Box::new(move |cells| {
+            let row = cells.standings.entry(act.letter.clone()).or_default();
+            let at = act.time().map_or(0, |time| time.micros());
+            match act.change {
+                Change::State { generation, state, at: wall } => {
+                    merge(row, "state", (at, Some(Value::Standing(generation, state, wall))));
+                }
+                Change::Schedule { attempts, next_attempt_at } => {
+                    merge(row, "schedule", (at, Some(Value::Schedule(attempts, next_attempt_at))));
+                }
+                Change::Nothing => {}
+            }
+            cells.histories.entry(act.letter).or_default().insert(act.entry.entry_id.clone(), act.entry);
+        });
+        self.write("act on a letter", write).await
+    }
+
+    fn letters(&self, scan: Scan) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
+        let state = self.state();
+        let records = state.cells.letters.keys().filter_map(|id| state.cells.record(id));
+        let wanted: Vec<_> = records.filter(|record| scan.wants(record.letter.t)).map(Ok).collect();
+        stream::iter(wanted).boxed()
+    }
+
+    async fn remove(&self, record: &LetterRecord) -> Result<(), StoreError> {
+        let id = record.letter.id.clone();
+        let write: Write = Box::new(move |cells| {
+            cells.letters.remove(&id);
+            cells.standings.remove(&id);
+            cells.histories.remove(&id);
+        });
+        self.write("remove a letter", write).await
+    }
+}

@@ -18,38 +18,48 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use context::Guard;
+
 /// Runs `orders_producer`.
 pub fn orders_producer() -> ExitCode {
     let cli = cli::OrdersProducer::parse();
     let sets = cli.producer.sets();
-    context::main(&cli.common, sets, async |context| producers::orders(context, &cli.producer).await)
+    context::main(&cli.common, sets, Guard::On, async |context| {
+        producers::orders(context, &cli.producer).await
+    })
 }
 
 /// Runs `payments_producer`.
 pub fn payments_producer() -> ExitCode {
     let cli = cli::PaymentsProducer::parse();
     let sets = cli.producer.sets();
-    context::main(&cli.common, sets, async |context| producers::payments(context, &cli.producer).await)
+    context::main(&cli.common, sets, Guard::On, async |context| {
+        producers::payments(context, &cli.producer).await
+    })
 }
 
 /// Runs `order_consumer`.
 pub fn order_consumer() -> ExitCode {
     let cli = cli::OrderConsumer::parse();
     let sets = cli.consumer.sets();
-    context::main(&cli.common, sets, async |context| roles::run_orders(context, &cli.consumer).await)
+    context::main(&cli.common, sets, Guard::On, async |context| {
+        roles::run_orders(context, &cli.consumer).await
+    })
 }
 
 /// Runs `payment_consumer`.
 pub fn payment_consumer() -> ExitCode {
     let cli = cli::PaymentConsumer::parse();
     let sets = cli.sets();
-    context::main(&cli.common, sets, async |context| roles::run_payments(context, &cli.consumer).await)
+    context::main(&cli.common, sets, Guard::On, async |context| {
+        roles::run_payments(context, &cli.consumer).await
+    })
 }
 
 /// Runs `dlq_handler`.
 pub fn dlq_handler() -> ExitCode {
     let cli = cli::DlqHandler::parse();
-    context::main(&cli.common, cli.sets(), async |context| dlq::main(context, &cli).await)
+    context::main(&cli.common, cli.sets(), Guard::On, async |context| dlq::main(context, &cli).await)
 }
 
 /// Runs `ecom_setup`.
@@ -58,17 +68,17 @@ pub fn ecom_setup() -> ExitCode {
     if let Some(cli::SetupCommand::Completions { shell }) = cli.command {
         return setup::completions(shell);
     }
-    context::main(&cli.common, Vec::new(), async |context| setup::main(context, &cli).await)
+    context::main(&cli.common, Vec::new(), Guard::On, async |context| setup::main(context, &cli).await)
 }
 
 /// Runs `ecom_facts`.
 pub fn ecom_facts() -> ExitCode {
     let cli = cli::Facts::parse();
-    context::main(&cli.common, Vec::new(), async |context| facts::main(context, &cli).await)
+    context::main(&cli.common, Vec::new(), Guard::On, async |context| facts::main(context, &cli).await)
 }
 
 /// Runs `ecom_demo`.
 pub fn ecom_demo() -> ExitCode {
     let cli = cli::Demo::parse();
-    context::main(&cli.common, cli.sets(), async |context| demo::main(context, &cli).await)
+    context::main(&cli.common, cli.sets(), Guard::Exempt, async |context| demo::main(context, &cli).await)
 }

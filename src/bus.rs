@@ -35,6 +35,10 @@ pub trait Bus: Send + Sync {
     /// Whether anything published on the topic is kept for somebody.
     async fn topic_state(&self, topic: &str) -> Result<TopicState, BusError>;
 
+    /// Whether everything published on the topic was acked by all its subscriptions; `None` where
+    /// the bus does not tell, as Pub/Sub does not.
+    async fn is_drained(&self, topic: &str) -> Result<Option<bool>, BusError>;
+
     /// What people call it: kind and host, or kind and absolute path.
     fn describe(&self) -> String;
 

@@ -50,19 +50,28 @@ fn host_name() -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// Whether a command may run on the embedded default where another backend seems to be meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Guard {
+    /// It refuses.
+    On,
+    /// It is embedded whatever is configured.
+    Exempt,
+}
+
 /// Loads the configuration and runs the command on a runtime of one thread.
-pub(crate) fn main<F>(common: &Common, flags: Vec<Set>, command: F) -> ExitCode
+pub(crate) fn main<F>(common: &Common, flags: Vec<Set>, guard: Guard, command: F) -> ExitCode
 where
     F: AsyncFnOnce(Context) -> Result<Exit, Stop>,
 {
-    exit::code(prepared(common, flags).and_then(|loaded| match loaded {
+    exit::code(prepared(common, flags, guard).and_then(|loaded| match loaded {
         None => Ok(Exit::Done),
         Some(loaded) => run(common, loaded, command),
     }))
 }
 
 /// The configuration; `None` where it was only to be printed.
-fn prepared(common: &Common, flags: Vec<Set>) -> Result<Option<Loaded>, Stop> {
+fn prepared(common: &Common, flags: Vec<Set>, guard: Guard) -> Result<Option<Loaded>, Stop> {
     let mut sets = common.sets();
     sets.extend(flags);
     let sources = Sources::from_process(common.config.clone(), sets);
@@ -71,7 +80,7 @@ fn prepared(common: &Common, flags: Vec<Set>) -> Result<Option<Loaded>, Stop> {
         let stop = Stop::usage(faults.to_string());
         if hints.is_empty() { stop } else { stop.hint(hints) }
     })?;
-    config::guard(&loaded, &sources.env, common.embedded)
+    config::guard(&loaded, &sources.env, common.embedded || guard == Guard::Exempt)
         .map_err(|error| Stop::usage(error.to_string()).hint(error.hint()))?;
     if common.print_config {
         super::output::data(&loaded.print())?;

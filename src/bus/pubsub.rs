@@ -121,6 +121,10 @@ impl Bus for Pubsub {
         }
     }
 
+    async fn is_drained(&self, _: &str) -> Result<Option<bool>, BusError> {
+        Ok(None)
+    }
+
     fn describe(&self) -> String {
         self.access.describe()
     }

@@ -23,6 +23,8 @@ const INSERT: &str = "INSERT INTO messages (topic, publish_time, attributes, bod
 const DROP_UNSUBSCRIBED: &str = "DELETE FROM messages WHERE id = ?1
     AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE topic = ?2)";
 const MAILBOX: &str = "SELECT id, topic FROM subscriptions WHERE name = ?1";
+const LEFT: &str =
+    "SELECT EXISTS (SELECT 1 FROM messages WHERE topic = (SELECT id FROM topics WHERE name = ?1))";
 const SUBSCRIBED: &str = "SELECT EXISTS (SELECT 1 FROM subscriptions WHERE topic = topics.id)
     FROM topics WHERE name = ?1";
 
@@ -73,6 +75,16 @@ impl Bus for Embedded {
             Some(false) => TopicState::Unsubscribed,
             None => TopicState::Missing,
         })
+    }
+
+    async fn is_drained(&self, topic: &str) -> Result<Option<bool>, BusError> {
+        let name = topic.to_owned();
+        let left: bool = self
+            .engine
+            .read(move |connection| connection.prepare_cached(LEFT)?.query_row([&name], |row| row.get(0)))
+            .await
+            .map_err(|failure| self.bus_error(format!("look for messages of topic {topic}"), failure))?;
+        Ok(Some(!left))
     }
 
     fn describe(&self) -> String {

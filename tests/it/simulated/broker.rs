@@ -286,6 +286,11 @@ impl Bus for Broker {
         Ok(TopicState::Subscribed)
     }
 
+    async fn is_drained(&self, topic: &str) -> Result<Option<bool>, BusError> {
+        let state = self.state();
+        Ok(Some(state.leased == 0 && state.topics.get(topic).is_none_or(Vec::is_empty)))
+    }
+
     fn describe(&self) -> String {
         "simulated".to_owned()
     }

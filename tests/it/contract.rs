@@ -22,10 +22,15 @@ macro_rules! stamp {
     };
 }
 
+#[cfg(any(feature = "embedded", feature = "pubsub"))]
 mod bus;
+#[cfg(feature = "embedded")]
 mod bus_strict;
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
 mod facts;
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
 mod ledger;
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
 mod ledger_model;
 mod on;
 
@@ -64,6 +69,7 @@ impl<P: ?Sized> Subject<P> {
     }
 
     /// `full` cases on the fastest adapter, fewer on others, always one.
+    #[allow(dead_code, reason = "stores draw schedules, a bus alone does not")]
     pub fn share_of(&self, full: u64) -> u64 {
         (full * self.effort as u64 / 100).max(1)
     }
@@ -78,6 +84,7 @@ impl<P: ?Sized> Deref for Subject<P> {
 }
 
 /// A bus under test, with names of its own.
+#[cfg(any(feature = "embedded", feature = "pubsub"))]
 pub struct BusSubject {
     /// The bus.
     pub bus: Subject<dyn ecom::bus::Bus>,

@@ -165,7 +165,6 @@ impl Site {
             retrying: Arc::clone(&gauges.retrying),
             offers,
             actor,
-            clock: self.clock,
         });
         let subscription = self.subscribe(source, lanes, 0).await?;
         Ok(consume(handler, self.consume(subscription, lanes, None, gauges)).await?)

@@ -160,7 +160,10 @@ async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, Stop> {
         Line {
             good: check.state == CheckState::Present,
             what: format!("{} {}{detail}", check.name, check.state.as_str()),
-            fix: check.fix,
+            fix: check.fix.map(|fix| match fix.as_str() {
+                "ecom_setup" => output::command("ecom_setup", &context.common),
+                _ => fix,
+            }),
         }
     };
     Ok(checks.into_iter().map(line).collect())

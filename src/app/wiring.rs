@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::exit::Stop;
 use crate::bus::Bus;
-use crate::config::{BusKind, Config, StoreKind};
+use crate::config::{self, Config};
 use crate::store::{FactStore, Ledger};
 
 /// Between attempts to reach a service that is down at the start.
@@ -42,9 +42,10 @@ enum Attempt {
 
 /// Connects bus and store, and says on stderr what they are.
 pub(crate) async fn both(context: &Context, folder: Folder) -> Result<(Arc<dyn Bus>, Store), Stop> {
-    let config = &context.config;
     #[cfg(feature = "embedded")]
-    if config.bus.kind == BusKind::Embedded && config.store.kind == StoreKind::Embedded {
+    if context.config.bus.kind == config::BusKind::Embedded
+        && context.config.store.kind == config::StoreKind::Embedded
+    {
         let embedded = reached(context, async || open_embedded(context, folder)).await?;
         say(&[&embedded.describe()]);
         let store = Store { facts: embedded.clone(), ledger: embedded.clone() };
@@ -53,7 +54,6 @@ pub(crate) async fn both(context: &Context, folder: Folder) -> Result<(Arc<dyn B
     let bus = reached(context, async || connect_bus(context, folder).await).await?;
     let store = reached(context, async || connect_store(context, folder).await).await?;
     say(&[&bus.describe(), &store.facts.describe()]);
-    let _ = config;
     Ok((bus, store))
 }
 
@@ -103,9 +103,11 @@ async fn reached<T>(context: &Context, connect: impl AsyncFn() -> Result<T, Atte
 async fn connect_bus(context: &Context, folder: Folder) -> Result<Arc<dyn Bus>, Attempt> {
     match context.config.bus.kind {
         #[cfg(feature = "embedded")]
-        BusKind::Embedded => open_embedded(context, folder).map(|embedded| embedded as Arc<dyn Bus>),
+        config::BusKind::Embedded => open_embedded(context, folder).map(|embedded| embedded as Arc<dyn Bus>),
         #[cfg(feature = "pubsub")]
-        BusKind::Pubsub => connect_pubsub(&context.config).await.map(|bus| Arc::new(bus) as Arc<dyn Bus>),
+        config::BusKind::Pubsub => {
+            connect_pubsub(&context.config).await.map(|bus| Arc::new(bus) as Arc<dyn Bus>)
+        }
         #[cfg(not(all(feature = "embedded", feature = "pubsub")))]
         _ => not_built(context, folder),
     }
@@ -114,12 +116,12 @@ async fn connect_bus(context: &Context, folder: Folder) -> Result<Arc<dyn Bus>, 
 async fn connect_store(context: &Context, folder: Folder) -> Result<Store, Attempt> {
     match context.config.store.kind {
         #[cfg(feature = "embedded")]
-        StoreKind::Embedded => {
+        config::StoreKind::Embedded => {
             let embedded = open_embedded(context, folder)?;
             Ok(Store { facts: embedded.clone(), ledger: embedded })
         }
         #[cfg(feature = "cassandra")]
-        StoreKind::Cassandra => connect_cassandra(&context.config).await,
+        config::StoreKind::Cassandra => connect_cassandra(&context.config).await,
         #[cfg(not(all(feature = "embedded", feature = "cassandra")))]
         _ => not_built(context, folder),
     }
@@ -218,7 +220,7 @@ pub(crate) fn cassandra_settings(config: &Config) -> crate::store::cassandra::Ca
         }),
         tls: match &cassandra.tls {
             crate::config::Tls::Off => Tls::Off,
-            crate::config::Tls::On { ca_file } => Tls::Ca(ca_file.clone().unwrap_or_default()),
+            crate::config::Tls::On { ca_file } => ca_file.clone().map_or(Tls::System, Tls::Ca),
         },
         request_timeout: cassandra.request_timeout,
         connections_per_node: cassandra.connections_per_node,

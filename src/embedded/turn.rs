@@ -8,10 +8,10 @@ const FORGET: &str = "DELETE FROM messages WHERE id = ?1
     AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message = ?1)
     AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE topic = ?2 AND cursor < ?1)";
 const NACK: &str = "UPDATE deliveries SET due = 0 WHERE message = ?1 AND subscription = ?2 AND attempt = ?3";
-/// One statement for all leases, given as a JSON array of pairs.
-const RENEW: &str = "UPDATE deliveries SET due = ?1 FROM json_each(?3) AS held
-    WHERE message = json_extract(held.value, '$[0]') AND subscription = ?2
-    AND attempt = json_extract(held.value, '$[1]')";
+/// One statement for all leases, given as a JSON array of pairs. As a join with the array it would
+/// read all of it for each lease.
+const RENEW: &str = "UPDATE deliveries SET due = ?1 WHERE subscription = ?2 AND (message, attempt) IN (
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?3))";
 const AGAIN: &str = "SELECT message, attempt + 1, publish_time, attributes, body
     FROM deliveries JOIN messages ON id = message
     WHERE subscription = ?1 AND due <= ?2 ORDER BY due, message LIMIT ?3";
@@ -185,4 +185,51 @@ fn lease(row: &rusqlite::Row<'_>) -> rusqlite::Result<Leased> {
         attributes: row.get(3)?,
         body: row.get(4)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{process, raw};
+    use super::*;
+
+    #[test]
+    fn every_statement_goes_by_an_index_however_many_messages_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let _process = process(dir.path());
+        let connection = raw(dir.path());
+        for (sql, expected) in [
+            (ACK, "SEARCH deliveries USING PRIMARY KEY (message=? AND subscription=?)"),
+            (NACK, "SEARCH deliveries USING PRIMARY KEY (message=? AND subscription=?)"),
+            (RENEW, "SEARCH deliveries USING PRIMARY KEY (message=? AND subscription=?)"),
+            (AGAIN, "SEARCH deliveries USING INDEX deliveries_by_due (subscription=? AND due<?)"),
+            (FRESH, "SEARCH messages USING INDEX messages_by_topic (topic=? AND rowid>?)"),
+        ] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let unbound = vec![rusqlite::types::Null; statement.parameter_count()];
+            let plan: Vec<String> = statement
+                .query_map(rusqlite::params_from_iter(unbound), |row| row.get("detail"))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            assert_eq!(plan.first().map(String::as_str), Some(expected), "{sql}: {plan:?}");
+            assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{sql}: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_renewal_touches_the_named_deliveries_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let _process = process(dir.path());
+        let connection = raw(dir.path());
+        let rows = "INSERT INTO deliveries (message, subscription, attempt, due)
+            VALUES (1, 1, 1, 5), (2, 1, 2, 5), (3, 1, 1, 5), (1, 2, 1, 5)";
+        connection.execute(rows, []).unwrap();
+        let renewed = [1, 2].map(|message| Token { message, attempt: 1 }).to_vec();
+        let mailbox = Mailbox { subscription: 1, topic: 1 };
+        let turn = Turn { mailbox, settled: Vec::new(), renewed, want: 0, now: 6, until: 9 };
+        turn.run(&connection).unwrap();
+        let renewed = "SELECT group_concat(message || '/' || subscription) FROM deliveries WHERE due = 9";
+        let renewed: String = connection.query_row(renewed, [], |row| row.get(0)).unwrap();
+        assert_eq!(renewed, "1/1");
+    }
 }

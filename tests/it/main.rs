@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nothing is outside of this binary")]
 
+mod architecture;
+mod cli;
 mod contract;
+mod processes;
 mod services;
 mod simulated;
 mod waiting;

@@ -3,9 +3,6 @@
 //! A test whose service is absent says `skipped: … is not set` and passes; with `REQUIRE_SERVICES=1`
 //! it fails.
 
-use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 /// The Pub/Sub emulator's `host:port`.
 #[cfg(feature = "pubsub")]
 pub fn emulator() -> Option<String> {
@@ -34,6 +31,8 @@ pub async fn keyspace() -> Option<ecom::store::cassandra::CassandraSettings> {
 /// A name that no other test of this or another running process has.
 #[cfg(any(feature = "embedded", feature = "pubsub"))]
 pub fn unique(prefix: &str) -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -68,6 +67,8 @@ async fn drop_leftovers(contact_points: &[String]) {
 
 #[cfg(any(feature = "cassandra", feature = "pubsub"))]
 fn named(variable: &str) -> Option<String> {
+    use std::io::Write;
+
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
     if value.is_none() {
         let required = std::env::var("REQUIRE_SERVICES").is_ok_and(|flag| !matches!(flag.as_str(), "" | "0"));

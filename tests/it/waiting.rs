@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+#[cfg(any(feature = "embedded", feature = "pubsub"))]
 use ecom::bus::{Delivery, Subscription};
 
 /// What the future comes to; fails the test where that takes longer than `limit`.
@@ -12,11 +13,13 @@ pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output =
     }
 }
 
+#[cfg(any(feature = "embedded", feature = "pubsub"))]
 /// The next delivery; fails the test where none comes within `limit`.
 pub async fn next_within(limit: Duration, subscription: &Subscription) -> Delivery {
     within(limit, "no delivery came", subscription.next()).await.expect("the subscription is not stopped")
 }
 
+#[cfg(any(feature = "embedded", feature = "pubsub"))]
 /// Fails the test where the future comes to anything before the window is over.
 pub async fn never_within<T: std::fmt::Debug>(window: Duration, what: &str, future: impl Future<Output = T>) {
     if let Ok(value) = tokio::time::timeout(window, future).await {

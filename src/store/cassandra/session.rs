@@ -226,7 +226,9 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
         .pool_size(PoolSize::PerHost(connections))
         .connection_timeout(settings.connect_timeout)
         .hostname_resolution_timeout(Some(settings.connect_timeout))
-        .metadata_request_clientside_timeout(settings.request_timeout)
+        // The driver warns unless the client's patience exceeds the server's, which Cassandra is not told.
+        .metadata_request_serverside_timeout(settings.request_timeout)
+        .metadata_request_clientside_timeout(settings.request_timeout + Duration::from_secs(1))
         .keepalive_interval(KEEPALIVE_INTERVAL)
         .keepalive_timeout(settings.request_timeout)
         .keyspaces_to_fetch([settings.keyspace.as_str()])

@@ -1,0 +1,79 @@
+//! `--help`, `--version`, completions, and flags that do not exist.
+
+use crate::processes::program::{PROGRAMS, Site};
+
+/// Help as it is printed, without the spaces that end its lines.
+async fn help(name: &'static str, args: &[&str]) -> String {
+    let ended = Site::new().run(name, args).await.with(0);
+    assert_eq!(ended.stderr, "", "help is data");
+    ended.stdout.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+#[tokio::test]
+async fn every_help_is_as_it_was_reviewed() {
+    for (name, _) in PROGRAMS {
+        insta::assert_snapshot!(name, help(name, &["--help"]).await);
+    }
+}
+
+#[tokio::test]
+async fn the_help_of_every_subcommand_is_as_it_was_reviewed() {
+    for (name, command) in [
+        ("dlq_handler", "run"),
+        ("dlq_handler", "report"),
+        ("ecom_facts", "show"),
+        ("ecom_facts", "verify"),
+        ("ecom_facts", "export"),
+        ("ecom_setup", "completions"),
+    ] {
+        insta::assert_snapshot!(format!("{name}_{command}"), help(name, &[command, "--help"]).await);
+    }
+}
+
+#[tokio::test]
+async fn every_help_has_examples_environment_twins_and_exit_codes() {
+    for (name, _) in PROGRAMS {
+        let help = help(name, &["--help"]).await;
+        for part in ["Examples:", "Exit codes:", "ECOM__", "ECOM_CONFIG", "--print-config", "--data-dir"] {
+            assert!(help.contains(part), "{name} --help does not say {part}");
+        }
+        let width = help.lines().map(|line| line.chars().count()).max();
+        assert!(width.is_some_and(|width| width <= 100), "{name} --help is {width:?} wide");
+    }
+}
+
+#[tokio::test]
+async fn bad_flags_are_bad_usage() {
+    let site = Site::new();
+    for (name, _) in PROGRAMS {
+        let ended = site.run(name, &["--no-such-flag"]).await.with(2);
+        assert!(ended.stderr.contains("--no-such-flag"), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+    }
+    let cases: [(&'static str, &[&str]); 8] = [
+        ("orders_producer", &["--order-ids", "5-1"]),
+        ("orders_producer", &["--preset", "reference", "--loop"]),
+        ("payments_producer", &["--count", "-1"]),
+        ("order_consumer", &["--exit-on-idle", "soon"]),
+        ("payment_consumer", &["--set", "consumer.order_grace"]),
+        ("ecom_facts", &["verify"]),
+        ("ecom_demo", &["--orders", "0"]),
+        ("dlq_handler", &["-v", "-q"]),
+    ];
+    for (name, args) in cases {
+        let ended = site.run(name, args).await.with(2);
+        assert!(ended.stderr.starts_with("error: "), "{name} {args:?}: {}", ended.stderr);
+    }
+    assert!(!site.path("data").exists(), "bad usage touches nothing");
+}
+
+#[tokio::test]
+async fn completions_cover_every_binary() {
+    let site = Site::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = site.run("ecom_setup", &["completions", shell]).await.with(0);
+        for (name, _) in PROGRAMS {
+            assert!(ended.stdout.contains(name), "{shell}: nothing for {name}");
+        }
+    }
+}

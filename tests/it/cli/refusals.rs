@@ -1,0 +1,149 @@
+//! Starts that are refused, and commands that only look.
+
+use crate::processes::program::Site;
+
+/// A port of this host on which nobody listens.
+#[cfg(all(feature = "pubsub", feature = "cassandra"))]
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn commands_that_only_look_never_create_a_data_folder() {
+    use ecom::scenario::{Manifest, Mixture, Plan, Source, Streams};
+    let site = Site::new();
+    let plan = Plan::try_new(1, 1..=3, Mixture::PLAIN).unwrap();
+    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), "run".into(), 1);
+    manifest.write(&site.path("manifest.json")).unwrap();
+    let cases: [(&'static str, &[&str]); 4] = [
+        ("dlq_handler", &["report"]),
+        ("ecom_facts", &["show", "1"]),
+        ("ecom_facts", &["verify", "--manifest", "manifest.json", "--wait", "1s"]),
+        ("ecom_facts", &["export", "--out", "facts.csv"]),
+    ];
+    for (name, args) in cases {
+        let ended = site.run(name, args).await.with(1);
+        assert!(ended.stderr.contains("error: there is no "), "{}", ended.stderr);
+        assert!(ended.stderr.contains("data/ecom_store.db"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("hint: "), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+        assert!(!site.path("data").exists(), "{name} {args:?} created the folder");
+    }
+    for name in ["order_consumer", "orders_producer", "dlq_handler", "ecom_setup"] {
+        let ended = site.run(name, &["--check"]).await.with(3);
+        assert!(ended.stdout.contains("✗ ") && ended.stdout.contains("fix: ecom_setup"), "{}", ended.stdout);
+        assert!(!site.path("data").exists(), "{name} --check created the folder");
+    }
+    site.run("ecom_setup", &[]).await.with(0);
+    let ended = site.run("order_consumer", &["--check"]).await.with(0);
+    assert!(ended.stdout.starts_with("✓ embedded at "), "{}", ended.stdout);
+    let ended = site.run("ecom_facts", &["show", "1"]).await.with(3);
+    assert!(ended.stderr.contains("no row for order 1 in embedded at "), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "", "what was not found is talk");
+}
+
+#[cfg(all(feature = "pubsub", feature = "cassandra"))]
+#[tokio::test]
+async fn a_bus_that_is_down_is_named_with_its_remedy() {
+    let site = Site::new();
+    let host = format!("127.0.0.1:{}", closed_port());
+    site.write(
+        "down.toml",
+        format!(
+            "[bus]\nkind = \"pubsub\"\n[bus.pubsub]\nproject = \"shop\"\nemulator_host = \"{host}\"\n\
+             [store]\nkind = \"cassandra\"\n"
+        ),
+    );
+    for name in ["orders_producer", "order_consumer", "payment_consumer", "dlq_handler", "ecom_setup"] {
+        let ended = site.run(name, &["-c", "down.toml", "--connect-timeout", "1s"]).await.with(1);
+        let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(error.contains(&host), "{name}: {}", ended.stderr);
+        assert!(ended.stderr.contains("\nhint: start an emulator there: "), "{name}: {}", ended.stderr);
+    }
+    assert!(!site.path("data").exists(), "a bus that is down is never replaced by a folder");
+}
+
+#[cfg(all(feature = "pubsub", feature = "cassandra"))]
+#[tokio::test]
+async fn a_store_that_is_down_is_named_with_its_remedy() {
+    let site = Site::new();
+    let host = format!("127.0.0.1:{}", closed_port());
+    let contact_points = format!("contact_points = [\"{host}\"]");
+    site.write("down.toml", format!("[store]\nkind = \"cassandra\"\n[store.cassandra]\n{contact_points}\n"));
+    let cases: [(&'static str, &[&str]); 3] =
+        [("dlq_handler", &["report"]), ("ecom_facts", &["show", "1"]), ("order_consumer", &[])];
+    for (name, args) in cases {
+        let args = [args, &["-c", "down.toml", "--connect-timeout", "1s"]].concat();
+        let ended = site.run(name, &args).await.with(1);
+        let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(error.contains(&host), "{name}: {}", ended.stderr);
+        assert!(ended.stderr.contains("\nhint: start Cassandra: "), "{name}: {}", ended.stderr);
+    }
+}
+
+#[cfg(all(feature = "pubsub", feature = "cassandra"))]
+#[tokio::test]
+async fn a_start_that_waits_for_its_services_says_so_and_can_be_stopped() {
+    let site = Site::new();
+    let host = format!("127.0.0.1:{}", closed_port());
+    let store = ["--set", "store.kind=cassandra", "--set", &format!("store.cassandra.contact_points={host}")];
+    let mut waiting =
+        site.start("dlq_handler", &[&store[..], &["--connect-timeout", "10m", "report"]].concat());
+    let line = waiting.says("trying for 10m").await;
+    assert!(line.contains(&host), "{line}");
+    let ended = waiting.drained().await.with(1);
+    assert!(ended.stderr.contains("error: stopped before bus and store were reached"), "{}", ended.stderr);
+}
+
+/// A folder whose subscription of this name is on another topic, so that its own topic has none.
+#[cfg(feature = "embedded")]
+async fn without_subscription(site: &Site, subscription: &str) {
+    use ecom::embedded::{Options, Route, open};
+    let elsewhere = vec![Route::new("elsewhere", subscription)];
+    open(&site.path("data"), Options::new(elsewhere)).unwrap().close().await;
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn consumers_refuse_to_start_where_dead_letters_would_be_lost() {
+    let site = Site::new();
+    without_subscription(&site, "dlq_payments_data-sub").await;
+    for name in ["payment_consumer", "order_consumer"] {
+        let ended = site.run(name, &["--exit-on-idle", "30s"]).await.with(1);
+        let lost = "error: topic dlq_payments_data on embedded at ";
+        assert!(ended.stderr.contains(lost), "{name}: {}", ended.stderr);
+        assert!(ended.stderr.contains("has no subscription: what is published there is lost"));
+        assert!(ended.stderr.contains("\nhint: create it: ecom_setup"), "{name}: {}", ended.stderr);
+    }
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn producers_refuse_a_topic_on_which_nobody_keeps_what_they_publish() {
+    for (name, topic) in [("orders_producer", "orders_data"), ("payments_producer", "payments_data")] {
+        let site = Site::new();
+        without_subscription(&site, &format!("{topic}-sub")).await;
+        let args = ["--order-ids", "1-3", "--manifest", "manifest.json"];
+        let ended = site.run(name, &args).await.with(1);
+        assert!(ended.stderr.contains(&format!("error: topic {topic} on embedded at ")), "{}", ended.stderr);
+        assert!(ended.stderr.contains("\nhint: create it: ecom_setup"), "{}", ended.stderr);
+        assert!(!site.path("manifest.json").exists(), "nothing was about to be published");
+    }
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn a_manifest_of_a_run_without_end_is_refused_before_anything_is_published() {
+    let site = Site::new();
+    let endless = ["--loop", "--manifest", "manifest.json"];
+    let ended = site.run("orders_producer", &endless).await.with(2);
+    assert!(ended.stderr.contains("hint: add --count N"), "{}", ended.stderr);
+    let piped = ["--from", "-", "--manifest", "manifest.json"];
+    let ended = site.run("orders_producer", &piped).await.with(2);
+    assert!(ended.stderr.contains("hint: put the lines into a file"), "{}", ended.stderr);
+    let absent = ["--from", "no-such-file"];
+    let ended = site.run("orders_producer", &absent).await.with(2);
+    assert!(ended.stderr.contains("could not read no-such-file"), "{}", ended.stderr);
+    assert!(!site.path("manifest.json").exists());
+}

@@ -1,0 +1,3 @@
+//! The real executables as processes: killed, stopped, starved and fed nonsense.
+
+pub mod program;

@@ -14,7 +14,7 @@ use super::exit::{Exit, Stop};
 use super::facts::{decode, told};
 use super::output;
 use super::producers::{mixture, outgoing};
-use super::roles::{Gauges, Site};
+use super::roles::{Gauges, Site, close};
 use super::wiring::{self, Folder};
 use crate::config::{BusKind, Config, StoreKind};
 use crate::domain::letter::Kind;
@@ -63,7 +63,7 @@ pub(crate) async fn main(mut context: Context, cli: &Demo) -> Result<Exit, Stop>
         stop: context.stop.child_token(),
     };
     let found = run_roles(&context, &site, &manifest).await?;
-    site.bus.close().await;
+    close(site.bus.as_ref()).await;
     report(&context, cli, &found, started.elapsed())?;
     Ok(if found.is_clean() { Exit::Done } else { Exit::No })
 }

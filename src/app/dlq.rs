@@ -9,7 +9,7 @@ use super::cli::{DlqCommand, DlqHandler, Format, ReportArgs, RunArgs};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
-use super::roles::{Gauges, Site, attended, summarise, supervise};
+use super::roles::{Gauges, Site, attended, close, summarise, supervise};
 use super::setup;
 use super::wiring::{self, Folder};
 use crate::codec::envelope::rfc3339;
@@ -59,7 +59,7 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, Stop> {
         Ok(())
     };
     let outcome = attended(context, &gauges, once).await;
-    site.bus.close().await;
+    close(site.bus.as_ref()).await;
     summarise(context, &gauges)?;
     outcome.map(|()| Exit::Done)
 }

@@ -12,7 +12,7 @@ use super::cli::{Preset, ProducerArgs};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
-use super::roles::{Gauges, attended, require_subscription, summarise};
+use super::roles::{Gauges, attended, close, require_subscription, summarise};
 use super::setup;
 use super::wiring;
 use crate::config::ProducerConfig;
@@ -67,7 +67,7 @@ async fn run(context: Context, args: &ProducerArgs, kind: Kind) -> Result<Exit, 
         let path = output::quoted(&path.display().to_string());
         eprintln!("next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s");
     }
-    bus.close().await;
+    close(bus.as_ref()).await;
     summarise(&context, &gauges)?;
     outcome.map(|()| Exit::Done)
 }

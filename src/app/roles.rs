@@ -32,6 +32,9 @@ use crate::pipeline::summary::Summary;
 /// Letters recorded at once: the ledger is not the hot path.
 const LETTER_LANES: usize = 64;
 
+/// How long a bus may take to be closed, after everything was settled.
+const CLOSE: Duration = Duration::from_secs(5);
+
 /// What a role stands on.
 #[derive(Clone)]
 pub(crate) struct Site {
@@ -257,9 +260,16 @@ pub(crate) async fn supervise(
     role: impl Future<Output = Result<(), Stop>>,
 ) -> Result<Exit, Stop> {
     let outcome = attended(context, gauges, role).await;
-    site.bus.close().await;
+    close(site.bus.as_ref()).await;
     summarise(context, gauges)?;
     outcome.map(|()| Exit::Done)
+}
+
+/// Lets go of the bus; one that does not answer is left behind.
+pub(crate) async fn close(bus: &dyn Bus) {
+    if tokio::time::timeout(CLOSE, bus.close()).await.is_err() {
+        tracing::warn!("{} did not answer while it was closed", bus.describe());
+    }
 }
 
 /// Runs a role beside the admin port, within the grace period once it is to stop.

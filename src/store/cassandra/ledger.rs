@@ -58,9 +58,14 @@ impl Ledger for CassandraStore {
         const WHAT: &str = "read a letter's history";
         let key = (id.day(), id.bucket(), id.as_str());
         let rows = self.rows::<EntryRow, _>(WHAT, &self.statements.history, key);
-        rows.map(|row| row.and_then(|row| row.entry(id).map_err(|cause| cause.at(WHAT, &self.name))))
+        let mut lines: Vec<HistoryEntry> = rows
+            .map(|row| row.and_then(|row| row.entry(id).map_err(|cause| cause.at(WHAT, &self.name))))
             .try_collect()
-            .await
+            .await?;
+        // A message that came again was recorded again, at a later time: one line, the oldest.
+        let mut seen = BTreeSet::new();
+        lines.retain(|line| seen.insert(line.entry_id.clone()));
+        Ok(lines)
     }
 
     async fn act(&self, act: &Act) -> Result<(), StoreError> {

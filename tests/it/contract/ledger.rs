@@ -39,6 +39,7 @@ stamp! { ledger on "embedded" embedded, "cassandra" cassandra: [
     an_act_that_changes_nothing_still_leaves_its_line,
     a_history_reads_oldest_first_and_keeps_every_field,
     a_history_line_written_twice_is_one_line,
+    a_message_recorded_again_at_another_time_leaves_one_line,
     an_act_that_lost_is_still_in_the_history,
     an_act_on_an_unknown_letter_makes_no_letter,
     a_scan_yields_every_letter_of_every_day_and_bucket_once,
@@ -442,6 +443,17 @@ async fn a_history_line_written_twice_is_one_line(ledger: &Subjected) {
     recorded(ledger, &letter, &[act.clone(), act.clone()]).await;
 
     assert_eq!(ledger.history(&letter.id).await.unwrap(), [received("receipt", NOW), act.entry]);
+}
+
+async fn a_message_recorded_again_at_another_time_leaves_one_line(ledger: &Subjected) {
+    let letter = own_letter();
+
+    // As a redelivery does: the same entry by its id, at the time it came again.
+    ledger.record(&letter, &received("receipt", NOW)).await.unwrap();
+    ledger.record(&letter, &received("receipt", NOW + SECOND)).await.unwrap();
+
+    let lines = ledger.history(&letter.id).await.unwrap();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
 }
 
 async fn an_act_that_lost_is_still_in_the_history(ledger: &Subjected) {

@@ -21,6 +21,7 @@ pub mod program;
 mod table;
 
 /// No late or missing orders, no duplicates, nothing invalid: one order and one payment each.
+#[cfg(feature = "embedded")]
 const PLAIN: [&str; 12] = [
     "--late-orders",
     "0",

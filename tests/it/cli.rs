@@ -2,4 +2,5 @@
 
 mod config;
 mod help;
+#[cfg(any(feature = "embedded", all(feature = "pubsub", feature = "cassandra")))]
 mod refusals;

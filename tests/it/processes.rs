@@ -1,3 +1,38 @@
 //! The real executables as processes: killed, stopped, starved and fed nonsense.
 
+#[cfg(feature = "embedded")]
+mod admin;
+#[cfg(feature = "embedded")]
+mod bad_input;
+#[cfg(feature = "embedded")]
+mod demo;
+#[cfg(feature = "embedded")]
+mod endings;
+#[cfg(feature = "embedded")]
+mod handler;
+#[cfg(feature = "embedded")]
+mod killed;
+#[cfg(all(feature = "pubsub", feature = "cassandra"))]
+mod on_services;
+#[cfg(feature = "embedded")]
+mod outage;
 pub mod program;
+#[cfg(feature = "embedded")]
+mod table;
+
+/// No late or missing orders, no duplicates, nothing invalid: one order and one payment each.
+#[cfg(feature = "embedded")]
+const PLAIN: [&str; 12] = [
+    "--late-orders",
+    "0",
+    "--missing-orders",
+    "0",
+    "--duplicates",
+    "0",
+    "--order-updates",
+    "0",
+    "--second-payments",
+    "0",
+    "--invalid",
+    "0",
+];

@@ -1,4 +1,8 @@
 //! The real executables: each run in a folder and an environment of its own, ended with its test.
+#![cfg_attr(
+    not(all(feature = "embedded", feature = "pubsub", feature = "cassandra")),
+    allow(dead_code, reason = "what a backend's tests need is not needed without it")
+)]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

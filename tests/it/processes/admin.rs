@@ -1,0 +1,81 @@
+//! The admin port, asked as a probe or a scraper asks it.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::PLAIN;
+use super::program::{PATIENCE, Site, eventually};
+use crate::waiting::within;
+
+/// The answer to a GET, with its status line and headers.
+pub async fn get(address: &str, path: &str) -> String {
+    asked(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn asked(address: &str, request: &str) -> String {
+    let asking = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    within(PATIENCE, "the admin port answers", asking).await
+}
+
+#[tokio::test]
+async fn the_admin_port_tells_health_and_metrics_of_every_role() {
+    let site = Site::new();
+    let args = ["--order-ids", "1-5", "--rate", "max"];
+    site.run("orders_producer", &[&args[..], &PLAIN].concat()).await.with(0);
+    for (role, received) in [("order_consumer", 5), ("payment_consumer", 0), ("dlq_handler", 0)] {
+        let mut running = site.start(role, &["--admin-listen", "127.0.0.1:0"]);
+        let line = running.says("serving /livez, /readyz and /metrics on http://127.0.0.1:").await;
+        let address = line.rsplit("http://").next().unwrap().to_owned();
+        for path in ["/livez", "/readyz"] {
+            let answer = get(&address, path).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nok\n"),
+                "{role}: {answer}"
+            );
+        }
+        let counted = format!("ecom_messages_received_total{{role=\"{role}\"}} {received}\n");
+        let metrics = eventually(&format!("metrics say {counted}"), async || {
+            let metrics = get(&address, "/metrics").await;
+            metrics.contains(&counted).then_some(metrics)
+        })
+        .await;
+        for family in [
+            "ecom_messages_redelivered_total",
+            "ecom_messages_held_total",
+            "ecom_messages_settled_total{outcome=\"applied\"",
+            "ecom_dead_letters_published_total{reason=\"invalid\"",
+            "ecom_calls_retried_total",
+            "ecom_message_seconds_bucket{",
+            "ecom_in_flight{",
+            "ecom_build_info{",
+        ] {
+            let with_role = metrics.lines().any(|line| {
+                let role = format!("role=\"{role}\"");
+                let labelled = line.contains(&role) || line.starts_with("ecom_build");
+                labelled && line.replace(&format!("{role},"), "").starts_with(family)
+            });
+            assert!(with_role, "{role} has no {family}: {metrics}");
+        }
+        assert!(metrics.contains("content-type: application/openmetrics-text"), "{metrics}");
+        assert!(get(&address, "/nope").await.starts_with("HTTP/1.1 404 "));
+        let post = format!("POST /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        assert!(asked(&address, &post).await.starts_with("HTTP/1.1 405 "));
+        assert!(running.is_running());
+        running.drained().await.with(0);
+    }
+}
+
+#[tokio::test]
+async fn an_admin_port_that_is_taken_is_bad_usage() {
+    let site = Site::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = site.run("order_consumer", &["--admin-listen", &address]).await.with(2);
+    let said = format!("error: could not listen on {address} for the admin port");
+    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+}

@@ -1,0 +1,290 @@
+//! Bad messages between good ones: each gets its reason, and blocks nobody.
+
+use std::collections::BTreeMap;
+
+use ecom::bus::{Attributes, Bus, Message};
+use ecom::embedded::{Embedded, Options, open};
+
+use super::program::{Running, Site, eventually};
+use super::table::Table;
+
+const UNDECODABLE: &str = "undecodable";
+const INVALID: &str = "invalid";
+/// Of a body over 1 MiB the ledger keeps this much.
+const KEPT: usize = 64 * 1024;
+
+fn order(id: i64) -> String {
+    format!(
+        "{{\"order_id\":{id},\"customer_id\":7,\"item\":\"Book\",\"quantity\":1,\"price\":12.5,\
+         \"shipping_address\":\"1 Main St\",\"order_status\":\"Pending\",\"creation_date\":\"2024-01-21\"}}"
+    )
+}
+
+fn payment(id: i64) -> String {
+    format!(
+        "{{\"payment_id\":{},\"order_id\":{id},\"payment_method\":\"Credit Card\",\"card_last_four\":\"1234\",\
+         \"payment_status\":\"Completed\",\"payment_datetime\":\"2024-01-21T80:01:30Z\"}}",
+        id + 1_000
+    )
+}
+
+/// What is wrong with any body, whatever it is about.
+fn broken(whole: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let deep = |open: &str, close: &str| open.repeat(10_000) + &close.repeat(10_000);
+    let field = |value: &str| whole.replacen('{', &format!("{{\"note\":{value},"), 1).into_bytes();
+    vec![
+        (UNDECODABLE, whole.as_bytes()[..whole.len() / 2].to_vec()),
+        (UNDECODABLE, Vec::new()),
+        (UNDECODABLE, b"   ".to_vec()),
+        (UNDECODABLE, [&whole.as_bytes()[..whole.len() - 2], b"\xff\"}"].concat()),
+        (UNDECODABLE, deep("[", "]").into_bytes()),
+        (UNDECODABLE, field(&deep("[", "]"))),
+        (UNDECODABLE, field(&deep("{\"a\":", "}").replacen("}", "1}", 1))),
+        (UNDECODABLE, format!("[{whole}]").into_bytes()),
+        (UNDECODABLE, b"\"text\"".to_vec()),
+        (UNDECODABLE, b"null".to_vec()),
+        (UNDECODABLE, format!("\u{feff}{whole}").into_bytes()),
+        (UNDECODABLE, format!("{whole}{whole}").into_bytes()),
+        (UNDECODABLE, format!("{whole}\0").into_bytes()),
+        (UNDECODABLE, field("\"a\0b\"")),
+        (INVALID, b"{}".to_vec()),
+        (INVALID, field(&format!("\"{}\"", "x".repeat(10_000_000)))),
+    ]
+}
+
+/// A body with one field's value replaced.
+fn with(whole: &str, field: &str, value: &str) -> Vec<u8> {
+    let start = whole.find(&format!("\"{field}\":")).unwrap() + field.len() + 3;
+    let length = whole[start..].find([',', '}']).unwrap();
+    format!("{}{value}{}", &whole[..start], &whole[start + length..]).into_bytes()
+}
+
+fn without(whole: &str, field: &str) -> Vec<u8> {
+    String::from_utf8(with(whole, field, "0")).unwrap().replace(&format!("\"{field}\":0,"), "").into_bytes()
+}
+
+fn bad_ids(whole: &str, field: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let values = ["\"7\"", "7.5", "7.0", "0", "-1", "9223372036854775808", "1e400", "null", "true", "[7]"];
+    let mut bad: Vec<_> = values.map(|value| (INVALID, with(whole, field, value))).into();
+    bad.push((INVALID, without(whole, field)));
+    bad.push((INVALID, whole.replacen('{', &format!("{{\"{field}\":7,"), 1).into_bytes()));
+    bad
+}
+
+fn bad_orders() -> Vec<(&'static str, Vec<u8>)> {
+    let whole = order(500);
+    let mut bad = broken(&whole);
+    bad.extend(bad_ids(&whole, "order_id"));
+    bad.extend(bad_ids(&whole, "customer_id"));
+    bad.push((UNDECODABLE, with(&whole, "price", "NaN")));
+    for price in ["1e400", "\"12.5\"", "-1", "null"] {
+        bad.push((INVALID, with(&whole, "price", price)));
+    }
+    bad.push((INVALID, with(&whole, "quantity", "0")));
+    bad.push((INVALID, with(&whole, "item", "null")));
+    bad
+}
+
+fn bad_payments() -> Vec<(&'static str, Vec<u8>)> {
+    let whole = payment(500);
+    let mut bad = broken(&whole);
+    bad.extend(bad_ids(&whole, "payment_id"));
+    bad.extend(bad_ids(&whole, "order_id"));
+    for card in ["\"123\"", "\"12345\"", "\"\u{ff11}\u{ff12}\u{ff13}\u{ff14}\"", "1234", "\"\"", "\"12a4\""] {
+        bad.push((INVALID, with(&whole, "card_last_four", card)));
+    }
+    bad.push((INVALID, without(&whole, "payment_method")));
+    bad
+}
+
+/// Bad lines with a good one before each: orders, or payments, 1 to the number of bad ones.
+fn corpus(bad: &[(&str, Vec<u8>)], good: fn(i64) -> String) -> Vec<u8> {
+    let lines = bad.iter().zip(1..).flat_map(|((_, body), id)| [good(id).into_bytes(), body.clone()]);
+    let mut text: Vec<u8> = lines.flat_map(|line| [line, b"\n".to_vec()].concat()).collect();
+    text.extend(good(i64::try_from(bad.len()).unwrap() + 1).into_bytes());
+    text
+}
+
+/// Reasons by (kind, body as far as the ledger keeps it), counted.
+type Reasons = BTreeMap<(String, Vec<u8>, String), usize>;
+
+fn expected(kind: &str, bad: &[(&str, Vec<u8>)]) -> Reasons {
+    let mut reasons = Reasons::new();
+    for (reason, body) in bad {
+        let kept = if body.len() > 1024 * 1024 { &body[..KEPT] } else { body };
+        *reasons.entry((kind.to_owned(), kept.to_vec(), (*reason).to_owned())).or_default() += 1;
+    }
+    reasons
+}
+
+fn in_ledger(table: &Table) -> Reasons {
+    let letters = table.rows(
+        "SELECT kind, body, reason FROM dead_letters JOIN dead_letter_bodies ON letter_id = id",
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    );
+    let mut reasons = Reasons::new();
+    for letter in letters {
+        *reasons.entry(letter).or_default() += 1;
+    }
+    reasons
+}
+
+/// Starts the three consumers.
+fn consumers(site: &Site) -> [Running; 3] {
+    ["order_consumer", "payment_consumer", "dlq_handler"].map(|role| site.start(role, &[]))
+}
+
+async fn all_alive(consumers: [Running; 3]) {
+    for mut consumer in consumers {
+        assert!(consumer.is_running(), "{}", consumer.stderr());
+        consumer.drained().await.with(0);
+    }
+}
+
+#[tokio::test]
+async fn bad_bodies_get_their_reason_and_good_ones_pass_between_them() {
+    let site = Site::new();
+    let (orders, payments) = (bad_orders(), bad_payments());
+    site.write("orders.txt", corpus(&orders, order));
+    site.write("payments.txt", corpus(&payments, payment));
+    let consumers = consumers(&site);
+    // Payments of orders that are there, whichever of the two corpora is longer.
+    let more: Vec<String> = (1..=i64::try_from(payments.len()).unwrap() + 1).map(order).collect();
+    site.write("more.txt", more.join("\n"));
+    for (producer, file, manifest) in [
+        ("orders_producer", "orders.txt", "orders.json"),
+        ("orders_producer", "more.txt", "more.json"),
+        ("payments_producer", "payments.txt", "payments.json"),
+    ] {
+        let args = ["--from", file, "--rate", "max", "--manifest", manifest];
+        site.run(producer, &args).await.with(0);
+    }
+
+    let table = Table::of(&site).await;
+    let mut wanted = expected("order", &orders);
+    wanted.append(&mut expected("payment", &payments));
+    let count = i64::try_from(orders.len() + payments.len()).unwrap();
+    eventually("every bad body is a letter", async || (table.letters() >= count).then_some(())).await;
+    table.is_drained().await;
+    let found = in_ledger(&table);
+    for (key, count) in &wanted {
+        let (kind, body, reason) = key;
+        let shown = String::from_utf8_lossy(&body[..body.len().min(120)]);
+        assert_eq!(found.get(key), Some(count), "{kind} {reason}: {shown}");
+    }
+    assert_eq!(found.len(), wanted.len(), "no other letters");
+    let rows = orders.len().max(payments.len()) + 1;
+    assert_eq!(table.facts(), i64::try_from(rows).unwrap());
+    let paid = table.number("SELECT count(*) FROM facts WHERE customer_id = 7 AND card_last_four = '1234'");
+    assert_eq!(paid, i64::try_from(payments.len()).unwrap() + 1);
+    assert_eq!(
+        table.number(
+            "SELECT count(*) FROM dead_letters WHERE body_length > 10000000 AND body_sha256 IS NOT NULL"
+        ),
+        2,
+        "of a huge body, length and hash are kept"
+    );
+    let named = "SELECT count(*) FROM dead_letters WHERE reason = 'invalid' AND detail NOT LIKE '%: %'";
+    assert_eq!(table.number(named), 0, "every detail names field and cause");
+    let manifests =
+        ["verify", "--manifest", "orders.json", "--manifest", "more.json", "--manifest", "payments.json"];
+    site.run("ecom_facts", &manifests).await.with(0);
+    all_alive(consumers).await;
+}
+
+/// Publishes beside the producers, as somebody else's program would.
+async fn publish(bus: &Embedded, topic: &str, body: &str, attributes: &[(&str, &str)]) {
+    let attributes: Attributes = attributes.iter().copied().collect();
+    let publisher = bus.publisher(topic, 1).await.unwrap();
+    publisher.publish(Message { body: body.to_owned().into(), attributes }).await.await.unwrap();
+}
+
+#[tokio::test]
+async fn unusable_event_times_are_replaced_by_the_publish_time() {
+    let site = Site::new();
+    let consumers = consumers(&site);
+    let table = Table::of(&site).await;
+    let bus = open(&site.path("data"), Options::existing()).unwrap();
+    let far = "4102444800000000";
+    let times = [None, Some(""), Some("-1"), Some("0"), Some("9223372036854775808"), Some("soon"), Some(far)];
+    let before = now_us();
+    for (time, id) in times.iter().zip(1..) {
+        let attributes: Vec<(&str, &str)> = time.iter().map(|time| ("event_time_us", *time)).collect();
+        publish(&bus, "orders_data", &order(id), &attributes).await;
+        publish(&bus, "payments_data", &payment(id), &attributes).await;
+    }
+    // A time in the past is the producer's to claim.
+    publish(&bus, "orders_data", &order(100), &[("event_time_us", "1")]).await;
+    let after = now_us();
+    eventually("all are recorded", async || (table.progress() == 15).then_some(())).await;
+    let second = 1_000_000;
+    for (time, id) in times.iter().zip(1i64..) {
+        for group in ["order_ts", "payment_ts"] {
+            let t = table.number(&format!("SELECT {group} FROM facts WHERE order_id = {id}"));
+            let ahead = if *time == Some(far) { 5 * second } else { 0 };
+            let window = before - 2_000 + ahead..=after + 2_000 + ahead;
+            assert!(window.contains(&t), "{group} of {time:?} is {t}, not in {window:?}");
+        }
+    }
+    assert_eq!(table.number("SELECT order_ts FROM facts WHERE order_id = 100"), 1);
+
+    // An event dated 2100 does not win for ever: a later one that dates itself alike is newer.
+    let newer = order(7).replace("Pending", "Shipped");
+    publish(&bus, "orders_data", &newer, &[("event_time_us", far)]).await;
+    let shipped = "SELECT count(*) FROM facts WHERE order_id = 7 AND order_status = 'Shipped'";
+    eventually("the newer one wins", async || (table.number(shipped) == 1).then_some(())).await;
+    all_alive(consumers).await;
+}
+
+fn now_us() -> i64 {
+    ecom::clock::Clock::System.now_us()
+}
+
+#[tokio::test]
+async fn attributes_that_pubsub_would_not_take_are_dropped_from_the_letter_and_counted() {
+    let site = Site::new();
+    let consumers = consumers(&site);
+    let table = Table::of(&site).await;
+    let bus = open(&site.path("data"), Options::existing()).unwrap();
+    let huge = "v".repeat(5_000);
+    let names: Vec<String> = (0..120).map(|n| format!("name-{n:03}")).collect();
+    let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "value")).collect();
+    let large: Vec<(&str, &str)> = names[..10].iter().map(|name| (name.as_str(), huge.as_str())).collect();
+    let own = [("event_time_us", "1700000000000000"), ("event_id", "mine"), ("googclient_x", "1")];
+
+    publish(&bus, "orders_data", &order(1), &many).await;
+    publish(&bus, "orders_data", &order(2), &large).await;
+    publish(&bus, "orders_data", "{", &[&many[..], &own].concat()).await;
+    publish(&bus, "payments_data", "[", &[&large[..], &own].concat()).await;
+    publish(&bus, "payments_data", "", &own).await;
+    eventually("all are settled", async || (table.progress() == 5).then_some(())).await;
+    assert_eq!((table.facts(), table.letters()), (2, 3), "attributes spoil no good message");
+
+    let letters = table.rows(
+        "SELECT body, reason, t, attributes FROM dead_letters JOIN dead_letter_bodies ON letter_id = id",
+        |row| {
+            let attributes: String = row.get(3)?;
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, attributes))
+        },
+    );
+    for (body, reason, t, attributes) in letters {
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        assert_eq!((reason.as_str(), t), (UNDECODABLE, 1_700_000_000_000_000), "{shown}");
+        let attributes: BTreeMap<String, String> = serde_json::from_str(&attributes).unwrap();
+        assert!(attributes.len() <= 100, "{shown} has {}", attributes.len());
+        assert!(attributes.values().all(|value| value.len() <= 1_024), "{shown}");
+        assert_eq!(attributes["event_id"], "mine", "{shown}");
+        assert!(!attributes.contains_key("googclient_x"), "{shown}");
+        let dropped = attributes.get("dlq_attributes_dropped").map(|count| count.parse::<usize>().unwrap());
+        match shown.as_str() {
+            "{" => assert_eq!(
+                dropped.map(|dropped| dropped + attributes.len()),
+                Some(120 + 2 + 10),
+                "{attributes:?}"
+            ),
+            "[" => assert_eq!(dropped, Some(10)),
+            _ => assert_eq!(dropped, None),
+        }
+    }
+    all_alive(consumers).await;
+}

@@ -1,0 +1,137 @@
+//! Five shells on the embedded default, killed with `kill -9` at random moments.
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::program::{Running, Site, eventually};
+use super::table::Table;
+
+/// Short leases, so that what a killed process held comes back soon, and short waits.
+const QUICK: [&str; 6] = [
+    "--set",
+    "embedded.lease=1s",
+    "--set",
+    "consumer.order_grace=200ms",
+    "--set",
+    "dead_letters.max_backoff=2s",
+];
+const KILLS: usize = 8;
+const VERIFY: [&str; 9] = [
+    "verify",
+    "--manifest",
+    "orders.json",
+    "--manifest",
+    "payments.json",
+    "--wait",
+    "60s",
+    "--format",
+    "json",
+];
+
+/// A role that may be killed, and the topic it consumes.
+type Role = (&'static str, &'static str);
+const ORDERS: Role = ("order_consumer", "orders_data");
+const PAYMENTS: Role = ("payment_consumer", "payments_data");
+const LETTERS: Role = ("dlq_handler", "dlq_payments_data");
+
+#[tokio::test]
+async fn five_shells_lose_nothing_when_any_of_them_is_killed() {
+    let seed = 20_240_121;
+    let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+    let site = Site::new();
+    let events = ["--order-ids", "1-1200", "--rate", "400/s", "--late-by", "200"];
+    let orders = ["--manifest", "orders.json"];
+    let payments = ["--manifest", "payments.json"];
+
+    // In any order, and two of them twice.
+    let mut shells =
+        ["orders", "payments", "order_consumer", "payment_consumer", "dlq_handler", "twice", "twice"];
+    shells.shuffle(rng);
+    let (mut producers, mut consumers) = (Vec::new(), Vec::new());
+    let start = |role: Role| (role, site.start(role.0, &QUICK));
+    for shell in shells {
+        match shell {
+            "orders" => producers.push(site.start("orders_producer", &[&events[..], &orders].concat())),
+            "payments" => producers.push(site.start("payments_producer", &[&events[..], &payments].concat())),
+            "order_consumer" => consumers.push(start(ORDERS)),
+            "payment_consumer" => consumers.push(start(PAYMENTS)),
+            "dlq_handler" => consumers.push(start(LETTERS)),
+            _ => consumers.push(start(if rng.random() { PAYMENTS } else { LETTERS })),
+        }
+    }
+
+    let table = Table::of(&site).await;
+    let mut left_behind = 0;
+    for _ in 0..KILLS {
+        let moment = table.progress() + rng.random_range(20..200);
+        eventually("work goes on", async || (table.progress() >= moment).then_some(())).await;
+        let at = rng.random_range(0..consumers.len());
+        let (role, consumer) = consumers.swap_remove(at);
+        consumer.kill();
+        left_behind += table.leased(role.1);
+        consumers.push(start(role));
+    }
+    // The last kill hits every payment consumer while it holds payments, and nobody after it is killed:
+    // what they held must come again to those that are still there at the end.
+    eventually("payments are held", async || (table.leased(PAYMENTS.1) > 0).then_some(())).await;
+    let (held_by, others): (Vec<_>, Vec<_>) = consumers.into_iter().partition(|(role, _)| *role == PAYMENTS);
+    consumers = others;
+    for (role, consumer) in held_by {
+        consumer.kill();
+        consumers.push(start(role));
+    }
+    left_behind += table.leased(PAYMENTS.1);
+    assert!(left_behind > 0, "no kill interrupted anything (seed {seed})");
+
+    for producer in producers {
+        producer.ended().await.with(0);
+    }
+    let found = site.run("ecom_facts", &VERIFY).await.with(0).json();
+    assert_eq!(found["faults"], serde_json::json!({}), "{found}");
+    assert!(found["payments"]["ledger"].as_u64() > Some(0), "missing orders leave letters: {found}");
+    table.is_drained().await;
+    let redelivered = drained(&site, consumers).await;
+    assert!(redelivered > 0, "{left_behind} were left behind by kills, and none came again (seed {seed})");
+    site.run("ecom_facts", &VERIFY).await.with(0);
+}
+
+/// Ends them all and sums up what they say was delivered again.
+async fn drained(site: &Site, consumers: Vec<(Role, Running)>) -> u64 {
+    let mut redelivered = 0;
+    for (_, consumer) in consumers {
+        let ended = consumer.drained().await.with(0);
+        let count = ended.stderr.lines().last().and_then(|line| {
+            let (before, _) = line.split_once(" redelivered")?;
+            before.rsplit(' ').next()?.parse::<u64>().ok()
+        });
+        redelivered += count.unwrap_or_default();
+    }
+    assert!(site.path("data").join(ecom::embedded::FILE_NAME).exists());
+    redelivered
+}
+
+#[tokio::test]
+async fn producers_that_were_killed_are_started_again_with_the_same_seed() {
+    let site = Site::new();
+    let consumers: Vec<Running> =
+        [ORDERS, PAYMENTS, LETTERS].map(|role| site.start(role.0, &QUICK)).into_iter().collect();
+    let table = Table::of(&site).await;
+    let begun = |rate| ["--order-ids", "1-600", "--seed", "7", "--late-by", "100", "--rate", rate];
+    for (name, manifest) in [("orders_producer", "orders.json"), ("payments_producer", "payments.json")] {
+        let manifest = ["--manifest", manifest];
+        let before = table.published();
+        let killed = site.start(name, &[&begun("200/s")[..], &manifest].concat());
+        eventually("it is in the middle", async || (table.published() > before + 150).then_some(())).await;
+        killed.kill();
+        let again = site.run(name, &[&begun("max")[..], &manifest].concat()).await.with(0);
+        assert!(again.stderr.contains("published"), "{}", again.stderr);
+    }
+    let found = site.run("ecom_facts", &VERIFY).await.with(0).json();
+    assert_eq!(found["orders"]["lost"], 0, "{found}");
+    table.is_drained().await;
+    for consumer in consumers {
+        consumer.drained().await.with(0);
+    }
+    site.run("ecom_facts", &VERIFY).await.with(0);
+}

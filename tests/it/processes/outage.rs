@@ -1,0 +1,68 @@
+//! A stopped writer is an outage like any other: intake stops, nothing is dead-lettered or given back.
+
+use super::PLAIN;
+use super::admin::get;
+use super::program::{Site, eventually};
+use super::table::Table;
+
+#[tokio::test]
+async fn while_nobody_can_write_nothing_is_dead_lettered_and_afterwards_all_is_applied() {
+    let site = Site::new();
+    let events = |manifest| ["--order-ids", "1-2000", "--rate", "max", "--manifest", manifest];
+    for (name, manifest) in [("orders_producer", "orders.json"), ("payments_producer", "payments.json")] {
+        site.run(name, &[&events(manifest)[..], &PLAIN].concat()).await.with(0);
+    }
+    let args = ["--max-in-flight", "16", "--admin-listen", "127.0.0.1:0", "--summary"];
+    let mut orders = site.start("order_consumer", &[&args[..], &["orders-summary.json"]].concat());
+    let table = Table::of(&site).await;
+    eventually("orders are recorded", async || (table.facts() > 20).then_some(())).await;
+
+    let stopped = table.stop_writers();
+    let recorded = table.facts();
+    let admin = orders.says("serving ").await;
+    let admin = admin.rsplit("http://").next().unwrap().to_owned();
+    orders.says("trying again").await;
+    let ready = get(&admin, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("does not answer"), "{ready}");
+    assert!(
+        get(&admin, "/livez").await.starts_with("HTTP/1.1 200 "),
+        "an outage is no reason to be restarted"
+    );
+    assert_eq!(table.facts(), recorded, "nobody could write");
+    drop(stopped);
+
+    eventually("every order is recorded", async || (table.facts() == 2_000).then_some(())).await;
+    eventually("it is ready again", async || {
+        get(&admin, "/readyz").await.starts_with("HTTP/1.1 200 ").then_some(())
+    })
+    .await;
+    orders.drained().await.with(0);
+    let summary = std::fs::read(site.path("orders-summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
+    assert_eq!(summary["nacked"], 0, "{summary}");
+    assert_eq!(summary["dead_lettered"], serde_json::json!({}), "{summary}");
+
+    site.run("payment_consumer", &["--exit-on-idle", "1s"]).await.with(0);
+    let both = ["verify", "--manifest", "orders.json", "--manifest", "payments.json"];
+    site.run("ecom_facts", &both).await.with(0);
+    assert_eq!(table.letters(), 0);
+}
+
+#[tokio::test]
+async fn a_producer_waits_out_an_outage_and_publishes_everything() {
+    let site = Site::new();
+    let events = ["--order-ids", "1-2000", "--rate", "500/s", "--manifest", "orders.json"];
+    let mut producer = site.start("orders_producer", &[&events[..], &PLAIN].concat());
+    let table = Table::of(&site).await;
+    eventually("some are published", async || {
+        (table.number("SELECT count(*) FROM messages") > 100).then_some(())
+    })
+    .await;
+    let stopped = table.stop_writers();
+    producer.says("intake stops until it answers").await;
+    drop(stopped);
+    producer.ended().await.with(0);
+    site.run("order_consumer", &["--exit-on-idle", "2s"]).await.with(0);
+    site.run("ecom_facts", &["verify", "--manifest", "orders.json"]).await.with(0);
+    assert_eq!(table.letters(), 0);
+}

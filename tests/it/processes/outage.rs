@@ -22,8 +22,11 @@ async fn while_nobody_can_write_nothing_is_dead_lettered_and_afterwards_all_is_a
     let admin = orders.says("serving ").await;
     let admin = admin.rsplit("http://").next().unwrap().to_owned();
     orders.says("trying again").await;
-    let ready = get(&admin, "/readyz").await;
-    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("does not answer"), "{ready}");
+    eventually("it is not ready", async || {
+        let ready = get(&admin, "/readyz").await;
+        (ready.starts_with("HTTP/1.1 503 ") && ready.contains("does not answer")).then_some(())
+    })
+    .await;
     assert!(
         get(&admin, "/livez").await.starts_with("HTTP/1.1 200 "),
         "an outage is no reason to be restarted"

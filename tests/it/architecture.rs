@@ -80,7 +80,7 @@ fn the_sources_keep_every_rule() {
 #[test]
 fn every_rule_notices_its_breach() {
     let long = "fn f() {}\n".repeat(FILE_LINES + 1);
-    let breaches: [(&str, &str, &str); 38] = [
+    let breaches: [(&str, &str, &str); 39] = [
         ("imports go one way", "src/domain/x.rs", "use crate::bus::Message;"),
         ("imports go one way", "src/pipeline/x.rs", "use crate::embedded::open;"),
         ("imports go one way", "src/pipeline/x.rs", "fn f() { crate::store::cassandra::connect() }"),
@@ -168,6 +168,11 @@ fn every_rule_notices_its_breach() {
         ),
         (
             "tests are sentences, never sleep and are never ignored",
+            "tests/it/simulated/x.rs",
+            "fn f() { std::thread::sleep(d) }",
+        ),
+        (
+            "tests are sentences, never sleep and are never ignored",
             "tests/it/x.rs",
             "#[tokio::test] async fn test_orders() {}",
         ),
@@ -204,6 +209,7 @@ fn what_is_allowed_is_no_breach() {
         ("src/app/x.rs", "#[cfg(test)] mod tests { use rusqlite::Connection; fn f() { a().unwrap() } }"),
         ("src/domain/x.rs", "#[cfg(test)]\nuse std::{env, fs};\nfn after() {}"),
         ("src/app/x.rs", "fn f() { tokio::select! { biased; () = a => {} } }"),
+        ("tests/it/simulated/x.rs", "async fn f() { tokio::time::sleep(d).await }"),
     ] {
         let source = Source::of(path, text);
         let found: Vec<String> = RULES.iter().flat_map(|rule| rule.1(&source)).collect();
@@ -401,6 +407,9 @@ fn selects_are_biased(source: &Source) -> Vec<String> {
     careless.map(|at| source.says(&at[0], "a select that is not biased cannot be replayed")).collect()
 }
 
+/// Where nothing waits for real: tokio's clock is paused, and sleeping costs no time.
+const TIME_IS_PAUSED: &str = "tests/it/simulated*";
+
 fn tests_are_honest(source: &Source) -> Vec<String> {
     let all = &source.everything;
     let mut found = Vec::new();
@@ -410,9 +419,8 @@ fn tests_are_honest(source: &Source) -> Vec<String> {
             found.push(source.says(&at[0], "an ignored test is none"));
         }
         let ours = source.path.starts_with("tests/");
-        // The simulation runs on a paused clock: there a sleep is a step in time, not a wait.
-        let waits = ours && !source.path.starts_with("tests/it/simulated");
-        if waits && b == "sleep" && (a == "::" || c == "(") {
+        let waits = b == "sleep" && (a == "::" || c == "(") && !fits(TIME_IS_PAUSED, &source.path);
+        if ours && (waits || (a, b, c) == ("thread", "::", "sleep")) {
             found.push(source.says(&at[1], "wait for a condition"));
         }
         if a == "fn" && b.starts_with("test_") && ours {

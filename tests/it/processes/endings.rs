@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::PLAIN;
 use super::program::{Running, Site, eventually};
-use super::table::Table;
+use super::table::{Table, consume};
 
 /// Publishes orders 1 to `last`, or their payments.
 async fn published(site: &Site, producer: &'static str, last: u32, manifest: &str) {
@@ -23,7 +23,7 @@ async fn in_the_middle(site: &Site, args: &[&str]) -> (Table, Running) {
 
 /// The rest is consumed by the next start.
 async fn the_next_start_consumes_the_rest(site: &Site) {
-    site.run("order_consumer", &["--exit-on-idle", "2s"]).await.with(0);
+    consume(site, "order_consumer", &[]).await;
     site.run("ecom_facts", &["verify", "--manifest", "orders.json", "--wait", "60s"]).await.with(0);
 }
 
@@ -87,8 +87,8 @@ async fn held_payments_are_given_back_by_a_drain_and_not_dead_lettered() {
     assert_eq!(table.number("SELECT count(*) FROM messages"), 40, "all are on the topic still");
 
     published(&site, "orders_producer", 40, "orders.json").await;
-    site.run("order_consumer", &["--exit-on-idle", "1s"]).await.with(0);
-    site.run("payment_consumer", &["--exit-on-idle", "1s"]).await.with(0);
+    consume(&site, "order_consumer", &[]).await;
+    consume(&site, "payment_consumer", &[]).await;
     let both = ["verify", "--manifest", "orders.json", "--manifest", "payments.json"];
     site.run("ecom_facts", &both).await.with(0);
     assert_eq!(table.letters(), 0);
@@ -133,6 +133,9 @@ async fn bounded_runs_end_by_themselves() {
     assert_eq!(summary(&site)["received"], 100);
     let timed = ["--duration", "300ms", "--max-in-flight", "1", "--summary", "summary.json"];
     site.run("order_consumer", &timed).await.with(0);
+    let idle = ["--exit-on-idle", "5s", "--summary", "summary.json"];
+    site.run("order_consumer", &idle).await.with(0);
+    assert!(summary(&site)["elapsed_seconds"].as_f64() >= Some(5.0));
     the_next_start_consumes_the_rest(&site).await;
     let producer = ["--loop", "--order-ids", "1-3", "--rate", "100/s"];
     let producer = site.start("orders_producer", &[&producer[..], &PLAIN].concat());

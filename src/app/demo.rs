@@ -30,6 +30,8 @@ const ORDER_GRACE: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_millis(25);
 /// The folder's marker: only a folder a demo made is started afresh.
 const MARKER: &str = ".ecom-demo";
+/// The store's file.
+const STORE: &str = "ecom_store.db";
 /// The manifest beside the data.
 const MANIFEST: &str = "manifest.json";
 
@@ -46,6 +48,11 @@ struct Roles {
 pub(crate) async fn main(mut context: Context, cli: &Demo) -> Result<Exit, Stop> {
     settle_config(&mut context.config, &context.common.data_dir);
     let folder = context.config.embedded.data_dir.clone();
+    may_start_afresh(&folder)?;
+    if context.common.check {
+        output::data(&format!("✓ nothing to provision; {} would be started afresh\n", folder.display()))?;
+        return Ok(Exit::Done);
+    }
     afresh(&folder)?;
     let plan = plan(&context.config, cli.orders)?;
     let started = Instant::now();
@@ -78,23 +85,27 @@ fn settle_config(config: &mut Config, data_dir: &Option<std::path::PathBuf>) {
     }
 }
 
-/// Empties the folder of an earlier demo; refuses one that something else made.
-fn afresh(folder: &Path) -> Result<(), Stop> {
-    let marker = folder.join(MARKER);
-    let failed =
-        |error: std::io::Error| Stop::failed(format!("could not empty {}: {error}", folder.display()));
-    if folder.join("ecom_store.db").exists() && !marker.exists() {
+/// Refuses a folder that something else made.
+fn may_start_afresh(folder: &Path) -> Result<(), Stop> {
+    if folder.join(STORE).exists() && !folder.join(MARKER).exists() {
         return Err(Stop::usage(format!("{} holds a store that no demo made", folder.display()))
             .hint("name another folder: --data-dir DIR"));
     }
+    Ok(())
+}
+
+/// Empties the folder of an earlier demo.
+fn afresh(folder: &Path) -> Result<(), Stop> {
+    let failed =
+        |error: std::io::Error| Stop::failed(format!("could not empty {}: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
-    for name in ["ecom_store.db", "ecom_store.db-wal", "ecom_store.db-shm", MANIFEST] {
+    for name in [STORE, "ecom_store.db-wal", "ecom_store.db-shm", MANIFEST] {
         match std::fs::remove_file(folder.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
             Ok(()) | Err(_) => {}
         }
     }
-    std::fs::write(&marker, "").map_err(failed)
+    std::fs::write(folder.join(MARKER), "").map_err(failed)
 }
 
 fn plan(config: &Config, orders: u32) -> Result<Plan, Stop> {
@@ -124,15 +135,19 @@ async fn run_roles(context: &Context, site: &Site, manifest: &Manifest) -> Resul
         outcome.map(drop)
     };
     let producing = async {
-        let paid = std::cell::Cell::new(false);
+        let topics = &site.config.bus.topics;
+        let (paid, all_paid) = tokio::sync::oneshot::channel();
         let payments = async {
-            publish(site, &roles.payments_producer, manifest, Kind::Payment, || true).await?;
-            paid.set(true);
+            publish(site, &roles.payments_producer, manifest, Kind::Payment, async { Ok(()) }).await?;
+            // The other end is there as long as orders are published.
+            let _ = paid.send(());
             Ok::<_, Stop>(())
         };
-        let all_paid =
-            || paid.get() && settled(&roles.payment_consumer) >= published(&roles.payments_producer);
-        let orders = publish(site, &roles.orders_producer, manifest, Kind::Order, all_paid);
+        let after_payments = async {
+            let _ = all_paid.await;
+            drained(site, &topics.payments).await
+        };
+        let orders = publish(site, &roles.orders_producer, manifest, Kind::Order, after_payments);
         tokio::try_join!(orders, payments)?;
         at_rest(site).await?;
         let swept = sweep(&site.settler(&roles.dlq_handler, actor.clone()), None).await;
@@ -152,13 +167,13 @@ async fn run_roles(context: &Context, site: &Site, manifest: &Manifest) -> Resul
     Ok(verify(&units, site.store.facts.as_ref(), site.store.ledger.as_ref()).await?)
 }
 
-/// Publishes one stream; its late part only once `last_part` holds.
+/// Publishes one stream; its late part only after `before_late`.
 async fn publish(
     site: &Site,
     gauges: &Gauges,
     manifest: &Manifest,
     kind: Kind,
-    last_part: impl Fn() -> bool,
+    before_late: impl Future<Output = Result<(), Stop>>,
 ) -> Result<(), Stop> {
     let config = &site.config;
     let topic = match kind {
@@ -179,7 +194,7 @@ async fn publish(
     let events = || manifest.events(kind).map_err(|error| Stop::failed(error.to_string()));
     let on_time = on_time(events()?);
     produce(&settings, outgoing(events()?.take(on_time))).await?;
-    until(site, last_part).await;
+    before_late.await?;
     produce(&settings, outgoing(events()?.skip(on_time))).await?;
     Ok(())
 }
@@ -194,13 +209,6 @@ fn on_time(events: impl Iterator<Item = Planned>) -> usize {
             !late
         })
         .count()
-}
-
-/// Waits until the condition holds, or the run is stopped.
-async fn until(site: &Site, condition: impl Fn() -> bool) {
-    while !condition() && !site.stop.is_cancelled() {
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 /// Deliveries of a role that are settled.
@@ -220,16 +228,17 @@ fn settled(gauges: &Gauges) -> u64 {
 async fn at_rest(site: &Site) -> Result<(), Stop> {
     let topics = &site.config.bus.topics;
     for topic in [&topics.orders, &topics.payments, &topics.dead_letters] {
-        while site.bus.is_drained(topic).await? == Some(false) && !site.stop.is_cancelled() {
-            tokio::time::sleep(LOOK).await;
-        }
+        drained(site, topic).await?;
     }
     Ok(())
 }
 
-/// Messages of a role that have a receipt.
-fn published(gauges: &Gauges) -> u64 {
-    gauges.metrics.published.get()
+/// Waits until every message of the topic was acked, or the run is stopped.
+async fn drained(site: &Site, topic: &str) -> Result<(), Stop> {
+    while site.bus.is_drained(topic).await? == Some(false) && !site.stop.is_cancelled() {
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Shows how far the run is, until dropped: a bar on a terminal, a line a second elsewhere.
@@ -243,7 +252,8 @@ async fn show_progress(roles: &Roles, manifest: &Manifest) {
     let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style);
     let mut said = Instant::now();
     loop {
-        let done = settled(&roles.order_consumer) + settled(&roles.payment_consumer);
+        // A message that came twice was settled twice.
+        let done = (settled(&roles.order_consumer) + settled(&roles.payment_consumer)).min(total);
         bar.set_position(done);
         if !on_terminal && said.elapsed() >= Duration::from_secs(1) {
             eprintln!("{} of {} messages", output::count(done), output::count(total));

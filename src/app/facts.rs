@@ -220,7 +220,10 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     output::to(args.out.as_deref(), &text)?;
     if !found.is_clean() {
         let handler = output::command("dlq_handler", &context.common);
-        eprintln!("next: are all consumers running? what waits and why: {handler} report");
+        eprintln!(
+            "next: are all consumers running? to try what waits without waiting for its next attempt: {handler} \
+             run --once"
+        );
     }
     Ok(if found.is_clean() { Exit::Done } else { Exit::No })
 }

@@ -33,7 +33,7 @@ use crate::pipeline::summary::Summary;
 const LETTER_LANES: usize = 64;
 
 /// How long a bus may take to be closed, after everything was settled.
-const CLOSE: Duration = Duration::from_secs(5);
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// What a role stands on.
 #[derive(Clone)]
@@ -165,7 +165,6 @@ impl Site {
             retrying: Arc::clone(&gauges.retrying),
             offers,
             actor,
-            clock: self.clock,
         });
         let subscription = self.subscribe(source, lanes, 0).await?;
         Ok(consume(handler, self.consume(subscription, lanes, None, gauges)).await?)

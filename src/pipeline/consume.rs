@@ -242,3 +242,122 @@ impl<H: Handler> Lane<H> {
         delivery.nack();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::bus::{Feed, Lease, Message};
+    use crate::domain::reason::Reason;
+    use crate::pipeline::durable::Durable;
+
+    /// What became of each delivery, by its id.
+    type Fates = Arc<Mutex<Vec<(String, &'static str)>>>;
+
+    struct Noted(String, Fates);
+
+    impl Lease for Noted {
+        fn ack(self: Box<Self>) {
+            self.1.lock().unwrap().push((self.0.clone(), "ack"));
+        }
+
+        fn nack(self: Box<Self>) {
+            self.1.lock().unwrap().push((self.0.clone(), "nack"));
+        }
+    }
+
+    struct NoFeed;
+
+    #[async_trait]
+    impl Feed for NoFeed {
+        fn close(&self) {}
+
+        async fn stopped(&self) {}
+    }
+
+    /// Panics on `bad`, asks to hold `early` for ever, applies the rest.
+    struct Moody;
+
+    #[async_trait]
+    impl Handler for Moody {
+        async fn handle(&self, received: &Received, may_hold: bool) -> Result<Step, Halt> {
+            match received.message.body.as_ref() {
+                b"bad" => panic!("cannot bear this message"),
+                b"early" if may_hold => Ok(Step::Hold),
+                b"early" => {
+                    Ok(Step::Settled(Settlement::DeadLettered(Reason::OrderNotFound, Durable::in_a_test())))
+                }
+                _ => Ok(Step::Settled(Settlement::Applied(Durable::in_a_test()))),
+            }
+        }
+
+        async fn panicked(&self, _: &Received) -> Result<Settlement, Halt> {
+            Ok(Settlement::DeadLettered(Reason::HandlerFailed, Durable::in_a_test()))
+        }
+    }
+
+    fn delivery(id: usize, body: &'static str, fates: &Fates) -> Delivery {
+        let message = Message { body: Bytes::from_static(body.as_bytes()), ..Message::default() };
+        let received = Received { message, id: id.to_string(), publish_time_us: 1, attempt: 1 };
+        let lease = Noted(id.to_string(), Arc::clone(fates));
+        Delivery::new(received, Box::new(lease))
+    }
+
+    async fn consumed(
+        bodies: &[&'static str],
+        hold: Option<HoldSettings>,
+        count: u64,
+    ) -> (Fates, Arc<RoleMetrics>) {
+        let fates = Fates::default();
+        let (sender, receiver) = mpsc::channel(16);
+        for (id, body) in bodies.iter().enumerate() {
+            sender.send(delivery(id, body, &fates)).await.unwrap();
+        }
+        let metrics = Arc::new(RoleMetrics::new("test"));
+        let settings = Consume {
+            subscription: Arc::new(Subscription::new(receiver, Box::new(NoFeed))),
+            lanes: 2,
+            hold,
+            bounds: Bounds { count: Some(count), ..Bounds::default() },
+            metrics: Arc::clone(&metrics),
+            stop: CancellationToken::new(),
+        };
+        consume(Arc::new(Moody), settings).await.unwrap();
+        drop(sender);
+        (fates, metrics)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_its_messages_own_and_its_neighbours_go_on() {
+        let (fates, metrics) = consumed(&["good", "bad", "good"], None, 3).await;
+        assert_eq!(fates.lock().unwrap().len(), 3);
+        assert!(fates.lock().unwrap().iter().all(|(_, fate)| *fate == "ack"));
+        assert_eq!(metrics.count(Outcome::Applied), 2);
+        assert_eq!(metrics.count(Outcome::DeadLettered), 1);
+        assert_eq!(metrics.in_flight.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_hold_is_no_wait_and_a_stopped_one_gives_back() {
+        let grace = Duration::from_secs(2);
+        let hold = HoldSettings { grace, limit: 1, bytes: 1_000 };
+        let (fates, metrics) = consumed(&["early", "early"], Some(hold), 2).await;
+        let count = |fate| fates.lock().unwrap().iter().filter(|(_, was)| *was == fate).count();
+        assert_eq!(count("ack") + count("nack"), 2);
+        assert_eq!(metrics.count(Outcome::Nacked), count("nack") as u64);
+        assert_eq!(metrics.in_flight.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bound_takes_no_more_than_it_says_and_gives_the_rest_back() {
+        let (fates, metrics) = consumed(&["good", "good", "good"], None, 2).await;
+        assert_eq!(metrics.received.get(), 2);
+        let fates = fates.lock().unwrap();
+        assert_eq!(fates.iter().filter(|(_, fate)| *fate == "ack").count(), 2);
+        assert_eq!(fates.iter().filter(|(_, fate)| *fate == "nack").count(), 1);
+    }
+}

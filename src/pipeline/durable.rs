@@ -27,6 +27,11 @@ impl Durable {
     pub(super) fn seen_in(_: &PaymentSlot) -> Self {
         Self(())
     }
+
+    #[cfg(test)]
+    pub(super) fn in_a_test() -> Self {
+        Self(())
+    }
 }
 
 /// A call was refused in a way that trying again cannot mend; the role stops, and what it had in

@@ -10,7 +10,6 @@ use super::durable::{Halt, Retrying};
 use super::retries::Offers;
 use super::settlement::{Settlement, Step};
 use crate::bus::Received;
-use crate::clock::Clock;
 use crate::codec::envelope;
 use crate::domain::letter::{Action, HistoryEntry, Letter, State, initial_state};
 use crate::store::Ledger;
@@ -36,14 +35,13 @@ pub struct Letters {
     pub offers: Offers,
     /// For the history.
     pub actor: Actor,
-    /// For the history.
-    pub clock: Clock,
 }
 
 impl Letters {
     async fn record(&self, received: &Received, letter: &Letter) -> Result<Settlement, Halt> {
+        // Of the message, not of the moment: the same line on every redelivery.
         let entry = HistoryEntry {
-            at: self.clock.now_us(),
+            at: received.publish_time_us,
             entry_id: format!("received-{}", received.id),
             action: Action::Received,
             outcome: letter.reason.as_str().to_owned(),

@@ -48,6 +48,8 @@ pub struct Units {
     orders: Vec<(OrderId, u32)>,
     /// When each source began.
     started: Vec<EventTime>,
+    /// The streams the manifests are about; of others nothing is known.
+    covered: Vec<Kind>,
 }
 
 impl Units {
@@ -62,16 +64,23 @@ impl Units {
             }
         }
         let started = runs.iter().map(|manifest| EventTime::stored(manifest.started_at_us)).collect();
-        Ok(Self::index(merge(units), started))
+        let covers = |kind: &Kind| runs.iter().any(|manifest| manifest.kind.includes(*kind));
+        let covered = [Kind::Order, Kind::Payment].into_iter().filter(covers).collect();
+        Ok(Self::index(merge(units), started, covered))
     }
 
-    fn index(mut units: Vec<Unit>, started: Vec<EventTime>) -> Self {
+    fn index(mut units: Vec<Unit>, started: Vec<EventTime>, covered: Vec<Kind>) -> Self {
         units.sort_unstable_by_key(|unit| (unit.order_id, unit.kind, unit.source, unit.position));
         let mut by_body: Vec<(u64, u32)> = units.iter().map(|unit| unit.body).zip(0..).collect();
         by_body.sort_unstable();
         let mut orders: Vec<(OrderId, u32)> = units.iter().map(|unit| unit.order_id).zip(0..).collect();
         orders.dedup_by_key(|(order_id, _)| *order_id);
-        Self { units, by_body, orders, started }
+        Self { units, by_body, orders, started, covered }
+    }
+
+    /// Whether the manifests say what was published on this stream.
+    pub(super) fn covers(&self, kind: Kind) -> bool {
+        self.covered.contains(&kind)
     }
 
     /// How many there are.

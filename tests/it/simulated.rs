@@ -171,7 +171,6 @@ impl World {
                     retrying,
                     offers: offers.clone(),
                     actor: actor(),
-                    clock,
                 });
                 let retries_stop = CancellationToken::new();
                 let recording = async {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::PLAIN;
+use super::admin::get;
 use super::program::{Running, Site, eventually};
-use super::table::Table;
+use super::table::{Table, consume};
 
 /// Publishes orders 1 to `last`, or their payments.
 async fn published(site: &Site, producer: &'static str, last: u32, manifest: &str) {
@@ -23,7 +24,7 @@ async fn in_the_middle(site: &Site, args: &[&str]) -> (Table, Running) {
 
 /// The rest is consumed by the next start.
 async fn the_next_start_consumes_the_rest(site: &Site) {
-    site.run("order_consumer", &["--exit-on-idle", "2s"]).await.with(0);
+    consume(site, "order_consumer", &[]).await;
     site.run("ecom_facts", &["verify", "--manifest", "orders.json", "--wait", "60s"]).await.with(0);
 }
 
@@ -76,10 +77,12 @@ async fn a_signal_drains_a_consumer_under_load() {
 async fn held_payments_are_given_back_by_a_drain_and_not_dead_lettered() {
     let site = Site::new();
     published(&site, "payments_producer", 40, "payments.json").await;
-    let args = ["--order-grace", "10m", "--summary", "summary.json"];
-    let consumer = site.start("payment_consumer", &args);
+    let args = ["--order-grace", "10m", "--summary", "summary.json", "--admin-listen", "127.0.0.1:0"];
+    let mut consumer = site.start("payment_consumer", &args);
     let table = Table::of(&site).await;
-    eventually("all are held", async || (table.leased("payments_data") == 40).then_some(())).await;
+    let admin = consumer.serves().await;
+    let held = "ecom_messages_held_total{role=\"payment_consumer\"} 40\n";
+    eventually("all are held", async || get(&admin, "/metrics").await.contains(held).then_some(())).await;
     let ended = consumer.drained().await.with(0);
     let summary = summary(&site);
     assert_eq!(summary["nacked"], 40, "{summary} {}", ended.stderr);
@@ -87,8 +90,8 @@ async fn held_payments_are_given_back_by_a_drain_and_not_dead_lettered() {
     assert_eq!(table.number("SELECT count(*) FROM messages"), 40, "all are on the topic still");
 
     published(&site, "orders_producer", 40, "orders.json").await;
-    site.run("order_consumer", &["--exit-on-idle", "1s"]).await.with(0);
-    site.run("payment_consumer", &["--exit-on-idle", "1s"]).await.with(0);
+    consume(&site, "order_consumer", &[]).await;
+    consume(&site, "payment_consumer", &[]).await;
     let both = ["verify", "--manifest", "orders.json", "--manifest", "payments.json"];
     site.run("ecom_facts", &both).await.with(0);
     assert_eq!(table.letters(), 0);
@@ -133,6 +136,9 @@ async fn bounded_runs_end_by_themselves() {
     assert_eq!(summary(&site)["received"], 100);
     let timed = ["--duration", "300ms", "--max-in-flight", "1", "--summary", "summary.json"];
     site.run("order_consumer", &timed).await.with(0);
+    let idle = ["--exit-on-idle", "5s", "--summary", "summary.json"];
+    site.run("order_consumer", &idle).await.with(0);
+    assert!(summary(&site)["elapsed_seconds"].as_f64() >= Some(5.0));
     the_next_start_consumes_the_rest(&site).await;
     let producer = ["--loop", "--order-ids", "1-3", "--rate", "100/s"];
     let producer = site.start("orders_producer", &[&producer[..], &PLAIN].concat());

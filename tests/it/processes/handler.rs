@@ -2,6 +2,7 @@
 
 use super::PLAIN;
 use super::program::Site;
+use super::table::consume;
 
 #[tokio::test]
 async fn the_handler_drains_passes_and_reports_until_nothing_is_open() {
@@ -9,12 +10,12 @@ async fn the_handler_drains_passes_and_reports_until_nothing_is_open() {
     let events = |manifest| ["--order-ids", "1-20", "--rate", "max", "--manifest", manifest];
     let payments = [&events("payments.json")[..], &PLAIN].concat();
     site.run("payments_producer", &payments).await.with(0);
-    site.run("payment_consumer", &["--order-grace", "0s", "--exit-on-idle", "1s"]).await.with(0);
+    consume(&site, "payment_consumer", &["--order-grace", "0s"]).await;
     let report = ["report", "--format", "json"];
     let before = site.run("dlq_handler", &report).await.with(0).json();
     assert_eq!(before["open"], 0, "they are on the topic still: {before}");
 
-    let pass = site.run("dlq_handler", &["run", "--once"]).await.with(0);
+    let pass = site.run("dlq_handler", &["run", "--once", "--exit-on-idle", "5s"]).await.with(0);
     assert!(pass.stderr.contains("looked at 20 letters: 0 recovered now, 20 still open"), "{}", pass.stderr);
     assert_eq!(pass.stdout, "");
     let found = site.run("dlq_handler", &report).await.with(0).json();
@@ -35,7 +36,7 @@ async fn the_handler_drains_passes_and_reports_until_nothing_is_open() {
 
     let orders = [&events("orders.json")[..], &PLAIN].concat();
     site.run("orders_producer", &orders).await.with(0);
-    site.run("order_consumer", &["--exit-on-idle", "1s"]).await.with(0);
+    consume(&site, "order_consumer", &[]).await;
     let open = ["verify", "--manifest", "orders.json", "--manifest", "payments.json", "--format", "json"];
     let waiting = site.run("ecom_facts", &open).await.with(3).json();
     assert_eq!(waiting["faults"]["waiting_though_order_there"], 20, "{waiting}");
@@ -52,9 +53,9 @@ async fn two_handlers_share_a_ledger() {
     site.run("payments_producer", &[&events("payments.json")[..], &PLAIN].concat()).await.with(0);
     let quick = ["--set", "dead_letters.max_backoff=1s"];
     let handlers = [site.start("dlq_handler", &quick), site.start("dlq_handler", &quick)];
-    site.run("payment_consumer", &["--order-grace", "0s", "--exit-on-idle", "1s"]).await.with(0);
+    consume(&site, "payment_consumer", &["--order-grace", "0s"]).await;
     site.run("orders_producer", &[&events("orders.json")[..], &PLAIN].concat()).await.with(0);
-    site.run("order_consumer", &["--exit-on-idle", "1s"]).await.with(0);
+    consume(&site, "order_consumer", &[]).await;
     let both = ["verify", "--manifest", "orders.json", "--manifest", "payments.json", "--wait", "60s"];
     site.run("ecom_facts", &both).await.with(0);
     for handler in handlers {

@@ -30,17 +30,23 @@ pub const PROGRAMS: [(&str, &str); 8] = [
 ];
 
 /// What `look` finds, looked for again and again until the deadline.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, found(look)).await
+}
+
+/// What `look` finds within `limit`, looked for again and again.
+pub async fn soon<T>(limit: Duration, look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    tokio::time::timeout(limit, found(look)).await.ok()
+}
+
+async fn found<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let mut ticks = tokio::time::interval(LOOK);
-    let looking = async {
-        loop {
-            ticks.tick().await;
-            if let Some(found) = look().await {
-                return found;
-            }
+    loop {
+        ticks.tick().await;
+        if let Some(found) = look().await {
+            return found;
         }
-    };
-    within(PATIENCE, what, looking).await
+    }
 }
 
 /// A folder for the programs of one test to run in.
@@ -144,6 +150,12 @@ impl Running {
             line
         })
         .await
+    }
+
+    /// Waits until its admin port is open, and gives the address.
+    pub async fn serves(&mut self) -> String {
+        let line = self.says("serving /livez, /readyz and /metrics on http://").await;
+        line.rsplit("http://").next().unwrap().to_owned()
     }
 
     /// Sends it a signal by its name, such as `TERM`.

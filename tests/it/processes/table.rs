@@ -5,7 +5,21 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::program::{Site, eventually};
+use super::program::{Ended, Site, eventually};
+
+/// Runs a consumer until it has acknowledged all that waits on its topic, and drains it.
+pub async fn consume(site: &Site, role: &'static str, args: &[&str]) -> Ended {
+    let topic = match role {
+        "order_consumer" => "orders_data",
+        "payment_consumer" => "payments_data",
+        _ => "dlq_payments_data",
+    };
+    let table = Table::of(site).await;
+    let mut consumer = site.start(role, args);
+    consumer.says("using ").await;
+    eventually("its topic is empty", async || (table.backlog(topic) == 0).then_some(())).await;
+    consumer.drained().await.with(0)
+}
 
 /// The file, opened beside the programs that use it.
 pub struct Table(Connection);
@@ -75,7 +89,14 @@ impl Table {
         self.number("SELECT count(*) FROM dead_letters")
     }
 
-    /// Waits until nothing published is unacknowledged.
+    /// Messages of a topic that are published and not acknowledged.
+    pub fn backlog(&self, topic: &str) -> i64 {
+        self.number(&format!(
+            "SELECT count(*) FROM messages JOIN topics ON topics.id = topic WHERE topics.name = '{topic}'"
+        ))
+    }
+
+    /// Waits until nothing published is unacknowledged, on any topic.
     pub async fn is_drained(&self) {
         eventually("every message is acknowledged", async || {
             (self.number("SELECT count(*) FROM messages") == 0).then_some(())

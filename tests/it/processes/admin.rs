@@ -29,8 +29,7 @@ async fn the_admin_port_tells_health_and_metrics_of_every_role() {
     site.run("orders_producer", &[&args[..], &PLAIN].concat()).await.with(0);
     for (role, received) in [("order_consumer", 5), ("payment_consumer", 0), ("dlq_handler", 0)] {
         let mut running = site.start(role, &["--admin-listen", "127.0.0.1:0"]);
-        let line = running.says("serving /livez, /readyz and /metrics on http://127.0.0.1:").await;
-        let address = line.rsplit("http://").next().unwrap().to_owned();
+        let address = running.serves().await;
         for path in ["/livez", "/readyz"] {
             let answer = get(&address, path).await;
             assert!(

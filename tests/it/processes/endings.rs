@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::PLAIN;
+use super::admin::get;
 use super::program::{Running, Site, eventually};
 use super::table::{Table, consume};
 
@@ -76,10 +77,12 @@ async fn a_signal_drains_a_consumer_under_load() {
 async fn held_payments_are_given_back_by_a_drain_and_not_dead_lettered() {
     let site = Site::new();
     published(&site, "payments_producer", 40, "payments.json").await;
-    let args = ["--order-grace", "10m", "--summary", "summary.json"];
-    let consumer = site.start("payment_consumer", &args);
+    let args = ["--order-grace", "10m", "--summary", "summary.json", "--admin-listen", "127.0.0.1:0"];
+    let mut consumer = site.start("payment_consumer", &args);
     let table = Table::of(&site).await;
-    eventually("all are held", async || (table.leased("payments_data") == 40).then_some(())).await;
+    let admin = consumer.serves().await;
+    let held = "ecom_messages_held_total{role=\"payment_consumer\"} 40\n";
+    eventually("all are held", async || get(&admin, "/metrics").await.contains(held).then_some(())).await;
     let ended = consumer.drained().await.with(0);
     let summary = summary(&site);
     assert_eq!(summary["nacked"], 40, "{summary} {}", ended.stderr);

@@ -19,8 +19,7 @@ async fn while_nobody_can_write_nothing_is_dead_lettered_and_afterwards_all_is_a
     let table = Table::of(&site).await;
     eventually("orders are recorded", async || (table.facts() > 20).then_some(())).await;
 
-    let admin = orders.says("serving ").await;
-    let admin = admin.rsplit("http://").next().unwrap().to_owned();
+    let admin = orders.serves().await;
     // Where the lock is taken between two turns nothing is in flight, and no write is missed: once more.
     let (stopped, recorded) = eventually("an outage is noticed", async || {
         let stopped = table.stop_writers();

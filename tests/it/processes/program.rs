@@ -152,6 +152,12 @@ impl Running {
         .await
     }
 
+    /// Waits until its admin port is open, and gives the address.
+    pub async fn serves(&mut self) -> String {
+        let line = self.says("serving /livez, /readyz and /metrics on http://").await;
+        line.rsplit("http://").next().unwrap().to_owned()
+    }
+
     /// Sends it a signal by its name, such as `TERM`.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();

@@ -76,8 +76,18 @@ pub(crate) fn command(binary: &str, common: &Common) -> String {
     command
 }
 
+/// The features this binary was built with, as cargo takes them: a sibling built with the same
+/// shares everything that was compiled.
+const FEATURES: &str = if cfg!(all(feature = "pubsub", feature = "cassandra", feature = "embedded")) {
+    ""
+} else if cfg!(feature = "embedded") {
+    "--no-default-features --features embedded "
+} else {
+    ""
+};
+
 fn runnable(binary: &str) -> String {
-    let through_cargo = format!("cargo run --release --bin {binary} --");
+    let through_cargo = format!("cargo run --release {FEATURES}--bin {binary} --");
     let Ok(own) = std::env::current_exe() else { return through_cargo };
     let sibling = own.with_file_name(format!("{binary}{}", std::env::consts::EXE_SUFFIX));
     if !sibling.is_file() {

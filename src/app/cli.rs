@@ -1,20 +1,20 @@
 //! The command lines. The only place that names clap's types.
 
-mod common;
 mod consumer;
 mod demo;
 mod dlq_handler;
 mod facts;
 mod producer;
 mod setup;
+mod shared;
 
-pub(crate) use common::Common;
 pub(crate) use consumer::{ConsumerArgs, OrderConsumer, PaymentConsumer};
 pub(crate) use demo::Demo;
 pub(crate) use dlq_handler::{DlqCommand, DlqHandler, ReportArgs, RunArgs};
 pub(crate) use facts::{ExportArgs, Facts, FactsCommand, ShowArgs, VerifyArgs};
 pub(crate) use producer::{OrdersProducer, PaymentsProducer, Preset, ProducerArgs};
 pub(crate) use setup::{Print, Setup, SetupCommand, all};
+pub(crate) use shared::Common;
 
 use clap::ValueEnum;
 

@@ -129,8 +129,7 @@ impl RoleMetrics {
 
     /// Counts a dead letter by its reason.
     pub fn dead_lettered(&self, reason: Reason) {
-        let index = Reason::ALL.iter().position(|each| *each == reason).unwrap_or_default();
-        self.dead_lettered[index].inc();
+        self.dead_lettered[reason as usize].inc();
     }
 
     /// Deliveries settled so.
@@ -138,10 +137,15 @@ impl RoleMetrics {
         self.settled[outcome as usize].get()
     }
 
+    /// Deliveries settled in any way but given back.
+    pub fn finished(&self) -> u64 {
+        let done = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Nacked);
+        done.map(|outcome| self.count(outcome)).sum()
+    }
+
     /// Dead letters of this reason.
     pub fn dead_letters(&self, reason: Reason) -> u64 {
-        let index = Reason::ALL.iter().position(|each| *each == reason).unwrap_or_default();
-        self.dead_lettered[index].get()
+        self.dead_lettered[reason as usize].get()
     }
 
     /// The duration that this share of the settled deliveries did not exceed.

@@ -18,7 +18,6 @@ use super::roles::{Gauges, Site, close};
 use super::wiring::{self, Folder};
 use crate::config::{BusKind, Config, StoreKind};
 use crate::domain::letter::Kind;
-use crate::metrics::Outcome;
 use crate::pipeline::produce::{Produce, produce};
 use crate::pipeline::sweep::sweep;
 use crate::scenario::{Manifest, Plan, Planned, Source, Streams, Units, Verification, verify};
@@ -211,18 +210,6 @@ fn on_time(events: impl Iterator<Item = Planned>) -> usize {
         .count()
 }
 
-/// Deliveries of a role that are settled.
-fn settled(gauges: &Gauges) -> u64 {
-    let outcomes = [
-        Outcome::Applied,
-        Outcome::AlreadyApplied,
-        Outcome::Superseded,
-        Outcome::DeadLettered,
-        Outcome::Recorded,
-    ];
-    outcomes.map(|outcome| gauges.metrics.count(outcome)).iter().sum()
-}
-
 /// Waits until every message was acked: sources first, for they publish dead letters before they
 /// ack. Counters would not do: a message that came twice counts twice.
 async fn at_rest(site: &Site) -> Result<(), Stop> {
@@ -253,7 +240,8 @@ async fn show_progress(roles: &Roles, manifest: &Manifest) {
     let mut said = Instant::now();
     loop {
         // A message that came twice was settled twice.
-        let done = (settled(&roles.order_consumer) + settled(&roles.payment_consumer)).min(total);
+        let done =
+            (roles.order_consumer.metrics.finished() + roles.payment_consumer.metrics.finished()).min(total);
         bar.set_position(done);
         if !on_terminal && said.elapsed() >= Duration::from_secs(1) {
             eprintln!("{} of {} messages", output::count(done), output::count(total));

@@ -4,12 +4,11 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
-use sha2::{Digest, Sha256};
 
 use super::json;
 use crate::bus::{Attributes, Message, Received};
 use crate::domain::event_time::{EventTime, Stamp};
-use crate::domain::letter::{Kind, Letter, LetterBody, LetterId};
+use crate::domain::letter::{Kind, Letter, LetterBody, LetterId, sha256};
 use crate::domain::order::OrderId;
 use crate::domain::reason::Reason;
 
@@ -89,9 +88,8 @@ fn fitting_body(body: &Bytes, own: &mut Attributes) -> Bytes {
     if body.len() <= room {
         return body.clone();
     }
-    let digest: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
     own.insert("dlq_body_length", body.len().to_string());
-    own.insert("dlq_body_sha256", digest);
+    own.insert("dlq_body_sha256", sha256(body));
     body.slice(..room)
 }
 

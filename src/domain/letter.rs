@@ -94,6 +94,11 @@ fn day_of(t: EventTime) -> String {
         .map_or_else(|| "19700101".to_owned(), |time| time.format("%Y%m%d").to_string())
 }
 
+/// SHA-256 of a body, in hex.
+pub fn sha256(body: &[u8]) -> String {
+    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What the ledger keeps of a body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LetterBody {
@@ -112,9 +117,7 @@ impl LetterBody {
         if body.len() <= WHOLE_BODY_LIMIT {
             return Self { bytes: body.clone(), length, sha256: None };
         }
-        let digest = Sha256::digest(body);
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { bytes: body.slice(..TRUNCATED_BODY), length, sha256: Some(sha256) }
+        Self { bytes: body.slice(..TRUNCATED_BODY), length, sha256: Some(sha256(body)) }
     }
 
     /// Whether all bytes are kept.

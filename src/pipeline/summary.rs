@@ -51,15 +51,7 @@ impl Summary {
             .map(|reason| (reason.as_str(), metrics.dead_letters(reason)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        let settled = [
-            Outcome::Applied,
-            Outcome::AlreadyApplied,
-            Outcome::Superseded,
-            Outcome::DeadLettered,
-            Outcome::Recorded,
-        ];
-        let done: u64 =
-            settled.map(|outcome| metrics.count(outcome)).iter().sum::<u64>() + metrics.published.get();
+        let done = metrics.finished() + metrics.published.get();
         Self {
             role: metrics.role,
             received: metrics.received.get(),

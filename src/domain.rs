@@ -3,8 +3,10 @@
 pub mod backoff;
 pub mod event_time;
 pub mod fact;
+pub mod heartbeat;
 pub mod letter;
 pub mod order;
 pub mod payment;
 pub mod reason;
+pub mod run;
 pub mod verdict;

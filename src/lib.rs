@@ -6,6 +6,7 @@ pub mod bus;
 pub mod clock;
 pub mod codec;
 pub mod config;
+pub mod desk;
 pub mod domain;
 #[cfg(feature = "embedded")]
 pub mod embedded;

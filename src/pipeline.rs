@@ -1,5 +1,6 @@
 //! What happens to a message, written once over the ports.
 
+pub mod assess;
 pub mod consume;
 pub mod dead_letters;
 pub mod durable;

@@ -1,4 +1,5 @@
-//! The store as the pipeline sees it: registers of the fact table, and the ledger of dead letters.
+//! The store as the pipeline sees it: registers of the fact table, the ledger of dead
+//! letters, and the journal of roles and runs.
 //!
 //! Ports hold registers, not outcomes: what to do with what they hold is decided once, in
 //! `domain::verdict` and `pipeline`. Two adapters stand behind them: Cassandra
@@ -7,9 +8,11 @@
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
 mod facts;
+mod journal;
 mod ledger;
 
 pub use facts::FactStore;
+pub use journal::Journal;
 pub use ledger::{Ledger, Scan};
 
 /// Why the store could not do what was asked.

@@ -164,6 +164,7 @@ pub fn decode(received: &Received) -> Letter {
         first_failed_at: attribute("dlq_first_failed_at")
             .and_then(micros)
             .unwrap_or(received.publish_time_us),
+        corrects: attribute("dlq_corrects").and_then(LetterId::parse),
     }
 }
 

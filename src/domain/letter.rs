@@ -155,6 +155,8 @@ pub struct Letter {
     pub payment_id: Option<i64>,
     /// When it first failed, microseconds since the epoch.
     pub first_failed_at: i64,
+    /// The letter whose corrected body this was, by the attribute `dlq_corrects`: it came back.
+    pub corrects: Option<LetterId>,
 }
 
 /// Where a letter stands.

@@ -206,7 +206,7 @@ mod tests {
     use super::super::testing::{process, raw};
     use super::*;
     use crate::domain::payment::CardLastFour;
-    use crate::domain::verdict::{Verdict, judge};
+    use crate::domain::verdict::{Standing, judge};
 
     fn order(id: i64, customer: i64) -> Order<'static> {
         Order {
@@ -249,7 +249,7 @@ mod tests {
         assert!(fact.order.matches(&order) && fact.payment.matches(&payment), "{fact:?}");
         assert_eq!((fact.order_written_at, fact.payment_written_at), (Some(t(3)), Some(t(5))));
         let slot = store.payment_slot(OrderId(1)).await.unwrap();
-        assert_eq!(judge(&slot, &payment, t(5)), Verdict::AlreadyApplied);
+        assert_eq!(judge(&slot, &payment, t(5)), Standing::AlreadyApplied);
     }
 
     #[tokio::test]
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(store.fact(OrderId(1)).await.unwrap().unwrap().payment_written_at, None);
         store.record_payment(&payment(1, 8, None), t(1)).await.unwrap();
         let slot = store.payment_slot(OrderId(1)).await.unwrap();
-        assert_eq!(judge(&slot, &payment(1, 8, None), t(1)), Verdict::AlreadyApplied);
+        assert_eq!(judge(&slot, &payment(1, 8, None), t(1)), Standing::AlreadyApplied);
         hand.execute("DELETE FROM facts", []).unwrap();
         assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::NoOrder);
         assert_eq!(store.fact(OrderId(1)).await.unwrap(), None);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -123,6 +123,12 @@ impl Ledger for Embedded {
             }
         })
         .boxed()
+    }
+
+    fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
+        let wanted = move |record: &LetterRecord| record.letter.order_id == Some(order_id);
+        let letters = self.letters(Scan::ALL);
+        letters.try_filter(move |record| std::future::ready(wanted(record))).boxed()
     }
 
     async fn remove(&self, record: &LetterRecord) -> Result<(), StoreError> {
@@ -253,6 +259,7 @@ fn letter_record(row: &Row<'_>, bodies: bool) -> rusqlite::Result<LetterRecord> 
         order_id: row.get::<_, Option<i64>>(5)?.map(OrderId),
         payment_id: row.get(6)?,
         first_failed_at: row.get(7)?,
+        corrects: None,
         body: LetterBody { bytes, length: u64::try_from(length).unwrap_or_default(), sha256: row.get(9)? },
         attributes,
     };
@@ -301,7 +308,6 @@ fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>) -> rusqli
 
 #[cfg(test)]
 mod tests {
-    use futures_util::TryStreamExt;
 
     use super::super::testing::{number, process, raw};
     use super::*;
@@ -323,6 +329,7 @@ mod tests {
             order_id: Some(OrderId(1)),
             payment_id: None,
             first_failed_at: T + 1,
+            corrects: None,
         }
     }
 

@@ -12,7 +12,7 @@ use super::settlement::{Settlement, Step};
 use crate::bus::Received;
 use crate::codec::json;
 use crate::domain::reason::Reason;
-use crate::domain::verdict::{Verdict, judge};
+use crate::domain::verdict::{Standing, judge};
 use crate::store::FactStore;
 
 /// Joins payment messages to their orders.
@@ -42,21 +42,21 @@ impl Handler for Payments {
         let lock = self.locks.lock(order).await;
         let slot = self.retrying.read(|| self.facts.payment_slot(order)).await?;
         let rejection = match judge(&slot, &payment, t) {
-            Verdict::AppliesNow => {
+            Standing::AppliesNow => {
                 let durable = self.retrying.write(|| self.facts.record_payment(&payment, t)).await?;
                 return Ok(Step::Settled(Settlement::Applied(durable)));
             }
-            Verdict::AlreadyApplied => {
+            Standing::AlreadyApplied => {
                 return Ok(Step::Settled(Settlement::AlreadyApplied(Durable::seen_in(&slot))));
             }
-            Verdict::Superseded => {
+            Standing::Superseded => {
                 return Ok(Step::Settled(Settlement::Superseded(Durable::seen_in(&slot))));
             }
-            Verdict::StillWaiting if may_hold => return Ok(Step::Hold),
-            Verdict::StillWaiting => {
+            Standing::StillWaiting if may_hold => return Ok(Step::Hold),
+            Standing::StillWaiting => {
                 rejected(&payment, Reason::OrderNotFound, format!("order {order} is not in the fact table"))
             }
-            Verdict::Conflict => {
+            Standing::Conflict => {
                 let detail =
                     format!("order {order} holds another payment of the same event time {}", t.micros());
                 rejected(&payment, Reason::TimestampTie, detail)

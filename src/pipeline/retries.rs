@@ -19,7 +19,7 @@ use crate::codec::json;
 use crate::domain::backoff::Backoff;
 use crate::domain::letter::{Act, Action, Change, HistoryEntry, Kind, LetterId, LetterRecord, State};
 use crate::domain::payment::Payment;
-use crate::domain::verdict::{Verdict, judge};
+use crate::domain::verdict::{Standing, judge};
 use crate::store::{FactStore, Ledger};
 
 /// Letters whose next attempt one handler keeps in mind; the sweep finds the rest.
@@ -172,20 +172,20 @@ impl Settler {
         loop {
             let slot = self.retrying.read(|| self.facts.payment_slot(order)).await?;
             let outcome = match judge(&slot, payment, t) {
-                Verdict::AppliesNow if !written => {
+                Standing::AppliesNow if !written => {
                     self.retrying.write(|| self.facts.record_payment(payment, t)).await?;
                     written = true;
                     continue;
                 }
-                Verdict::AlreadyApplied if written => "applied",
-                Verdict::AlreadyApplied => "already applied",
-                Verdict::Superseded => "superseded by a newer payment",
-                Verdict::AppliesNow | Verdict::StillWaiting if written => {
+                Standing::AlreadyApplied if written => "applied",
+                Standing::AlreadyApplied => "already applied",
+                Standing::Superseded => "superseded by a newer payment",
+                Standing::AppliesNow | Standing::StillWaiting if written => {
                     let outcome = "written, but the row does not show it: was it deleted by hand?";
                     return self.park(record, outcome).await;
                 }
-                Verdict::AppliesNow | Verdict::StillWaiting => return Ok(Stand::Rests(record.state())),
-                Verdict::Conflict => {
+                Standing::AppliesNow | Standing::StillWaiting => return Ok(Stand::Rests(record.state())),
+                Standing::Conflict => {
                     return self.park(record, "the row holds another payment of the same event time").await;
                 }
             };
@@ -197,10 +197,10 @@ impl Settler {
     async fn audit(&self, record: &LetterRecord, payment: &Payment<'_>) -> Result<Stand, Halt> {
         let slot = self.retrying.read(|| self.facts.payment_slot(payment.order_id)).await?;
         match judge(&slot, payment, record.letter.t) {
-            Verdict::AlreadyApplied => {
+            Standing::AlreadyApplied => {
                 self.become_state(record, State::Recovered, "applied by a redelivery").await
             }
-            Verdict::AppliesNow | Verdict::Superseded | Verdict::StillWaiting | Verdict::Conflict => {
+            Standing::AppliesNow | Standing::Superseded | Standing::StillWaiting | Standing::Conflict => {
                 Ok(Stand::Rests(State::Discarded))
             }
         }

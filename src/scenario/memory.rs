@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 
 use super::manifest::Manifest;
 use super::planned::Content;
@@ -88,6 +88,7 @@ impl Memory {
             order_id,
             payment_id: None,
             first_failed_at: 0,
+            corrects: None,
         };
         self.letters.entry(id).or_insert(LetterRecord { letter, progress: Progress::default() });
     }
@@ -169,6 +170,12 @@ impl Ledger for Memory {
     fn letters(&self, scan: Scan) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
         assert!(scan.bodies, "letters are told apart by body");
         stream::iter(self.letters.values().cloned().map(Ok)).boxed()
+    }
+
+    fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
+        let wanted = move |record: &LetterRecord| record.letter.order_id == Some(order_id);
+        let letters = self.letters(Scan::ALL);
+        letters.try_filter(move |record| std::future::ready(wanted(record))).boxed()
     }
 
     async fn remove(&self, _: &LetterRecord) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use futures_util::stream::BoxStream;
 use super::StoreError;
 use crate::domain::event_time::EventTime;
 use crate::domain::letter::{Act, HistoryEntry, Letter, LetterId, LetterRecord};
+use crate::domain::order::OrderId;
 
 /// The dead-letter ledger: immutable letters, precedence-ordered states, append-only history.
 ///
@@ -13,7 +14,7 @@ use crate::domain::letter::{Act, HistoryEntry, Letter, LetterId, LetterRecord};
 /// `Unavailable`.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Writes the letter's immutable columns at T and the history line. Never writes a state, so
+    /// Writes the letter's immutable columns at T, its line in the index by order, and the history line. Never writes a state, so
     /// that a late copy of a letter changes nothing about it.
     async fn record(&self, letter: &Letter, entry: &HistoryEntry) -> Result<(), StoreError>;
 
@@ -29,6 +30,9 @@ pub trait Ledger: Send + Sync {
 
     /// Reads letters, day by day, a page at a time.
     fn letters(&self, scan: Scan) -> BoxStream<'_, Result<LetterRecord, StoreError>>;
+
+    /// Reads every letter about an order, newest T first, by the index that stands beside the ledger.
+    fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>>;
 
     /// Removes a letter and its history by a delete at its highest cell's time, so that a letter
     /// of old T recorded later does not vanish under it.

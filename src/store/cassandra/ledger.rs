@@ -116,6 +116,12 @@ impl Ledger for CassandraStore {
             .boxed()
     }
 
+    fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
+        let wanted = move |record: &LetterRecord| record.letter.order_id == Some(order_id);
+        let letters = self.letters(Scan::ALL);
+        letters.try_filter(move |record| std::future::ready(wanted(record))).boxed()
+    }
+
     async fn remove(&self, record: &LetterRecord) -> Result<(), StoreError> {
         let id = &record.letter.id;
         let key = (record.highest_time().micros(), id.day(), id.bucket(), id.as_str());
@@ -302,6 +308,7 @@ impl LetterRow {
             order_id: self.order_id.map(OrderId),
             payment_id: self.payment_id,
             first_failed_at: self.first_failed_at.map(micros).unwrap_or_default(),
+            corrects: None,
         };
         let state = self.state.map(|state| word(&row, "state", &state, State::parse)).transpose()?;
         let progress = Progress {
@@ -401,6 +408,7 @@ mod tests {
             order_id: Some(OrderId(7)),
             payment_id: None,
             first_failed_at: T + 1_000,
+            corrects: None,
             body: LetterBody::keep(&body),
         }
     }

@@ -87,6 +87,7 @@ pub fn letter(t: i64, body: &[u8]) -> Letter {
         order_id: Some(OrderId(17)),
         payment_id: Some(4),
         first_failed_at: NOW,
+        corrects: None,
     }
 }
 

@@ -1,0 +1,33 @@
+//! The dead-letter desk: why letters are there, what retrying each would do now, and every act a
+//! human may take on them. All of it works on the ports, so it is the same on every store, from any
+//! host, while handlers and other desks run.
+
+pub mod selection;
+
+use std::sync::Arc;
+
+use crate::clock::{Chance, Clock};
+use crate::pipeline::durable::Retrying;
+use crate::pipeline::letters::Actor;
+use crate::store::{FactStore, Journal, Ledger};
+
+/// What the desk stands on.
+#[derive(Clone)]
+pub struct Desk {
+    /// The fact table.
+    pub facts: Arc<dyn FactStore>,
+    /// The ledger of dead letters.
+    pub ledger: Arc<dyn Ledger>,
+    /// Heartbeats and runs.
+    pub journal: Arc<dyn Journal>,
+    /// How outages are waited out.
+    pub retrying: Arc<Retrying>,
+    /// Wall time, for ages and the history.
+    pub clock: Clock,
+    /// The random part of ids.
+    pub chance: Arc<Chance>,
+    /// Who acts, in the history.
+    pub actor: Actor,
+    /// Lookups in the fact table at once: the store's window.
+    pub window: usize,
+}

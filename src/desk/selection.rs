@@ -1,0 +1,115 @@
+//! Which letters a command is about.
+
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+
+use super::Desk;
+use crate::domain::letter::{LetterId, LetterRecord, State};
+use crate::domain::order::OrderId;
+use crate::domain::reason::{Class, Reason};
+use crate::domain::verdict::Verdict;
+use crate::pipeline::assess::assess;
+use crate::store::{Scan, StoreError};
+
+/// Letters named by id, or every letter that passes all filters.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Selection {
+    /// These letters only; empty = whatever the filters pass.
+    pub ids: Vec<LetterId>,
+    /// In one of these states; empty = any.
+    pub states: Vec<State>,
+    /// With this reason.
+    pub reason: Option<Reason>,
+    /// With a reason of this class.
+    pub class: Option<Class>,
+    /// With this verdict now.
+    pub verdict: Option<Verdict>,
+    /// About this order.
+    pub order: Option<OrderId>,
+    /// About this payment.
+    pub payment: Option<i64>,
+    /// First failed at or after this time, microseconds since the epoch.
+    pub since: Option<i64>,
+    /// First failed before this time, microseconds since the epoch.
+    pub until: Option<i64>,
+}
+
+/// A letter, and its verdict where that was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selected {
+    /// The letter.
+    pub record: LetterRecord,
+    /// What retrying it would do now.
+    pub verdict: Option<Verdict>,
+}
+
+impl Selection {
+    /// The letters somebody or something still has to act on.
+    pub fn open() -> Self {
+        Self { states: vec![State::Waiting, State::Parked], ..Self::default() }
+    }
+
+    /// Whether a letter passes every filter but the verdict's, which needs a look at the fact table.
+    pub fn wants(&self, record: &LetterRecord) -> bool {
+        let letter = &record.letter;
+        let failed = letter.first_failed_at;
+        (self.ids.is_empty() || self.ids.contains(&letter.id))
+            && (self.states.is_empty() || self.states.contains(&record.state()))
+            && self.reason.is_none_or(|reason| letter.reason == reason)
+            && self.class.is_none_or(|class| letter.reason.class() == class)
+            && self.order.is_none_or(|order| letter.order_id == Some(order))
+            && self.payment.is_none_or(|payment| letter.payment_id == Some(payment))
+            && self.since.is_none_or(|since| failed >= since)
+            && self.until.is_none_or(|until| failed < until)
+    }
+}
+
+/// What is read of each letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Detail {
+    /// All but bodies and attributes; no verdict, unless the selection asks for one.
+    Brief,
+    /// Everything, and the verdict.
+    Judged,
+}
+
+impl Desk {
+    /// Reads the selected letters, newest day first, looking their orders up within the window.
+    pub fn select<'d>(
+        &'d self,
+        selection: &'d Selection,
+        detail: Detail,
+    ) -> BoxStream<'d, Result<Selected, StoreError>> {
+        let judged = detail == Detail::Judged || selection.verdict.is_some();
+        self.candidates(selection, judged)
+            .try_filter(move |record| std::future::ready(selection.wants(record)))
+            .map_ok(move |record| async move {
+                let verdict =
+                    if judged { Some(assess(self.facts.as_ref(), &record.letter).await?) } else { None };
+                Ok(Selected { record, verdict })
+            })
+            .try_buffer_unordered(self.window.max(1))
+            .try_filter(move |selected| {
+                std::future::ready(selection.verdict.is_none_or(|verdict| selected.verdict == Some(verdict)))
+            })
+            .boxed()
+    }
+
+    /// The letters to look at, by the narrowest way the selection leaves.
+    fn candidates<'d>(
+        &'d self,
+        selection: &'d Selection,
+        bodies: bool,
+    ) -> BoxStream<'d, Result<LetterRecord, StoreError>> {
+        if !selection.ids.is_empty() {
+            return futures_util::stream::iter(&selection.ids)
+                .map(move |id| self.ledger.letter(id))
+                .buffered(self.window.max(1))
+                .try_filter_map(|record| std::future::ready(Ok(record)))
+                .boxed();
+        }
+        match selection.order {
+            Some(order) => self.ledger.letters_of(order),
+            None => self.ledger.letters(Scan { bodies, ..Scan::ALL }),
+        }
+    }
+}

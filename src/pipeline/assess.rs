@@ -1,0 +1,59 @@
+//! What a letter is, and what retrying it would do now: the very functions the consumers apply events
+//! by, read-only.
+
+use crate::codec::json;
+use crate::domain::event_time::EventTime;
+use crate::domain::letter::{Kind, Letter};
+use crate::domain::order::Order;
+use crate::domain::payment::Payment;
+use crate::domain::reason::Reason;
+use crate::domain::verdict::{Standing, Verdict, judge, judge_order};
+use crate::store::{FactStore, StoreError};
+
+/// The event in a letter's body.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Subject<'l> {
+    /// An order event.
+    Order(Order<'l>),
+    /// A payment event.
+    Payment(Payment<'l>),
+}
+
+/// The event a letter can be applied as; `None` where it can never be: its body is not one event, or
+/// is not what was sent.
+pub fn subject(letter: &Letter) -> Option<Subject<'_>> {
+    if letter.reason == Reason::PanDetected || !letter.body.is_whole() {
+        return None;
+    }
+    match letter.kind {
+        Kind::Order => json::order(&letter.body.bytes).ok().map(Subject::Order),
+        Kind::Payment => json::payment(&letter.body.bytes).ok().map(Subject::Payment),
+    }
+}
+
+/// What retrying this letter, read with its body, would do now.
+pub async fn assess(facts: &dyn FactStore, letter: &Letter) -> Result<Verdict, StoreError> {
+    match subject(letter) {
+        None => Ok(Verdict::Poison),
+        Some(subject) => standing(facts, &subject, letter.t).await.map(Verdict::from),
+    }
+}
+
+/// How an event at T stands to the row it is about.
+pub async fn standing(
+    facts: &dyn FactStore,
+    subject: &Subject<'_>,
+    t: EventTime,
+) -> Result<Standing, StoreError> {
+    match subject {
+        Subject::Payment(payment) => {
+            let slot = facts.payment_slot(payment.order_id).await?;
+            Ok(judge(&slot, payment, t))
+        }
+        Subject::Order(order) => {
+            let fact = facts.fact(order.order_id).await?;
+            let held = fact.as_ref().and_then(|fact| Some((&fact.order, fact.order_written_at?)));
+            Ok(judge_order(held, order, t))
+        }
+    }
+}

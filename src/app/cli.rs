@@ -2,6 +2,8 @@
 
 mod consumer;
 mod demo;
+#[allow(dead_code, reason = "the commands that take these flags are being written")]
+mod desk;
 mod dlq_handler;
 mod facts;
 mod producer;

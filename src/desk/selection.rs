@@ -3,6 +3,7 @@
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 
 use super::Desk;
+use crate::codec::envelope::rfc3339;
 use crate::domain::letter::{LetterId, LetterRecord, State};
 use crate::domain::order::OrderId;
 use crate::domain::reason::{Class, Reason};
@@ -60,6 +61,27 @@ impl Selection {
             && self.payment.is_none_or(|payment| letter.payment_id == Some(payment))
             && self.since.is_none_or(|since| failed >= since)
             && self.until.is_none_or(|until| failed < until)
+    }
+}
+
+impl Selection {
+    /// The words of a command line that select the same: what the audit keeps, and what commands
+    /// are spelt with.
+    pub fn words(&self) -> Vec<String> {
+        let mut words: Vec<String> = self.ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let mut filter = |flag: &str, value: Option<String>| {
+            words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
+        };
+        let states: Vec<&str> = self.states.iter().map(|state| state.as_str()).collect();
+        filter("--state", (!states.is_empty()).then(|| states.join(",")));
+        filter("--reason", self.reason.map(|reason| reason.as_str().to_owned()));
+        filter("--class", self.class.map(|class| class.as_str().to_owned()));
+        filter("--verdict", self.verdict.map(|verdict| verdict.as_str().to_owned()));
+        filter("--order", self.order.map(|order| order.to_string()));
+        filter("--payment", self.payment.map(|payment| payment.to_string()));
+        filter("--since", self.since.map(rfc3339));
+        filter("--until", self.until.map(rfc3339));
+        words
     }
 }
 

@@ -67,6 +67,14 @@ impl Reason {
 }
 
 impl Class {
+    /// Every class.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Poison, Self::Conflict];
+
+    /// The class a word names.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == word)
+    }
+
     /// The word used in reports.
     pub fn as_str(self) -> &'static str {
         match self {

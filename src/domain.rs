@@ -6,6 +6,7 @@ pub mod fact;
 pub mod heartbeat;
 pub mod letter;
 pub mod order;
+pub mod outcome;
 pub mod payment;
 pub mod reason;
 pub mod run;

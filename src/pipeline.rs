@@ -12,5 +12,6 @@ pub mod payments;
 pub mod produce;
 pub mod retries;
 pub mod settlement;
+pub mod settler;
 pub mod summary;
 pub mod sweep;

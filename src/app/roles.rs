@@ -26,7 +26,8 @@ use crate::pipeline::letters::{Actor, Letters};
 use crate::pipeline::order_locks::OrderLocks;
 use crate::pipeline::orders::Orders;
 use crate::pipeline::payments::Payments;
-use crate::pipeline::retries::{self, Offers, RetryPolicy, Settler};
+use crate::pipeline::retries::{self, Offers, RetryPolicy};
+use crate::pipeline::settler::Settler;
 use crate::pipeline::summary::Summary;
 
 /// Letters recorded at once: the ledger is not the hot path.
@@ -188,6 +189,7 @@ impl Site {
             clock: self.clock,
             chance: Arc::clone(&self.chance),
             actor,
+            note: None,
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::codec::json;
 use crate::domain::event_time::EventTime;
 use crate::domain::letter::{Kind, Letter};
-use crate::domain::order::Order;
+use crate::domain::order::{Order, OrderId};
 use crate::domain::payment::Payment;
 use crate::domain::reason::Reason;
 use crate::domain::verdict::{Standing, Verdict, judge, judge_order};
@@ -17,6 +17,16 @@ pub enum Subject<'l> {
     Order(Order<'l>),
     /// A payment event.
     Payment(Payment<'l>),
+}
+
+impl Subject<'_> {
+    /// The order it is about.
+    pub fn order_id(&self) -> OrderId {
+        match self {
+            Self::Order(order) => order.order_id,
+            Self::Payment(payment) => payment.order_id,
+        }
+    }
 }
 
 /// The event a letter can be applied as; `None` where it can never be: its body is not one event, or

@@ -5,7 +5,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::durable::Halt;
-use super::retries::{Occasion, Offers, Settler, Stand};
+use super::retries::Offers;
+use super::settler::{Occasion, Settler, Stand, applies_by_itself};
 use crate::clock::micros;
 use crate::domain::letter::{LetterRecord, State};
 use crate::domain::reason::Reason;
@@ -55,7 +56,7 @@ pub async fn sweep(settler: &Settler, offers: Option<Offers>) -> Result<Swept, H
                 offers.due(record.letter.id, due).await;
                 swept.open += 1;
             }
-            (State::Parked, _) if !can_ever_apply(record.letter.reason) => swept.open += 1,
+            (State::Parked, _) if is_for_a_human(record.letter.reason) => swept.open += 1,
             (State::Waiting | State::Parked | State::Discarded, _) => {
                 let id = record.letter.id;
                 attempts.push(async move { settler.attempt(&id, Occasion::Pass).await });
@@ -89,10 +90,8 @@ fn is_expired(settler: &Settler, record: &LetterRecord) -> bool {
     !record.state().is_open() && record.progress.state_at.is_some_and(|at| at < oldest)
 }
 
-/// Whether a parked letter of this reason may apply as it is, once its order is there.
-fn can_ever_apply(reason: Reason) -> bool {
-    match reason {
-        Reason::OrderNotFound | Reason::TimestampTie => true,
-        Reason::Undecodable | Reason::Invalid | Reason::PanDetected | Reason::HandlerFailed => false,
-    }
+/// Whether looking again at a parked letter of this reason cannot change anything: its body is no
+/// event. One whose handler panicked may have been applied by a redelivery.
+fn is_for_a_human(reason: Reason) -> bool {
+    !applies_by_itself(reason) && reason != Reason::HandlerFailed
 }

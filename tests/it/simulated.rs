@@ -30,7 +30,8 @@ use ecom::pipeline::order_locks::OrderLocks;
 use ecom::pipeline::orders::Orders;
 use ecom::pipeline::payments::Payments;
 use ecom::pipeline::produce::{Outgoing, Produce, produce};
-use ecom::pipeline::retries::{self, Offers, RetryPolicy, Settler};
+use ecom::pipeline::retries::{self, Offers, RetryPolicy};
+use ecom::pipeline::settler::Settler;
 use ecom::pipeline::sweep::sweep;
 use ecom::scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
 use ecom::store::{FactStore, Ledger};
@@ -199,6 +200,7 @@ impl World {
             clock,
             chance: Arc::clone(&self.chance),
             actor: actor(),
+            note: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod database;
 mod engine;
 mod facts;
 mod feed;
+mod journal;
 mod ledger;
 mod schema;
 #[cfg(test)]
@@ -124,7 +125,8 @@ pub enum OpenError {
     },
 }
 
-/// Bus, fact store and ledger over one file. Implements the ports `Bus`, `FactStore` and `Ledger`.
+/// Bus, fact store, ledger and journal over one file. Implements the ports `Bus`, `FactStore`, `Ledger`
+/// and `Journal`.
 pub struct Embedded {
     engine: Engine,
     clock: Clock,

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::exit::Stop;
 use crate::bus::Bus;
 use crate::config::{self, Config};
-use crate::store::{FactStore, Ledger};
+use crate::store::{FactStore, Journal, Ledger};
 
 /// Between attempts to reach a service that is down at the start.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -21,6 +21,15 @@ pub(crate) struct Store {
     pub(crate) facts: Arc<dyn FactStore>,
     /// The ledger.
     pub(crate) ledger: Arc<dyn Ledger>,
+    /// Heartbeats and runs.
+    #[allow(dead_code, reason = "the roles' heartbeats and the desk come next")]
+    pub(crate) journal: Arc<dyn Journal>,
+}
+
+impl Store {
+    fn new(store: Arc<impl FactStore + Ledger + Journal + 'static>) -> Self {
+        Self { facts: store.clone(), ledger: store.clone(), journal: store }
+    }
 }
 
 /// May a command create the embedded folder?
@@ -48,8 +57,7 @@ pub(crate) async fn both(context: &Context, folder: Folder) -> Result<(Arc<dyn B
     {
         let embedded = reached(context, async || open_embedded(context, folder)).await?;
         say(&[&embedded.describe()]);
-        let store = Store { facts: embedded.clone(), ledger: embedded.clone() };
-        return Ok((embedded, store));
+        return Ok((embedded.clone(), Store::new(embedded)));
     }
     let bus = reached(context, async || connect_bus(context, folder).await).await?;
     let store = reached(context, async || connect_store(context, folder).await).await?;
@@ -116,10 +124,7 @@ async fn connect_bus(context: &Context, folder: Folder) -> Result<Arc<dyn Bus>, 
 async fn connect_store(context: &Context, folder: Folder) -> Result<Store, Attempt> {
     match context.config.store.kind {
         #[cfg(feature = "embedded")]
-        config::StoreKind::Embedded => {
-            let embedded = open_embedded(context, folder)?;
-            Ok(Store { facts: embedded.clone(), ledger: embedded })
-        }
+        config::StoreKind::Embedded => open_embedded(context, folder).map(Store::new),
         #[cfg(feature = "cassandra")]
         config::StoreKind::Cassandra => connect_cassandra(&context.config).await,
         #[cfg(not(all(feature = "embedded", feature = "cassandra")))]
@@ -263,6 +268,5 @@ async fn connect_cassandra(config: &Config) -> Result<Store, Attempt> {
     let store = crate::store::cassandra::CassandraStore::connect(&cassandra_settings(config))
         .await
         .map_err(|error| cassandra_failed(&error))?;
-    let store = Arc::new(store);
-    Ok(Store { facts: store.clone(), ledger: store })
+    Ok(Store::new(Arc::new(store)))
 }

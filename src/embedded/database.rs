@@ -207,7 +207,7 @@ mod tests {
         drop(process(dir.path()));
         raw(dir.path()).pragma_update(None, "user_version", 99).unwrap();
         let error = open(dir.path(), Options::existing()).unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 1, .. }), "{error}");
+        assert!(matches!(error, OpenError::Newer { found: 99, known: schema::VERSION, .. }), "{error}");
     }
 
     #[test]

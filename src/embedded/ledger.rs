@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::Embedded;
 use crate::domain::event_time::EventTime;
@@ -20,19 +20,19 @@ use crate::store::{Ledger, Scan, StoreError};
 
 /// Letters read at a time.
 const PAGE: usize = 500;
-/// A page ends early once its bodies come to 4 MiB.
+/// A page ends early once its bodies and attributes come to 4 MiB.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// The years whose days are written with eight digits, in microseconds since the epoch.
 const DAYS_OF_EIGHT_DIGITS: std::ops::Range<i64> = 0..253_402_300_800_000_000;
 
 /// The first copy counts; all copies are the same. Fills a row that an act made.
 const RECORD: &str = "INSERT INTO dead_letters (id, t, kind, reason, detail, order_id, payment_id,
-        first_failed_at, body_length, body_sha256)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+        first_failed_at, body_length, body_sha256, corrects)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
     ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, reason = excluded.reason,
         detail = excluded.detail, order_id = excluded.order_id, payment_id = excluded.payment_id,
         first_failed_at = excluded.first_failed_at, body_length = excluded.body_length,
-        body_sha256 = excluded.body_sha256
+        body_sha256 = excluded.body_sha256, corrects = excluded.corrects
     WHERE dead_letters.kind IS NULL";
 const RECORD_BODY: &str =
     "INSERT OR IGNORE INTO dead_letter_bodies (letter_id, attributes, body) VALUES (?1, ?2, ?3)";
@@ -55,13 +55,17 @@ const WRITE_HISTORY: &str = "INSERT OR IGNORE INTO dead_letter_history
 const HISTORY: &str = "SELECT at, entry_id, action, outcome, actor, host, note, run_id
     FROM dead_letter_history WHERE letter_id = ?1 ORDER BY at, entry_id";
 const BRIEF: &str = "SELECT id, t, kind, reason, detail, order_id, payment_id, first_failed_at, body_length,
-    body_sha256, state, generation, state_at, attempts, next_attempt_at FROM dead_letters";
+    body_sha256, state, generation, state_at, attempts, next_attempt_at, corrects FROM dead_letters";
 const WHOLE: &str = "SELECT id, t, kind, reason, detail, order_id, payment_id, first_failed_at, body_length,
-    body_sha256, state, generation, state_at, attempts, next_attempt_at, body, attributes
+    body_sha256, state, generation, state_at, attempts, next_attempt_at, corrects, body, attributes
     FROM dead_letters LEFT JOIN dead_letter_bodies ON letter_id = id";
 /// Ids begin with the day of T, so that a scan reads the days it asks for and no others.
 const PAGE_OF: &str = "WHERE kind IS NOT NULL AND id > ?1 AND id < ?2 AND t >= ?3 AND t < ?4
-    ORDER BY id LIMIT ?5";
+    ORDER BY id DESC LIMIT ?5";
+const PAGE_OF_ORDER: &str = "WHERE kind IS NOT NULL AND order_id = ?1 AND (t, id) < (?2, ?3)
+    ORDER BY t DESC, id DESC LIMIT ?4";
+/// Follows every id.
+const AFTER_ALL: &str = "~";
 const REMOVE: &str = "DELETE FROM dead_letters WHERE id = ?1
     AND coalesce(state_time, t) <= ?2 AND coalesce(schedule_time, t) <= ?2";
 
@@ -103,32 +107,20 @@ impl Ledger for Embedded {
 
     fn letters(&self, scan: Scan) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
         let (first, end) = id_range(scan);
-        stream::try_unfold((VecDeque::new(), first), move |(mut page, after)| {
-            let end = Arc::clone(&end);
-            async move {
-                if page.is_empty() {
-                    page = self
-                        .engine
-                        .read(move |connection| letters_after(connection, scan, &after, &end))
-                        .await
-                        .map_err(|failure| self.store_error("read dead letters", failure))?;
-                }
-                Ok(page.pop_front().map(|record: LetterRecord| {
-                    let after = match page.is_empty() {
-                        true => record.letter.id.as_str().to_owned(),
-                        false => String::new(),
-                    };
-                    (record, (page, after))
-                }))
-            }
-        })
-        .boxed()
+        self.pages(
+            end,
+            move |connection, before| letters_before(connection, scan, &first, before),
+            |record| record.letter.id.as_str().to_owned(),
+        )
     }
 
     fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
-        let wanted = move |record: &LetterRecord| record.letter.order_id == Some(order_id);
-        let letters = self.letters(Scan::ALL);
-        letters.try_filter(move |record| std::future::ready(wanted(record))).boxed()
+        let end = (i64::MAX, AFTER_ALL.to_owned());
+        self.pages(
+            end,
+            move |connection, before| letters_of_before(connection, order_id, before),
+            |record| (record.letter.t.micros(), record.letter.id.as_str().to_owned()),
+        )
     }
 
     async fn remove(&self, record: &LetterRecord) -> Result<(), StoreError> {
@@ -137,6 +129,35 @@ impl Ledger for Embedded {
             .write(move |connection| remove(connection, &id, highest))
             .await
             .map_err(|failure| self.store_error("remove a dead letter", failure))
+    }
+}
+
+impl Embedded {
+    /// Records in falling order of a key, a page at a time, from before `end` on.
+    fn pages<K: Clone + Send + Sync + 'static>(
+        &self,
+        end: K,
+        read: impl Fn(&Connection, &K) -> rusqlite::Result<VecDeque<LetterRecord>> + Clone + Send + 'static,
+        key: fn(&LetterRecord) -> K,
+    ) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
+        stream::try_unfold((VecDeque::new(), end), move |(mut page, mut before)| {
+            let read = read.clone();
+            async move {
+                if page.is_empty() {
+                    let from = before.clone();
+                    page = self
+                        .engine
+                        .read(move |connection| read(connection, &from))
+                        .await
+                        .map_err(|failure| self.store_error("read dead letters", failure))?;
+                    if let Some(last) = page.back() {
+                        before = key(last);
+                    }
+                }
+                Ok(page.pop_front().map(|record| (record, (page, before))))
+            }
+        })
+        .boxed()
     }
 }
 
@@ -153,6 +174,7 @@ fn record(connection: &Connection, letter: &Letter, entry: &HistoryEntry) -> rus
         letter.first_failed_at,
         i64::try_from(letter.body.length).unwrap_or(i64::MAX),
         &letter.body.sha256,
+        letter.corrects.as_ref().map(LetterId::as_str),
     ))?;
     let attributes: BTreeMap<_, _> = letter.attributes.iter().map(|(name, value)| (name, value)).collect();
     let attributes = serde_json::to_string(&attributes).expect("texts by name always make an object");
@@ -209,7 +231,7 @@ fn one_letter(connection: &Connection, id: &LetterId) -> rusqlite::Result<Option
 }
 
 /// Ids of the days a scan asks for: after the first, before the second.
-fn id_range(scan: Scan) -> (String, Arc<str>) {
+fn id_range(scan: Scan) -> (Arc<str>, String) {
     let day = |t: EventTime| {
         DAYS_OF_EIGHT_DIGITS
             .contains(&t.micros())
@@ -217,25 +239,44 @@ fn id_range(scan: Scan) -> (String, Arc<str>) {
     };
     // '.' follows '-', which follows the day in every id of that day.
     let first = scan.from.and_then(day).unwrap_or_default();
-    let end = scan.until.and_then(day).map_or_else(|| "~".to_owned(), |day| day + ".");
-    (first, end.into())
+    let end = scan.until.and_then(day).map_or_else(|| AFTER_ALL.to_owned(), |day| day + ".");
+    (first.into(), end)
 }
 
-fn letters_after(
+fn letters_before(
     connection: &Connection,
     scan: Scan,
-    after: &str,
-    end: &str,
+    first: &str,
+    before: &str,
 ) -> rusqlite::Result<VecDeque<LetterRecord>> {
     let columns = if scan.bodies { WHOLE } else { BRIEF };
     let mut statement = connection.prepare_cached(&format!("{columns} {PAGE_OF}"))?;
     let from = scan.from.map_or(i64::MIN, EventTime::micros);
     let until = scan.until.map_or(i64::MAX, EventTime::micros);
-    let mut rows = statement.query((after, end, from, until, PAGE as i64))?;
-    let (mut page, mut bytes) = (VecDeque::with_capacity(PAGE), 0);
+    page(statement.query((first, before, from, until, PAGE as i64))?, scan.bodies)
+}
+
+/// A page of the letters of an order, whole.
+pub(super) fn page_of_order() -> String {
+    format!("{WHOLE} {PAGE_OF_ORDER}")
+}
+
+fn letters_of_before(
+    connection: &Connection,
+    order_id: OrderId,
+    (t, id): &(i64, String),
+) -> rusqlite::Result<VecDeque<LetterRecord>> {
+    let mut statement = connection.prepare_cached(&page_of_order())?;
+    page(statement.query((order_id.0, t, id, PAGE as i64))?, true)
+}
+
+fn page(mut rows: Rows<'_>, bodies: bool) -> rusqlite::Result<VecDeque<LetterRecord>> {
+    let (mut page, mut bytes) = (VecDeque::new(), 0);
     while let Some(row) = rows.next()? {
-        let record = letter_record(row, scan.bodies)?;
+        let record = letter_record(row, bodies)?;
+        let attributes = &record.letter.attributes;
         bytes += record.letter.body.bytes.len();
+        bytes += attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         page.push_back(record);
         if bytes >= PAGE_BYTES {
             break;
@@ -246,7 +287,7 @@ fn letters_after(
 
 fn letter_record(row: &Row<'_>, bodies: bool) -> rusqlite::Result<LetterRecord> {
     let (bytes, attributes) = match bodies {
-        true => (row.get::<_, Option<Vec<u8>>>(15)?.unwrap_or_default().into(), attributes(row)?),
+        true => (row.get::<_, Option<Vec<u8>>>(16)?.unwrap_or_default().into(), attributes(row)?),
         false => (Bytes::new(), Vec::new()),
     };
     let length: i64 = row.get(8)?;
@@ -259,14 +300,11 @@ fn letter_record(row: &Row<'_>, bodies: bool) -> rusqlite::Result<LetterRecord> 
         order_id: row.get::<_, Option<i64>>(5)?.map(OrderId),
         payment_id: row.get(6)?,
         first_failed_at: row.get(7)?,
-        corrects: None,
+        corrects: optional_word(row, 15, LetterId::parse)?,
         body: LetterBody { bytes, length: u64::try_from(length).unwrap_or_default(), sha256: row.get(9)? },
         attributes,
     };
-    let state = match row.get_ref(10)?.as_str_or_null()? {
-        Some(_) => Some(word(row, 10, State::parse)?),
-        None => None,
-    };
+    let state = optional_word(row, 10, State::parse)?;
     let progress = Progress {
         state,
         generation: row.get(11)?,
@@ -278,9 +316,9 @@ fn letter_record(row: &Row<'_>, bodies: bool) -> rusqlite::Result<LetterRecord> 
 }
 
 fn attributes(row: &Row<'_>) -> rusqlite::Result<Vec<(String, String)>> {
-    let Some(json) = row.get_ref(16)?.as_str_or_null()? else { return Ok(Vec::new()) };
+    let Some(json) = row.get_ref(17)?.as_str_or_null()? else { return Ok(Vec::new()) };
     let attributes: BTreeMap<String, String> = serde_json::from_str(json)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(16, Type::Text, Box::new(error)))?;
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(17, Type::Text, Box::new(error)))?;
     Ok(attributes.into_iter().collect())
 }
 
@@ -298,7 +336,7 @@ fn history_entry(row: &Row<'_>) -> rusqlite::Result<HistoryEntry> {
 }
 
 /// A column that holds a word of a closed set.
-fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+pub(super) fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     parse(text).ok_or_else(|| {
         let error = format!("{text:?} is none of the words that can stand here");
@@ -306,8 +344,20 @@ fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>) -> rusqli
     })
 }
 
+fn optional_word<T>(
+    row: &Row<'_>,
+    column: usize,
+    parse: fn(&str) -> Option<T>,
+) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        Some(_) => word(row, column, parse).map(Some),
+        None => Ok(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::TryStreamExt;
 
     use super::super::testing::{number, process, raw};
     use super::*;
@@ -461,7 +511,7 @@ mod tests {
         let read = async |scan: Scan| store.letters(scan).try_collect::<Vec<_>>().await.unwrap();
         let all = read(Scan::ALL).await;
         assert_eq!(all.len(), 1_200);
-        assert!(all.is_sorted_by_key(|record| record.letter.id.day()));
+        assert!(all.is_sorted_by_key(|record| std::cmp::Reverse(record.letter.id.day())));
         assert!(all.iter().all(|record| record.letter.attributes.len() == 2));
         let (from, until) = (EventTime::stored(T + DAY / 2), EventTime::stored(T + 2 * DAY));
         let some = read(Scan { from: Some(from), until: Some(until), bodies: false }).await;

@@ -6,9 +6,11 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use super::Route;
 
 /// Version of the schema below, kept in the file's `user_version`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
+/// Each makes of a file of the version before it one of its own.
+const STEPS: [(i64, &str); 2] = [(1, FIRST), (VERSION, SECOND)];
 
-const SCHEMA: &str = "
+const FIRST: &str = "
 CREATE TABLE facts (
     -- Behind the view orders_payments_facts: its 13 columns and, for each column group, the time T
     -- of the event it came from, in microseconds since the epoch. The larger T wins; a value set by
@@ -73,20 +75,6 @@ CREATE TABLE dead_letter_history (
     run_id TEXT,
     PRIMARY KEY (letter_id, entry_id)
 ) WITHOUT ROWID;
-CREATE VIEW dead_letters_readable AS SELECT
-    id,
-    coalesce(state, CASE reason WHEN 'order_not_found' THEN 'waiting' ELSE 'parked' END) AS state,
-    reason, detail, kind, order_id, payment_id,
-    strftime('%Y-%m-%dT%H:%M:%fZ', t / 1e6, 'unixepoch') AS event_time,
-    strftime('%Y-%m-%dT%H:%M:%fZ', first_failed_at / 1e6, 'unixepoch') AS first_failed,
-    strftime('%Y-%m-%dT%H:%M:%fZ', state_at / 1e6, 'unixepoch') AS state_since,
-    attempts,
-    strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at / 1e6, 'unixepoch') AS next_attempt,
-    CAST(body AS TEXT) AS body, attributes
-FROM dead_letters LEFT JOIN dead_letter_bodies ON letter_id = id
-WHERE kind IS NOT NULL;
-CREATE VIEW dead_letters_open AS
-SELECT * FROM dead_letters_readable WHERE state IN ('waiting', 'parked');
 CREATE VIEW dead_letter_history_readable AS SELECT
     letter_id, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1e6, 'unixepoch') AS at,
     action, outcome, actor, host, note, run_id
@@ -125,8 +113,65 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_by_due ON deliveries (subscription, due);
 ";
 
-/// Creates what is missing of schema, topics and subscriptions, in one transaction; writes nothing
-/// where all is there. Returns the file's schema version.
+const SECOND: &str = "
+-- The letter whose corrected body this was: it came back.
+ALTER TABLE dead_letters ADD COLUMN corrects TEXT;
+-- Which letters are about an order.
+CREATE INDEX dead_letters_by_order ON dead_letters (order_id, t, id) WHERE order_id IS NOT NULL;
+DROP VIEW IF EXISTS dead_letters_open;
+DROP VIEW IF EXISTS dead_letters_readable;
+CREATE VIEW dead_letters_readable AS SELECT
+    id,
+    coalesce(state, CASE reason WHEN 'order_not_found' THEN 'waiting' ELSE 'parked' END) AS state,
+    reason, detail, kind, order_id, payment_id,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t / 1e6, 'unixepoch') AS event_time,
+    strftime('%Y-%m-%dT%H:%M:%fZ', first_failed_at / 1e6, 'unixepoch') AS first_failed,
+    strftime('%Y-%m-%dT%H:%M:%fZ', state_at / 1e6, 'unixepoch') AS state_since,
+    attempts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at / 1e6, 'unixepoch') AS next_attempt,
+    corrects, CAST(body AS TEXT) AS body, attributes
+FROM dead_letters LEFT JOIN dead_letter_bodies ON letter_id = id
+WHERE kind IS NOT NULL;
+CREATE VIEW dead_letters_open AS
+SELECT * FROM dead_letters_readable WHERE state IN ('waiting', 'parked');
+
+CREATE TABLE role_heartbeats (
+    -- When each role was last seen on each host, and the latest T it settled. Not kept for ever.
+    role TEXT NOT NULL,
+    host TEXT NOT NULL,
+    version TEXT NOT NULL,
+    seen_at INTEGER NOT NULL,
+    newest_event_at INTEGER,
+    PRIMARY KEY (role, host)
+) WITHOUT ROWID;
+CREATE TABLE desk_runs (
+    -- What people did to dead letters. outcomes is letters by what came of them, as JSON.
+    id TEXT PRIMARY KEY,
+    deed TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    host TEXT NOT NULL,
+    selection TEXT NOT NULL,
+    note TEXT,
+    letters INTEGER NOT NULL,
+    batches INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    ended_at INTEGER,
+    outcomes TEXT NOT NULL,
+    revision INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE desk_run_batches (
+    -- The plan of each run, in parts: ids and verdicts as JSON. outcomes NULL = not all of it is done.
+    run_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    planned TEXT NOT NULL,
+    outcomes TEXT,
+    PRIMARY KEY (run_id, number)
+);
+";
+
+/// Creates what is missing of schema, topics and subscriptions, in one transaction, and brings a file
+/// of an earlier version up to date; writes nothing where all is there. Returns the file's schema version.
 pub(super) fn provision(connection: &mut Connection, routes: &[Route]) -> rusqlite::Result<i64> {
     let found = version(connection)?;
     if found > VERSION || (found == VERSION && all_there(connection, routes)?) {
@@ -134,9 +179,11 @@ pub(super) fn provision(connection: &mut Connection, routes: &[Route]) -> rusqli
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;
-    if found == 0 {
-        transaction.execute_batch(SCHEMA)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
+    for (version, step) in STEPS {
+        if found < version {
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "user_version", version)?;
+        }
     }
     for route in routes {
         create(&transaction, route)?;
@@ -187,4 +234,56 @@ fn create(connection: &Connection, route: &Route) -> rusqlite::Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every table's and view's text.
+    fn shape(connection: &Connection) -> Vec<String> {
+        let mut statement =
+            connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_becomes_as_a_new_one_and_keeps_its_letters() {
+        let mut old = Connection::open_in_memory().unwrap();
+        old.execute_batch(FIRST).unwrap();
+        // As the first version had them.
+        old.execute_batch(
+            "CREATE VIEW dead_letters_readable AS SELECT id FROM dead_letters;
+             CREATE VIEW dead_letters_open AS SELECT * FROM dead_letters_readable;
+             INSERT INTO dead_letters (id, t, kind, reason, order_id)
+             VALUES ('20240121-00-0', 1, 'payment', 'order_not_found', 7);",
+        )
+        .unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let mut new = Connection::open_in_memory().unwrap();
+        for connection in [&mut old, &mut new] {
+            assert_eq!(provision(connection, &[]).unwrap(), VERSION);
+            assert_eq!(provision(connection, &[]).unwrap(), VERSION);
+        }
+        assert_eq!(shape(&old), shape(&new));
+        let open = "SELECT order_id, state, corrects IS NULL FROM dead_letters_open";
+        let row = old.query_row(open, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        assert_eq!(row, (7, "waiting".to_owned(), true));
+    }
+
+    #[test]
+    fn the_letters_of_an_order_are_found_by_the_index() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        provision(&mut connection, &[]).unwrap();
+        let plan = format!("EXPLAIN QUERY PLAN {}", super::super::ledger::page_of_order());
+        let plan: Vec<String> = connection
+            .prepare(&plan)
+            .unwrap()
+            .query_map((1, 2, "x", 3), |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert!(plan[0].contains("USING INDEX dead_letters_by_order (order_id=?"), "{plan:?}");
+        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+    }
 }

@@ -7,6 +7,7 @@
 
 mod errors;
 mod facts;
+mod journal;
 mod ledger;
 mod pages;
 pub mod provision;
@@ -14,6 +15,7 @@ mod schema;
 mod session;
 mod settings;
 mod statements;
+mod upgrade;
 
 pub use schema::{Column, ColumnKind, Schema, Table};
 pub use session::{CassandraStore, ConnectError, Trouble};

@@ -10,10 +10,11 @@ use crate::domain::run::{Batch, Run, RunId};
 /// Heartbeats and runs. Every write is idempotent, and durable after `Ok`.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Writes a role's sign of life over its last one on that host.
+    /// Writes a role's sign of life over its last one on that host; how far it had come only rises.
+    /// A host is forgotten 30 days after its last one.
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError>;
 
-    /// Reads the last sign of life of every role and host, sorted by both.
+    /// Reads the last sign of life of every role and host, sorted by both; times to the millisecond.
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError>;
 
     /// Writes a run as it stands; of two writes the one with the larger revision stays.

@@ -14,8 +14,8 @@ use crate::domain::order::OrderId;
 /// `Unavailable`.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Writes the letter's immutable columns at T, its line in the index by order, and the history line. Never writes a state, so
-    /// that a late copy of a letter changes nothing about it.
+    /// Writes the letter's immutable columns at T, its line in the index by order, and the history
+    /// line. Never writes a state, so that a late copy of a letter changes nothing about it.
     async fn record(&self, letter: &Letter, entry: &HistoryEntry) -> Result<(), StoreError>;
 
     /// Reads one letter.
@@ -28,13 +28,14 @@ pub trait Ledger: Send + Sync {
     /// ledger time stays, in either order of arrival.
     async fn act(&self, act: &Act) -> Result<(), StoreError>;
 
-    /// Reads letters, day by day, a page at a time.
+    /// Reads letters, newest day first and in no order within a day, a page at a time.
     fn letters(&self, scan: Scan) -> BoxStream<'_, Result<LetterRecord, StoreError>>;
 
-    /// Reads every letter about an order, newest T first, by the index that stands beside the ledger.
+    /// Reads every letter about an order, whole, latest T first, a page at a time, by the index that
+    /// stands beside the ledger.
     fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>>;
 
-    /// Removes a letter and its history by a delete at its highest cell's time, so that a letter
+    /// Removes a letter, its history and its line in the index by a delete at its highest cell's time, so that a letter
     /// of old T recorded later does not vanish under it.
     async fn remove(&self, record: &LetterRecord) -> Result<(), StoreError>;
 }

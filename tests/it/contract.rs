@@ -29,9 +29,13 @@ mod bus_strict;
 #[cfg(any(feature = "embedded", feature = "cassandra"))]
 mod facts;
 #[cfg(any(feature = "embedded", feature = "cassandra"))]
+mod journal;
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
 mod ledger;
 #[cfg(any(feature = "embedded", feature = "cassandra"))]
 mod ledger_model;
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
+mod letters_of;
 mod on;
 
 use std::any::Any;

@@ -128,7 +128,7 @@ pub(super) enum Cause {
     #[error(transparent)]
     Row(#[from] DeserializationError),
     /// A stored value the pipeline never writes.
-    #[error("letter {id} has {column} {value:?}, which is none of its values")]
+    #[error("{id} has {column} {value:?}, which is none of its values")]
     Word { id: String, column: &'static str, value: String },
 }
 

@@ -1,28 +1,26 @@
 //! The ledger of dead letters.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(super) mod rows;
+
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use futures_util::future::try_join;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use scylla::response::PagingState;
 use scylla::statement::prepared::PreparedStatement;
-use scylla::value::{CqlTimestamp, MaybeUnset};
-use scylla::{DeserializeRow, SerializeRow};
 
 use super::errors::Cause;
 use super::session::CassandraStore;
 use crate::domain::event_time::EventTime;
-use crate::domain::letter::{
-    Act, Action, BUCKETS, Change, HistoryEntry, Kind, Letter, LetterBody, LetterId, LetterRecord, Progress,
-    State,
-};
+use crate::domain::letter::{Act, BUCKETS, Change, HistoryEntry, Kind, Letter, LetterId, LetterRecord};
 use crate::domain::order::OrderId;
-use crate::domain::reason::Reason;
 use crate::store::{Ledger, Scan, StoreError};
+use rows::{EntryRow, EntryValues, LetterRow, LetterValues, timestamp, word};
 
-/// Partitions whose first page a scan without bodies asks for at once.
+/// Partitions whose first page a scan without bodies asks for at once, and letters of an order that
+/// are read at once.
 const LOOK_AHEAD: usize = 8;
 /// Days remembered as written.
 const DAYS_KEPT: usize = 1_000;
@@ -31,11 +29,7 @@ const DAYS_KEPT: usize = 1_000;
 impl Ledger for CassandraStore {
     async fn record(&self, letter: &Letter, entry: &HistoryEntry) -> Result<(), StoreError> {
         let write = async {
-            let day = letter.id.day();
-            if !self.days.knows(day) {
-                self.session.execute_unpaged(&self.statements.record_day, (day,)).await?;
-                self.days.remember(day);
-            }
+            try_join(self.record_day(&letter.id), self.record_by_order(letter)).await?;
             let t = letter.t.micros();
             let values = (LetterValues::of(letter), EntryValues::of(&letter.id, entry, t));
             self.session.batch(&self.statements.record_letter, values).await?;
@@ -117,27 +111,62 @@ impl Ledger for CassandraStore {
     }
 
     fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
-        let wanted = move |record: &LetterRecord| record.letter.order_id == Some(order_id);
-        let letters = self.letters(Scan::ALL);
-        letters.try_filter(move |record| std::future::ready(wanted(record))).boxed()
+        const WHAT: &str = "read the letters of an order";
+        self.rows::<(String,), _>(WHAT, &self.statements.letters_by_order, (order_id.0,))
+            .map_ok(move |(id,)| async move {
+                let id = word(&id, "id", &id, LetterId::parse).map_err(|cause| cause.at(WHAT, &self.name))?;
+                self.letter(&id).await
+            })
+            .try_buffered(LOOK_AHEAD)
+            // A line without a letter: its writer ended between the two, or its remover did.
+            .try_filter_map(|record| std::future::ready(Ok(record)))
+            .boxed()
     }
 
     async fn remove(&self, record: &LetterRecord) -> Result<(), StoreError> {
-        let id = &record.letter.id;
-        let key = (record.highest_time().micros(), id.day(), id.bucket(), id.as_str());
-        let done = self.session.batch(&self.statements.remove, (key, key)).await;
-        done.map(drop).map_err(|error| Cause::from(error).at("remove a letter", &self.name))
+        let letter = &record.letter;
+        let (id, time) = (&letter.id, record.highest_time().micros());
+        let removal = async {
+            let key = (time, id.day(), id.bucket(), id.as_str());
+            self.session.batch(&self.statements.remove, (key, key)).await?;
+            if let Some(order) = letter.order_id {
+                let line = (time, order.0, letter.t.micros(), id.as_str());
+                self.session.execute_unpaged(&self.statements.remove_by_order, line).await?;
+            }
+            Ok::<_, Cause>(())
+        };
+        removal.await.map_err(|cause| cause.at("remove a letter", &self.name))
     }
 }
 
 impl CassandraStore {
-    /// The partitions that may hold letters of this scan, oldest day first.
+    /// Writes the day of a letter that is about to be recorded.
+    async fn record_day(&self, id: &LetterId) -> Result<(), Cause> {
+        let day = id.day();
+        if !self.days.knows(day) {
+            self.session.execute_unpaged(&self.statements.record_day, (day,)).await?;
+            self.days.remember(day);
+        }
+        Ok(())
+    }
+
+    /// Writes the line in the index by order of a letter that is about to be recorded.
+    async fn record_by_order(&self, letter: &Letter) -> Result<(), Cause> {
+        if let Some(order) = letter.order_id {
+            let t = letter.t.micros();
+            let line = (order.0, t, letter.id.as_str(), t);
+            self.session.execute_unpaged(&self.statements.record_by_order, line).await?;
+        }
+        Ok(())
+    }
+
+    /// The partitions that may hold letters of this scan, newest day first.
     async fn partitions(&self, scan: &Scan) -> Result<Vec<(i32, i16)>, StoreError> {
         let rows = self.rows::<(i32,), _>("read the days that have letters", &self.statements.days, ());
         let mut days: Vec<i32> = rows.map_ok(|(day,)| day).try_collect().await?;
         let (first, last) = (scan.from.map_or(i32::MIN, day_of), scan.until.map_or(i32::MAX, day_of));
         days.retain(|day| (first..=last).contains(day));
-        days.sort_unstable();
+        days.sort_unstable_by(|a, b| b.cmp(a));
         let buckets = 0..i16::from(BUCKETS);
         Ok(days.into_iter().flat_map(|day| buckets.clone().map(move |bucket| (day, bucket))).collect())
     }
@@ -146,15 +175,6 @@ impl CassandraStore {
 /// The day of the letters of this T, by the rule that makes their ids.
 fn day_of(t: EventTime) -> i32 {
     LetterId::of(Kind::Order, t, b"").day()
-}
-
-/// A wall time of the domain, in microseconds, as CQL keeps it, in milliseconds.
-fn timestamp(micros: i64) -> CqlTimestamp {
-    CqlTimestamp(micros.div_euclid(1_000))
-}
-
-fn micros(timestamp: CqlTimestamp) -> i64 {
-    timestamp.0.saturating_mul(1_000)
 }
 
 /// The days this process has written, so that it writes each once.
@@ -176,204 +196,15 @@ impl Days {
     }
 }
 
-/// What `record` binds. An absent number is left unset: null would be a tombstone, and every copy of
-/// a letter has the same ones absent.
-#[derive(SerializeRow)]
-#[scylla(flavor = "enforce_order")]
-struct LetterValues<'a> {
-    day: i32,
-    bucket: i16,
-    id: &'a str,
-    kind: &'static str,
-    t: i64,
-    body: &'a [u8],
-    body_length: i64,
-    body_sha256: MaybeUnset<&'a str>,
-    attributes: BTreeMap<&'a str, &'a str>,
-    reason: &'static str,
-    detail: &'a str,
-    order_id: MaybeUnset<i64>,
-    payment_id: MaybeUnset<i64>,
-    first_failed_at: CqlTimestamp,
-    #[scylla(rename = "[timestamp]")]
-    time: i64,
-}
-
-impl<'a> LetterValues<'a> {
-    fn of(letter: &'a Letter) -> Self {
-        let text = |(name, value): &'a (String, String)| (name.as_str(), value.as_str());
-        Self {
-            day: letter.id.day(),
-            bucket: letter.id.bucket(),
-            id: letter.id.as_str(),
-            kind: letter.kind.as_str(),
-            t: letter.t.micros(),
-            body: &letter.body.bytes,
-            body_length: i64::try_from(letter.body.length).unwrap_or(i64::MAX),
-            body_sha256: MaybeUnset::from_option(letter.body.sha256.as_deref()),
-            attributes: letter.attributes.iter().map(text).collect(),
-            reason: letter.reason.as_str(),
-            detail: &letter.detail,
-            order_id: MaybeUnset::from_option(letter.order_id.map(|id| id.0)),
-            payment_id: MaybeUnset::from_option(letter.payment_id),
-            first_failed_at: timestamp(letter.first_failed_at),
-            time: letter.t.micros(),
-        }
-    }
-}
-
-/// What a history line binds, written at `time`.
-#[derive(SerializeRow)]
-#[scylla(flavor = "enforce_order")]
-struct EntryValues<'a> {
-    day: i32,
-    bucket: i16,
-    id: &'a str,
-    at: CqlTimestamp,
-    entry_id: &'a str,
-    action: &'static str,
-    outcome: &'a str,
-    actor: &'a str,
-    host: &'a str,
-    note: MaybeUnset<&'a str>,
-    run_id: MaybeUnset<&'a str>,
-    #[scylla(rename = "[timestamp]")]
-    time: i64,
-}
-
-impl<'a> EntryValues<'a> {
-    fn of(id: &'a LetterId, entry: &'a HistoryEntry, time: i64) -> Self {
-        Self {
-            day: id.day(),
-            bucket: id.bucket(),
-            id: id.as_str(),
-            at: timestamp(entry.at),
-            entry_id: &entry.entry_id,
-            action: entry.action.as_str(),
-            outcome: &entry.outcome,
-            actor: &entry.actor,
-            host: &entry.host,
-            note: MaybeUnset::from_option(entry.note.as_deref()),
-            run_id: MaybeUnset::from_option(entry.run_id.as_deref()),
-            time,
-        }
-    }
-}
-
-/// A row of the letters; every cell but the id may be absent where an act came before its letter.
-#[derive(DeserializeRow)]
-#[scylla(flavor = "enforce_order")]
-struct LetterRow {
-    id: String,
-    kind: Option<String>,
-    t: Option<i64>,
-    body: Option<Vec<u8>>,
-    body_length: Option<i64>,
-    body_sha256: Option<String>,
-    attributes: Option<BTreeMap<String, String>>,
-    reason: Option<String>,
-    detail: Option<String>,
-    order_id: Option<i64>,
-    payment_id: Option<i64>,
-    first_failed_at: Option<CqlTimestamp>,
-    state: Option<String>,
-    generation: Option<i64>,
-    state_at: Option<CqlTimestamp>,
-    attempts: Option<i64>,
-    next_attempt_at: Option<CqlTimestamp>,
-}
-
-impl LetterRow {
-    /// The letter; none where the row has no reason, since an UPDATE creates rows, too.
-    fn record(self) -> Option<Result<LetterRecord, Cause>> {
-        let reason = self.reason.clone()?;
-        Some(self.with_reason(&reason))
-    }
-
-    fn with_reason(self, reason: &str) -> Result<LetterRecord, Cause> {
-        let row = self.id;
-        let kind = self.kind.unwrap_or_default();
-        let letter = Letter {
-            id: word(&row, "id", &row, LetterId::parse)?,
-            kind: word(&row, "kind", &kind, Kind::parse)?,
-            t: EventTime::stored(self.t.unwrap_or_default()),
-            body: LetterBody {
-                bytes: Bytes::from(self.body.unwrap_or_default()),
-                length: u64::try_from(self.body_length.unwrap_or_default()).unwrap_or_default(),
-                sha256: self.body_sha256,
-            },
-            attributes: self.attributes.unwrap_or_default().into_iter().collect(),
-            reason: word(&row, "reason", reason, Reason::parse)?,
-            detail: self.detail.unwrap_or_default(),
-            order_id: self.order_id.map(OrderId),
-            payment_id: self.payment_id,
-            first_failed_at: self.first_failed_at.map(micros).unwrap_or_default(),
-            corrects: None,
-        };
-        let state = self.state.map(|state| word(&row, "state", &state, State::parse)).transpose()?;
-        let progress = Progress {
-            state,
-            generation: count(self.generation),
-            state_at: self.state_at.map(micros),
-            attempts: count(self.attempts),
-            next_attempt_at: self.next_attempt_at.map(micros),
-        };
-        Ok(LetterRecord { letter, progress })
-    }
-}
-
-/// A row of the history.
-#[derive(DeserializeRow)]
-#[scylla(flavor = "enforce_order")]
-struct EntryRow {
-    at: CqlTimestamp,
-    entry_id: String,
-    action: Option<String>,
-    outcome: Option<String>,
-    actor: Option<String>,
-    host: Option<String>,
-    note: Option<String>,
-    run_id: Option<String>,
-}
-
-impl EntryRow {
-    fn entry(self, id: &LetterId) -> Result<HistoryEntry, Cause> {
-        Ok(HistoryEntry {
-            at: micros(self.at),
-            entry_id: self.entry_id,
-            action: word(id.as_str(), "action", &self.action.unwrap_or_default(), Action::parse)?,
-            outcome: self.outcome.unwrap_or_default(),
-            actor: self.actor.unwrap_or_default(),
-            host: self.host.unwrap_or_default(),
-            note: self.note,
-            run_id: self.run_id,
-        })
-    }
-}
-
-/// A stored word as the value it names.
-fn word<T>(
-    id: &str,
-    column: &'static str,
-    value: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, Cause> {
-    parse(value).ok_or_else(|| Cause::Word { id: id.to_owned(), column, value: value.to_owned() })
-}
-
-fn count(cell: Option<i64>) -> u32 {
-    cell.map_or(0, |count| u32::try_from(count.max(0)).unwrap_or(u32::MAX))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::Bytes;
 
-    #[test]
-    fn a_wall_time_is_kept_to_the_millisecond() {
-        assert_eq!(micros(timestamp(1_705_831_290_123_456)), 1_705_831_290_123_000);
-        assert_eq!(micros(timestamp(-1)), -1_000);
-    }
+    use super::*;
+    use crate::domain::event_time::LedgerTime;
+    use crate::domain::letter::{Action, LetterBody, State};
+    use crate::domain::reason::Reason;
+    use crate::store::cassandra::testing::in_keyspace;
 
     #[test]
     fn remembered_days_are_bounded() {
@@ -389,9 +220,6 @@ mod tests {
         assert_eq!(day_of(noon), 20_240_121);
         assert_eq!(day_of(noon), LetterId::of(Kind::Payment, noon, b"{}").day());
     }
-
-    use crate::domain::event_time::LedgerTime;
-    use crate::store::cassandra::testing::in_keyspace;
 
     const T: i64 = 1_705_831_290_000_000;
     const DAY: i64 = 86_400_000_000;
@@ -494,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_scan_reads_its_days_oldest_first_and_bodies_only_on_demand() {
+    async fn a_scan_reads_its_days_newest_first_and_bodies_only_on_demand() {
         in_keyspace("letters", async |scratch| {
             let store = &scratch.store;
             let kept: Vec<Letter> =
@@ -503,7 +331,7 @@ mod tests {
                 store.record(letter, &entry(letter.t.micros(), Action::Received)).await.expect("recorded");
             }
             let all: Vec<LetterRecord> = store.letters(Scan::ALL).try_collect().await.expect("read");
-            assert!(all.is_sorted_by_key(|record| record.letter.id.day()));
+            assert!(all.is_sorted_by_key(|record| std::cmp::Reverse(record.letter.id.day())));
             let mut read: Vec<Letter> = all.into_iter().map(|record| record.letter).collect();
             let mut wanted = kept.clone();
             read.sort_by(|a, b| a.id.cmp(&b.id));
@@ -540,6 +368,46 @@ mod tests {
             assert!(store.history(&gone.id).await.expect("read").is_empty());
             assert!(store.letter(&neighbour.id).await.expect("read").is_some());
             assert_eq!(store.history(&neighbour.id).await.expect("read").len(), 2);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_line_in_the_index_without_its_letter_is_passed_over_until_the_letter_is_there() {
+        in_keyspace("index", async |scratch| {
+            let store = &scratch.store;
+            let (recorded, lost) = (letter(T, b"recorded"), letter(T + 1, b"lost"));
+            store.record(&recorded, &entry(T, Action::Received)).await.expect("recorded");
+            let id = &lost.id;
+            let line = format!(
+                "INSERT INTO ecom_store.dead_letters_by_order (order_id, t, id) VALUES (7, {}, '{id}') \
+                 USING TIMESTAMP {}",
+                T + 1,
+                T + 1
+            );
+            scratch.cql(&line).await;
+            let read = async || -> Vec<LetterId> {
+                let letters = store.letters_of(OrderId(7)).map_ok(|record| record.letter.id);
+                letters.try_collect().await.expect("read")
+            };
+            assert_eq!(read().await, std::slice::from_ref(&recorded.id));
+            store.record(&lost, &entry(T, Action::Received)).await.expect("recorded when it came again");
+            assert_eq!(read().await, [lost.id.clone(), recorded.id.clone()]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_removed_letter_leaves_no_line_in_the_index() {
+        in_keyspace("indexgone", async |scratch| {
+            let store = &scratch.store;
+            let letter = letter(T, b"{}");
+            store.record(&letter, &entry(T, Action::Received)).await.expect("recorded");
+            store.act(&state(&letter, 3, State::Recovered, T)).await.expect("acted");
+            assert_eq!(scratch.count("dead_letters_by_order").await, 1);
+            let record = store.letter(&letter.id).await.expect("read").expect("there");
+            store.remove(&record).await.expect("removed");
+            assert_eq!(scratch.count("dead_letters_by_order").await, 0);
         })
         .await;
     }

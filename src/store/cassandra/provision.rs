@@ -6,6 +6,7 @@ use super::errors::Cause;
 use super::schema::{SCHEMA_CQL, Schema, Table, in_keyspace, with_replication};
 use super::session::{ConnectError, Trouble, open};
 use super::settings::CassandraSettings;
+use super::upgrade;
 
 /// One line of the checklist.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,24 +46,38 @@ impl CheckState {
     }
 }
 
-/// Creates what is missing and waits until every node knows it; changes nothing that is there.
+/// Creates what is missing and waits until every node knows it; changes nothing that is there. A
+/// keyspace of an earlier version is brought up to date; begun and not finished, it is begun again.
 /// Returns the checklist as it is then.
 pub async fn apply(settings: &CassandraSettings) -> Result<Vec<Check>, ConnectError> {
     let session = open(settings).await?;
-    let statement = |cql: String| async {
+    let is_of_an_earlier_version = upgrade::is_due(&troubles(&session, settings).await?, &settings.keyspace);
+    let (additions, creations): (Vec<String>, Vec<String>) =
+        Schema::read().statements.into_iter().partition(|cql| cql.starts_with("ALTER"));
+    run(&session, settings, creations).await?;
+    if is_of_an_earlier_version {
+        upgrade::fill_letters_by_order(&session, settings).await?;
+    }
+    run(&session, settings, additions).await?;
+    checklist(&session, settings).await
+}
+
+/// Runs statements of `schema.cql` and waits until every node knows what they changed.
+async fn run(
+    session: &Session,
+    settings: &CassandraSettings,
+    statements: Vec<String>,
+) -> Result<(), ConnectError> {
+    for cql in statements {
+        let cql = with_replication(&in_keyspace(&cql, &settings.keyspace), &settings.replication.cql());
         let done = session.query_unpaged(cql, ()).await;
-        done.map(drop).map_err(|error| Cause::from(error).at("apply schema.cql", &settings.name()))
-    };
-    for cql in Schema::read().statements {
-        let cql = in_keyspace(&cql, &settings.keyspace);
-        statement(with_replication(&cql, &settings.replication.cql())).await?;
+        done.map_err(|error| Cause::from(error).at("apply schema.cql", &settings.name()))?;
     }
     let agreed = session.await_schema_agreement().await;
-    agreed.map_err(|error| {
+    agreed.map(drop).map_err(|error| {
         let cause = Cause::from(scylla::errors::ExecutionError::from(error));
-        cause.at("wait until its nodes agree on the schema", &settings.name())
-    })?;
-    checklist(&session, settings).await
+        cause.at("wait until its nodes agree on the schema", &settings.name()).into()
+    })
 }
 
 /// The checklist, without changing anything. A cluster that cannot be reached is a line of it.
@@ -117,11 +132,15 @@ fn line(name: String, troubles: Option<&[Trouble]>, settings: &CassandraSettings
 }
 
 /// What mends these; nothing does where a column has another type, since Cassandra never changes it.
+/// A column that `ecom_setup` adds to keyspaces of earlier versions is left to it.
 fn fix(troubles: &[Trouble], settings: &CassandraSettings) -> Option<String> {
     let mut additions = Vec::new();
     for trouble in troubles {
         match trouble {
             Trouble::NoKeyspace(_) | Trouble::NoTable(_) => return Some("ecom_setup".to_owned()),
+            Trouble::NoColumn { name, .. } if name.ends_with(upgrade::LATEST_COLUMN) => {
+                return Some("ecom_setup".to_owned());
+            }
             Trouble::NoColumn { name, wanted } => {
                 let (table, column) = name.rsplit_once('.')?;
                 additions.push(format!("ALTER TABLE {table} ADD IF NOT EXISTS {column} {wanted};"));
@@ -255,6 +274,13 @@ mod tests {
         assert!(cql.contains("    WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 3};"));
     }
 
+    #[test]
+    fn a_column_that_came_later_is_left_to_ecom_setup() {
+        let name = "k.dead_letters.corrects".to_owned();
+        let later = Trouble::NoColumn { name, wanted: "text".into() };
+        assert_eq!(fix(&[later], &CassandraSettings::default()).as_deref(), Some("ecom_setup"));
+    }
+
     #[tokio::test]
     async fn before_ecom_setup_nothing_opens_and_every_line_of_the_checklist_is_missing() {
         let Some(settings) = settings("absent") else { return };
@@ -266,7 +292,7 @@ mod tests {
         );
         let states: Vec<CheckState> = check(&settings).await.into_iter().map(|line| line.state).collect();
         assert_eq!(states[0], CheckState::Present);
-        assert_eq!(states[1..], [CheckState::Missing; 5]);
+        assert_eq!(states[1..], [CheckState::Missing; 9]);
     }
 
     #[tokio::test]

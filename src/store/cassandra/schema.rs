@@ -195,14 +195,17 @@ mod tests {
             ["id text clustering", "at timestamp clustering", "entry_id text clustering"]
         );
         assert_eq!(shape("dead_letter_days"), ["day int partition_key"]);
+        let by_order = shape("dead_letters_by_order");
+        assert_eq!(by_order, ["order_id bigint partition_key", "t bigint clustering", "id text clustering"]);
+        assert_eq!(shape("role_heartbeats")[..2], ["role text partition_key", "host text clustering"]);
     }
 
     #[test]
     fn every_statement_may_be_repeated() {
         let schema = Schema::read();
-        assert_eq!(schema.statements.len(), 5);
+        assert_eq!(schema.statements.len(), 10);
         assert!(schema.statements.iter().all(|cql| cql.contains("IF NOT EXISTS")));
-        assert_eq!(schema.tables.len(), 4);
+        assert_eq!(schema.tables.len(), 8);
     }
 
     #[test]

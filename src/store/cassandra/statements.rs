@@ -54,8 +54,8 @@ pub(super) const DAYS: &str = "SELECT day FROM ecom_store.dead_letter_days";
 /// A letter's immutable columns at T; never its state.
 pub(super) const RECORD_LETTER: &str = "\
 INSERT INTO ecom_store.dead_letters (day, bucket, id, kind, t, body, body_length, body_sha256, \
-attributes, reason, detail, order_id, payment_id, first_failed_at) \
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+attributes, reason, detail, order_id, payment_id, first_failed_at, corrects) \
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
 
 /// A line of a letter's history, at the time of the change it belongs to.
 pub(super) const RECORD_ENTRY: &str = "\
@@ -76,20 +76,20 @@ WHERE day = ? AND bucket = ? AND id = ?";
 /// One letter, whole.
 pub(super) const LETTER: &str = "\
 SELECT id, kind, t, body, body_length, body_sha256, attributes, reason, detail, order_id, payment_id, \
-first_failed_at, state, generation, state_at, attempts, next_attempt_at \
+first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
 FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? AND id = ?";
 
 /// The letters of a partition, whole.
 pub(super) const LETTERS: &str = "\
 SELECT id, kind, t, body, body_length, body_sha256, attributes, reason, detail, order_id, payment_id, \
-first_failed_at, state, generation, state_at, attempts, next_attempt_at \
+first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
 FROM ecom_store.dead_letters WHERE day = ? AND bucket = ?";
 
 /// The letters of a partition; body and attributes stay with the server.
 pub(super) const LETTERS_BRIEF: &str = "\
 SELECT id, kind, t, (blob) 0x AS body, body_length, body_sha256, \
 (frozen<map<text, text>>) {} AS attributes, reason, detail, order_id, payment_id, \
-first_failed_at, state, generation, state_at, attempts, next_attempt_at \
+first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
 FROM ecom_store.dead_letters WHERE day = ? AND bucket = ?";
 
 /// A letter's history, oldest first.
@@ -105,9 +105,58 @@ DELETE FROM ecom_store.dead_letters USING TIMESTAMP ? WHERE day = ? AND bucket =
 pub(super) const REMOVE_HISTORY: &str = "\
 DELETE FROM ecom_store.dead_letter_history USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND id = ?";
 
+/// A letter's line in the index by order, at T.
+pub(super) const RECORD_BY_ORDER: &str =
+    "INSERT INTO ecom_store.dead_letters_by_order (order_id, t, id) VALUES (?, ?, ?) USING TIMESTAMP ?";
+
+/// The ids of an order's letters, latest T first.
+pub(super) const LETTERS_BY_ORDER: &str =
+    "SELECT id FROM ecom_store.dead_letters_by_order WHERE order_id = ?";
+
+/// Removes a letter's line in the index by order, at its highest cell's time.
+pub(super) const REMOVE_BY_ORDER: &str = "\
+DELETE FROM ecom_store.dead_letters_by_order USING TIMESTAMP ? WHERE order_id = ? AND t = ? AND id = ?";
+
+/// A sign of life, at the server's time: of all clocks the one that stays when a host's was wrong.
+pub(super) const BEAT: &str =
+    "INSERT INTO ecom_store.role_heartbeats (role, host, version, seen_at) VALUES (?, ?, ?, ?)";
+
+/// How far a role has come, at that T.
+pub(super) const BEAT_NEWEST: &str = "\
+UPDATE ecom_store.role_heartbeats USING TIMESTAMP ? SET newest_event_at = ? WHERE role = ? AND host = ?";
+
+/// Every sign of life, in no order.
+pub(super) const HEARTBEATS: &str =
+    "SELECT role, host, version, seen_at, newest_event_at FROM ecom_store.role_heartbeats";
+
+/// A run as a whole, at started_at + revision.
+pub(super) const PUT_RUN: &str = "\
+INSERT INTO ecom_store.desk_runs (shelf, id, deed, started_at, actor, host, selection, note, letters, \
+batches, state, ended_at, outcomes, revision) \
+VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+
+/// One run.
+pub(super) const RUN: &str = "\
+SELECT id, deed, started_at, actor, host, selection, note, letters, batches, state, ended_at, \
+outcomes, revision FROM ecom_store.desk_runs WHERE shelf = 0 AND id = ?";
+
+/// Every run, newest first.
+pub(super) const RUNS: &str = "\
+SELECT id, deed, started_at, actor, host, selection, note, letters, batches, state, ended_at, \
+outcomes, revision FROM ecom_store.desk_runs WHERE shelf = 0";
+
+/// A part of a run's plan.
+pub(super) const PUT_BATCH: &str = "\
+INSERT INTO ecom_store.desk_run_batches (run_id, number, planned, outcomes) VALUES (?, ?, ?, ?) \
+USING TIMESTAMP ?";
+
+/// One part of a run's plan.
+pub(super) const BATCH: &str =
+    "SELECT planned, outcomes FROM ecom_store.desk_run_batches WHERE run_id = ? AND number = ?";
+
 /// Rows of facts, days and history lines a page: about 1 MB of facts.
 const PAGE: i32 = 4_000;
-/// Letters a page without their bodies.
+/// Letters a page without their bodies, and runs.
 const PAGE_BRIEF: i32 = 500;
 /// Letters a page with bodies of up to 1 MiB each.
 const PAGE_WHOLE: i32 = 16;
@@ -134,6 +183,18 @@ pub(super) struct Statements {
     pub(super) history: PreparedStatement,
     /// Letter and history.
     pub(super) remove: Batch,
+    pub(super) record_by_order: PreparedStatement,
+    pub(super) letters_by_order: PreparedStatement,
+    pub(super) remove_by_order: PreparedStatement,
+    pub(super) beat: PreparedStatement,
+    /// Sign of life and how far the role has come.
+    pub(super) beat_newest: Batch,
+    pub(super) heartbeats: PreparedStatement,
+    pub(super) put_run: PreparedStatement,
+    pub(super) run: PreparedStatement,
+    pub(super) runs: PreparedStatement,
+    pub(super) put_batch: PreparedStatement,
+    pub(super) batch: PreparedStatement,
 }
 
 impl Statements {
@@ -148,6 +209,7 @@ impl Statements {
             Ok::<_, Cause>(statement)
         };
         let record_entry = one(RECORD_ENTRY).await?;
+        let beat = one(BEAT).await?;
         Ok(Self {
             record_order: one(RECORD_ORDER).await?,
             payment_slot: one(PAYMENT_SLOT).await?,
@@ -165,6 +227,17 @@ impl Statements {
             letters_brief: scan(LETTERS_BRIEF, PAGE_BRIEF).await?,
             history: scan(HISTORY, PAGE).await?,
             remove: together(one(REMOVE_LETTER).await?, one(REMOVE_HISTORY).await?),
+            record_by_order: one(RECORD_BY_ORDER).await?,
+            letters_by_order: scan(LETTERS_BY_ORDER, PAGE).await?,
+            remove_by_order: one(REMOVE_BY_ORDER).await?,
+            beat_newest: together(beat.clone(), one(BEAT_NEWEST).await?),
+            beat,
+            heartbeats: scan(HEARTBEATS, PAGE).await?,
+            put_run: one(PUT_RUN).await?,
+            run: one(RUN).await?,
+            runs: scan(RUNS, PAGE_BRIEF).await?,
+            put_batch: one(PUT_BATCH).await?,
+            batch: one(BATCH).await?,
         })
     }
 }
@@ -187,7 +260,7 @@ mod tests {
     use super::*;
     use crate::store::cassandra::schema::{ColumnKind, Schema};
 
-    const ALL: [&str; 17] = [
+    const ALL: [&str; 28] = [
         RECORD_ORDER,
         PAYMENT_SLOT,
         RECORD_PAYMENT,
@@ -205,6 +278,17 @@ mod tests {
         HISTORY,
         REMOVE_LETTER,
         REMOVE_HISTORY,
+        RECORD_BY_ORDER,
+        LETTERS_BY_ORDER,
+        REMOVE_BY_ORDER,
+        BEAT,
+        BEAT_NEWEST,
+        HEARTBEATS,
+        PUT_RUN,
+        RUN,
+        RUNS,
+        PUT_BATCH,
+        BATCH,
     ];
 
     fn words(cql: &str) -> Vec<&str> {
@@ -229,7 +313,7 @@ mod tests {
             .flat_map(|table| table.columns.iter().map(|column| column.name.as_str()).chain([&*table.name]))
             .chain(["ecom_store", "order_written_at", "payment_written_at"])
             .collect();
-        let types = ["blob", "frozen", "map", "text", "0x", "1"];
+        let types = ["blob", "frozen", "map", "text", "0x", "0", "1"];
         for cql in ALL {
             for word in words(cql) {
                 let keyword = word.bytes().all(|b| b.is_ascii_uppercase());
@@ -260,9 +344,19 @@ mod tests {
     }
 
     #[test]
-    fn every_write_carries_its_own_time_and_none_is_conditional_or_expires() {
+    fn a_run_is_written_and_read_as_a_whole() {
+        for column in regular_columns("desk_runs") {
+            for cql in [PUT_RUN, RUN, RUNS] {
+                assert!(words(cql).contains(&column.as_str()), "{column} in {cql}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_write_but_a_heartbeat_carries_its_own_time_and_none_is_conditional_or_expires() {
         for cql in ALL {
-            assert_eq!(cql.starts_with("SELECT"), !cql.contains("USING TIMESTAMP"), "{cql}");
+            let needs_none = cql.starts_with("SELECT") || cql == BEAT;
+            assert_eq!(needs_none, !cql.contains("USING TIMESTAMP"), "{cql}");
             for word in ["IF", "TTL", "COUNTER", "NOW"] {
                 assert!(!words(cql).contains(&word), "{word} in {cql}");
             }

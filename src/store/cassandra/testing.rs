@@ -41,6 +41,13 @@ impl Scratch {
         let done = self.session.query_unpaged(cql.as_str(), ()).await;
         done.map(drop).unwrap_or_else(|error| panic!("{cql}: {error}"));
     }
+
+    /// How many rows a table has.
+    pub(super) async fn count(&self, table: &str) -> usize {
+        let cql = format!("SELECT * FROM {}.{table}", self.settings.keyspace);
+        let answer = self.session.query_unpaged(cql, ()).await.expect("a table of the schema");
+        answer.into_rows_result().expect("rows").rows_num()
+    }
 }
 
 /// Runs a test in a keyspace that is dropped after it, whatever comes of it.

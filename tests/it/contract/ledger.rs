@@ -43,6 +43,7 @@ stamp! { ledger on "embedded" embedded, "cassandra" cassandra: [
     an_act_that_lost_is_still_in_the_history,
     an_act_on_an_unknown_letter_makes_no_letter,
     a_scan_yields_every_letter_of_every_day_and_bucket_once,
+    a_scan_reads_the_newest_day_first,
     a_scan_keeps_to_its_bounds,
     a_brief_scan_has_lengths_but_neither_bodies_nor_attributes,
     a_scan_shows_states_and_schedules,
@@ -509,6 +510,22 @@ async fn a_scan_yields_every_letter_of_every_day_and_bucket_once(ledger: &Subjec
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!((&found.letter, &found.progress), (expected, &Progress::default()));
         }
+    }
+}
+
+async fn a_scan_reads_the_newest_day_first(ledger: &Subjected) {
+    let days = own_days();
+    for n in [1, 0, 2, 1, 2, 0] {
+        recorded(ledger, &letter(days + n * DAY + n, format!("body {n}").as_bytes()), &[]).await;
+    }
+    for scan in [own_scan(days), Scan { bodies: false, ..own_scan(days) }] {
+        let found: Vec<i64> = scanned(ledger, scan)
+            .await
+            .iter()
+            .map(|record| (record.letter.t.micros() - days) / DAY)
+            .collect();
+
+        assert_eq!(found, [2, 1, 0]);
     }
 }
 

@@ -16,7 +16,7 @@ pub mod embedded {
 
     use ecom::bus::Bus;
     use ecom::embedded::{Embedded, Options, Route, open};
-    use ecom::store::{FactStore, Ledger};
+    use ecom::store::{FactStore, Journal, Ledger};
 
     use super::*;
 
@@ -44,6 +44,12 @@ pub mod embedded {
     pub async fn ledger() -> Option<Subject<dyn Ledger>> {
         let folder = tempfile::tempdir().unwrap();
         let open: Open<dyn Ledger> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
+        Some(Subject::new(open, 100, folder).await)
+    }
+
+    pub async fn journal() -> Option<Subject<dyn Journal>> {
+        let folder = tempfile::tempdir().unwrap();
+        let open: Open<dyn Journal> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
         Some(Subject::new(open, 100, folder).await)
     }
 
@@ -114,7 +120,7 @@ pub mod pubsub {
 #[cfg(feature = "cassandra")]
 pub mod cassandra {
     use ecom::store::cassandra::CassandraStore;
-    use ecom::store::{FactStore, Ledger};
+    use ecom::store::{FactStore, Journal, Ledger};
 
     use super::*;
     use crate::services::keyspace;
@@ -126,6 +132,11 @@ pub mod cassandra {
 
     pub async fn ledger() -> Option<Subject<dyn Ledger>> {
         let open: Open<dyn Ledger> = opener(keyspace().await?, |store| store);
+        Some(Subject::new(open, 10, ()).await)
+    }
+
+    pub async fn journal() -> Option<Subject<dyn Journal>> {
+        let open: Open<dyn Journal> = opener(keyspace().await?, |store| store);
         Some(Subject::new(open, 10, ()).await)
     }
 

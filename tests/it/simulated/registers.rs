@@ -14,8 +14,8 @@ use ecom::domain::letter::{
 use ecom::domain::order::{Order, OrderId};
 use ecom::domain::payment::Payment;
 use ecom::store::{FactStore, Ledger, Scan, StoreError};
+use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use futures_util::{StreamExt, TryStreamExt};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -332,15 +332,18 @@ impl Ledger for Registers {
 
     fn letters(&self, scan: Scan) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
         let state = self.state();
-        let records = state.cells.letters.keys().filter_map(|id| state.cells.record(id));
+        let records = state.cells.letters.keys().rev().filter_map(|id| state.cells.record(id));
         let wanted: Vec<_> = records.filter(|record| scan.wants(record.letter.t)).map(Ok).collect();
         stream::iter(wanted).boxed()
     }
 
     fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
-        let wanted = move |record: &LetterRecord| record.letter.order_id == Some(order_id);
-        let letters = self.letters(Scan::ALL);
-        letters.try_filter(move |record| std::future::ready(wanted(record))).boxed()
+        let state = self.state();
+        let mut records: Vec<_> =
+            state.cells.letters.keys().filter_map(|id| state.cells.record(id)).collect();
+        records.retain(|record| record.letter.order_id == Some(order_id));
+        records.sort_by_key(|record| std::cmp::Reverse(record.letter.t));
+        stream::iter(records.into_iter().map(Ok)).boxed()
     }
 
     async fn remove(&self, record: &LetterRecord) -> Result<(), StoreError> {

@@ -98,7 +98,8 @@ fn without_comment(line: &str) -> &str {
 fn table(cql: &str) -> Option<Table> {
     let rest = cql.strip_prefix("CREATE TABLE IF NOT EXISTS")?;
     let (name, rest) = rest.split_once('(')?;
-    let (body, _options) = rest.rsplit_once(')')?;
+    // Options follow, some of them in parentheses of their own.
+    let (body, _options) = rest.split_once("\n)")?;
     let name = name.trim().rsplit('.').next()?.to_owned();
     let mut columns = Vec::new();
     for part in split_top(body) {

@@ -12,7 +12,7 @@ mod subscription;
 pub use delivery::{Delivery, Lease};
 pub use message::{Attributes, Message, Received};
 pub use publisher::{PublishError, Publisher, Receipt};
-pub use subscription::{Feed, Subscription};
+pub use subscription::{Backlog, Feed, Subscription};
 
 use std::sync::Arc;
 use std::time::Duration;

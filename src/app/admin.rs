@@ -13,28 +13,76 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::context::Context;
 use super::exit::Stop;
+use super::roles::Gauges;
+use crate::metrics;
 
 /// Connections served at once; scrapers and probes are few.
 const CONNECTIONS: usize = 64;
 
 /// What the admin port shows.
-pub(crate) struct Admin {
+struct Admin {
     /// All metrics of the process.
-    pub(crate) registry: Registry,
+    registry: Registry,
     /// Why the process is not ready, where it is not.
-    pub(crate) not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
+    not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
+}
+
+/// Does the work of these roles beside the admin port.
+pub(crate) async fn beside<T>(
+    context: &Context,
+    roles: &[&Gauges],
+    work: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    let admin = start(context, roles).await?;
+    tokio::select! {
+        biased;
+        outcome = work => outcome,
+        never = admin => match never {},
+    }
+}
+
+async fn start(
+    context: &Context,
+    roles: &[&Gauges],
+) -> Result<impl Future<Output = Infallible> + use<>, Stop> {
+    let listener = match &context.config.admin.listen {
+        None => None,
+        Some(listen) => Some(bind(listen).await?),
+    };
+    if let Some(address) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        tracing::info!("serving /livez, /readyz and /metrics on http://{address}");
+    }
+    let mut registry = metrics::registry();
+    for role in roles {
+        role.metrics.register(&mut registry);
+    }
+    let roles: Vec<Gauges> = roles.iter().map(|&role| role.clone()).collect();
+    let stop = context.stop.clone();
+    let not_ready = move || match () {
+        () if stop.is_cancelled() => Some("draining"),
+        () if roles.iter().any(Gauges::in_outage) => Some("bus or store does not answer"),
+        () => None,
+    };
+    let admin = Arc::new(Admin { registry, not_ready: Box::new(not_ready) });
+    Ok(async move {
+        match listener {
+            None => std::future::pending().await,
+            Some(listener) => serve(listener, admin).await,
+        }
+    })
 }
 
 /// Binds the port; a port that is taken is an error of usage.
-pub(crate) async fn bind(listen: &str) -> Result<TcpListener, Stop> {
+async fn bind(listen: &str) -> Result<TcpListener, Stop> {
     TcpListener::bind(listen)
         .await
         .map_err(|error| Stop::usage(format!("could not listen on {listen} for the admin port: {error}")))
 }
 
 /// Serves until dropped.
-pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+async fn serve(listener: TcpListener, admin: Arc<Admin>) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

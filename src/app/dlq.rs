@@ -15,7 +15,6 @@ use super::wiring::{self, Folder};
 use crate::codec::envelope::rfc3339;
 use crate::domain::letter::State;
 use crate::domain::reason::Reason;
-use crate::pipeline::letters::Actor;
 use crate::pipeline::retries::Offers;
 use crate::pipeline::sweep::sweep;
 use crate::store::{Ledger, Scan, StoreError};
@@ -47,7 +46,8 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, Stop> {
         return supervise(context, &site, &gauges, site.dlq_handler(&gauges, actor)).await;
     }
     let once = async {
-        drain(&site, &gauges, &actor).await?;
+        let (offers, _offered) = Offers::channel();
+        site.letters(&gauges, actor.clone(), offers).await?;
         if context.stop.is_cancelled() {
             return Ok(());
         }
@@ -62,21 +62,6 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, Stop> {
     close(site.bus.as_ref()).await;
     summarise(context, &gauges)?;
     outcome.map(|()| Exit::Done)
-}
-
-/// Records letters until the topic is silent, and, where the bus tells, until it is empty: on a
-/// starved host silence alone proves nothing.
-async fn drain(site: &Site, gauges: &Gauges, actor: &Actor) -> Result<(), Stop> {
-    let topic = &site.config.bus.topics.dead_letters;
-    let may_go_on = site.bounds.count.is_none() && site.bounds.duration.is_none();
-    loop {
-        let (offers, _offered) = Offers::channel();
-        site.letters(gauges, actor.clone(), offers).await?;
-        let left = site.bus.is_drained(topic).await? == Some(false);
-        if !left || !may_go_on || site.stop.is_cancelled() {
-            return Ok(());
-        }
-    }
 }
 
 /// Letters of one state and reason.

@@ -1,12 +1,12 @@
 //! The long-running roles: ports and settings to a future. The binaries and the demo run the same.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::admin::{self, Admin};
+use super::admin;
 use super::cli::ConsumerArgs;
 use super::context::Context;
 use super::exit::{Exit, Stop};
@@ -17,7 +17,7 @@ use crate::clock::{Chance, Clock};
 use crate::config::{BusKind, Config};
 use crate::domain::backoff::Backoff;
 use crate::domain::letter::Kind;
-use crate::metrics::{self, RoleMetrics};
+use crate::metrics::RoleMetrics;
 use crate::pipeline::consume::{Bounds, Consume, consume};
 use crate::pipeline::dead_letters::DeadLetters;
 use crate::pipeline::durable::Retrying;
@@ -62,6 +62,8 @@ pub(crate) struct Gauges {
     pub(crate) metrics: Arc<RoleMetrics>,
     /// How it waits out outages.
     pub(crate) retrying: Arc<Retrying>,
+    /// What it receives from, while it does.
+    receiving: Arc<Mutex<Weak<Subscription>>>,
 }
 
 impl Gauges {
@@ -69,7 +71,18 @@ impl Gauges {
     pub(crate) fn new(role: &'static str, chance: &Arc<Chance>) -> Self {
         let metrics = Arc::new(RoleMetrics::new(role));
         let retrying = Arc::new(Retrying::new(Arc::clone(chance), Arc::clone(&metrics)));
-        Self { metrics, retrying }
+        Self { metrics, retrying, receiving: Arc::default() }
+    }
+
+    /// Notes what the role receives from, for its readiness.
+    fn receives(&self, subscription: &Arc<Subscription>) {
+        *self.receiving.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(subscription);
+    }
+
+    /// Whether the last call of bus or store failed, or the bus hands out nothing.
+    pub(crate) fn in_outage(&self) -> bool {
+        let receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        self.retrying.in_outage() || receiving.is_some_and(|subscription| !subscription.answers())
     }
 }
 
@@ -221,6 +234,7 @@ impl Site {
         hold: Option<HoldSettings>,
         gauges: &Gauges,
     ) -> Consume {
+        gauges.receives(&subscription);
         Consume {
             subscription,
             lanes,
@@ -279,37 +293,7 @@ pub(crate) async fn attended(
     gauges: &Gauges,
     role: impl Future<Output = Result<(), Stop>>,
 ) -> Result<(), Stop> {
-    let admin = start_admin(context, gauges).await?;
-    tokio::select! {
-        biased;
-        outcome = within_grace(context, gauges, role) => outcome,
-        () = admin => Ok(()),
-    }
-}
-
-async fn start_admin(context: &Context, gauges: &Gauges) -> Result<impl Future<Output = ()> + use<>, Stop> {
-    let listener = match &context.config.admin.listen {
-        None => None,
-        Some(listen) => Some(admin::bind(listen).await?),
-    };
-    if let Some(address) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
-        tracing::info!("serving /livez, /readyz and /metrics on http://{address}");
-    }
-    let mut registry = metrics::registry();
-    gauges.metrics.register(&mut registry);
-    let (stop, retrying) = (context.stop.clone(), Arc::clone(&gauges.retrying));
-    let not_ready = move || match () {
-        () if stop.is_cancelled() => Some("draining"),
-        () if retrying.in_outage() => Some("bus or store does not answer"),
-        () => None,
-    };
-    let admin = Arc::new(Admin { registry, not_ready: Box::new(not_ready) });
-    Ok(async move {
-        match listener {
-            None => std::future::pending().await,
-            Some(listener) => admin::serve(listener, admin).await,
-        }
-    })
+    admin::beside(context, &[gauges], within_grace(context, gauges, role)).await
 }
 
 async fn within_grace(
@@ -341,11 +325,14 @@ async fn within_grace(
 pub(crate) fn summarise(context: &Context, gauges: &Gauges) -> Result<(), Stop> {
     let summary = Summary::of(&gauges.metrics, context.started.elapsed());
     eprintln!("{summary}");
-    if let Some(path) = &context.common.summary {
-        let json = serde_json::to_string(&summary).map_err(anyhow::Error::from)?;
-        super::output::to(Some(path), &format!("{json}\n"))?;
-    }
-    Ok(())
+    write_summary(context, &summary)
+}
+
+/// Writes what a run did as JSON, where `--summary` asks for it.
+pub(crate) fn write_summary(context: &Context, summary: &impl serde::Serialize) -> Result<(), Stop> {
+    let Some(path) = &context.common.summary else { return Ok(()) };
+    let json = serde_json::to_string(summary).map_err(anyhow::Error::from)?;
+    super::output::to(Some(path), &format!("{json}\n"))
 }
 
 /// Refuses a topic on which nobody keeps what is published.

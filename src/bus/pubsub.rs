@@ -9,6 +9,7 @@ mod connect;
 mod emulator_tests;
 mod failure;
 mod gcloud;
+mod health;
 mod message;
 pub mod provision;
 mod publish;

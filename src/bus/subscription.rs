@@ -5,9 +5,24 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::delivery::Delivery;
 
+/// What is left for a subscription: published, and not acked by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backlog {
+    /// Nothing.
+    Empty,
+    /// Something, in a lane or on its way; or the bus could not be asked just now.
+    Left,
+    /// The bus does not tell.
+    Unknown,
+}
+
 /// The adapter's side of a subscription.
 #[async_trait]
 pub trait Feed: Send + Sync {
+    /// Whether the bus answers when it is asked for deliveries; a silent topic answers.
+    fn answers(&self) -> bool;
+    /// Asks the bus whether anything is left.
+    async fn backlog(&self) -> Backlog;
     /// Signals that nothing more is wanted; returns at once.
     fn close(&self);
     /// Waits until every settled delivery's ack or nack has reached the bus and the tasks ended.
@@ -29,6 +44,17 @@ impl Subscription {
     /// The next delivery; `None` once the subscription is stopped. Cancel-safe.
     pub async fn next(&self) -> Option<Delivery> {
         self.intake.lock().await.recv().await
+    }
+
+    /// Whether the bus answers when it is asked for deliveries; a silent topic answers.
+    pub fn answers(&self) -> bool {
+        self.feed.answers()
+    }
+
+    /// Asks the bus whether anything is left. Silence alone proves nothing: on a starved host a
+    /// message may be long on its way.
+    pub async fn backlog(&self) -> Backlog {
+        self.feed.backlog().await
     }
 
     /// Stops receiving, gives back what no lane has taken, and waits until all acks are flushed.

@@ -1,6 +1,7 @@
 //! Receiving: one task a subscription takes turns with the file for as long as somebody listens.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::{Bell, Engine, Failure};
 use super::turn::{self, Leased, Mailbox, Settled, Token, Turn};
-use crate::bus::{Delivery, Feed, Lease, Message, Received, SubscribeOptions, Subscription};
+use crate::bus::{Backlog, Delivery, Feed, Lease, Message, Received, SubscribeOptions, Subscription};
 use crate::clock::{Clock, micros};
 use crate::domain::backoff::Backoff;
 
@@ -38,6 +39,9 @@ pub(super) fn start(
 ) -> Subscription {
     let (intake, deliveries) = mpsc::channel(options.buffer.max(1));
     let stopping = Stopping::default();
+    let answering = Arc::new(AtomicBool::new(true));
+    let handle =
+        Handle { stopping: stopping.clone(), answering: answering.clone(), engine: engine.clone(), mailbox };
     let round = Round {
         engine,
         mailbox,
@@ -55,10 +59,11 @@ pub(super) fn start(
         look: LOOK_FIRST,
         renewal: Instant::now(),
         failures: 0,
-        stopping: stopping.clone(),
+        answering,
+        stopping,
     };
     tokio::spawn(round.run());
-    Subscription::new(deliveries, Box::new(Handle(stopping)))
+    Subscription::new(deliveries, Box::new(handle))
 }
 
 /// How far the end of a subscription has come.
@@ -72,22 +77,40 @@ struct Stopping {
     ended: CancellationToken,
 }
 
-struct Handle(Stopping);
+/// The task as its subscription sees it.
+struct Handle {
+    stopping: Stopping,
+    answering: Arc<AtomicBool>,
+    engine: Engine,
+    mailbox: Mailbox,
+}
 
 #[async_trait]
 impl Feed for Handle {
+    fn answers(&self) -> bool {
+        self.answering.load(Ordering::Relaxed)
+    }
+
+    async fn backlog(&self) -> Backlog {
+        let mailbox = self.mailbox;
+        match self.engine.read(move |connection| turn::anything_left(connection, mailbox)).await {
+            Ok(false) => Backlog::Empty,
+            Ok(true) | Err(_) => Backlog::Left,
+        }
+    }
+
     fn close(&self) {
-        self.0.closed.cancel();
+        self.stopping.closed.cancel();
     }
 
     async fn stopped(&self) {
-        self.0.ended.cancelled().await;
+        self.stopping.ended.cancelled().await;
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.abandoned.cancel();
+        self.stopping.abandoned.cancel();
     }
 }
 
@@ -157,6 +180,8 @@ struct Round {
     look: Duration,
     renewal: Instant,
     failures: u32,
+    /// Whether the last turn succeeded.
+    answering: Arc<AtomicBool>,
     stopping: Stopping,
 }
 
@@ -233,6 +258,7 @@ impl Round {
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "{} answers again", self.name);
             self.failures = 0;
+            self.answering.store(true, Ordering::Relaxed);
         }
         Ok(leased)
     }
@@ -300,6 +326,7 @@ impl Round {
         if self.failures == 0 {
             tracing::warn!("could not receive from {}, trying again: {failure}", self.name);
         }
+        self.answering.store(false, Ordering::Relaxed);
         let delay = Backoff::IN_PLACE.ceiling(self.failures);
         self.failures = self.failures.saturating_add(1);
         tokio::select! {
@@ -537,6 +564,44 @@ mod tests {
         let subscription = subscribe(&process).await;
         let (next, ()) = soon(async { tokio::join!(subscription.next(), subscription.stop()) }).await;
         assert!(next.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_feed_says_when_the_file_cannot_be_asked_for_deliveries() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        let subscription = subscribe(&process).await;
+        assert!(subscription.answers());
+        let outside = raw(dir.path());
+        outside.execute_batch("ALTER TABLE deliveries RENAME TO elsewhere").unwrap();
+        let until = async |answers: bool| {
+            while subscription.answers() != answers {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(until(false)).await;
+        outside.execute_batch("ALTER TABLE elsewhere RENAME TO deliveries").unwrap();
+        soon(until(true)).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_published_and_not_acked() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        let (subscription, later) = (subscribe(&process).await, subscribe(&an_hour_later(dir.path())).await);
+        assert_eq!(later.backlog().await, Backlog::Empty);
+        publish(&process, 1).await;
+        assert_eq!(subscription.backlog().await, Backlog::Left, "not delivered, or not settled");
+        let delivery = soon(later.next()).await.unwrap();
+        assert_eq!(subscription.backlog().await, Backlog::Left, "another consumer has it");
+        delivery.ack();
+        soon(async {
+            while subscription.backlog().await == Backlog::Left {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(subscription.backlog().await, Backlog::Empty);
     }
 
     #[tokio::test]

@@ -29,6 +29,11 @@ const WAITING: &str = "SELECT EXISTS (
     OR EXISTS (
         SELECT 1 FROM deliveries JOIN messages ON id = message WHERE subscription = ?1 AND due <= ?3)";
 
+const LEFT: &str = "SELECT EXISTS (
+        SELECT 1 FROM messages
+        WHERE topic = ?2 AND id > (SELECT cursor FROM subscriptions WHERE id = ?1))
+    OR EXISTS (SELECT 1 FROM deliveries WHERE subscription = ?1)";
+
 /// A subscription's row ids.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mailbox {
@@ -172,6 +177,11 @@ pub(super) fn anything_waiting(
     connection
         .prepare_cached(WAITING)?
         .query_row((mailbox.subscription, mailbox.topic, now), |row| row.get(0))
+}
+
+/// Whether anything is published and not acked, leased or not.
+pub(super) fn anything_left(connection: &Connection, mailbox: Mailbox) -> rusqlite::Result<bool> {
+    connection.prepare_cached(LEFT)?.query_row((mailbox.subscription, mailbox.topic), |row| row.get(0))
 }
 
 fn limit(want: usize) -> i64 {

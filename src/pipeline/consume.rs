@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::durable::Halt;
 use super::hold::{Held, Hold, HoldSettings};
 use super::settlement::{Settlement, Step};
-use crate::bus::{Delivery, Received, Subscription};
+use crate::bus::{Backlog, Delivery, Received, Subscription};
 use crate::metrics::{Outcome, RoleMetrics};
 
 /// Lanes that look again for the orders of held payments.
@@ -37,7 +37,7 @@ pub struct Bounds {
     pub count: Option<u64>,
     /// After this long.
     pub duration: Option<Duration>,
-    /// After this long without a delivery.
+    /// After this long without a delivery, unless the bus says that something is left.
     pub idle: Option<Duration>,
 }
 
@@ -103,7 +103,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(
         }
     }
     let mut watch = JoinSet::new();
-    watch.spawn(watch_bounds(bounds, Arc::clone(&metrics), stop.clone()));
+    watch.spawn(watch_bounds(bounds, Arc::clone(&metrics), Arc::clone(&subscription), stop.clone()));
     let mut outcome = Ok(());
     while let Some(lane) = tasks.join_next().await {
         let ended = lane.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
@@ -119,7 +119,12 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(
     outcome
 }
 
-async fn watch_bounds(bounds: Bounds, metrics: Arc<RoleMetrics>, stop: CancellationToken) {
+async fn watch_bounds(
+    bounds: Bounds,
+    metrics: Arc<RoleMetrics>,
+    subscription: Arc<Subscription>,
+    stop: CancellationToken,
+) {
     let ends = bounds.duration.map(|duration| Instant::now() + duration);
     let Some(tick) = bounds.idle.into_iter().chain(bounds.duration).min() else { return };
     let tick = (tick / 10).clamp(Duration::from_millis(5), Duration::from_secs(1));
@@ -129,7 +134,9 @@ async fn watch_bounds(bounds: Bounds, metrics: Arc<RoleMetrics>, stop: Cancellat
         if metrics.received.get() != seen || metrics.in_flight.get() > 0 {
             (seen, since) = (metrics.received.get(), Instant::now());
         }
-        let idle = bounds.idle.is_some_and(|idle| since.elapsed() >= idle);
+        let silent = bounds.idle.is_some_and(|idle| since.elapsed() >= idle);
+        // On a starved host silence alone proves nothing.
+        let idle = silent && subscription.backlog().await != Backlog::Left;
         if idle || ends.is_some_and(|ends| Instant::now() >= ends) {
             stop.cancel();
         }
@@ -274,6 +281,32 @@ mod tests {
 
     #[async_trait]
     impl Feed for NoFeed {
+        fn answers(&self) -> bool {
+            true
+        }
+
+        async fn backlog(&self) -> Backlog {
+            Backlog::Unknown
+        }
+
+        fn close(&self) {}
+
+        async fn stopped(&self) {}
+    }
+
+    /// A bus that has something left until it is settled.
+    struct SlowFeed(Fates);
+
+    #[async_trait]
+    impl Feed for SlowFeed {
+        fn answers(&self) -> bool {
+            true
+        }
+
+        async fn backlog(&self) -> Backlog {
+            if self.0.lock().unwrap().is_empty() { Backlog::Left } else { Backlog::Empty }
+        }
+
         fn close(&self) {}
 
         async fn stopped(&self) {}
@@ -350,6 +383,30 @@ mod tests {
         assert_eq!(count("ack") + count("nack"), 2);
         assert_eq!(metrics.count(Outcome::Nacked), count("nack") as u64);
         assert_eq!(metrics.in_flight.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_not_taken_for_the_end_while_something_is_left() {
+        let fates = Fates::default();
+        let (sender, receiver) = mpsc::channel(16);
+        let metrics = Arc::new(RoleMetrics::new("test"));
+        let settings = Consume {
+            subscription: Arc::new(Subscription::new(receiver, Box::new(SlowFeed(Arc::clone(&fates))))),
+            lanes: 2,
+            hold: None,
+            bounds: Bounds { idle: Some(Duration::from_secs(1)), ..Bounds::default() },
+            metrics: Arc::clone(&metrics),
+            stop: CancellationToken::new(),
+        };
+        let slow = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let _ = sender.send(delivery(1, "good", &fates)).await;
+            sender
+        };
+        let (consumed, _sender) = tokio::join!(consume(Arc::new(Moody), settings), slow);
+        consumed.unwrap();
+        assert_eq!(metrics.count(Outcome::Applied), 1, "it ended before the message came");
+        assert_eq!(*fates.lock().unwrap(), [("1".to_owned(), "ack")]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -216,6 +216,45 @@ async fn a_stream_recovers_once_its_deleted_subscription_is_back() {
     soon("stop", subscription.stop()).await;
 }
 
+/// Waits until the subscription says that the bus answers, or that it does not.
+async fn until_it_answers(subscription: &Subscription, answers: bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    soon(&format!("answers is {answers}"), async {
+        while subscription.answers() != answers {
+            ticks.tick().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_gone_does_not_answer_until_it_is_back() {
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    let subscription = bus.subscribe("orders_data-sub", options(2)).await.unwrap();
+    assert!(subscription.answers());
+    let name = bus.access.subscription_name("orders_data-sub");
+    bus.subscriptions.delete_subscription().set_subscription(&name).send().await.unwrap();
+    until_it_answers(&subscription, false).await;
+    apply(&bus, &Wanted::default()).await.unwrap();
+    until_it_answers(&subscription, true).await;
+    soon("stop", subscription.stop()).await;
+}
+
+#[tokio::test]
+async fn a_bus_that_is_away_does_not_answer_until_it_is_back() {
+    let Some(host) = emulator() else { return };
+    let relay = Relay::to(&host).await;
+    let bus =
+        provisioned(PubsubSettings { rpc_timeout: Duration::from_secs(1), ..settings(&relay.host) }).await;
+    let subscription = bus.subscribe("orders_data-sub", options(1)).await.unwrap();
+    relay.go_away();
+    until_it_answers(&subscription, false).await;
+    relay.come_back();
+    until_it_answers(&subscription, true).await;
+    soon("stop", subscription.stop()).await;
+}
+
 #[tokio::test]
 async fn setting_up_twice_creates_once_and_tells_what_differs() {
     let Some(host) = emulator() else { return };
@@ -277,10 +316,12 @@ async fn a_full_window_waits_for_a_receipt() {
     fourth.await.unwrap();
 }
 
-/// A relay whose present connections can be made to swallow everything without closing.
+/// A relay whose present connections can be made to swallow everything without closing, and that can
+/// hang up on everybody.
 struct Relay {
     host: String,
     freeze: watch::Sender<u64>,
+    away: watch::Sender<bool>,
 }
 
 impl Relay {
@@ -288,22 +329,35 @@ impl Relay {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let (freeze, frozen) = watch::channel(0u64);
+        let (away, is_away) = watch::channel(false);
         let upstream = Arc::new(upstream.to_owned());
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 let upstream = upstream.clone();
-                let mut frozen = frozen.clone();
+                let (mut frozen, mut is_away) = (frozen.clone(), is_away.clone());
                 frozen.mark_unchanged();
                 tokio::spawn(async move {
+                    if *is_away.borrow() {
+                        return;
+                    }
                     let mut far = TcpStream::connect(upstream.as_str()).await.unwrap();
                     tokio::select! {
+                        () = async { drop(is_away.wait_for(|away| *away).await) } => {}
                         _ = copy_bidirectional(&mut near, &mut far) => {}
                         _ = frozen.changed() => std::future::pending::<()>().await,
                     }
                 });
             }
         });
-        Self { host, freeze }
+        Self { host, freeze, away }
+    }
+
+    fn go_away(&self) {
+        self.away.send_replace(true);
+    }
+
+    fn come_back(&self) {
+        self.away.send_replace(false);
     }
 
     fn freeze_what_is_open(&self) {

@@ -16,9 +16,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Access;
+use super::health::Health;
 use super::message::received;
 use super::supervise;
-use crate::bus::{Delivery, Feed, Lease, SubscribeOptions, Subscription};
+use crate::bus::{Backlog, Delivery, Feed, Lease, SubscribeOptions, Subscription};
 use crate::clock::Chance;
 
 /// How long the client keeps renewing a lease; after it the message is delivered again.
@@ -40,7 +41,8 @@ pub(super) fn open(
     let (intake, deliveries) = mpsc::channel(options.buffer.max(1));
     let stop = CancellationToken::new();
     let shape = Shape::of(&options);
-    let supervisors = (0..options.streams.max(1))
+    let health = Arc::new(Health::new(options.streams.max(1)));
+    let mut supervisors: Vec<_> = (0..options.streams.max(1))
         .map(|slot| {
             let stream = supervise::Slot {
                 access: access.clone(),
@@ -49,21 +51,32 @@ pub(super) fn open(
                 shape,
                 idle_rotation: options.idle_rotation,
                 chance: chance.clone(),
+                health: health.clone(),
             };
             tokio::spawn(supervise::run(stream, intake.clone(), stop.clone()))
         })
         .collect();
-    Subscription::new(deliveries, Box::new(Streams { stop, supervisors: Mutex::new(supervisors) }))
+    supervisors.push(tokio::spawn(health.clone().ask(access, subscription, stop.clone())));
+    Subscription::new(deliveries, Box::new(Streams { stop, health, supervisors: Mutex::new(supervisors) }))
 }
 
 /// The running streams of one subscription. Dropping it shuts them.
 struct Streams {
     stop: CancellationToken,
+    health: Arc<Health>,
     supervisors: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[async_trait]
 impl Feed for Streams {
+    fn answers(&self) -> bool {
+        self.health.answers()
+    }
+
+    async fn backlog(&self) -> Backlog {
+        Backlog::Unknown
+    }
+
     fn close(&self) {
         self.stop.cancel();
     }

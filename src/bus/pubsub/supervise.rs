@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Access;
 use super::failure::{Failure, told};
+use super::health::{Health, Troubled};
 use super::streams::{Ended, Pulse, Shape, feed};
 use crate::bus::Delivery;
 use crate::clock::Chance;
@@ -24,6 +25,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 /// A stream that lived this long was a good one: the next delay is a short one.
 const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// A stream that was in trouble and lives this long is out of it.
+const STEADY: Duration = Duration::from_secs(5);
 /// At most one line about a stream's troubles in this time.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -35,6 +38,7 @@ pub(super) struct Slot {
     pub(super) shape: Shape,
     pub(super) idle_rotation: Option<Duration>,
     pub(super) chance: Arc<Chance>,
+    pub(super) health: Arc<Health>,
 }
 
 /// A stream that is open, or opening.
@@ -59,6 +63,7 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
     let mut subscriber = None;
     let mut replaced: Option<Open> = None;
     let mut attempt = 0u32;
+    let mut troubled = None;
     while !stop.is_cancelled() {
         let opened = open(&slot, &mut subscriber, &intake).await;
         // The old stream is shut once the new one is on its way.
@@ -67,7 +72,7 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
         }
         let trouble = match opened {
             Err(trouble) => trouble,
-            Ok(mut open) => match watch(&slot, &mut open, &mut retiring, &stop).await {
+            Ok(mut open) => match watch(&slot, &mut open, &mut retiring, &mut troubled, &stop).await {
                 Event::Stop | Event::Ended(Ended::Unwanted) => {
                     retiring.spawn(retire(open));
                     break;
@@ -89,6 +94,7 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
                 }
             },
         };
+        troubled.get_or_insert_with(|| slot.health.trouble());
         let delay = backoff.delay(attempt, slot.chance.share()).max(FIRST_DELAY);
         attempt = attempt.saturating_add(1);
         if let Some(unsaid) = troubles.admit(Instant::now()) {
@@ -123,7 +129,14 @@ async fn open(
     Ok(Open { shutdown, feeder, pulse })
 }
 
-async fn watch(slot: &Slot, open: &mut Open, retiring: &mut JoinSet<()>, stop: &CancellationToken) -> Event {
+async fn watch(
+    slot: &Slot,
+    open: &mut Open,
+    retiring: &mut JoinSet<()>,
+    troubled: &mut Option<Troubled>,
+    stop: &CancellationToken,
+) -> Event {
+    let steady = Instant::now() + STEADY;
     // Spread, so that streams opened together are not replaced together.
     let limit = slot.idle_rotation.map(|limit| limit.mul_f64(1.0 + 0.2 * slot.chance.share()));
     let silence = async {
@@ -140,6 +153,7 @@ async fn watch(slot: &Slot, open: &mut Open, retiring: &mut JoinSet<()>, stop: &
             ended = &mut open.feeder => return Event::Ended(ended.unwrap_or(Ended::Closed)),
             Some(_) = retiring.join_next(), if !retiring.is_empty() => {}
             () = &mut silence => return Event::Silent,
+            () = tokio::time::sleep_until(steady), if troubled.is_some() => *troubled = None,
         }
     }
 }

@@ -30,23 +30,17 @@ pub const PROGRAMS: [(&str, &str); 8] = [
 ];
 
 /// What `look` finds, looked for again and again until the deadline.
-pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    within(PATIENCE, what, found(look)).await
-}
-
-/// What `look` finds within `limit`, looked for again and again.
-pub async fn soon<T>(limit: Duration, look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    tokio::time::timeout(limit, found(look)).await.ok()
-}
-
-async fn found<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let mut ticks = tokio::time::interval(LOOK);
-    loop {
-        ticks.tick().await;
-        if let Some(found) = look().await {
-            return found;
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            ticks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
         }
-    }
+    };
+    within(PATIENCE, what, looking).await
 }
 
 /// A folder for the programs of one test to run in.

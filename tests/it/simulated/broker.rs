@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ecom::bus::{
-    Bus, BusError, Delivery, Feed, Lease, Message, PublishError, Publisher, Receipt, Received,
+    Backlog, Bus, BusError, Delivery, Feed, Lease, Message, PublishError, Publisher, Receipt, Received,
     SubscribeOptions, Subscription, TopicState,
 };
 use ecom::clock::Clock;
@@ -179,12 +179,26 @@ impl Drop for SimulatedLease {
 }
 
 struct SimulatedFeed {
+    broker: Broker,
+    topic: String,
     stop: CancellationToken,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
 }
 
 #[async_trait]
 impl Feed for SimulatedFeed {
+    fn answers(&self) -> bool {
+        true
+    }
+
+    async fn backlog(&self) -> Backlog {
+        match self.broker.is_drained(&self.topic).await {
+            Ok(Some(true)) => Backlog::Empty,
+            Ok(Some(false)) | Err(_) => Backlog::Left,
+            Ok(None) => Backlog::Unknown,
+        }
+    }
+
     fn close(&self) {
         self.stop.cancel();
     }
@@ -275,11 +289,10 @@ impl Bus for Broker {
         let (sender, receiver) = mpsc::channel(options.buffer);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(feed(self.clone(), topic, sender, stop.clone()));
-        Ok(Subscription::new(
-            receiver,
-            Box::new(SimulatedFeed { stop, tasks: tokio::sync::Mutex::new(tasks) }),
-        ))
+        tasks.spawn(feed(self.clone(), topic.clone(), sender, stop.clone()));
+        let tasks = tokio::sync::Mutex::new(tasks);
+        let feed = SimulatedFeed { broker: self.clone(), topic, stop, tasks };
+        Ok(Subscription::new(receiver, Box::new(feed)))
     }
 
     async fn topic_state(&self, _: &str) -> Result<TopicState, BusError> {

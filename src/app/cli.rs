@@ -50,4 +50,21 @@ mod tests {
             command.debug_assert();
         }
     }
+
+    /// Help is wrapped at the terminal's width, at most 100: a line broken by hand breaks twice.
+    #[test]
+    fn the_end_of_every_help_wraps_well() {
+        for command in super::all() {
+            let name = command.get_name();
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let (examples, codes) =
+                after.split_once("\n\nExit codes: ").unwrap_or_else(|| panic!("{name}: {after}"));
+            assert!(
+                !codes.contains('\n'),
+                "{name}: the exit codes are one line, wrapped where they are printed"
+            );
+            let long = examples.lines().find(|line| line.chars().count() > 100);
+            assert_eq!(long, None, "{name}: an example is not wrapped");
+        }
+    }
 }

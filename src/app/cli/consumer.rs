@@ -14,7 +14,7 @@ Examples:
   order_consumer -c config/local.toml --streams 16  emulator and Cassandra on this host
   order_consumer --exit-on-idle 5s --summary s.json drain, then end
 
-Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found
+Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
 something missing, 130 second signal";
 
 const AFTER_PAYMENTS: &str = "\
@@ -23,7 +23,7 @@ Examples:
   payment_consumer -c config/local.toml --streams 16  emulator and Cassandra on this host
   payment_consumer --order-grace 0s                   dead-letter early payments at once
 
-Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found
+Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
 something missing, 130 second signal";
 
 /// Records order events in the fact table.

@@ -12,7 +12,7 @@ Examples:
   ecom_demo --orders 1000 --missing-orders 0.2 --seed 7
   ecom_demo --format json > result.json
 
-Exit codes: 0 every row is as the seed says, 1 failed, 2 bad usage or config, 3 some row is not,
+Exit codes: 0 every row is as the seed says, 1 failed, 2 bad usage or config, 3 some row is not, \
 130 second signal";
 
 /// Runs all five roles in one process on the embedded default, and verifies every row.
@@ -43,6 +43,8 @@ impl Demo {
     /// What the flags set.
     pub(crate) fn sets(&self) -> Vec<Set> {
         let mut sets = self.mixture.sets();
+        // It is embedded whatever else is configured.
+        sets.extend(["bus.kind", "store.kind"].map(|key| Set::flag("ecom_demo", key, "embedded")));
         sets.extend(given(&[("--seed", "producer.seed", self.seed.map(|seed| seed.to_string()))]));
         sets
     }

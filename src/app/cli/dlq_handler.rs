@@ -12,7 +12,7 @@ Examples:
   dlq_handler run --once               drain the topic, try everything that is open once, and end
   dlq_handler report --fail-on-open    what is open and why; exit 3 while anything is
 
-Exit codes: 0 done or drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 finished
+Exit codes: 0 done or drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 finished \
 and the answer is no, 130 second signal";
 
 /// Takes dead letters into the ledger, retries what waits, and reports.

@@ -11,19 +11,19 @@ const AFTER_ORDERS: &str = "\
 Examples:
   orders_producer --order-ids 1-10000 --rate max          10,000 orders, flat out
   orders_producer --preset reference --count 160          the reference data: orders 1-80, twice
-  orders_producer --order-ids 1-500 --manifest orders.json  and later: ecom_facts verify --manifest orders.json
+  orders_producer --order-ids 1-500 --manifest orders.json  what ecom_facts verify checks against
   generate | orders_producer --from -                     each line is a body, untouched
 
-Exit codes: 0 done, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found
+Exit codes: 0 done, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
 something missing, 130 second signal";
 
 const AFTER_PAYMENTS: &str = "\
 Examples:
   payments_producer --order-ids 1-10000 --rate max        payments of 10,000 orders, flat out
-  payments_producer --preset reference                    the reference data: payments of orders 1-500
+  payments_producer --preset reference                    the reference payments of orders 1-500
   generate | payments_producer --from -                   each line is a body, untouched
 
-Exit codes: 0 done, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found
+Exit codes: 0 done, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
 something missing, 130 second signal";
 
 /// Publishes order events: seeded mock orders, or the lines of a file.

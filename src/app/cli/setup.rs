@@ -8,7 +8,7 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-  ecom_setup -c config/local.toml            create what is missing on the emulator and Cassandra here
+  ecom_setup -c config/local.toml            create what is missing on the services of this host
   ecom_setup -c config/gcp.toml -c my.toml --check
   ecom_setup -c config/gcp.toml -c my.toml --print gcloud | sh
   ecom_setup -c config/gcp.toml -c my.toml --print cql | cqlsh

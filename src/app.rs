@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::config::Loaded;
 use context::Guard;
 
 /// Runs `orders_producer`.
@@ -80,5 +81,7 @@ pub fn ecom_facts() -> ExitCode {
 /// Runs `ecom_demo`.
 pub fn ecom_demo() -> ExitCode {
     let cli = cli::Demo::parse();
-    context::main(&cli.common, cli.sets(), Guard::Exempt, async |context| demo::main(context, &cli).await)
+    let own = |loaded: &Loaded| demo::own_settings(loaded, cli.orders);
+    let demo = async |context| demo::main(context, &cli).await;
+    context::main_with(&cli.common, cli.sets(), own, Guard::Exempt, demo)
 }

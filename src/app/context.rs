@@ -64,22 +64,42 @@ pub(crate) fn main<F>(common: &Common, flags: Vec<Set>, guard: Guard, command: F
 where
     F: AsyncFnOnce(Context) -> Result<Exit, Stop>,
 {
-    exit::code(prepared(common, flags, guard).and_then(|loaded| match loaded {
+    main_with(common, flags, |_| Vec::new(), guard, command)
+}
+
+/// The same, for a command with settings of its own in place of those that nobody chose.
+pub(crate) fn main_with<F>(
+    common: &Common,
+    flags: Vec<Set>,
+    own: impl Fn(&Loaded) -> Vec<Set>,
+    guard: Guard,
+    command: F,
+) -> ExitCode
+where
+    F: AsyncFnOnce(Context) -> Result<Exit, Stop>,
+{
+    exit::code(prepared(common, flags, own, guard).and_then(|loaded| match loaded {
         None => Ok(Exit::Done),
         Some(loaded) => run(common, loaded, command),
     }))
 }
 
 /// The configuration; `None` where it was only to be printed.
-fn prepared(common: &Common, flags: Vec<Set>, guard: Guard) -> Result<Option<Loaded>, Stop> {
+fn prepared(
+    common: &Common,
+    flags: Vec<Set>,
+    own: impl Fn(&Loaded) -> Vec<Set>,
+    guard: Guard,
+) -> Result<Option<Loaded>, Stop> {
     let mut sets = common.sets();
     sets.extend(flags);
-    let sources = Sources::from_process(common.config.clone(), sets);
-    let loaded = config::load(&sources).map_err(|faults| {
-        let hints = faults.hints().join("\n");
-        let stop = Stop::usage(faults.to_string());
-        if hints.is_empty() { stop } else { stop.hint(hints) }
-    })?;
+    let mut sources = Sources::from_process(common.config.clone(), sets);
+    let mut loaded = load(&sources)?;
+    let own = own(&loaded);
+    if !own.is_empty() {
+        sources.sets.extend(own);
+        loaded = load(&sources)?;
+    }
     config::guard(&loaded, &sources.env, common.embedded || guard == Guard::Exempt)
         .map_err(|error| Stop::usage(error.to_string()).hint(error.hint()))?;
     if common.print_config {
@@ -87,6 +107,14 @@ fn prepared(common: &Common, flags: Vec<Set>, guard: Guard) -> Result<Option<Loa
         return Ok(None);
     }
     Ok(Some(loaded))
+}
+
+fn load(sources: &Sources) -> Result<Loaded, Stop> {
+    config::load(sources).map_err(|faults| {
+        let hints = faults.hints().join("\n");
+        let stop = Stop::usage(faults.to_string());
+        if hints.is_empty() { stop } else { stop.hint(hints) }
+    })
 }
 
 fn run<F>(common: &Common, loaded: Loaded, command: F) -> Result<Exit, Stop>

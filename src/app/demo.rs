@@ -8,23 +8,25 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
+use super::admin;
 use super::cli::{Demo, Format};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::facts::{decode, told};
 use super::output;
 use super::producers::{mixture, outgoing};
-use super::roles::{Gauges, Site, close};
+use super::roles::{Gauges, Site, close, write_summary};
 use super::wiring::{self, Folder};
-use crate::config::{BusKind, Config, StoreKind};
+use crate::config::{Config, Loaded, Origin, Set};
 use crate::domain::letter::Kind;
 use crate::pipeline::produce::{Produce, produce};
+use crate::pipeline::summary::Summary;
 use crate::pipeline::sweep::sweep;
 use crate::scenario::{Manifest, Plan, Planned, Source, Streams, Units, Verification, verify};
 
-/// How long a payment waits for its order here: late orders come as late as they can, so that
-/// their payments are seen to go through the dead letters and back.
-const ORDER_GRACE: Duration = Duration::from_millis(250);
+/// How long a payment waits for its order here, where nobody chose: late orders come as late as they
+/// can, so that their payments are seen to go through the dead letters and back.
+const ORDER_GRACE: &str = "250ms";
 /// Between two looks at how far the run is.
 const LOOK: Duration = Duration::from_millis(25);
 /// The folder's marker: only a folder a demo made is started afresh.
@@ -43,9 +45,26 @@ struct Roles {
     dlq_handler: Gauges,
 }
 
+impl Roles {
+    fn new(context: &Context) -> Self {
+        let role = |name| Gauges::new(name, &context.chance);
+        Self {
+            orders_producer: role("orders_producer"),
+            payments_producer: role("payments_producer"),
+            order_consumer: role("order_consumer"),
+            payment_consumer: role("payment_consumer"),
+            dlq_handler: role("dlq_handler"),
+        }
+    }
+
+    fn all(&self) -> [&Gauges; 5] {
+        let Self { orders_producer, payments_producer, order_consumer, payment_consumer, dlq_handler } = self;
+        [orders_producer, payments_producer, order_consumer, payment_consumer, dlq_handler]
+    }
+}
+
 /// Runs `ecom_demo`.
-pub(crate) async fn main(mut context: Context, cli: &Demo) -> Result<Exit, Stop> {
-    settle_config(&mut context.config, &context.common.data_dir);
+pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, Stop> {
     let folder = context.config.embedded.data_dir.clone();
     may_start_afresh(&folder)?;
     if context.common.check {
@@ -68,20 +87,32 @@ pub(crate) async fn main(mut context: Context, cli: &Demo) -> Result<Exit, Stop>
         bounds: crate::pipeline::consume::Bounds::default(),
         stop: context.stop.child_token(),
     };
-    let found = run_roles(&context, &site, &manifest).await?;
+    let roles = Roles::new(&context);
+    let found = admin::beside(&context, &roles.all(), run_roles(&context, &site, &roles, &manifest)).await?;
     close(site.bus.as_ref()).await;
-    report(&context, cli, &found, started.elapsed())?;
+    let took = started.elapsed();
+    write_summary(&context, &roles.all().map(|role| Summary::of(&role.metrics, took)))?;
+    report(&context, cli, &found, took)?;
     Ok(if found.is_clean() { Exit::Done } else { Exit::No })
 }
 
-/// The demo is embedded whatever else is configured, in a folder of its own.
-fn settle_config(config: &mut Config, data_dir: &Option<std::path::PathBuf>) {
-    config.bus.kind = BusKind::Embedded;
-    config.store.kind = StoreKind::Embedded;
-    config.consumer.order_grace = Some(ORDER_GRACE);
-    if data_dir.is_none() {
-        config.embedded.data_dir = config.embedded.data_dir.join("demo");
+/// What the demo sets where nobody chose, and its folder: the one a flag names, else one within the
+/// configured, for it is emptied.
+pub(crate) fn own_settings(loaded: &Loaded, orders: u32) -> Vec<Set> {
+    let set = |key: &str, value: String| Set::flag("ecom_demo", key, value);
+    let chosen = |key: &str| loaded.origin(key) != Some(&Origin::Default);
+    let mut own = Vec::new();
+    if !chosen("consumer.order_grace") {
+        own.push(set("consumer.order_grace", ORDER_GRACE.to_owned()));
     }
+    if !chosen("producer.late_by") {
+        own.push(set("producer.late_by", orders.to_string()));
+    }
+    if !matches!(loaded.origin("embedded.data_dir"), Some(Origin::Flag(_))) {
+        let folder = loaded.config.embedded.data_dir.join("demo");
+        own.push(set("embedded.data_dir", folder.to_string_lossy().into_owned()));
+    }
+    own
 }
 
 /// Refuses a folder that something else made.
@@ -108,22 +139,18 @@ fn afresh(folder: &Path) -> Result<(), Stop> {
 }
 
 fn plan(config: &Config, orders: u32) -> Result<Plan, Stop> {
-    let mut mixture = mixture(&config.producer);
-    mixture.late_by = u64::from(orders);
-    Plan::try_new(config.producer.seed, 1..=i64::from(orders), mixture)
+    Plan::try_new(config.producer.seed, 1..=i64::from(orders), mixture(&config.producer))
         .map_err(|error| Stop::usage(error.to_string()))
 }
 
 /// Runs all roles until everything published has been handled, makes one pass over the ledger,
 /// and verifies.
-async fn run_roles(context: &Context, site: &Site, manifest: &Manifest) -> Result<Verification, Stop> {
-    let roles = Roles {
-        orders_producer: Gauges::new("orders_producer", &site.chance),
-        payments_producer: Gauges::new("payments_producer", &site.chance),
-        order_consumer: Gauges::new("order_consumer", &site.chance),
-        payment_consumer: Gauges::new("payment_consumer", &site.chance),
-        dlq_handler: Gauges::new("dlq_handler", &site.chance),
-    };
+async fn run_roles(
+    context: &Context,
+    site: &Site,
+    roles: &Roles,
+    manifest: &Manifest,
+) -> Result<Verification, Stop> {
     let actor = context.actor("dlq_handler");
     let consuming = async {
         let outcome = tokio::try_join!(
@@ -156,7 +183,7 @@ async fn run_roles(context: &Context, site: &Site, manifest: &Manifest) -> Resul
     tokio::select! {
         biased;
         outcome = async { tokio::try_join!(consuming, producing) } => drop(outcome?),
-        () = show_progress(&roles, manifest) => {}
+        () = show_progress(roles, manifest) => {}
     }
     if context.stop.is_cancelled() {
         return Err(Stop::failed("stopped before the end; nothing was verified"));
@@ -166,7 +193,7 @@ async fn run_roles(context: &Context, site: &Site, manifest: &Manifest) -> Resul
     Ok(verify(&units, site.store.facts.as_ref(), site.store.ledger.as_ref()).await?)
 }
 
-/// Publishes one stream; its late part only after `before_late`.
+/// Publishes one stream; its late part, where that comes last, only after `before_late`.
 async fn publish(
     site: &Site,
     gauges: &Gauges,
@@ -198,16 +225,21 @@ async fn publish(
     Ok(())
 }
 
-/// How many events come before the first late one: late orders are published after all others.
+/// How many events come before the late ones: all of them, where late ones come in between and so
+/// wait for their positions alone.
 fn on_time(events: impl Iterator<Item = Planned>) -> usize {
-    let mut newest = None;
-    events
-        .take_while(|planned| {
-            let late = planned.order_id < newest;
-            newest = newest.max(planned.order_id);
-            !late
-        })
-        .count()
+    let (mut newest, mut on_time, mut late) = (None, 0, false);
+    for planned in events {
+        if planned.order_id < newest {
+            late = true;
+        } else if late && planned.order_id > newest {
+            return usize::MAX;
+        } else if !late {
+            on_time += 1;
+        }
+        newest = newest.max(planned.order_id);
+    }
+    on_time
 }
 
 /// Waits until every message was acked: sources first, for they publish dead letters before they
@@ -281,4 +313,23 @@ fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -
         output::command("dlq_handler", &common),
         output::command("ecom_facts", &common),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Mixture;
+
+    fn split(late_by: u64) -> (usize, usize) {
+        let mixture = Mixture { late_orders: 0.2, late_by, ..Mixture::PLAIN };
+        let source = Source::Scenario(Plan::try_new(42, 1..=100, mixture).unwrap());
+        (on_time(source.events(Kind::Order)), source.events(Kind::Order).count())
+    }
+
+    #[test]
+    fn only_orders_that_come_last_wait_for_the_payments() {
+        let (on_time, all) = split(100);
+        assert!(0 < on_time && on_time < all, "{on_time} of {all}");
+        assert_eq!(split(10).0, usize::MAX);
+    }
 }

@@ -1,5 +1,6 @@
 //! `ecom_demo`, and what `ecom_facts` says once somebody tampers with its table.
 
+use super::admin::get;
 use super::program::Site;
 use super::table::Table;
 
@@ -65,6 +66,91 @@ async fn the_demo_starts_afresh_and_leaves_other_stores_alone() {
     site.run("ecom_setup", &["--data-dir", "mine"]).await.with(0);
     let refused = site.run("ecom_demo", &["--orders", "50", "--data-dir", "mine"]).await.with(2);
     assert!(refused.stderr.contains("holds a store that no demo made"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn the_demo_prints_the_settings_it_runs_with() {
+    let site = Site::new();
+    let printed = async |args: &[&str]| {
+        site.run("ecom_demo", &[args, &["--print-config"]].concat()).await.with(0).stdout
+    };
+    for (args, lines) in [
+        (
+            &["--orders", "70"][..],
+            [
+                "data_dir = \"data/demo\"  # from ecom_demo",
+                "late_by = 70  # from ecom_demo",
+                "order_grace = \"250ms\"  # from ecom_demo",
+                "kind = \"embedded\"  # from ecom_demo",
+            ],
+        ),
+        (
+            &[
+                "--data-dir",
+                "here",
+                "--late-by",
+                "7",
+                "--set",
+                "consumer.order_grace=1s",
+                "--set",
+                "bus.kind=pubsub",
+            ],
+            [
+                "data_dir = \"here\"  # from --data-dir",
+                "late_by = 7  # from --late-by",
+                "order_grace = \"1s\"  # from --set",
+                "kind = \"embedded\"  # from ecom_demo",
+            ],
+        ),
+    ] {
+        let text = printed(args).await;
+        for line in lines {
+            assert!(text.lines().any(|printed| printed == line), "no line {line} in\n{text}");
+        }
+        assert_eq!(text.matches("kind = \"embedded\"").count(), 2, "{text}");
+    }
+    assert!(!site.path("data").exists() && !site.path("here").exists(), "printing touches nothing");
+}
+
+/// Payments that became dead letters, by what a demo of this mixture says.
+async fn dead_lettered(site: &Site, args: &[&str]) -> u64 {
+    let common = ["--orders", "400", "--late-orders", "0.5", "--missing-orders", "0", "--invalid", "0"];
+    let args = [&common[..], &["--summary", "summary.json", "--format", "json"], args].concat();
+    assert_eq!(site.run("ecom_demo", &args).await.with(0).json()["clean"], true);
+    let summary = std::fs::read(site.path("summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
+    let roles: Vec<_> =
+        summary.as_array().unwrap().iter().map(|role| role["role"].as_str().unwrap()).collect();
+    let expected =
+        ["orders_producer", "payments_producer", "order_consumer", "payment_consumer", "dlq_handler"];
+    assert_eq!(roles, expected, "{summary}");
+    assert!(summary[0]["published"].as_u64() >= Some(400), "{summary}");
+    summary[3]["dead_lettered"]["order_not_found"].as_u64().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn the_demo_waits_for_late_orders_as_long_as_it_is_told_and_tells_what_each_role_did() {
+    let site = Site::new();
+    let by_itself = dead_lettered(&site, &[]).await;
+    assert!(by_itself > 100, "late orders come after all payments: {by_itself}");
+    let patient = ["--late-by", "1", "--set", "consumer.order_grace=20s"];
+    assert_eq!(dead_lettered(&site, &patient).await, 0, "late orders come one position later");
+}
+
+#[tokio::test]
+async fn the_demo_serves_the_metrics_of_every_role() {
+    let site = Site::new();
+    let args = ["--orders", "500", "--set", "consumer.order_grace=10m", "--admin-listen", "127.0.0.1:0"];
+    let mut demo = site.start("ecom_demo", &args);
+    let admin = demo.serves().await;
+    let metrics = get(&admin, "/metrics").await;
+    for role in ["orders_producer", "payments_producer", "order_consumer", "payment_consumer", "dlq_handler"]
+    {
+        let role = format!("role=\"{role}\"");
+        assert!(metrics.contains(&role), "no {role} in {metrics}");
+    }
+    demo.signal("TERM");
+    demo.ended().await.with(1);
 }
 
 #[tokio::test]

@@ -46,11 +46,20 @@ pub trait Bus: Send + Sync {
     async fn close(&self);
 }
 
+/// How many streams a subscription is received by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Streams {
+    /// One, and more for as long as they are what the lanes wait for.
+    Automatic,
+    /// This many; at least one.
+    Fixed(usize),
+}
+
 /// How a subscription is received.
 #[derive(Clone, Copy, Debug)]
 pub struct SubscribeOptions {
     /// Streams opened side by side (embedded: ignored).
-    pub streams: usize,
+    pub streams: Streams,
     /// Deliveries handed out and not settled, over all streams: lanes plus hold.
     pub max_outstanding: usize,
     /// Deliveries buffered between the adapter and the lanes.

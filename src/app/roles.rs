@@ -12,7 +12,7 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::setup;
 use super::wiring::{self, Folder, Store};
-use crate::bus::{Bus, SubscribeOptions, Subscription, TopicState};
+use crate::bus::{Bus, Streams, SubscribeOptions, Subscription, TopicState};
 use crate::clock::{Chance, Clock};
 use crate::config::{BusKind, Config};
 use crate::domain::backoff::Backoff;
@@ -113,7 +113,7 @@ impl Site {
             BusKind::Pubsub => config.bus.pubsub.lease,
         };
         let options = SubscribeOptions {
-            streams: config.consumer.streams,
+            streams: config.consumer.streams.map_or(Streams::Automatic, Streams::Fixed),
             max_outstanding: lanes + held,
             buffer: lanes,
             lease,

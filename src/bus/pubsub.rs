@@ -5,10 +5,12 @@
 //! [`provision`] creates and checks the topics and subscriptions.
 
 mod connect;
+mod connection;
 #[cfg(test)]
 mod emulator_tests;
 mod failure;
 mod gcloud;
+mod grow;
 mod health;
 mod message;
 pub mod provision;

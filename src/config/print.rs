@@ -48,7 +48,7 @@ mod tests {
         let text = load(&sources).unwrap().print();
         for line in [
             "kind = \"pubsub\"  # from config/local.toml",
-            "streams = 16  # from config/local.toml",
+            "emulator_host = \"127.0.0.1:8085\"  # from config/local.toml",
             "max_in_flight = 64  # from environment ECOM__CONSUMER__MAX_IN_FLIGHT",
             "rate = \"max\"  # from --set",
             "late_orders = 0.05  # from default",

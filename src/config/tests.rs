@@ -102,7 +102,7 @@ fn later_layers_win_and_say_who_they_are() {
     };
     let loaded = load(&sources).unwrap();
     let consumer = &loaded.config.consumer;
-    assert_eq!((consumer.streams, consumer.max_in_flight, consumer.hold_limit), (5, 60, 700));
+    assert_eq!((consumer.streams, consumer.max_in_flight, consumer.hold_limit), (Some(5), 60, 700));
     assert_eq!(consumer.order_grace, Some(Duration::from_secs(8)));
     assert_eq!(shown_origin(&loaded, "consumer.hold_bytes"), "default");
     assert_eq!(shown_origin(&loaded, "consumer.streams"), first.path().display().to_string());
@@ -121,7 +121,7 @@ fn the_variable_names_files_below_those_of_the_flag() {
         sets: vec![],
     };
     let consumer = load(&sources).unwrap().config.consumer;
-    assert_eq!((consumer.streams, consumer.max_in_flight), (5, 60));
+    assert_eq!((consumer.streams, consumer.max_in_flight), (Some(5), 60));
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn local_toml_is_the_emulator_and_cassandra_on_this_host() {
     assert_eq!(config.bus.pubsub.emulator_host.as_deref(), Some("127.0.0.1:8085"));
     assert_eq!(config.bus.pubsub.stream_idle_rotation, None, "never on the emulator");
     assert_eq!(config.store.cassandra.contact_points, ["127.0.0.1:9042"]);
-    assert_eq!(config.consumer.streams, 16);
+    assert_eq!(config.consumer.streams, None);
 }
 
 #[test]

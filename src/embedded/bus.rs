@@ -201,7 +201,7 @@ mod tests {
         let error = bus.publisher("nowhere", 1).await.err().unwrap();
         assert_eq!(error.to_string(), format!("topic nowhere does not exist on {}", bus.describe()));
         let options = SubscribeOptions {
-            streams: 1,
+            streams: crate::bus::Streams::Fixed(1),
             max_outstanding: 1,
             buffer: 1,
             lease: Duration::from_secs(1),
@@ -220,7 +220,7 @@ mod tests {
         let both = open(dir.path(), Options::new(routes)).unwrap();
         publish(&bus, 1).await;
         let options = SubscribeOptions {
-            streams: 1,
+            streams: crate::bus::Streams::Fixed(1),
             max_outstanding: 10,
             buffer: 10,
             lease: Duration::from_secs(60),

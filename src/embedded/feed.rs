@@ -523,7 +523,7 @@ mod tests {
         let process = process(dir.path());
         publish(&process, 20).await;
         let options = SubscribeOptions {
-            streams: 1,
+            streams: crate::bus::Streams::Fixed(1),
             max_outstanding: 20,
             buffer: 1,
             lease: Duration::from_secs(60),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Embedded, Options, Route, open};
-use crate::bus::{Bus, Message, SubscribeOptions, Subscription};
+use crate::bus::{Bus, Message, Streams, SubscribeOptions, Subscription};
 use crate::clock::Clock;
 
 pub(super) const TOPIC: &str = "orders_data";
@@ -42,7 +42,13 @@ pub(super) async fn subscribe_with(
     max_outstanding: usize,
     lease: Duration,
 ) -> Subscription {
-    let options = SubscribeOptions { streams: 1, max_outstanding, buffer: 50, lease, idle_rotation: None };
+    let options = SubscribeOptions {
+        streams: Streams::Fixed(1),
+        max_outstanding,
+        buffer: 50,
+        lease,
+        idle_rotation: None,
+    };
     process.subscribe(SUBSCRIPTION, options).await.unwrap()
 }
 

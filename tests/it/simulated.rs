@@ -116,7 +116,7 @@ impl World {
         stop: CancellationToken,
     ) {
         let options = SubscribeOptions {
-            streams: 1,
+            streams: ecom::bus::Streams::Fixed(1),
             max_outstanding: 64,
             buffer: 4,
             lease: Duration::from_secs(10),

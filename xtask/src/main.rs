@@ -7,6 +7,7 @@
     reason = "xtask has no tokio runtime, so no paused time: it waits on real processes by the real clock"
 )]
 
+mod bench;
 mod ci;
 mod failure;
 mod guard;
@@ -28,6 +29,7 @@ Commands:
   services down    end exactly what `up` started
   services status  say what runs where, and how to start what does not
   test [-- ARGS]   start private services, run every test, check each feature alone
+  bench            measure the binaries beside the raw limits of both services and beside peers
   ci               fmt, clippy, doc, then `test` with no service allowed to be missing
 
 Options of `services up`:
@@ -42,6 +44,14 @@ Options of `services down`:
 Option of all three:
   --dir DIR              keep state, logs and data there (default target/services); a second
                          folder is a second, independent pair
+
+Options of `bench` (first build: about 15 minutes on 2 cores; a round: about 6):
+  --quick          one round instead of five;  --rounds N
+  --only ARM,...   of r0-publish r1-pull r2-insert r3-update minimal-orders minimal-payments orders
+                   orders-again payments payments-missing dlq-handler go-orders go-payments
+                   python-orders python-payments
+  --events N       events of an arm (60000);   --streams N (32);   --warm-up N (200000)
+  --out DIR        results, logs and services there (target/bench)
 
 Where services come from, in this order:
   1. PUBSUB_EMULATOR_HOST, CASSANDRA_CONTACT_POINTS: used as they are, never started or stopped
@@ -84,6 +94,7 @@ fn dispatch(words: &[&str]) -> Outcome<u8> {
         ["test", "--", rest @ ..] => test::run(rest, test::required_by_environment()),
         ["test", other, ..] => Err(Failure::usage(format!("unknown argument of test: {other}"))
             .hint("arguments for cargo test go behind `--`: cargo xtask test -- NAME")),
+        ["bench", rest @ ..] => bench::command(rest),
         ["ci"] => ci::run(),
         ["guard", dir] => guard::watch(dir.as_ref()),
         _ => Err(Failure::usage(format!("unknown command: {}", words.join(" ")))

@@ -26,6 +26,11 @@ fn is_root(folder: &Path) -> bool {
     folder.join("xtask").join("Cargo.toml").is_file() && folder.join("Cargo.toml").is_file()
 }
 
+/// Where cargo puts what it builds.
+pub fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target))
+}
+
 /// A cargo command in the workspace's root, with stdin closed and without the variables that
 /// `cargo run` set for xtask itself (some build scripts would rebuild because of them).
 pub fn cargo(root: &Path, words: &[&str]) -> Command {

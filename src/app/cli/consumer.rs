@@ -11,7 +11,7 @@ use crate::pipeline::consume::Bounds;
 const AFTER_ORDERS: &str = "\
 Examples:
   order_consumer                                    share the folder data/ with the other binaries
-  order_consumer -c config/local.toml --streams 16  emulator and Cassandra on this host
+  order_consumer -c config/local.toml               emulator and Cassandra on this host
   order_consumer --exit-on-idle 5s --summary s.json drain, then end
 
 Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
@@ -20,7 +20,7 @@ something missing, 130 second signal";
 const AFTER_PAYMENTS: &str = "\
 Examples:
   payment_consumer                                    share the folder data/ with the other binaries
-  payment_consumer -c config/local.toml --streams 16  emulator and Cassandra on this host
+  payment_consumer -c config/local.toml               emulator and Cassandra on this host
   payment_consumer --order-grace 0s                   dead-letter early payments at once
 
 Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
@@ -75,9 +75,9 @@ impl PaymentConsumer {
 /// How a consumer runs.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ConsumerArgs {
-    /// Streams received side by side (ECOM__CONSUMER__STREAMS).
-    #[arg(long, value_name = "N")]
-    streams: Option<usize>,
+    /// Streams received side by side, or `auto`: as many as it takes (ECOM__CONSUMER__STREAMS).
+    #[arg(long, value_name = "N|auto")]
+    streams: Option<String>,
     /// Deliveries worked on at once (ECOM__CONSUMER__MAX_IN_FLIGHT).
     #[arg(long, value_name = "N")]
     max_in_flight: Option<usize>,
@@ -103,10 +103,15 @@ impl ConsumerArgs {
     /// What the flags set.
     pub(crate) fn sets(&self) -> Vec<Set> {
         given(&[
-            ("--streams", "consumer.streams", self.streams.map(|streams| streams.to_string())),
+            ("--streams", "consumer.streams", self.streams.as_deref().map(streams)),
             ("--max-in-flight", "consumer.max_in_flight", self.max_in_flight.map(|n| n.to_string())),
         ])
     }
+}
+
+/// `auto` as the number that stands for it.
+fn streams(given: &str) -> String {
+    if given == "auto" { "0".to_owned() } else { given.to_owned() }
 }
 
 impl BoundsArgs {

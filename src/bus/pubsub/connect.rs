@@ -134,8 +134,7 @@ impl Access {
         builder.build().await.map_err(|error| self.unbuilt(error))
     }
 
-    /// A subscriber with a connection of its own: streams that share one also share its death, and
-    /// the client opens at most 100 calls at once on each.
+    /// A subscriber with a connection of its own.
     pub(super) async fn subscriber(&self) -> Result<Subscriber, BusError> {
         let builder = Subscriber::builder().with_credentials(self.credentials.clone());
         let builder = match self.settings.endpoint() {

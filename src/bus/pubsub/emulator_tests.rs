@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use super::provision::{State, Wanted, apply, check};
 use super::{Pubsub, PubsubSettings};
 use crate::bus::{
-    Attributes, Bus, BusError, Delivery, Message, PublishError, SubscribeOptions, Subscription, TopicState,
+    Attributes, Bus, BusError, Delivery, Message, PublishError, Streams, SubscribeOptions, Subscription,
+    TopicState,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,7 +50,7 @@ async fn provisioned(settings: PubsubSettings) -> Pubsub {
 
 fn options(streams: usize) -> SubscribeOptions {
     SubscribeOptions {
-        streams,
+        streams: Streams::Fixed(streams),
         max_outstanding: 256,
         buffer: 16,
         lease: Duration::from_secs(10),

@@ -19,20 +19,25 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// What is known about the streams of one subscription.
 #[derive(Debug)]
 pub(super) struct Health {
-    streams: usize,
+    streams: AtomicUsize,
     troubled: AtomicUsize,
     answered: AtomicBool,
 }
 
 impl Health {
     /// Well, until something else is noticed.
-    pub(super) fn new(streams: usize) -> Self {
-        Self { streams, troubled: AtomicUsize::new(0), answered: AtomicBool::new(true) }
+    pub(super) fn new() -> Self {
+        Self { streams: AtomicUsize::new(0), troubled: AtomicUsize::new(0), answered: AtomicBool::new(true) }
     }
 
     /// Whether the last question was answered and not every stream is in trouble.
     pub(super) fn answers(&self) -> bool {
-        self.answered.load(Ordering::Relaxed) && self.troubled.load(Ordering::Relaxed) < self.streams
+        self.answered.load(Ordering::Relaxed) && self.troubled.load(Ordering::Relaxed) < self.streams.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Notes one stream more.
+    pub(super) fn opened(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes a stream in trouble, until the note is dropped.
@@ -100,7 +105,9 @@ mod tests {
 
     #[test]
     fn one_good_stream_is_enough_and_none_is_not() {
-        let health = Arc::new(Health::new(2));
+        let health = Arc::new(Health::new());
+        health.opened();
+        health.opened();
         assert!(health.answers());
         let first = health.trouble();
         assert!(health.answers());

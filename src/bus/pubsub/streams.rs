@@ -1,6 +1,5 @@
 //! Receiving: feeders that only await the client's streams, and the leases they hand out.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,15 +10,16 @@ use google_cloud_pubsub::client::Subscriber;
 use google_cloud_pubsub::subscriber::handler::Handler;
 use google_cloud_pubsub::subscriber::{MessageStream, ShutdownBehavior};
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Access;
+use super::connection::{self, Connection};
 use super::health::Health;
 use super::message::received;
-use super::supervise;
-use crate::bus::{Backlog, Delivery, Feed, Lease, SubscribeOptions, Subscription};
+use super::{grow, supervise};
+use crate::bus::{Backlog, Delivery, Feed, Lease, Streams, SubscribeOptions, Subscription};
 use crate::clock::Chance;
 
 /// How long the client keeps renewing a lease; after it the message is delivered again.
@@ -31,7 +31,13 @@ const MAX_OUTSTANDING_BYTES: usize = 128 << 20;
 /// The largest message is 10 MB; a stream below that could starve on one.
 const MIN_STREAM_BYTES: usize = 10 << 20;
 
-/// Starts `options.streams` supervised streams that fill one channel.
+/// The most streams that are opened unasked: on the emulator 64,000 messages a second.
+const MOST: usize = 32;
+
+/// Streams that the window is divided by while it is open how many there will be.
+const USUAL: usize = 8;
+
+/// Starts supervised streams that fill one channel.
 pub(super) fn open(
     access: Arc<Access>,
     subscription: String,
@@ -40,35 +46,83 @@ pub(super) fn open(
 ) -> Subscription {
     let (intake, deliveries) = mpsc::channel(options.buffer.max(1));
     let stop = CancellationToken::new();
-    let shape = Shape::of(&options);
-    let health = Arc::new(Health::new(options.streams.max(1)));
-    let mut supervisors: Vec<_> = (0..options.streams.max(1))
-        .map(|slot| {
-            let stream = supervise::Slot {
-                access: access.clone(),
-                subscription: subscription.clone(),
-                slot,
-                shape,
-                idle_rotation: options.idle_rotation,
-                chance: chance.clone(),
-                health: health.clone(),
-            };
-            tokio::spawn(supervise::run(stream, intake.clone(), stop.clone()))
-        })
-        .collect();
-    supervisors.push(tokio::spawn(health.clone().ask(access, subscription, stop.clone())));
-    Subscription::new(deliveries, Box::new(Streams { stop, health, supervisors: Mutex::new(supervisors) }))
+    let most = most(options.streams);
+    let site = Site {
+        shape: Shape::of(&options, most),
+        connections: (0..most.div_ceil(connection::STREAMS))
+            .map(|_| Arc::new(Connection::new(access.clone())))
+            .collect(),
+        access,
+        subscription,
+        idle_rotation: options.idle_rotation,
+        chance,
+        health: Arc::new(Health::new()),
+        delivered: Arc::default(),
+        intake,
+        stop: stop.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    let health = site.health.clone();
+    tasks.spawn(health.clone().ask(site.access.clone(), site.subscription.clone(), stop.clone()));
+    match options.streams {
+        Streams::Fixed(_) => (0..most).for_each(|slot| site.start(slot, &mut tasks)),
+        Streams::Automatic => {
+            tasks.spawn(grow::grow(site, most));
+        }
+    }
+    Subscription::new(deliveries, Box::new(Running { stop, health, tasks: Mutex::new(tasks) }))
+}
+
+fn most(streams: Streams) -> usize {
+    match streams {
+        Streams::Fixed(streams) => streams.max(1),
+        Streams::Automatic => MOST,
+    }
+}
+
+/// What every stream of a subscription has in common.
+pub(super) struct Site {
+    access: Arc<Access>,
+    connections: Vec<Arc<Connection>>,
+    pub(super) subscription: String,
+    shape: Shape,
+    idle_rotation: Option<Duration>,
+    chance: Arc<Chance>,
+    health: Arc<Health>,
+    /// Deliveries of all streams so far.
+    pub(super) delivered: Arc<AtomicU64>,
+    pub(super) intake: mpsc::Sender<Delivery>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Site {
+    /// Starts the supervisor of a stream.
+    pub(super) fn start(&self, slot: usize, tasks: &mut JoinSet<()>) {
+        self.health.opened();
+        let stream = supervise::Slot {
+            access: self.access.clone(),
+            connection: self.connections[slot / connection::STREAMS].clone(),
+            subscription: self.subscription.clone(),
+            slot,
+            shape: self.shape,
+            idle_rotation: self.idle_rotation,
+            chance: self.chance.clone(),
+            health: self.health.clone(),
+            delivered: self.delivered.clone(),
+        };
+        tasks.spawn(supervise::run(stream, self.intake.clone(), self.stop.clone()));
+    }
 }
 
 /// The running streams of one subscription. Dropping it shuts them.
-struct Streams {
+struct Running {
     stop: CancellationToken,
     health: Arc<Health>,
-    supervisors: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 #[async_trait]
-impl Feed for Streams {
+impl Feed for Running {
     fn answers(&self) -> bool {
         self.health.answers()
     }
@@ -82,20 +136,20 @@ impl Feed for Streams {
     }
 
     async fn stopped(&self) {
-        let mut supervisors = self.supervisors.lock().await;
-        // A handle leaves the list only once it is done, so that a cancelled wait can be repeated.
-        while let Some(supervisor) = supervisors.last_mut() {
-            if supervisor.await.is_err() {
+        let mut tasks = self.tasks.lock().await;
+        while let Some(ended) = tasks.join_next().await {
+            if ended.is_err() {
                 tracing::error!("a stream's supervisor panicked");
             }
-            supervisors.pop();
         }
     }
 }
 
-impl Drop for Streams {
+impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
+        // Each ends by itself once its last ack is sent.
+        self.tasks.get_mut().detach_all();
     }
 }
 
@@ -108,9 +162,10 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    fn of(options: &SubscribeOptions) -> Self {
-        let streams = NonZeroUsize::new(options.streams).unwrap_or(NonZeroUsize::MIN).get();
-        let outstanding = options.max_outstanding.div_ceil(streams).max(1);
+    fn of(options: &SubscribeOptions, streams: usize) -> Self {
+        // The share of streams that may never come would starve the ones there are.
+        let sharing = if options.streams == Streams::Automatic { USUAL } else { streams };
+        let outstanding = options.max_outstanding.div_ceil(sharing).max(1);
         let bytes = (MAX_OUTSTANDING_BYTES / streams).max(MIN_STREAM_BYTES);
         Self {
             outstanding: i64::try_from(outstanding).unwrap_or(i64::MAX),
@@ -149,12 +204,14 @@ pub(super) async fn feed(
     mut stream: MessageStream,
     intake: mpsc::Sender<Delivery>,
     pulse: Arc<Pulse>,
+    delivered: Arc<AtomicU64>,
 ) -> Ended {
     loop {
         match stream.next().await {
             Some(Ok((message, handler))) => {
                 let attempt = handler.delivery_attempt();
                 let lease = StreamLease { handler, _owed: Owed::new(&pulse) };
+                delivered.fetch_add(1, Ordering::Relaxed);
                 let delivery = Delivery::new(received(message, attempt), Box::new(lease));
                 if intake.send(delivery).await.is_err() {
                     return Ended::Unwanted;
@@ -259,7 +316,7 @@ mod tests {
 
     fn options(streams: usize, max_outstanding: usize, lease: u64) -> SubscribeOptions {
         SubscribeOptions {
-            streams,
+            streams: Streams::Fixed(streams),
             max_outstanding,
             buffer: 1,
             lease: Duration::from_secs(lease),
@@ -267,16 +324,21 @@ mod tests {
         }
     }
 
+    fn shape(streams: usize, max_outstanding: usize, lease: u64) -> Shape {
+        let options = options(streams, max_outstanding, lease);
+        Shape::of(&options, most(options.streams))
+    }
+
     #[test]
     fn streams_share_the_window_rounded_up_and_the_lease_stays_within_the_services_bounds() {
-        let shape = Shape::of(&options(4, 258, 60));
-        assert_eq!((shape.outstanding, shape.bytes, shape.lease), (65, 32 << 20, Duration::from_secs(60)));
-        assert_eq!(Shape::of(&options(32, 1, 1)).outstanding, 1);
-        assert_eq!(Shape::of(&options(32, 0, 1)).outstanding, 1);
-        assert_eq!(Shape::of(&options(32, 1, 1)).bytes, 10 << 20);
-        assert_eq!(Shape::of(&options(0, 7, 1)).outstanding, 7);
-        assert_eq!(Shape::of(&options(1, 1, 1)).lease, Duration::from_secs(10));
-        assert_eq!(Shape::of(&options(1, 1, 9_999)).lease, Duration::from_secs(600));
+        let four = shape(4, 258, 60);
+        assert_eq!((four.outstanding, four.bytes, four.lease), (65, 32 << 20, Duration::from_secs(60)));
+        assert_eq!(shape(32, 1, 1).outstanding, 1);
+        assert_eq!(shape(32, 0, 1).outstanding, 1);
+        assert_eq!(shape(32, 1, 1).bytes, 10 << 20);
+        assert_eq!(shape(0, 7, 1).outstanding, 7);
+        assert_eq!(shape(1, 1, 1).lease, Duration::from_secs(10));
+        assert_eq!(shape(1, 1, 9_999).lease, Duration::from_secs(600));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,10 +1,10 @@
 //! Keeping one stream open: rebuild it when it ends, replace it when it goes silent.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use google_cloud_pubsub::Error;
-use google_cloud_pubsub::client::Subscriber;
 use google_cloud_pubsub::subscriber::ShutdownToken;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Access;
+use super::connection::{Connection, Shared};
 use super::failure::{Failure, told};
 use super::health::{Health, Troubled};
 use super::streams::{Ended, Pulse, Shape, feed};
@@ -33,12 +34,14 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// One of a subscription's streams, as it is to be kept open.
 pub(super) struct Slot {
     pub(super) access: Arc<Access>,
+    pub(super) connection: Arc<Connection>,
     pub(super) subscription: String,
     pub(super) slot: usize,
     pub(super) shape: Shape,
     pub(super) idle_rotation: Option<Duration>,
     pub(super) chance: Arc<Chance>,
     pub(super) health: Arc<Health>,
+    pub(super) delivered: Arc<AtomicU64>,
 }
 
 /// A stream that is open, or opening.
@@ -60,12 +63,13 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
     let backoff = Backoff::try_new(FIRST_DELAY, MAX_DELAY).expect("0.1 s is above zero and below 30 s");
     let mut troubles = Quiet::default();
     let mut retiring = JoinSet::new();
-    let mut subscriber = None;
+    let mut shared: Option<Shared> = None;
+    let mut dead = false;
     let mut replaced: Option<Open> = None;
     let mut attempt = 0u32;
     let mut troubled = None;
     while !stop.is_cancelled() {
-        let opened = open(&slot, &mut subscriber, &intake).await;
+        let opened = open(&slot, &mut shared, std::mem::take(&mut dead), &intake).await;
         // The old stream is shut once the new one is on its way.
         if let Some(old) = replaced.take() {
             retiring.spawn(retire(old));
@@ -80,7 +84,7 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
                 Event::Silent => {
                     tracing::debug!(subscription = %slot.subscription, stream = slot.slot, "replacing a silent stream");
                     // A new connection, too: the silence may be a connection that died unnoticed.
-                    subscriber = None;
+                    dead = true;
                     replaced = Some(open);
                     attempt = 0;
                     continue;
@@ -114,18 +118,18 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
 
 async fn open(
     slot: &Slot,
-    subscriber: &mut Option<Subscriber>,
+    shared: &mut Option<Shared>,
+    dead: bool,
     intake: &mpsc::Sender<Delivery>,
 ) -> Result<Open, Trouble> {
-    if subscriber.is_none() {
-        *subscriber =
-            Some(slot.access.subscriber().await.map_err(|error| Trouble::Passing(error.to_string()))?);
-    }
-    let subscriber = subscriber.as_ref().expect("it was built just above");
-    let stream = slot.shape.stream(subscriber, &slot.subscription);
+    let found_dead = shared.as_ref().filter(|_| dead);
+    let subscriber = slot.connection.subscriber(found_dead).await;
+    let subscriber = subscriber.map_err(|error| Trouble::Passing(error.to_string()))?;
+    let stream = slot.shape.stream(&subscriber.subscriber, &slot.subscription);
+    *shared = Some(subscriber);
     let shutdown = stream.shutdown_token();
     let pulse = Arc::new(Pulse::new());
-    let feeder = tokio::spawn(feed(stream, intake.clone(), pulse.clone()));
+    let feeder = tokio::spawn(feed(stream, intake.clone(), pulse.clone(), slot.delivered.clone()));
     Ok(Open { shutdown, feeder, pulse })
 }
 

@@ -9,8 +9,8 @@ use super::super::size;
 /// How events are consumed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConsumerConfig {
-    /// Streams received side by side, 1 to 64.
-    pub streams: usize,
+    /// Streams received side by side, 1 to 64; `None` = as many as it takes.
+    pub streams: Option<usize>,
     /// Deliveries worked on at once; at least one.
     pub max_in_flight: usize,
     /// How long a payment waits for its order; `None` = not at all.
@@ -23,7 +23,7 @@ pub struct ConsumerConfig {
 
 impl ConsumerConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let streams = reader.number("consumer.streams", 1..=64);
+        let streams = reader.number("consumer.streams", 0..=64);
         let max_in_flight = reader.number("consumer.max_in_flight", 1..=65_536);
         // A held payment keeps its lease, which the Pub/Sub client renews for 60 min at most: half of that.
         let order_grace = reader
@@ -31,7 +31,7 @@ impl ConsumerConfig {
         let hold_limit = reader.number("consumer.hold_limit", 1..=1_000_000);
         let hold_bytes = reader.parsed(HOLD_BYTES, size::bytes);
         Some(Self {
-            streams: streams?,
+            streams: Some(streams?).filter(|streams| *streams > 0),
             max_in_flight: max_in_flight?,
             order_grace: order_grace?,
             hold_limit: hold_limit?,

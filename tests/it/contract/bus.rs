@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ecom::bus::{Attributes, BusError, Message, Received, SubscribeOptions, Subscription, TopicState};
+use ecom::bus::{
+    Attributes, BusError, Message, Received, Streams, SubscribeOptions, Subscription, TopicState,
+};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
@@ -40,7 +42,7 @@ stamp! { bus on "embedded" embedded, "pubsub" pubsub: [
 /// Options for one consumer of the subject's subscription.
 pub fn options(subject: &BusSubject) -> SubscribeOptions {
     SubscribeOptions {
-        streams: 1,
+        streams: Streams::Fixed(1),
         max_outstanding: 1_000,
         buffer: 16,
         lease: subject.lease,
@@ -56,7 +58,7 @@ pub fn patient(subject: &BusSubject) -> SubscribeOptions {
 /// Options for a consumer that comes after another: the emulator goes on feeding streams that are
 /// gone, and several live ones make their share small.
 pub fn later(subject: &BusSubject) -> SubscribeOptions {
-    SubscribeOptions { streams: 4, ..options(subject) }
+    SubscribeOptions { streams: Streams::Fixed(4), ..options(subject) }
 }
 
 /// A message of this body and no attributes.

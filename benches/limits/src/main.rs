@@ -20,6 +20,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const USAGE: &str = "\
 usage: limits COMMAND, with PUBSUB_EMULATOR_HOST and CASSANDRA_CONTACT_POINTS set
   topic PROJECT NAME                            create a topic and its subscription NAME-sub
+  delete PROJECT NAME                           delete both
   schema KEYSPACE                               create the fact table
   fill KEYSPACE N MISSING                       write N orders, leaving out each MISSING-th (0 = none)
   feed PROJECT TOPIC KIND N                     publish what stdin permits: lines with a total
@@ -45,6 +46,7 @@ fn main() -> Outcome<()> {
 async fn run(words: &[&str]) -> Outcome<()> {
     match words {
         ["topic", project, name] => messages::create(project, name).await,
+        ["delete", project, name] => messages::delete(project, name).await,
         ["schema", keyspace] => facts::schema(keyspace).await,
         ["drop", keyspace] => facts::drop_keyspace(keyspace).await,
         ["fill", keyspace, n, missing] => facts::fill(keyspace, n.parse()?, missing.parse()?).await,

@@ -42,6 +42,19 @@ pub async fn create(project: &str, name: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// Deletes a topic and its subscription: the emulator goes on serving the streams of a program that
+/// ended, twenty times a second each, for as long as their subscription is there.
+pub async fn delete(project: &str, name: &str) -> Outcome<()> {
+    let topics = TopicAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
+    let topics = topics.build().await?;
+    let subscriptions =
+        SubscriptionAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
+    let subscriptions = subscriptions.build().await?;
+    subscriptions.delete_subscription().set_subscription(subscription_name(project, name)).send().await?;
+    topics.delete_topic().set_topic(topic_name(project, name)).send().await?;
+    Ok(())
+}
+
 /// A publisher that batches 1,000 messages.
 pub async fn publisher(project: &str, topic: &str) -> Outcome<Publisher> {
     let builder = Publisher::builder(topic_name(project, topic))

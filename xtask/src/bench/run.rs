@@ -85,6 +85,7 @@ fn check(place: &Place, arm: Arm, fresh: &Fresh, events: u64) -> Outcome<()> {
 
 /// What is left of a measurement would slow down the next one.
 fn clean(place: &Place, arm: Arm, fresh: &Fresh) {
+    let _ = place.limits(&["delete", &fresh.project, arm.kind().topic()]);
     if arm.writes() || arm.is_ours() {
         let _ = place.limits(&["drop", &fresh.keyspace]);
     }

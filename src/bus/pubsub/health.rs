@@ -32,7 +32,8 @@ impl Health {
 
     /// Whether the last question was answered and not every stream is in trouble.
     pub(super) fn answers(&self) -> bool {
-        self.answered.load(Ordering::Relaxed) && self.troubled.load(Ordering::Relaxed) < self.streams.load(Ordering::Relaxed).max(1)
+        self.answered.load(Ordering::Relaxed)
+            && self.troubled.load(Ordering::Relaxed) < self.streams.load(Ordering::Relaxed).max(1)
     }
 
     /// Notes one stream more.

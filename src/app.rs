@@ -7,6 +7,7 @@ mod demo;
 mod dlq;
 mod exit;
 mod facts;
+mod heartbeats;
 mod output;
 mod producers;
 mod roles;

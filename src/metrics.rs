@@ -2,6 +2,7 @@
 //! relaxed additions whether anybody scrapes or not.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram as Quantiles;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::domain::event_time::EventTime;
 use crate::domain::reason::Reason;
 
 /// Upper bounds of `ecom_message_seconds`, from a local write to an outage.
@@ -87,6 +89,7 @@ pub struct RoleMetrics {
     dead_lettered_family: Family<ReasonLabel, Counter>,
     /// Attempts at a store or bus call that failed and were repeated in place.
     pub retried: Counter,
+    newest_event: AtomicI64,
     seconds: Histogram,
     quantiles: Mutex<Quantiles<u64>>,
 }
@@ -112,6 +115,7 @@ impl RoleMetrics {
             dead_lettered,
             dead_lettered_family,
             retried: Counter::default(),
+            newest_event: AtomicI64::new(i64::MIN),
             seconds: Histogram::new(SECONDS),
             quantiles: Mutex::new(
                 Quantiles::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are sound"),
@@ -125,6 +129,17 @@ impl RoleMetrics {
         self.seconds.observe(took.as_secs_f64());
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.quantiles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).saturating_record(micros);
+    }
+
+    /// Notes how far the role has come: T of an event it settled or published.
+    pub fn came_to(&self, t: EventTime) {
+        self.newest_event.fetch_max(t.micros(), Ordering::Relaxed);
+    }
+
+    /// The latest T among the events it settled or published; `None` before the first.
+    pub fn newest_event(&self) -> Option<EventTime> {
+        let newest = self.newest_event.load(Ordering::Relaxed);
+        (newest != i64::MIN).then(|| EventTime::stored(newest))
     }
 
     /// Counts a dead letter by its reason.

@@ -4,6 +4,7 @@ pub mod assess;
 pub mod consume;
 pub mod dead_letters;
 pub mod durable;
+pub mod heartbeat;
 pub mod hold;
 pub mod letters;
 pub mod order_locks;

@@ -40,8 +40,8 @@ impl Context {
     }
 }
 
-/// The host's name, for histories.
-fn host_name() -> String {
+/// The host's name, for histories and heartbeats.
+pub(super) fn host_name() -> String {
     std::env::var("HOSTNAME")
         .ok()
         .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())

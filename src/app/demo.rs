@@ -13,6 +13,7 @@ use super::cli::{Demo, Format};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::facts::{decode, told};
+use super::heartbeats::beside;
 use super::output;
 use super::producers::{mixture, outgoing};
 use super::roles::{Gauges, Site, close, write_summary};
@@ -153,10 +154,11 @@ async fn run_roles(
 ) -> Result<Verification, Stop> {
     let actor = context.actor("dlq_handler");
     let consuming = async {
+        let handling = site.dlq_handler(&roles.dlq_handler, actor.clone());
         let outcome = tokio::try_join!(
-            site.order_consumer(&roles.order_consumer),
-            site.payment_consumer(&roles.payment_consumer),
-            site.dlq_handler(&roles.dlq_handler, actor.clone()),
+            beside(site, &roles.order_consumer, site.order_consumer(&roles.order_consumer)),
+            beside(site, &roles.payment_consumer, site.payment_consumer(&roles.payment_consumer)),
+            beside(site, &roles.dlq_handler, handling),
         );
         outcome.map(drop)
     };
@@ -174,7 +176,10 @@ async fn run_roles(
             drained(site, &topics.payments).await
         };
         let orders = publish(site, &roles.orders_producer, manifest, Kind::Order, after_payments);
-        tokio::try_join!(orders, payments)?;
+        tokio::try_join!(
+            beside(site, &roles.orders_producer, orders),
+            beside(site, &roles.payments_producer, payments),
+        )?;
         at_rest(site).await?;
         let swept = sweep(&site.settler(&roles.dlq_handler, actor.clone()), None).await;
         site.stop.cancel();

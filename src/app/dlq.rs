@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::cli::{DlqCommand, DlqHandler, Format, ReportArgs, RunArgs};
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::heartbeats;
 use super::output;
 use super::roles::{Gauges, Site, attended, close, summarise, supervise};
 use super::setup;
@@ -58,7 +59,7 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, Stop> {
         );
         Ok(())
     };
-    let outcome = attended(context, &gauges, once).await;
+    let outcome = attended(context, &gauges, heartbeats::beside(&site, &gauges, once)).await;
     close(site.bus.as_ref()).await;
     summarise(context, &gauges)?;
     outcome.map(|()| Exit::Done)

@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use super::cli::{Preset, ProducerArgs};
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::heartbeats;
 use super::output;
 use super::roles::{Gauges, attended, close, require_subscription, summarise};
 use super::setup;
@@ -41,7 +42,7 @@ async fn run(context: Context, args: &ProducerArgs, kind: Kind) -> Result<Exit, 
     };
     let source = source(&context.config.producer, args)?;
     let gauges = Gauges::new(role, &context.chance);
-    let bus = wiring::bus(&context).await?;
+    let (bus, journal) = wiring::bus(&context).await?;
     require_subscription(bus.as_ref(), topic).await?;
     let window = context.config.producer.window;
     let publisher = bus.publisher(topic, window).await?;
@@ -56,11 +57,12 @@ async fn run(context: Context, args: &ProducerArgs, kind: Kind) -> Result<Exit, 
     let settings = settings(&context, &gauges, publisher, window);
     let events = events(source.as_ref(), args, kind).await?;
     let mut published = 0;
-    let outcome = attended(&context, &gauges, async {
+    let producing = async {
         published = produce(&settings, events).await?;
         Ok(())
-    })
-    .await;
+    };
+    let outcome =
+        attended(&context, &gauges, heartbeats::beside_producer(&context, &gauges, journal, producing)).await;
     if let (Some(path), Some(manifest)) = (&args.manifest, manifest) {
         close_manifest(path, manifest, kind, published, outcome.is_ok())?;
         let verify = output::command("ecom_facts", &context.common);

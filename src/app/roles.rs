@@ -10,6 +10,7 @@ use super::admin;
 use super::cli::ConsumerArgs;
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::heartbeats;
 use super::setup;
 use super::wiring::{self, Folder, Store};
 use crate::bus::{Bus, Streams, SubscribeOptions, Subscription, TopicState};
@@ -274,7 +275,7 @@ pub(crate) async fn supervise(
     gauges: &Gauges,
     role: impl Future<Output = Result<(), Stop>>,
 ) -> Result<Exit, Stop> {
-    let outcome = attended(context, gauges, role).await;
+    let outcome = attended(context, gauges, heartbeats::beside(site, gauges, role)).await;
     close(site.bus.as_ref()).await;
     summarise(context, gauges)?;
     outcome.map(|()| Exit::Done)

@@ -14,6 +14,9 @@ use crate::store::{FactStore, Journal, Ledger};
 /// Between attempts to reach a service that is down at the start.
 const RECONNECT: Duration = Duration::from_millis(500);
 
+/// Between attempts in the background of a command that needs no store.
+const RECONNECT_IN_BACKGROUND: Duration = Duration::from_secs(60);
+
 /// Connected ports.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -22,7 +25,6 @@ pub(crate) struct Store {
     /// The ledger.
     pub(crate) ledger: Arc<dyn Ledger>,
     /// Heartbeats and runs.
-    #[allow(dead_code, reason = "the roles' heartbeats and the desk come next")]
     pub(crate) journal: Arc<dyn Journal>,
 }
 
@@ -65,11 +67,32 @@ pub(crate) async fn both(context: &Context, folder: Folder) -> Result<(Arc<dyn B
     Ok((bus, store))
 }
 
-/// Connects the bus alone.
-pub(crate) async fn bus(context: &Context) -> Result<Arc<dyn Bus>, Stop> {
+/// Connects the bus alone; with the journal where the bus's file is the store as well.
+pub(crate) async fn bus(context: &Context) -> Result<(Arc<dyn Bus>, Option<Arc<dyn Journal>>), Stop> {
+    let config = &context.config;
+    if (config.bus.kind, config.store.kind) == (config::BusKind::Embedded, config::StoreKind::Embedded) {
+        let (bus, store) = both(context, Folder::Create).await?;
+        return Ok((bus, Some(store.journal)));
+    }
     let bus = reached(context, async || connect_bus(context, Folder::Create).await).await?;
     say(&[&bus.describe()]);
-    Ok(bus)
+    Ok((bus, None))
+}
+
+/// Connects the store's journal in the background of a command that needs no store: without a word,
+/// for as long as it takes, and never where it cannot be.
+pub(crate) async fn journal(context: &Context) -> Arc<dyn Journal> {
+    loop {
+        match connect_store(context, Folder::MustExist).await {
+            Ok(store) => return store.journal,
+            Err(Attempt::Later(stop)) => tracing::debug!("{stop}; heartbeats are not written yet"),
+            Err(Attempt::Never(stop)) => {
+                tracing::debug!("{stop}; heartbeats are not written");
+                std::future::pending::<()>().await;
+            }
+        }
+        tokio::time::sleep(RECONNECT_IN_BACKGROUND).await;
+    }
 }
 
 /// Connects the store alone.

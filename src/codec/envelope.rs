@@ -118,19 +118,25 @@ fn with_originals(mut own: Attributes, originals: &Attributes, room: usize) -> A
     own
 }
 
+/// T of a message on the dead-letter subscription: its origin's.
+pub fn event_time(received: &Received) -> EventTime {
+    let attribute = |name| received.message.attributes.get(name);
+    EventTime::of(&Stamp::dead_letter(
+        received.publish_time_us,
+        &received.id,
+        attribute("dlq_published_at").and_then(micros),
+        attribute("dlq_source_message_id"),
+        attribute("event_time_us"),
+    ))
+}
+
 /// The letter a message on the dead-letter subscription is. Total: what somebody else published
 /// there becomes a letter too, judged by its body.
 pub fn decode(received: &Received) -> Letter {
     let message = &received.message;
     let attribute = |name| message.attributes.get(name);
     let kind = attribute("dlq_kind").and_then(Kind::parse).unwrap_or(Kind::Payment);
-    let t = EventTime::of(&Stamp::dead_letter(
-        received.publish_time_us,
-        &received.id,
-        attribute("dlq_published_at").and_then(micros),
-        attribute("dlq_source_message_id"),
-        attribute("event_time_us"),
-    ));
+    let t = event_time(received);
     let told = attribute("dlq_reason").and_then(Reason::parse);
     let (reason, detail, order_id, payment_id) = match told {
         Some(reason) => (

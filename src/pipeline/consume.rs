@@ -15,6 +15,7 @@ use super::durable::Halt;
 use super::hold::{Held, Hold, HoldSettings};
 use super::settlement::{Settlement, Step};
 use crate::bus::{Backlog, Delivery, Received, Subscription};
+use crate::domain::event_time::EventTime;
 use crate::metrics::{Outcome, RoleMetrics};
 
 /// Lanes that look again for the orders of held payments.
@@ -28,6 +29,11 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Settles a message on which `handle` panicked.
     async fn panicked(&self, received: &Received) -> Result<Settlement, Halt>;
+
+    /// T of the event the message carries.
+    fn event_time(&self, received: &Received) -> EventTime {
+        received.event_time()
+    }
 }
 
 /// When a run ends by itself.
@@ -239,6 +245,7 @@ impl<H: Handler> Lane<H> {
 
     fn settle(&self, delivery: Delivery, taken: Instant, settlement: &Settlement) {
         self.metrics.settled(settlement.outcome(), taken.elapsed());
+        self.metrics.came_to(self.handler.event_time(&delivery.received));
         self.metrics.in_flight.dec();
         delivery.ack();
     }
@@ -371,6 +378,8 @@ mod tests {
         assert!(fates.lock().unwrap().iter().all(|(_, fate)| *fate == "ack"));
         assert_eq!(metrics.count(Outcome::Applied), 2);
         assert_eq!(metrics.count(Outcome::DeadLettered), 1);
+        // Published in the first millisecond, with ids 0 to 2.
+        assert_eq!(metrics.newest_event(), Some(EventTime::stored(2)));
         assert_eq!(metrics.in_flight.get(), 0);
     }
 

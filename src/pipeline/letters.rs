@@ -11,6 +11,7 @@ use super::retries::Offers;
 use super::settlement::{Settlement, Step};
 use crate::bus::Received;
 use crate::codec::envelope;
+use crate::domain::event_time::EventTime;
 use crate::domain::letter::{Action, HistoryEntry, Letter, State, initial_state};
 use crate::store::Ledger;
 
@@ -60,6 +61,10 @@ impl Letters {
 
 #[async_trait]
 impl Handler for Letters {
+    fn event_time(&self, received: &Received) -> EventTime {
+        envelope::event_time(received)
+    }
+
     async fn handle(&self, received: &Received, _may_hold: bool) -> Result<Step, Halt> {
         let letter = envelope::decode(received);
         self.record(received, &letter).await.map(Step::Settled)

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::durable::{Durable, Halt, Retrying};
 use crate::bus::{Attributes, Message, Publisher};
 use crate::clock::{Chance, Clock};
+use crate::domain::event_time::EventTime;
 use crate::metrics::RoleMetrics;
 
 /// An event to publish.
@@ -52,20 +53,21 @@ pub struct Produce {
 #[derive(Default)]
 struct Stamps {
     last_us: i64,
-    recent: VecDeque<(u64, Attributes)>,
+    recent: VecDeque<(u64, EventTime, Attributes)>,
 }
 
 impl Stamps {
-    fn of(&mut self, event: u64, clock: &Clock, chance: &Chance) -> Attributes {
-        if let Some((_, stamped)) = self.recent.iter().find(|(known, _)| *known == event) {
-            return stamped.clone();
+    fn of(&mut self, event: u64, clock: &Clock, chance: &Chance) -> (EventTime, Attributes) {
+        if let Some((_, t, stamped)) = self.recent.iter().find(|(known, ..)| *known == event) {
+            return (*t, stamped.clone());
         }
         let attributes = self.next(clock, chance);
+        let t = EventTime::stored(self.last_us);
         if self.recent.len() == COPY_DISTANCE {
             self.recent.pop_front();
         }
-        self.recent.push_back((event, attributes.clone()));
-        attributes
+        self.recent.push_back((event, t, attributes.clone()));
+        (t, attributes)
     }
 
     fn next(&mut self, clock: &Clock, chance: &Chance) -> Attributes {
@@ -96,17 +98,20 @@ pub async fn produce(settings: &Produce, events: impl Stream<Item = Outgoing>) -
             biased;
             () = stop.cancelled(), if !ended => (next, ended) = (None, true),
             Some(receipt) = in_flight.next() => {
-                let _: Durable = receipt?;
+                let (t, _durable): (EventTime, Durable) = receipt?;
                 metrics.published.inc();
+                metrics.came_to(t);
                 published += 1;
             }
             event = events.next(), if next.is_none() && !ended => (ended, next) = (event.is_none(), event),
             () = tokio::time::sleep_until(wait.unwrap_or(started)), if may_admit && wait.is_some() => {}
             () = std::future::ready(()), if may_admit && wait.is_none() => {
                 let Some(event) = next.take() else { continue };
-                let attributes = stamps.of(event.event, clock, chance);
+                let (t, attributes) = stamps.of(event.event, clock, chance);
                 let message = Message { body: event.body, attributes };
-                in_flight.push(async move { retrying.publish(publisher.as_ref(), &message).await });
+                in_flight.push(async move {
+                    retrying.publish(publisher.as_ref(), &message).await.map(|durable| (t, durable))
+                });
                 admitted += 1;
             }
         }

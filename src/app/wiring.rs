@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::context::Context;
 use super::exit::Stop;
@@ -83,7 +85,9 @@ pub(crate) async fn bus(context: &Context) -> Result<(Arc<dyn Bus>, Option<Arc<d
 /// for as long as it takes, and never where it cannot be.
 pub(crate) async fn journal(context: &Context) -> Arc<dyn Journal> {
     loop {
-        match connect_store(context, Folder::MustExist).await {
+        // Clients tell of failures loudly, and here nobody waits for the outcome.
+        let connecting = connect_store(context, Folder::MustExist).with_subscriber(NoSubscriber::new());
+        match connecting.await {
             Ok(store) => return store.journal,
             Err(Attempt::Later(stop)) => tracing::debug!("{stop}; heartbeats are not written yet"),
             Err(Attempt::Never(stop)) => {

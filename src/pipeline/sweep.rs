@@ -28,8 +28,9 @@ pub struct Swept {
     pub removed: u64,
 }
 
-/// Goes over all letters. With `offers`, waiting letters are left to the schedule; without, they
-/// are tried now, whenever they are due.
+/// Goes over all letters, newest day first. With `offers`, waiting letters are left to the schedule, but
+/// for those past their age: the schedule may have no room for the oldest. Without, they are tried now,
+/// whenever they are due.
 pub async fn sweep(settler: &Settler, offers: Option<Offers>) -> Result<Swept, Halt> {
     let mut swept = Swept::default();
     let mut attempts = FuturesUnordered::new();
@@ -51,7 +52,7 @@ pub async fn sweep(settler: &Settler, offers: Option<Offers>) -> Result<Swept, H
             continue;
         }
         match (record.state(), &offers) {
-            (State::Waiting, Some(offers)) => {
+            (State::Waiting, Some(offers)) if !is_overdue(settler, &record) => {
                 let due = record.progress.next_attempt_at.unwrap_or_default();
                 offers.due(record.letter.id, due).await;
                 swept.open += 1;
@@ -83,6 +84,12 @@ impl Swept {
             Stand::Rests(State::Discarded) | Stand::Gone => {}
         }
     }
+}
+
+/// Whether the next attempt is a waiting letter's last.
+fn is_overdue(settler: &Settler, record: &LetterRecord) -> bool {
+    let age = settler.clock.now_us().saturating_sub(record.letter.first_failed_at);
+    age > micros(settler.policy.max_age)
 }
 
 fn is_expired(settler: &Settler, record: &LetterRecord) -> bool {

@@ -11,6 +11,8 @@ mod endings;
 #[cfg(feature = "embedded")]
 mod handler;
 #[cfg(feature = "embedded")]
+mod heartbeats;
+#[cfg(feature = "embedded")]
 mod killed;
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 mod on_services;

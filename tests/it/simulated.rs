@@ -19,7 +19,9 @@ use ecom::bus::{Bus, Publisher, SubscribeOptions};
 use ecom::clock::{Chance, Clock};
 use ecom::codec::json;
 use ecom::domain::backoff::Backoff;
-use ecom::domain::letter::Kind;
+use ecom::domain::event_time::EventTime;
+use ecom::domain::letter::{Action, HistoryEntry, Kind, Letter, LetterBody, LetterId, State};
+use ecom::domain::reason::Reason;
 use ecom::metrics::RoleMetrics;
 use ecom::pipeline::consume::{Bounds, Consume, Handler, consume};
 use ecom::pipeline::dead_letters::DeadLetters;
@@ -336,6 +338,60 @@ fn any_interleaving_with_crashes_and_faults_ends_in_the_same_facts_and_letters()
     println!("{schedules} schedules: {sum:?}");
     let efforts = [sum.crashes, sum.redelivered, sum.late_writes, sum.receipts_lost, sum.recovered];
     assert!(efforts.iter().all(|effort| *effort > schedules), "nothing went wrong enough: {sum:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_letter_past_its_age_is_settled_by_the_pass_and_a_younger_one_by_the_schedule() {
+    let world = World::new(1);
+    world.store.heal();
+    let now = world.broker.now_us();
+    let (_, retrying) = world.retrying("sweep");
+    let settler = world.settler(Clock::anchored(now), retrying);
+    let mut ids = Vec::new();
+    for (n, age) in [(1, Duration::from_millis(900)), (2, Duration::from_millis(1_100))] {
+        let body = Bytes::from(format!(
+            "{{\"payment_id\":{n},\"order_id\":{n},\"payment_method\":\"PayPal\",\
+             \"payment_status\":\"Completed\",\"payment_datetime\":\"yesterday\"}}"
+        ));
+        let t = EventTime::stored(now - n);
+        let id = LetterId::of(Kind::Payment, t, &body);
+        ids.push(id.clone());
+        let letter = Letter {
+            id,
+            kind: Kind::Payment,
+            t,
+            body: LetterBody::keep(&body),
+            attributes: Vec::new(),
+            reason: Reason::OrderNotFound,
+            detail: String::new(),
+            order_id: None,
+            payment_id: None,
+            first_failed_at: now - i64::try_from(age.as_micros()).unwrap(),
+            corrects: None,
+        };
+        let entry = HistoryEntry {
+            at: now,
+            entry_id: "received".into(),
+            action: Action::Received,
+            outcome: String::new(),
+            actor: "test".into(),
+            host: "simulated".into(),
+            note: None,
+            run_id: None,
+        };
+        world.store.record(&letter, &entry).await.unwrap();
+    }
+    let (offers, mut offered) = Offers::channel();
+
+    sweep(&settler, Some(offers)).await.unwrap();
+
+    let mut states = Vec::new();
+    for id in &ids {
+        states.push(world.store.letter(id).await.unwrap().unwrap().state());
+    }
+    assert_eq!(states, [State::Waiting, State::Parked]);
+    assert_eq!(offered.recv().await.map(|(id, _)| id), Some(ids[0].clone()));
+    assert_eq!(offered.recv().await, None);
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -29,6 +29,10 @@ async fn the_demo_ends_with_proof_and_tampering_is_found() {
     site.run("ecom_facts", &VERIFY).await.with(0);
 
     let table = Table::in_folder(&site.path("data/demo")).await;
+    let seen = "SELECT role FROM role_heartbeats WHERE newest_event_at IS NOT NULL ORDER BY role";
+    let roles = table.rows(seen, |row| row.get::<_, String>(0));
+    let all = ["dlq_handler", "order_consumer", "orders_producer", "payment_consumer", "payments_producer"];
+    assert_eq!(roles, all, "each says how far it came");
     let paid = |nth: i64| {
         let paid = "SELECT order_id FROM facts WHERE payment_id IS NOT NULL AND customer_id IS NOT NULL";
         table.number(&format!("{paid} ORDER BY order_id LIMIT 1 OFFSET {nth}"))

@@ -222,5 +222,24 @@ async fn five_thousand_mixed_events_survive_a_restart_and_a_kill() {
         consumer.drained().await.with(0);
     }
     place.program("ecom_facts", &both).await.with(0);
+    let mut seen = place.rows::<(String,)>("role", "role_heartbeats").await;
+    seen.sort_unstable();
+    let roles = ["dlq_handler", "order_consumer", "orders_producer", "payment_consumer", "payments_producer"];
+    assert_eq!(seen, roles.map(|role| (role.to_owned(),)));
+    assert_eq!(place.count("newest_event_at", "role_heartbeats").await, 5);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_producer_runs_without_the_store_and_does_not_speak_of_it() {
+    let Some(place) = Place::new().await else { return };
+    let nowhere = ["--set", "store.cassandra.contact_points=127.0.0.1:1"];
+    let events = ["--order-ids", "1-20", "--rate", "10/s"];
+    let produced = place.program("orders_producer", &[&events[..], &nowhere].concat()).await.with(0);
+    assert!(produced.stderr.contains("published"), "{}", produced.stderr);
+    for word in ["WARN", "ERROR", "assandra", "127.0.0.1:1"] {
+        let said = produced.stderr.replace(&place.emulator, "");
+        assert!(!said.contains(word), "{word} in {}", produced.stderr);
+    }
     place.end().await;
 }

@@ -22,7 +22,6 @@ pub(crate) struct Store {
     /// The ledger.
     pub(crate) ledger: Arc<dyn Ledger>,
     /// Heartbeats and runs.
-    #[allow(dead_code, reason = "the roles' heartbeats and the desk come next")]
     pub(crate) journal: Arc<dyn Journal>,
 }
 

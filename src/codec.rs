@@ -3,3 +3,4 @@
 pub mod correction;
 pub mod envelope;
 pub mod json;
+pub mod screen;

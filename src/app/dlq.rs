@@ -7,7 +7,6 @@ use super::exit::{Exit, Stop};
 use super::heartbeats;
 use super::roles::{Gauges, Site, attended, close, summarise, supervise};
 use super::setup;
-use crate::pipeline::letters::Actor;
 use crate::pipeline::retries::Offers;
 use crate::pipeline::sweep::sweep;
 
@@ -59,19 +58,4 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, Stop> {
     close(site.bus.as_ref()).await;
     summarise(context, &gauges)?;
     outcome.map(|()| Exit::Done)
-}
-
-/// Records letters until the topic is silent, and, where the bus tells, until it is empty: on a
-/// starved host silence alone proves nothing.
-async fn drain(site: &Site, gauges: &Gauges, actor: &Actor) -> Result<(), Stop> {
-    let topic = &site.config.bus.topics.dead_letters;
-    let may_go_on = site.bounds.count.is_none() && site.bounds.duration.is_none();
-    loop {
-        let (offers, _offered) = Offers::channel();
-        site.letters(gauges, actor.clone(), offers).await?;
-        let left = site.bus.is_drained(topic).await? == Some(false);
-        if !left || !may_go_on || site.stop.is_cancelled() {
-            return Ok(());
-        }
-    }
 }

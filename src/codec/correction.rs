@@ -43,6 +43,7 @@ fn event_id(letter: &Letter, number: u32, t: i64, body: &Bytes) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::screen::screen;
     use super::*;
     use crate::bus::Received;
     use crate::domain::event_time::EventTime;
@@ -102,7 +103,7 @@ mod tests {
             payment_id: None,
             failed_at: 1_705_831_400_000_000,
         };
-        let back = envelope::encode(&source, &failure);
+        let (_, back) = envelope::encode(&source, screen(&source.message.body), &failure);
         let back = Received { message: back, id: "101".into(), ..source };
         let came_back = envelope::decode(&back);
         assert_eq!(came_back.corrects, Some(letter.id));

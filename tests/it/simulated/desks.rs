@@ -342,7 +342,7 @@ async fn schedule(seed: u64) -> Effort {
     judge.runs(&world.store.all_runs());
     judge.corrections(&[world.broker.log("orders"), world.broker.log("payments")].concat());
     if judge.deletes.is_empty() {
-        let units = Units::of(std::slice::from_ref(&manifest), decode).unwrap();
+        let units = Units::of(std::slice::from_ref(&manifest), ecom::scenario::Content::of).unwrap();
         let found = verify(&units, world.store.as_ref(), world.store.as_ref() as &dyn Ledger).await.unwrap();
         assert!(found.is_clean(), "seed {seed}: {found}");
         world.store.check_histories(seed);

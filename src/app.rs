@@ -4,6 +4,7 @@ mod admin;
 mod cli;
 mod context;
 mod demo;
+mod desk;
 mod dlq;
 mod exit;
 mod facts;

@@ -2,7 +2,18 @@
 //! human may take on them. All of it works on the ports, so it is the same on every store, from any
 //! host, while handlers and other desks run.
 
+pub mod body;
+pub mod cause;
+pub mod explain;
+mod history;
+pub mod list;
+pub mod next;
+pub mod outlook;
+pub mod render;
+pub mod report;
 pub mod selection;
+pub mod show;
+pub mod triage;
 
 use std::sync::Arc;
 

@@ -2,7 +2,6 @@
 
 mod consumer;
 mod demo;
-#[allow(dead_code, reason = "the commands that take these flags are being written")]
 mod desk;
 mod dlq_handler;
 mod facts;
@@ -12,7 +11,10 @@ mod shared;
 
 pub(crate) use consumer::{ConsumerArgs, OrderConsumer, PaymentConsumer};
 pub(crate) use demo::Demo;
-pub(crate) use dlq_handler::{DlqCommand, DlqHandler, ReportArgs, RunArgs};
+pub(crate) use desk::{
+    Answer, ExplainArgs, HistoryArgs, LetterArgs, ListArgs, ReportArgs, ReportFormat, TriageArgs,
+};
+pub(crate) use dlq_handler::{DlqCommand, DlqHandler, RunArgs};
 pub(crate) use facts::{ExportArgs, Facts, FactsCommand, ShowArgs, VerifyArgs};
 pub(crate) use producer::{OrdersProducer, PaymentsProducer, Preset, ProducerArgs};
 pub(crate) use setup::{Print, Setup, SetupCommand, all};

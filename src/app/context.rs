@@ -30,6 +30,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// The person at the desk, in histories: `ECOM_ACTOR`, else user@host.
+    pub(crate) fn person(&self) -> Actor {
+        self.actor(&format!("{}@{}", user_name(), host_name()))
+    }
+
     /// Who acts, in histories.
     pub(crate) fn actor(&self, role: &str) -> Actor {
         let name = std::env::var("ECOM_ACTOR").unwrap_or_else(|_| role.to_owned());
@@ -38,6 +43,31 @@ impl Context {
         let run = uuid::Builder::from_unix_timestamp_millis(millis, &self.chance.bytes()).into_uuid();
         Actor { name, host: host_name(), run_id: run.hyphenated().to_string() }
     }
+}
+
+/// The user's name, for histories. Containers and cron often set none: then whom the process belongs
+/// to, as the system's list of users has it.
+fn user_name() -> String {
+    let told = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    told.filter(|name| !name.is_empty()).or_else(owner).unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(unix)]
+fn owner() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let own = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == own).then(|| name.to_owned())
+    });
+    Some(named.unwrap_or_else(|| format!("uid {own}")))
+}
+
+#[cfg(not(unix))]
+fn owner() -> Option<String> {
+    None
 }
 
 /// The host's name, for histories and heartbeats.

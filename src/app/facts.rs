@@ -146,14 +146,7 @@ fn csv_text(rows: &[impl Serialize]) -> Result<String, Stop> {
 
 async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, Stop> {
     let store = wiring::store(context, Folder::MustExist).await?;
-    let sink: Box<dyn Write> = match &args.out {
-        None => Box::new(std::io::stdout().lock()),
-        Some(path) => Box::new(
-            std::fs::File::create(path)
-                .map_err(|error| Stop::failed(format!("could not create {}: {error}", path.display())))?,
-        ),
-    };
-    let mut sink = std::io::BufWriter::new(sink);
+    let mut sink = output::sink(args.out.as_deref())?;
     let written = export_to(&mut sink, store.facts.facts(), args.format).await;
     match written.and_then(|rows| sink.flush().map(|()| rows).map_err(Stop::from)) {
         Ok(rows) => eprintln!("exported {} rows", output::count(rows)),

@@ -1,12 +1,12 @@
 //! stdout is data: tables, JSON, CSV, to stdout or a file. A closed pipe is success.
 
-use std::io::{ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
-
-use comfy_table::{CellAlignment, Table, presets};
 
 use super::cli::Common;
 use super::exit::Stop;
+use crate::desk::next::Command;
+pub(crate) use crate::desk::render::{count, list, table};
 
 /// Writes data to stdout.
 pub(crate) fn data(text: &str) -> Result<(), Stop> {
@@ -28,41 +28,26 @@ pub(crate) fn to(file: Option<&Path>, text: &str) -> Result<(), Stop> {
     }
 }
 
-/// A plain table: first column to the left, the others to the right.
-pub(crate) fn table<const N: usize>(
-    header: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header);
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    trimmed(&table)
+/// Where data is streamed to: the file, or stdout where there is none.
+pub(crate) fn sink(file: Option<&Path>) -> Result<BufWriter<Box<dyn Write>>, Stop> {
+    let sink: Box<dyn Write> = match file {
+        None => Box::new(std::io::stdout().lock()),
+        Some(path) => Box::new(
+            std::fs::File::create(path)
+                .map_err(|error| Stop::failed(format!("could not create {}: {error}", path.display())))?,
+        ),
+    };
+    Ok(BufWriter::new(sink))
 }
 
-/// Without the padding before the first column and after the last.
-fn trimmed(table: &Table) -> String {
-    let mut text = String::new();
-    for line in table.trim_fmt().lines() {
-        text.push_str(line.strip_prefix(' ').unwrap_or(line).trim_end());
-        text.push('\n');
+/// A command on the same bus and store, spelt so that it runs from here as it stands.
+pub(crate) fn spelt(wanted: &Command, common: &Common) -> String {
+    let mut text = command(wanted.binary, common);
+    for word in &wanted.words {
+        text.push(' ');
+        text.push_str(&quoted(word));
     }
     text
-}
-
-/// Names and values, one pair a line.
-pub(crate) fn list(rows: impl IntoIterator<Item = [String; 2]>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for row in rows {
-        table.add_row(row);
-    }
-    trimmed(&table)
 }
 
 /// How to run a sibling binary from here, on the same bus and store: by its path where it was
@@ -94,7 +79,10 @@ fn runnable(binary: &str) -> String {
         return through_cargo;
     }
     let here = std::env::current_dir().unwrap_or_default();
-    quoted(&sibling.strip_prefix(here).unwrap_or(&sibling).display().to_string())
+    let path = sibling.strip_prefix(here).unwrap_or(&sibling);
+    // A shell looks for a bare name elsewhere.
+    let from = if path.components().count() == 1 { "./" } else { "" };
+    quoted(&format!("{from}{}", path.display()))
 }
 
 /// A word as a shell takes it.
@@ -106,28 +94,9 @@ pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// A number with thousands set apart.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        let shown: Vec<String> = [0, 999, 1_000, 1_234_567].into_iter().map(count).collect();
-        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
-    }
 
     #[test]
     fn words_are_quoted_where_a_shell_would_split_them() {

@@ -15,7 +15,7 @@ use super::setup;
 use super::wiring::{self, Folder, Store};
 use crate::bus::{Bus, Streams, SubscribeOptions, Subscription, TopicState};
 use crate::clock::{Chance, Clock};
-use crate::config::{BusKind, Config};
+use crate::config::{BusKind, Config, DeadLettersConfig};
 use crate::domain::backoff::Backoff;
 use crate::domain::letter::Kind;
 use crate::metrics::RoleMetrics;
@@ -187,19 +187,12 @@ impl Site {
 
     /// What settles letters.
     pub(crate) fn settler(&self, gauges: &Gauges, actor: Actor) -> Settler {
-        let settings = &self.config.dead_letters;
         Settler {
             facts: Arc::clone(&self.store.facts),
             ledger: Arc::clone(&self.store.ledger),
             retrying: Arc::clone(&gauges.retrying),
             locks: OrderLocks::new(),
-            policy: RetryPolicy {
-                backoff: Backoff::try_new(settings.first_retry, settings.max_backoff)
-                    .unwrap_or(Backoff::IN_PLACE),
-                max_age: settings.max_age,
-                sweep_interval: settings.sweep_interval,
-                retention: settings.retention,
-            },
+            policy: policy(&self.config.dead_letters),
             clock: self.clock,
             chance: Arc::clone(&self.chance),
             actor,
@@ -244,6 +237,16 @@ impl Site {
             metrics: Arc::clone(&gauges.metrics),
             stop: self.stop.clone(),
         }
+    }
+}
+
+/// When letters are tried again, by the configuration.
+pub(crate) fn policy(settings: &DeadLettersConfig) -> RetryPolicy {
+    RetryPolicy {
+        backoff: Backoff::try_new(settings.first_retry, settings.max_backoff).unwrap_or(Backoff::IN_PLACE),
+        max_age: settings.max_age,
+        sweep_interval: settings.sweep_interval,
+        retention: settings.retention,
     }
 }
 

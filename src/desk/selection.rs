@@ -73,7 +73,11 @@ impl Selection {
             words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
         };
         let states: Vec<&str> = self.states.iter().map(|state| state.as_str()).collect();
-        filter("--state", (!states.is_empty()).then(|| states.join(",")));
+        let states = match self.states == Self::open().states {
+            true => "open".to_owned(),
+            false => states.join(","),
+        };
+        filter("--state", (!states.is_empty()).then_some(states));
         filter("--reason", self.reason.map(|reason| reason.as_str().to_owned()));
         filter("--class", self.class.map(|class| class.as_str().to_owned()));
         filter("--verdict", self.verdict.map(|verdict| verdict.as_str().to_owned()));

@@ -277,7 +277,7 @@ impl Settler {
 
 /// Since when a letter has been waiting, microseconds since the epoch: one that was reopened has its
 /// time again.
-fn waits_since(record: &LetterRecord) -> i64 {
+pub fn waits_since(record: &LetterRecord) -> i64 {
     let reopened = record.progress.state_at.filter(|_| record.progress.generation > 0);
     reopened.map_or(record.letter.first_failed_at, |at| at.max(record.letter.first_failed_at))
 }
@@ -293,7 +293,7 @@ fn may_be_applied(record: &LetterRecord, occasion: Occasion) -> bool {
 }
 
 /// Whether a parked letter of this reason is applied by itself, once its order is there.
-pub(super) fn applies_by_itself(reason: Reason) -> bool {
+pub fn applies_by_itself(reason: Reason) -> bool {
     match reason {
         Reason::OrderNotFound | Reason::TimestampTie => true,
         Reason::Undecodable | Reason::Invalid | Reason::PanDetected | Reason::HandlerFailed => false,

@@ -99,6 +99,6 @@ fn is_expired(settler: &Settler, record: &LetterRecord) -> bool {
 
 /// Whether looking again at a parked letter of this reason cannot change anything: its body is no
 /// event. One whose handler panicked may have been applied by a redelivery.
-fn is_for_a_human(reason: Reason) -> bool {
+pub fn is_for_a_human(reason: Reason) -> bool {
     !applies_by_itself(reason) && reason != Reason::HandlerFailed
 }

@@ -6,6 +6,8 @@ mod architecture;
 mod cli;
 mod contract;
 mod processes;
+#[cfg(feature = "embedded")]
+mod reading;
 mod services;
 mod simulated;
 mod waiting;

@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(feature = "embedded")]
 mod demo;
 #[cfg(feature = "embedded")]
+mod desk;
+#[cfg(feature = "embedded")]
 mod endings;
 #[cfg(feature = "embedded")]
 mod handler;

@@ -28,6 +28,16 @@ pub async fn keyspace() -> Option<ecom::store::cassandra::CassandraSettings> {
     Some(CREATED.get_or_init(create).await.clone())
 }
 
+/// A keyspace that nobody else writes to, for what reads all letters there are.
+#[cfg(feature = "cassandra")]
+pub async fn own_keyspace(of: &str) -> Option<ecom::store::cassandra::CassandraSettings> {
+    let shared = keyspace().await?;
+    let settings =
+        ecom::store::cassandra::CassandraSettings { keyspace: format!("{}_{of}", shared.keyspace), ..shared };
+    ecom::store::cassandra::provision::apply(&settings).await.unwrap();
+    Some(settings)
+}
+
 /// A name that no other test of this or another running process has.
 #[cfg(any(feature = "embedded", feature = "pubsub"))]
 pub fn unique(prefix: &str) -> String {
@@ -57,7 +67,9 @@ async fn drop_leftovers(contact_points: &[String]) {
     let found = session.query_unpaged("SELECT keyspace_name FROM system_schema.keyspaces", ()).await.unwrap();
     for row in found.into_rows_result().unwrap().rows::<(String,)>().unwrap() {
         let (name,) = row.unwrap();
-        let Some(pid) = name.strip_prefix(KEYSPACES) else { continue };
+        let Some(pid) = name.strip_prefix(KEYSPACES).and_then(|rest| rest.split('_').next()) else {
+            continue;
+        };
         let own = pid == std::process::id().to_string();
         if own || !std::path::Path::new("/proc").join(pid).exists() {
             session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {name}"), ()).await.unwrap();

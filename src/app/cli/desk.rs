@@ -1,10 +1,12 @@
 //! Flags of the desk's commands: which letters, and how the answer is printed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
 
+use super::Format;
 use crate::clock::micros;
 use crate::desk::selection::Selection;
 use crate::domain::letter::{LetterId, State};
@@ -46,11 +48,6 @@ pub(crate) struct SelectionArgs {
 }
 
 impl SelectionArgs {
-    /// Whether no filter was given.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.selection(0, Vec::new()) == Selection::default()
-    }
-
     /// These letters, as far as they pass the filters; no ids = every letter that does.
     pub(crate) fn selection(&self, now: i64, ids: Vec<LetterId>) -> Selection {
         let mut states: Vec<State> = self.state.iter().flat_map(|word| named(word)).collect();
@@ -68,6 +65,126 @@ impl SelectionArgs {
             until: self.until.map(|until| until.at(now)),
         }
     }
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
+pub(crate) enum Answer {
+    /// For people.
+    #[default]
+    #[value(alias = "text")]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// How the report is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people.
+    #[default]
+    #[value(alias = "table")]
+    Text,
+    /// For programs.
+    Json,
+    /// For tickets and chats.
+    Markdown,
+}
+
+/// How letters are triaged.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TriageArgs {
+    /// Look again and again, this long apart, until Ctrl-C, e.g. 10s.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) watch: Option<Duration>,
+    /// How the answer is printed.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Answer,
+}
+
+/// Which letters are listed, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ListArgs {
+    /// These letters; without any, all that pass the filters.
+    #[arg(value_name = "ID", value_parser = letter_id)]
+    pub(crate) ids: Vec<LetterId>,
+    /// The newest this many; 0 = all, as they are stored, newest day first, and with their
+    /// verdicts only where --verdict or --bodies is given.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// With bodies, byte for byte; in base64 where they are not UTF-8.
+    #[arg(long)]
+    pub(crate) bodies: bool,
+    /// How letters are printed.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Format,
+    /// Write there instead of to stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    // Last: its heading is also that of every flag after it.
+    #[command(flatten)]
+    pub(crate) which: SelectionArgs,
+}
+
+/// Which letter is shown, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LetterArgs {
+    /// The letter.
+    #[arg(value_name = "ID", value_parser = letter_id)]
+    pub(crate) id: LetterId,
+    /// The body alone, byte for byte as it is kept.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) body: bool,
+    /// How the letter is printed.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Answer,
+    /// Write there instead of to stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Which order is explained, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The order.
+    pub(crate) order_id: i64,
+    /// How the answer is printed.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Answer,
+    /// Write there instead of to stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// How the ledger is reported.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// How the report is printed.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: ReportFormat,
+    /// Write the report there instead of to stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Only letters that first failed since then: RFC 3339, or a duration before now such as 24h.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<Moment>,
+    /// Exit 3 while letters are open.
+    #[arg(long)]
+    pub(crate) fail_on_open: bool,
+}
+
+/// Which runs are listed, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// The newest this many; 0 = all.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// How runs are printed.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Format,
+    /// Write there instead of to stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// A time on the command line.

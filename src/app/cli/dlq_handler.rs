@@ -2,15 +2,19 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use super::Common;
 use super::consumer::ConsumerArgs;
-use super::{Common, Format};
+use super::desk::{ExplainArgs, HistoryArgs, LetterArgs, ListArgs, ReportArgs, TriageArgs};
 use crate::config::Set;
 
 const AFTER: &str = "\
 Examples:
   dlq_handler                          take letters into the ledger and retry what waits, for ever
   dlq_handler run --once               drain the topic, try everything that is open once, and end
-  dlq_handler report --fail-on-open    what is open and why; exit 3 while anything is
+  dlq_handler triage                   why letters are open, and what to run next
+  dlq_handler list --state open        the newest open letters
+  dlq_handler explain 42               everything about order 42
+  dlq_handler report --fail-on-open    the ledger in numbers; exit 3 while anything is open
 
 Exit codes: 0 done or drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 finished \
 and the answer is no, 130 second signal";
@@ -32,8 +36,18 @@ pub(crate) struct DlqHandler {
 pub(crate) enum DlqCommand {
     /// Take letters into the ledger and retry what waits (the default).
     Run(RunArgs),
-    /// Letters by state and reason, with counts and oldest age.
+    /// Why letters are open, what retrying each would do now, and what to run next.
+    Triage(TriageArgs),
+    /// Letters, newest first.
+    List(ListArgs),
+    /// One letter: body, attributes, history, verdict.
+    Show(LetterArgs),
+    /// One timeline for an order: its row, every letter about it, every attempt.
+    Explain(ExplainArgs),
+    /// The ledger in numbers: by state, reason and class, arrivals, recovery, roles.
     Report(ReportArgs),
+    /// Who changed letters with the desk, when, which and why.
+    History(HistoryArgs),
 }
 
 /// How the handler runs.
@@ -46,34 +60,13 @@ pub(crate) struct RunArgs {
     pub(crate) consumer: ConsumerArgs,
 }
 
-/// How letters are reported.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ReportArgs {
-    /// How the report is printed.
-    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
-    pub(crate) format: String,
-    /// Write the report there instead of to stdout.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<std::path::PathBuf>,
-    /// Exit 3 while letters are open.
-    #[arg(long)]
-    pub(crate) fail_on_open: bool,
-}
-
-impl ReportArgs {
-    /// How the report is printed.
-    pub(crate) fn format(&self) -> Format {
-        if self.format == "json" { Format::Json } else { Format::Table }
-    }
-}
-
 impl DlqHandler {
     /// What the flags set.
     pub(crate) fn sets(&self) -> Vec<Set> {
         match &self.command {
             Some(DlqCommand::Run(run)) => run.consumer.sets(),
-            Some(DlqCommand::Report(_)) => Vec::new(),
             None => self.run.consumer.sets(),
+            Some(_) => Vec::new(),
         }
     }
 }

@@ -20,7 +20,12 @@ async fn every_help_is_as_it_was_reviewed() {
 async fn the_help_of_every_subcommand_is_as_it_was_reviewed() {
     for (name, command) in [
         ("dlq_handler", "run"),
+        ("dlq_handler", "triage"),
+        ("dlq_handler", "list"),
+        ("dlq_handler", "show"),
+        ("dlq_handler", "explain"),
         ("dlq_handler", "report"),
+        ("dlq_handler", "history"),
         ("ecom_facts", "show"),
         ("ecom_facts", "verify"),
         ("ecom_facts", "export"),
@@ -50,7 +55,7 @@ async fn bad_flags_are_bad_usage() {
         assert!(ended.stderr.contains("--no-such-flag"), "{}", ended.stderr);
         assert_eq!(ended.stdout, "");
     }
-    let cases: [(&'static str, &[&str]); 8] = [
+    let cases: [(&'static str, &[&str]); 13] = [
         ("orders_producer", &["--order-ids", "5-1"]),
         ("orders_producer", &["--preset", "reference", "--loop"]),
         ("payments_producer", &["--count", "-1"]),
@@ -59,6 +64,11 @@ async fn bad_flags_are_bad_usage() {
         ("ecom_facts", &["verify"]),
         ("ecom_demo", &["--orders", "0"]),
         ("dlq_handler", &["-v", "-q"]),
+        ("dlq_handler", &["show", "20260131-07-01"]),
+        ("dlq_handler", &["list", "--verdict", "orphan"]),
+        ("dlq_handler", &["list", "--since", "yesterday"]),
+        ("dlq_handler", &["explain", "first"]),
+        ("dlq_handler", &["report", "--format", "csv"]),
     ];
     for (name, args) in cases {
         let ended = site.run(name, args).await.with(2);

@@ -16,8 +16,13 @@ async fn commands_that_only_look_never_create_a_data_folder() {
     let plan = Plan::try_new(1, 1..=3, Mixture::PLAIN).unwrap();
     let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), "run".into(), 1);
     manifest.write(&site.path("manifest.json")).unwrap();
-    let cases: [(&'static str, &[&str]); 4] = [
+    let cases: [(&'static str, &[&str]); 9] = [
+        ("dlq_handler", &["triage"]),
+        ("dlq_handler", &["list"]),
+        ("dlq_handler", &["show", "20260131-07-0123456789abcdef0123456789abcdef"]),
+        ("dlq_handler", &["explain", "1"]),
         ("dlq_handler", &["report"]),
+        ("dlq_handler", &["history"]),
         ("ecom_facts", &["show", "1"]),
         ("ecom_facts", &["verify", "--manifest", "manifest.json", "--wait", "1s"]),
         ("ecom_facts", &["export", "--out", "facts.csv"]),

@@ -128,6 +128,11 @@ impl Running {
         read(&self.stderr)
     }
 
+    /// What it has answered so far.
+    pub fn stdout(&self) -> String {
+        read(&self.stdout)
+    }
+
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

@@ -6,6 +6,7 @@ use super::next::{Command, Step};
 use crate::clock::micros;
 use crate::domain::event_time::EventTime;
 use crate::domain::heartbeat::Heartbeat;
+use crate::pipeline::heartbeat::INTERVAL;
 
 /// Records orders.
 pub const ORDER_CONSUMER: &str = "order_consumer";
@@ -16,9 +17,8 @@ pub const PAYMENT_CONSUMER: &str = "payment_consumer";
 /// The roles that must run for letters to become fewer, first the one that is missed most often.
 pub const ROLES: [&str; 3] = [ORDER_CONSUMER, DLQ_HANDLER, PAYMENT_CONSUMER];
 
-/// Roles write a sign of life every 10 s; one that has not for this long is taken as gone. Leaves
-/// room for clocks that differ.
-pub const SILENT_AFTER: Duration = Duration::from_secs(60);
+/// A role that has missed three signs of life is taken as gone. Leaves room for clocks that differ.
+pub const SILENT_AFTER: Duration = Duration::from_secs(3 * INTERVAL.as_secs());
 /// Payments newer than the newest recorded order by more than this wait for orders that are behind.
 pub const BEHIND_AFTER: Duration = Duration::from_secs(60);
 

@@ -106,11 +106,15 @@ impl Desk {
         detail: Detail,
     ) -> BoxStream<'d, Result<Selected, StoreError>> {
         let judged = detail == Detail::Judged || selection.verdict.is_some();
-        self.candidates(selection, judged)
-            .try_filter(move |record| std::future::ready(selection.wants(record)))
+        let wanted = self
+            .candidates(selection, judged)
+            .try_filter(move |record| std::future::ready(selection.wants(record)));
+        if !judged {
+            return wanted.map_ok(|record| Selected { record, verdict: None }).boxed();
+        }
+        wanted
             .map_ok(move |record| async move {
-                let verdict =
-                    if judged { Some(assess(self.facts.as_ref(), &record.letter).await?) } else { None };
+                let verdict = Some(assess(self.facts.as_ref(), &record.letter).await?);
                 Ok(Selected { record, verdict })
             })
             .try_buffer_unordered(self.window.max(1))

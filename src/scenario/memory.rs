@@ -1,6 +1,6 @@
 //! Table and ledger in memory for tests of `verify`, and a pipeline that keeps the rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use super::planned::Content;
 use crate::domain::event_time::EventTime;
 use crate::domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
 use crate::domain::letter::{
-    Act, HistoryEntry, Kind, Letter, LetterBody, LetterId, LetterRecord, Progress, State,
+    Act, Action, HistoryEntry, Kind, Letter, LetterBody, LetterId, LetterRecord, Progress, State,
 };
 use crate::domain::order::{Order, OrderId};
 use crate::domain::payment::Payment;
@@ -45,6 +45,8 @@ pub(super) fn published(manifest: &Manifest) -> Vec<Message> {
 pub(super) struct Memory {
     pub(super) facts: BTreeMap<OrderId, Fact>,
     pub(super) letters: BTreeMap<LetterId, LetterRecord>,
+    /// Letters whose history has a correction.
+    pub(super) corrected: BTreeSet<LetterId>,
 }
 
 impl Memory {
@@ -162,8 +164,18 @@ impl Ledger for Memory {
         unimplemented!("only scanned")
     }
 
-    async fn history(&self, _: &LetterId) -> Result<Vec<HistoryEntry>, StoreError> {
-        unimplemented!("only scanned")
+    async fn history(&self, id: &LetterId) -> Result<Vec<HistoryEntry>, StoreError> {
+        let corrected = self.corrected.contains(id).then(|| HistoryEntry {
+            at: 0,
+            entry_id: "corrected".to_owned(),
+            action: Action::Corrected,
+            outcome: String::new(),
+            actor: "on-call".to_owned(),
+            host: "here".to_owned(),
+            note: None,
+            run_id: None,
+        });
+        Ok(corrected.into_iter().collect())
     }
 
     async fn act(&self, _: &Act) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use super::units::{Unit, Units, order_cells, payment_cells};
 use super::verification::{Fault, StreamCounts, Verification};
 use crate::domain::event_time::EventTime;
 use crate::domain::fact::{Fact, OrderCells};
-use crate::domain::letter::{Kind, LetterId, LetterRecord, State};
+use crate::domain::letter::{Action, Kind, LetterId, LetterRecord, State};
 use crate::domain::order::OrderId;
 use crate::domain::reason::Reason;
 use crate::store::{FactStore, Ledger, Scan, StoreError};
@@ -37,8 +37,12 @@ pub async fn verify(
         audit.row(&row?);
     }
     let mut letters = ledger.letters(Scan::ALL);
-    while let Some(letter) = letters.next().await {
-        audit.letter(&letter?);
+    while let Some(record) = letters.next().await {
+        let record = record?;
+        audit.letter(&record);
+        if audit.may_explain(&record) && was_corrected(ledger, &record.letter.id).await? {
+            audit.correction(&record);
+        }
     }
     for (order_id, kind, mut corrected) in std::mem::take(&mut audit.chains) {
         for _ in 0..CORRECTIONS {
@@ -52,6 +56,11 @@ pub async fn verify(
         }
     }
     Ok(audit.finish())
+}
+
+/// Whether the desk noted a correction of this letter.
+async fn was_corrected(ledger: &dyn Ledger, id: &LetterId) -> Result<bool, StoreError> {
+    Ok(ledger.history(id).await?.iter().any(|entry| entry.action == Action::Corrected))
 }
 
 /// What has been seen of one unit.
@@ -196,7 +205,6 @@ impl<'u> Audit<'u> {
             return;
         }
         *self.found.letters.entry((letter.reason, state)).or_default() += 1;
-        self.correction(record);
         let Some(index) = self.units.find(letter.kind, &letter.body) else {
             if !letter.attributes.iter().any(|(name, _)| name == CORRECTS) {
                 let what = format!("letter {} holds a body that was never published", letter.id);
@@ -210,7 +218,15 @@ impl<'u> Audit<'u> {
         self.evidence(index, &unit, record);
     }
 
-    /// A letter may explain a group that shows its correction, whether it was discarded, recovered
+    /// Whether a group without an explanation has a time that a correction of this letter would have.
+    fn may_explain(&self, record: &LetterRecord) -> bool {
+        let letter = &record.letter;
+        self.units.covers(letter.kind)
+            && (0..CORRECTIONS)
+                .any(|nth| self.unexplained.contains_key(&(letter.t.correction(nth), letter.kind)))
+    }
+
+    /// A letter explains a group that shows its correction, whether it was discarded, recovered
     /// because the correction superseded it, or its desk was killed before it could discard it.
     fn correction(&mut self, record: &LetterRecord) {
         let letter = &record.letter;
@@ -653,7 +669,7 @@ mod tests {
 
     #[test]
     fn a_correction_explains_the_row_that_shows_it() {
-        let correct = |memory: &mut Memory, messages: &[Message], nth| {
+        let correct = |memory: &mut Memory, messages: &[Message], nth, noted| {
             let ids = unparked_singles(memory, messages);
             let order_id = ids[0];
             let bad = messages.iter().find(|m| {
@@ -661,16 +677,22 @@ mod tests {
                 about && Some(m.t) > memory.facts[&order_id].payment_written_at
             });
             let bad = bad.expect("a later bad payment");
-            memory.state(&LetterId::of(bad.kind, bad.t, &bad.body), State::Discarded);
+            let bad_id = LetterId::of(bad.kind, bad.t, &bad.body);
+            memory.state(&bad_id, State::Discarded);
+            if noted {
+                memory.corrected.insert(bad_id);
+            }
             let row = row_with(memory, |fact| fact.order_id == order_id);
             row.payment.payment_id = Some(4_711);
             row.payment_written_at = Some(bad.t.correction(nth));
         };
-        let found = spoilt(|memory, messages| correct(memory, messages, 2));
+        let found = spoilt(|memory, messages| correct(memory, messages, 2, true));
         assert_eq!(found.corrected, 1, "{found}");
         assert!(!found.faults.contains_key(&Fault::Mixed), "{found}");
-        let found = spoilt(|memory, messages| correct(memory, messages, 99));
+        let found = spoilt(|memory, messages| correct(memory, messages, 99, true));
         assert_eq!(found.faults.get(&Fault::Mixed), Some(&1), "{found}");
+        let found = spoilt(|memory, messages| correct(memory, messages, 2, false));
+        assert_eq!(found.faults.get(&Fault::Mixed), Some(&1), "nobody corrected it: {found}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod heartbeat;
 pub mod letter;
 pub mod order;
 pub mod outcome;
+pub mod pan;
 pub mod payment;
 pub mod reason;
 pub mod run;

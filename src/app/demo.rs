@@ -12,7 +12,7 @@ use super::admin;
 use super::cli::{Demo, Format};
 use super::context::Context;
 use super::exit::{Exit, Stop};
-use super::facts::{decode, told};
+use super::facts::told;
 use super::heartbeats::beside;
 use super::output;
 use super::producers::{mixture, outgoing};
@@ -23,7 +23,7 @@ use crate::domain::letter::Kind;
 use crate::pipeline::produce::{Produce, produce};
 use crate::pipeline::summary::Summary;
 use crate::pipeline::sweep::sweep;
-use crate::scenario::{Manifest, Plan, Planned, Source, Streams, Units, Verification, verify};
+use crate::scenario::{Content, Manifest, Plan, Planned, Source, Streams, Units, Verification, verify};
 
 /// How long a payment waits for its order here, where nobody chose: late orders come as late as they
 /// can, so that their payments are seen to go through the dead letters and back.
@@ -193,8 +193,8 @@ async fn run_roles(
     if context.stop.is_cancelled() {
         return Err(Stop::failed("stopped before the end; nothing was verified"));
     }
-    let units =
-        Units::of(std::slice::from_ref(manifest), decode).map_err(|error| Stop::failed(error.to_string()))?;
+    let units = Units::of(std::slice::from_ref(manifest), Content::of)
+        .map_err(|error| Stop::failed(error.to_string()))?;
     Ok(verify(&units, site.store.facts.as_ref(), site.store.ledger.as_ref()).await?)
 }
 

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -15,9 +14,7 @@ use super::output;
 use super::setup;
 use super::wiring::{self, Folder};
 use crate::codec::envelope::rfc3339;
-use crate::codec::json;
 use crate::domain::fact::Fact;
-use crate::domain::letter::Kind;
 use crate::domain::order::OrderId;
 use crate::scenario::{Content, Manifest, StreamCounts, Units, Verification, verify};
 
@@ -192,7 +189,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     for path in &args.manifest {
         manifests.push(Manifest::read(path).map_err(|error| Stop::usage(error.to_string()))?);
     }
-    let units = Units::of(&manifests, decode).map_err(|error| Stop::usage(error.to_string()))?;
+    let units = Units::of(&manifests, Content::of).map_err(|error| Stop::usage(error.to_string()))?;
     let store = wiring::store(context, Folder::MustExist).await?;
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
@@ -219,15 +216,6 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
         );
     }
     Ok(if found.is_clean() { Exit::Done } else { Exit::No })
-}
-
-/// What a body from elsewhere is, by the very decoder the consumers use.
-pub(crate) fn decode(kind: Kind, body: &Bytes) -> Content {
-    let decoded = match kind {
-        Kind::Order => json::order(body).map(|order| Content::Order(order.into_owned())),
-        Kind::Payment => json::payment(body).map(|payment| Content::Payment(payment.into_owned())),
-    };
-    decoded.unwrap_or_else(|rejection| Content::Rejected(rejection.reason))
 }
 
 /// What was found, for people: a table of streams, the letters by reason, the differences.

@@ -1,15 +1,18 @@
 //! A dead letter on its topic: the original's body byte for byte, everything else in attributes.
+//! A full card number is masked on the way in and, were it there all the same, on the way out.
 //!
 //! `dlq_*` attributes are believed on the dead-letter subscription only.
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 
-use super::json;
+use super::json::{self, Rejection};
+use super::screen::{self, Screened, screen};
 use crate::bus::{Attributes, Message, Received};
 use crate::domain::event_time::{EventTime, Stamp};
 use crate::domain::letter::{Kind, Letter, LetterBody, LetterId, sha256};
 use crate::domain::order::OrderId;
+use crate::domain::pan::mask_text;
 use crate::domain::reason::Reason;
 
 /// Attributes Pub/Sub takes on one message.
@@ -59,11 +62,16 @@ pub struct Failure {
     pub failed_at: i64,
 }
 
-/// The dead letter of a message that failed.
-pub fn encode(received: &Received, failure: &Failure) -> Message {
+/// The dead letter of a message that failed, its body screened: a masked one is `pan_detected`,
+/// whatever failed besides. Says the reason it was given.
+pub fn encode(received: &Received, body: Screened, failure: &Failure) -> (Reason, Message) {
+    let (reason, detail) = match &body {
+        Screened::Clean(_) => (failure.reason, &failure.detail),
+        Screened::Masked { detail, .. } => (Reason::PanDetected, detail),
+    };
     let mut own = Attributes::new();
-    own.insert("dlq_reason", failure.reason.as_str());
-    own.insert("dlq_detail", cut(&failure.detail, VALUE_LIMIT));
+    own.insert("dlq_reason", reason.as_str());
+    own.insert("dlq_detail", cut(detail, VALUE_LIMIT));
     own.insert("dlq_kind", failure.kind.as_str());
     own.insert("dlq_source_subscription", cut(&failure.source_subscription, VALUE_LIMIT));
     own.insert("dlq_source_message_id", cut(&received.id, VALUE_LIMIT));
@@ -77,26 +85,43 @@ pub fn encode(received: &Received, failure: &Failure) -> Message {
     if let Some(payment_id) = failure.payment_id {
         own.insert("payment_id", payment_id.to_string());
     }
-    let body = fitting_body(&received.message.body, &mut own);
-    let attributes = with_originals(own, &received.message.attributes, MESSAGE_LIMIT - body.len());
-    Message { body, attributes }
+    let body = fitting_body(body.into_bytes(), &mut own);
+    let originals = masked(&received.message.attributes, received.event_time());
+    let attributes = with_originals(own, &originals, MESSAGE_LIMIT - body.len());
+    (reason, Message { body, attributes })
+}
+
+/// Attributes without card numbers, sorted by name; of names that are one then, one is kept.
+fn masked(attributes: &Attributes, t: EventTime) -> Vec<(String, String)> {
+    let mask = |(name, value): (&str, &str)| {
+        let value = match name {
+            // Too late a time to be believed: T says the same.
+            "event_time_us" if mask_text(value) != value => t.micros().to_string(),
+            _ => screen::attribute(name, value),
+        };
+        (mask_text(name).into_owned(), value)
+    };
+    let mut masked: Vec<(String, String)> = attributes.sorted().into_iter().map(mask).collect();
+    masked.sort();
+    masked.dedup_by(|(name, _), (kept, _)| name == kept);
+    masked
 }
 
 /// The body, cut only where even a bare dead letter would be larger than Pub/Sub takes.
-fn fitting_body(body: &Bytes, own: &mut Attributes) -> Bytes {
+fn fitting_body(body: Bytes, own: &mut Attributes) -> Bytes {
     let room = MESSAGE_LIMIT - ATTRIBUTE_LIMIT * (NAME_LIMIT + VALUE_LIMIT) / 4;
     if body.len() <= room {
-        return body.clone();
+        return body;
     }
     own.insert("dlq_body_length", body.len().to_string());
-    own.insert("dlq_body_sha256", sha256(body));
+    own.insert("dlq_body_sha256", sha256(&body));
     body.slice(..room)
 }
 
 /// Adds the original's attributes as they were, as far as they fit.
-fn with_originals(mut own: Attributes, originals: &Attributes, room: usize) -> Attributes {
-    let mut wanted: Vec<(&str, &str)> =
-        originals.sorted().into_iter().filter(|(name, _)| !name.starts_with("goog")).collect();
+fn with_originals(mut own: Attributes, originals: &[(String, String)], room: usize) -> Attributes {
+    let wanted = originals.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut wanted: Vec<(&str, &str)> = wanted.filter(|(name, _)| !name.starts_with("goog")).collect();
     wanted.sort_by_key(|(name, _)| (*name != "event_time_us", *name != "event_id"));
     let mut left = room.saturating_sub(own.sorted().iter().map(|(n, v)| n.len() + v.len()).sum());
     let mut dropped = 0usize;
@@ -131,42 +156,39 @@ pub fn event_time(received: &Received) -> EventTime {
 }
 
 /// The letter a message on the dead-letter subscription is. Total: what somebody else published
-/// there becomes a letter too, judged by its body.
+/// there becomes a letter too, judged by its body, and masked where nobody did.
 pub fn decode(received: &Received) -> Letter {
     let message = &received.message;
     let attribute = |name| message.attributes.get(name);
     let kind = attribute("dlq_kind").and_then(Kind::parse).unwrap_or(Kind::Payment);
     let t = event_time(received);
-    let told = attribute("dlq_reason").and_then(Reason::parse);
-    let (reason, detail, order_id, payment_id) = match told {
-        Some(reason) => (
-            reason,
-            attribute("dlq_detail").unwrap_or_default().to_owned(),
-            attribute("order_id").and_then(id).map(OrderId),
-            attribute("payment_id").and_then(id),
-        ),
-        None => judged_by_body(kind, &message.body),
+    let told = attribute("dlq_reason").and_then(Reason::parse).map(|reason| Rejection {
+        reason,
+        detail: mask_text(attribute("dlq_detail").unwrap_or_default()).into_owned(),
+        order_id: attribute("order_id").and_then(id).map(OrderId),
+        payment_id: attribute("payment_id").and_then(id),
+    });
+    let screened = screen(&message.body);
+    let rejection = match (&screened, told) {
+        (Screened::Clean(_), Some(told)) => told,
+        (Screened::Clean(_), None) | (Screened::Masked { .. }, _) => judged_by_body(kind, &message.body),
     };
-    let mut body = LetterBody::keep(&message.body);
+    let sent = screened.into_bytes();
+    let mut body = LetterBody::keep(&sent);
     if let (Some(length), Some(digest)) = (attribute("dlq_body_length"), attribute("dlq_body_sha256")) {
         body.length = length.parse().unwrap_or(body.length);
-        body.sha256 = Some(digest.to_owned());
+        body.sha256 = Some(screen::attribute("dlq_body_sha256", digest));
     }
     Letter {
-        id: LetterId::of(kind, t, &message.body),
+        id: LetterId::of(kind, t, &sent),
         kind,
         t,
         body,
-        attributes: message
-            .attributes
-            .sorted()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect(),
-        reason,
-        detail,
-        order_id,
-        payment_id,
+        attributes: masked(&message.attributes, t),
+        reason: rejection.reason,
+        detail: rejection.detail,
+        order_id: rejection.order_id,
+        payment_id: rejection.payment_id,
         first_failed_at: attribute("dlq_first_failed_at")
             .and_then(micros)
             .unwrap_or(received.publish_time_us),
@@ -175,16 +197,20 @@ pub fn decode(received: &Received) -> Letter {
 }
 
 /// What the body alone says of a message that came without a reason.
-fn judged_by_body(kind: Kind, body: &Bytes) -> (Reason, String, Option<OrderId>, Option<i64>) {
-    let detail = "published on the dead-letter topic without a reason".to_owned();
+fn judged_by_body(kind: Kind, body: &Bytes) -> Rejection {
     let decoded = match kind {
         Kind::Order => json::order(body).map(|order| (order.order_id, None)),
         Kind::Payment => json::payment(body).map(|payment| (payment.order_id, Some(payment.payment_id))),
     };
-    match decoded {
-        Ok((order_id, payment_id)) => (Reason::OrderNotFound, detail, Some(order_id), payment_id),
-        Err(rejection) => (rejection.reason, rejection.detail, rejection.order_id, rejection.payment_id),
-    }
+    decoded.map_or_else(
+        |rejection| rejection,
+        |(order_id, payment_id)| Rejection {
+            reason: Reason::OrderNotFound,
+            detail: "published on the dead-letter topic without a reason".to_owned(),
+            order_id: Some(order_id),
+            payment_id,
+        },
+    )
 }
 
 /// A time in microseconds as RFC 3339.
@@ -233,6 +259,10 @@ mod tests {
         }
     }
 
+    fn dead(source: &Received, failure: &Failure) -> Message {
+        encode(source, screen(&source.message.body), failure).1
+    }
+
     fn arrived(message: Message) -> Received {
         Received { message, id: "99".into(), publish_time_us: PUBLISHED + 3_000_000, attempt: 1 }
     }
@@ -241,7 +271,7 @@ mod tests {
     fn a_dead_letter_keeps_body_event_time_and_t() {
         let attributes = Attributes::from_iter([("event_time_us", "1705831290000001"), ("tenant", "a")]);
         let source = received(b"\xff{", attributes);
-        let letter = decode(&arrived(encode(&source, &failure())));
+        let letter = decode(&arrived(dead(&source, &failure())));
         assert_eq!(letter.body.bytes, source.message.body);
         assert_eq!(letter.t.micros(), 1_705_831_290_000_001);
         assert_eq!(letter.reason, Reason::OrderNotFound);
@@ -257,7 +287,7 @@ mod tests {
         attributes.insert("googclient_x", "y");
         attributes.insert("dlq_reason", "undecodable");
         attributes.insert("event_id", "e");
-        let message = encode(&received(b"{}", attributes), &failure());
+        let message = dead(&received(b"{}", attributes), &failure());
         assert!(message.attributes.len() <= ATTRIBUTE_LIMIT);
         assert_eq!(message.attributes.get("dlq_reason"), Some("order_not_found"));
         assert_eq!(message.attributes.get("event_id"), Some("e"));
@@ -273,7 +303,7 @@ mod tests {
         let body = Bytes::from(vec![b'x'; 10_000_000]);
         let source =
             Received { message: Message { body, ..Message::default() }, ..received(b"", Attributes::new()) };
-        let message = encode(&source, &failure());
+        let message = dead(&source, &failure());
         let size: usize = message.attributes.sorted().iter().map(|(n, v)| n.len() + v.len()).sum();
         assert!(message.body.len() + size <= MESSAGE_LIMIT);
         let letter = decode(&arrived(message));
@@ -288,6 +318,81 @@ mod tests {
         assert_eq!(letter.kind, Kind::Payment);
     }
 
+    const WITH_CARD: &[u8] =
+        br#"{"payment_id":1007,"order_id":7,"payment_method":"card 4111 1111 1111 1111","payment_status":"Completed","payment_datetime":"2024-01-21"}"#;
+
+    #[test]
+    fn a_body_with_a_card_number_leaves_masked_whatever_failed() {
+        for reason in Reason::ALL {
+            let source = received(WITH_CARD, Attributes::new());
+            let (given, message) =
+                encode(&source, screen(&source.message.body), &Failure { reason, ..failure() });
+            assert_eq!(given, Reason::PanDetected);
+            let text = String::from_utf8_lossy(&message.body).into_owned();
+            assert_eq!(text.len(), WITH_CARD.len());
+            assert!(text.contains("\"card **** **** **** 1111\"") && !text.contains("4111"), "{text}");
+            let letter = decode(&arrived(message.clone()));
+            assert_eq!((letter.reason, letter.body.bytes), (Reason::PanDetected, message.body.clone()));
+            assert_eq!(letter.detail, "payment_method: a full card number (Visa, 16 digits)");
+            assert_eq!((letter.order_id, letter.payment_id), (Some(OrderId(7)), Some(1007)));
+            assert_eq!(letter.id, LetterId::of(Kind::Payment, source.event_time(), &message.body));
+        }
+    }
+
+    #[test]
+    fn a_body_that_nobody_masked_is_masked_before_it_is_a_letter() {
+        for reason in [None, Some("order_not_found"), Some("pan_detected"), Some("nonsense")] {
+            let mut attributes = Attributes::from_iter([("dlq_detail", "saw 5555 5555 5555 4444")]);
+            if let Some(reason) = reason {
+                attributes.insert("dlq_reason", reason);
+            }
+            let letter = decode(&received(WITH_CARD, attributes));
+            let told = format!("{letter:?} {}", String::from_utf8_lossy(&letter.body.bytes));
+            assert_eq!(letter.reason, Reason::PanDetected);
+            assert_eq!((letter.order_id, letter.payment_id), (Some(OrderId(7)), Some(1007)));
+            assert!(told.contains("**** **** **** 1111") && !told.contains("4111") && !told.contains("5555"));
+            assert_eq!(letter.id, LetterId::of(Kind::Payment, letter.t, &letter.body.bytes));
+        }
+    }
+
+    #[test]
+    fn attributes_leave_without_card_numbers_and_t_stays() {
+        let card = "4111111111111111";
+        let far_future = Attributes::from_iter([
+            ("event_time_us", card),
+            ("note", "paid with 4111-1111-1111-1111"),
+            (card, "as a name"),
+            ("order_id", card),
+            ("dlq_corrects", card),
+            ("tenant", "a"),
+        ]);
+        let source = received(b"{", far_future.clone());
+        let message = dead(&source, &failure());
+        let letter = decode(&arrived(message.clone()));
+        assert_eq!(letter.t, source.event_time());
+        for attributes in [message.attributes, letter.attributes.into_iter().collect()] {
+            let shown = format!("{:?}", attributes.sorted());
+            assert!(!shown.contains("4111"), "{shown}");
+            assert_eq!(attributes.get("note"), Some("paid with ****-****-****-1111"));
+            assert_eq!(attributes.get("************1111"), Some("as a name"));
+            assert_eq!(attributes.get("tenant"), Some("a"));
+            assert_eq!(attributes.get("order_id"), Some("7"), "ours");
+        }
+        let foreign = decode(&received(b"{", far_future));
+        let t = EventTime::of(&Stamp::dead_letter(PUBLISHED, "4711", None, None, Some(card)));
+        assert_eq!(foreign.t, t);
+        assert!(foreign.attributes.contains(&("event_time_us".into(), t.micros().to_string())));
+        assert!(foreign.attributes.contains(&("order_id".into(), card.into())), "an id is a number");
+    }
+
+    #[test]
+    fn ids_of_the_bus_are_no_card_numbers() {
+        let source = Received { id: "4111111111111111".into(), ..received(b"{", Attributes::new()) };
+        let letter = decode(&arrived(dead(&source, &failure())));
+        assert_eq!(letter.t, source.event_time());
+        assert!(letter.attributes.contains(&("dlq_source_message_id".into(), source.id)));
+    }
+
     proptest! {
         #[test]
         fn the_envelope_survives_the_hop(body in proptest::collection::vec(any::<u8>(), 0..300), names in proptest::collection::btree_map("[a-z_]{1,12}", ".{0,40}", 0..20), claimed in proptest::option::of(1i64..2_000_000_000_000_000), id in "[0-9]{1,18}", detail in ".{0,2000}") {
@@ -296,7 +401,7 @@ mod tests {
             let source = Received { message: Message { body: Bytes::from(body), attributes: attributes.clone() }, id: id.clone(), publish_time_us: PUBLISHED, attempt: 3 };
             let event_time = attributes.get("event_time_us");
             let t = EventTime::of(&Stamp::source(PUBLISHED, &id, event_time));
-            let letter = decode(&arrived(encode(&source, &Failure { detail: detail.clone(), ..failure() })));
+            let letter = decode(&arrived(dead(&source, &Failure { detail: detail.clone(), ..failure() })));
             prop_assert_eq!(letter.t, t);
             prop_assert_eq!(&letter.body.bytes, &source.message.body);
             prop_assert!(letter.detail.len() <= VALUE_LIMIT && detail.starts_with(&letter.detail));

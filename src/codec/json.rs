@@ -1,13 +1,15 @@
 //! A JSON body to a borrowed order or payment, in one pass.
 //!
 //! What is not exactly one JSON object in UTF-8 is `undecodable`; an object that breaks the
-//! contract is `invalid`, and the detail names the field and the cause.
+//! contract is `invalid`, and the detail names the field and the cause. Whatever holds a full card
+//! number is `pan_detected`, sound or not: no order and no payment has one.
 
 use std::borrow::Cow;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::screen;
 use crate::domain::order::{Order, OrderId};
 use crate::domain::payment::{CardLastFour, Payment};
 use crate::domain::reason::Reason;
@@ -20,7 +22,7 @@ const DEPTH_LIMIT: usize = 127;
 /// Why a body is no order or payment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rejection {
-    /// `undecodable` or `invalid`.
+    /// `undecodable`, `invalid` or `pan_detected`.
     pub reason: Reason,
     /// Field and cause; never a value of the body.
     pub detail: String,
@@ -32,6 +34,31 @@ pub struct Rejection {
 
 /// Decodes an order event's body.
 pub fn order(body: &[u8]) -> Result<Order<'_>, Rejection> {
+    let order = read_order(body);
+    match screen::card_numbers(body) {
+        None => order,
+        Some(detail) => Err(exposed(detail, order.map(|order| (Some(order.order_id), None)))),
+    }
+}
+
+/// Decodes a payment event's body.
+pub fn payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
+    let payment = read_payment(body);
+    match screen::card_numbers(body) {
+        None => payment,
+        Some(detail) => {
+            Err(exposed(detail, payment.map(|payment| (Some(payment.order_id), Some(payment.payment_id)))))
+        }
+    }
+}
+
+/// The rejection of a body with a card number in it, with the ids that could be read all the same.
+fn exposed(detail: String, read: Result<(Option<OrderId>, Option<i64>), Rejection>) -> Rejection {
+    let (order_id, payment_id) = read.unwrap_or_else(|rejection| (rejection.order_id, rejection.payment_id));
+    Rejection { reason: Reason::PanDetected, detail, order_id, payment_id }
+}
+
+fn read_order(body: &[u8]) -> Result<Order<'_>, Rejection> {
     let mut fields = Fields::<8>::read(body, &ORDER_FIELDS)?;
     let mut check = Check { faults: fields.take_faults() };
     let order = Order {
@@ -47,8 +74,7 @@ pub fn order(body: &[u8]) -> Result<Order<'_>, Rejection> {
     check.finish(Some(order.order_id), None).map(|()| order)
 }
 
-/// Decodes a payment event's body.
-pub fn payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
+fn read_payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
     let mut fields = Fields::<6>::read(body, &PAYMENT_FIELDS)?;
     let mut check = Check { faults: fields.take_faults() };
     let payment = Payment {
@@ -62,7 +88,7 @@ pub fn payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
     check.finish(Some(payment.order_id), Some(payment.payment_id)).map(|()| payment)
 }
 
-const ORDER_FIELDS: [&str; 8] = [
+pub(super) const ORDER_FIELDS: [&str; 8] = [
     "order_id",
     "customer_id",
     "item",
@@ -72,7 +98,7 @@ const ORDER_FIELDS: [&str; 8] = [
     "order_status",
     "creation_date",
 ];
-const PAYMENT_FIELDS: [&str; 6] =
+pub(super) const PAYMENT_FIELDS: [&str; 6] =
     ["payment_id", "order_id", "payment_method", "card_last_four", "payment_status", "payment_datetime"];
 
 /// A JSON value as far as the contract tells values apart.

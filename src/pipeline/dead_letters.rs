@@ -8,6 +8,7 @@ use crate::bus::{Publisher, Received};
 use crate::clock::Clock;
 use crate::codec::envelope::{self, Failure};
 use crate::codec::json::Rejection;
+use crate::codec::screen::screen;
 use crate::domain::letter::Kind;
 use crate::domain::payment::Payment;
 use crate::domain::reason::Reason;
@@ -28,16 +29,16 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Publishes the dead letter and waits for its receipt, through outages.
+    /// Publishes the dead letter and waits for its receipt, through outages. The body is masked where
+    /// it holds a card number, whatever it is rejected for.
     pub async fn publish(
         &self,
         retrying: &Retrying,
         received: &Received,
         rejection: Rejection,
     ) -> Result<Settlement, Halt> {
-        let reason = rejection.reason;
         let failure = Failure {
-            reason,
+            reason: rejection.reason,
             detail: rejection.detail,
             kind: self.kind,
             source_subscription: self.subscription.clone(),
@@ -45,7 +46,8 @@ impl DeadLetters {
             payment_id: rejection.payment_id,
             failed_at: self.clock.now_us(),
         };
-        let message = envelope::encode(received, &failure);
+        let body = screen(&received.message.body);
+        let (reason, message) = envelope::encode(received, body, &failure);
         let durable = retrying.publish(self.publisher.as_ref(), &message).await?;
         self.metrics.dead_lettered(reason);
         Ok(Settlement::DeadLettered(reason, durable))

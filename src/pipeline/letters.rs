@@ -13,6 +13,7 @@ use crate::bus::Received;
 use crate::codec::envelope;
 use crate::domain::event_time::EventTime;
 use crate::domain::letter::{Action, HistoryEntry, Letter, State, initial_state};
+use crate::domain::reason::Reason;
 use crate::store::Ledger;
 
 /// Who acts, in the history.
@@ -71,9 +72,12 @@ impl Handler for Letters {
     }
 
     async fn panicked(&self, received: &Received) -> Result<Settlement, Halt> {
-        let rejection = panicked();
-        let letter =
-            Letter { reason: rejection.reason, detail: rejection.detail, ..envelope::decode(received) };
+        let mut letter = envelope::decode(received);
+        // A masked body is not what was sent, whatever else went wrong.
+        if letter.reason != Reason::PanDetected {
+            let rejection = panicked();
+            (letter.reason, letter.detail) = (rejection.reason, rejection.detail);
+        }
         self.record(received, &letter).await
     }
 }

@@ -13,9 +13,11 @@ use super::draw::{Purpose, one_of, rng};
 use super::invalid::{self, Defect};
 use super::mixture::Mixture;
 use super::planned::{Content, Planned};
+use crate::codec::screen::{Screened, screen};
 use crate::domain::letter::Kind;
 use crate::domain::order::{Order, OrderId};
 use crate::domain::payment::{CardLastFour, Payment};
+use crate::domain::reason::Reason;
 
 /// Items and what one costs about, in cents.
 const ITEMS: [(&str, u32); 16] = [
@@ -232,6 +234,9 @@ fn push(
 
 fn push_bad(events: &mut Vec<Planned>, kind: Kind, order_id: OrderId, body: bytes::Bytes, defect: Defect) {
     let sequence = events.len() as u64;
-    let content = Content::Rejected(defect.reason());
+    let content = match (defect.reason(), screen(&body)) {
+        (Reason::PanDetected, Screened::Masked { body, .. }) => Content::Masked(body.into_bytes()),
+        (reason, _) => Content::Rejected(reason),
+    };
     events.push(Planned { kind, order_id: Some(order_id), body, content, sequence, event: sequence });
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::body::json;
 use crate::domain::letter::Kind;
 use crate::domain::order::{Order, OrderId};
+use crate::domain::pan;
 use crate::domain::payment::Payment;
 use crate::domain::reason::Reason;
 
@@ -30,6 +31,9 @@ pub enum Defect {
     ZeroId,
     NumberForText,
     DuplicateKey,
+    CardInText,
+    CardInUnknownField,
+    CardInNoJson,
     NegativePrice,
     TextPrice,
     ZeroQuantity,
@@ -43,7 +47,7 @@ type Fields = Vec<(&'static str, String)>;
 
 impl Defect {
     /// Those either kind of message can have.
-    const COMMON: [Self; 18] = [
+    const COMMON: [Self; 21] = [
         Self::Truncated,
         Self::NotUtf8,
         Self::TrailingBytes,
@@ -62,6 +66,9 @@ impl Defect {
         Self::ZeroId,
         Self::NumberForText,
         Self::DuplicateKey,
+        Self::CardInText,
+        Self::CardInUnknownField,
+        Self::CardInNoJson,
     ];
     const ORDERS: [Self; 3] = [Self::NegativePrice, Self::TextPrice, Self::ZeroQuantity];
     const PAYMENTS: [Self; 3] = [Self::ThreeCardDigits, Self::FiveCardDigits, Self::CardNotText];
@@ -105,6 +112,7 @@ impl Defect {
             | Self::ThreeCardDigits
             | Self::FiveCardDigits
             | Self::CardNotText => Reason::Invalid,
+            Self::CardInText | Self::CardInUnknownField | Self::CardInNoJson => Reason::PanDetected,
         }
     }
 }
@@ -157,6 +165,9 @@ fn spoil(mut fields: Fields, defect: Defect, id: OrderId, number: &str, word: &s
         Defect::ThreeCardDigits => set(&mut fields, "card_last_four", "\"123\""),
         Defect::FiveCardDigits => set(&mut fields, "card_last_four", "\"12345\""),
         Defect::CardNotText => set(&mut fields, "card_last_four", "1234"),
+        Defect::CardInText => set(&mut fields, word, &format!("\"card {}\"", in_fours(&card_number(id)))),
+        Defect::CardInUnknownField => fields.push(("card", card_number(id))),
+        Defect::CardInNoJson => fields.push(("card", format!("\"{}\"", card_number(id)))),
         Defect::NulInside => set(&mut fields, word, "\"a\0b\""),
         Defect::Truncated
         | Defect::NotUtf8
@@ -173,12 +184,25 @@ fn spoil(mut fields: Fields, defect: Defect, id: OrderId, number: &str, word: &s
         Defect::NotUtf8 => [&whole[..whole.len() - 2], b"\xff\"}".as_slice()].concat().into(),
         Defect::TrailingBytes => [&whole, b" {}".as_slice()].concat().into(),
         Defect::ByteOrderMark => [b"\xef\xbb\xbf".as_slice(), &whole].concat().into(),
+        Defect::CardInNoJson => whole[..whole.len() - 1].to_vec().into(),
         Defect::TopLevelArray => format!("[{id}]").into(),
         Defect::TopLevelText => format!("\"order {id}\"").into(),
         Defect::TopLevelNumber => id.to_string().into(),
         Defect::EmptyObject => padded_object(id).into(),
         _ => whole.into(),
     }
+}
+
+/// A Visa number that nobody has, made of the order id: the check digit is the last.
+fn card_number(id: OrderId) -> String {
+    let account = format!("400000{:09}", id.0.rem_euclid(1_000_000_000));
+    let candidates = (0..10).map(|check| format!("{account}{check}"));
+    candidates.filter(|number| !pan::find(number.as_bytes()).is_empty()).collect()
+}
+
+fn in_fours(number: &str) -> String {
+    let groups: Vec<&str> = (0..number.len()).step_by(4).filter_map(|at| number.get(at..at + 4)).collect();
+    groups.join(" ")
 }
 
 fn set(fields: &mut Fields, name: &str, value: &str) {

@@ -55,7 +55,10 @@ impl Memory {
             Content::Payment(payment) if self.has_order(payment.order_id) => self.payment(payment, message.t),
             Content::Payment(payment) => self.letter(message, Reason::OrderNotFound, Some(payment.order_id)),
             Content::Rejected(reason) => self.letter(message, *reason, None),
-            Content::Masked(_) | Content::Foreign => {}
+            Content::Masked(body) => {
+                self.letter(&Message { body: body.clone(), ..message.clone() }, Reason::PanDetected, None);
+            }
+            Content::Foreign => {}
         }
     }
 

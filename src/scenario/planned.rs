@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::codec::json;
+use crate::codec::screen::{Screened, screen};
 use crate::domain::letter::Kind;
 use crate::domain::order::{Order, OrderId};
 use crate::domain::payment::Payment;
@@ -20,6 +22,21 @@ pub enum Content {
     Masked(Bytes),
     /// A body from elsewhere; only decoding it tells.
     Foreign,
+}
+
+impl Content {
+    /// What a body from elsewhere says, by the very decoder the consumers use.
+    pub fn of(kind: Kind, body: &Bytes) -> Self {
+        let clean = match screen(body) {
+            Screened::Masked { body, .. } => return Self::Masked(body.into_bytes()),
+            Screened::Clean(body) => body.into_bytes(),
+        };
+        let decoded = match kind {
+            Kind::Order => json::order(&clean).map(|order| Self::Order(order.into_owned())),
+            Kind::Payment => json::payment(&clean).map(|payment| Self::Payment(payment.into_owned())),
+        };
+        decoded.unwrap_or_else(|rejection| Self::Rejected(rejection.reason))
+    }
 }
 
 /// One message of a stream.

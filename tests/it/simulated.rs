@@ -14,10 +14,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ecom::bus::{Bus, Publisher, SubscribeOptions};
 use ecom::clock::{Chance, Clock};
-use ecom::codec::json;
 use ecom::domain::backoff::Backoff;
 use ecom::domain::event_time::EventTime;
 use ecom::domain::letter::{Action, HistoryEntry, Kind, Letter, LetterBody, LetterId, State};
@@ -229,14 +227,6 @@ fn actor() -> Actor {
     Actor { name: "test".into(), host: "simulated".into(), run_id: "run".into() }
 }
 
-fn decode(kind: Kind, body: &Bytes) -> Content {
-    let decoded = match kind {
-        Kind::Order => json::order(body).map(|order| Content::Order(order.into_owned())),
-        Kind::Payment => json::payment(body).map(|payment| Content::Payment(payment.into_owned())),
-    };
-    decoded.unwrap_or_else(|rejection| Content::Rejected(rejection.reason))
-}
-
 /// A role that is killed and started again until it is told to drain.
 struct Running {
     role: Role,
@@ -299,7 +289,7 @@ async fn schedule(seed: u64) -> Effort {
     for _ in 0..2 {
         sweep(&settler, None).await.unwrap();
     }
-    let units = Units::of(std::slice::from_ref(&manifest), decode).unwrap();
+    let units = Units::of(std::slice::from_ref(&manifest), Content::of).unwrap();
     let found = verify(&units, world.store.as_ref(), world.store.as_ref() as &dyn Ledger).await.unwrap();
     assert!(found.is_clean(), "seed {}: {found}", world.seed);
     world.store.check_histories(seed);

@@ -1,0 +1,236 @@
+//! One run of digits, and the card numbers in it.
+
+use super::Card;
+use super::brand::Brand;
+use super::symbol::{Symbol, symbol};
+
+/// Digits of the shortest card number.
+const SHORTEST: usize = 13;
+/// Digits of the longest.
+const LONGEST: usize = 19;
+/// Spaces and dashes between two digits at most: ` - `.
+const WIDEST_GAP: usize = 3;
+/// Digits that stay to be read.
+pub(super) const KEPT: usize = 4;
+/// Digits of a group, where a card number is not all there is: card numbers are written in fours.
+const GROUP: usize = 4;
+
+/// Digits with small gaps between them, as far as they go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// Where the first digit begins.
+    pub(super) start: usize,
+    /// Where the last digit ends.
+    pub(super) end: usize,
+    /// How many digits.
+    digits: usize,
+    /// How many groups of digits without a gap.
+    groups: usize,
+}
+
+impl Run {
+    /// The run that begins with the digit at `start`.
+    pub(super) fn at(bytes: &[u8], start: usize) -> Self {
+        let mut run = Self { start, end: start, digits: 0, groups: 0 };
+        let (mut at, mut gap) = (start, 1);
+        while at < bytes.len() {
+            let (found, length) = symbol(bytes, at);
+            at += length;
+            match found {
+                Symbol::Digit(_) => {
+                    run.groups += usize::from(gap > 0);
+                    run.digits += 1;
+                    run.end = at;
+                    gap = 0;
+                }
+                Symbol::Gap if gap < WIDEST_GAP => gap += 1,
+                Symbol::Gap | Symbol::Other => break,
+            }
+        }
+        run
+    }
+
+    /// Adds the card numbers in this run.
+    ///
+    /// A card number begins and ends with a group: there is none inside a longer number. What is no
+    /// more than a part of the run, as `2 4111 1111 1111 1111 12 27`, must be grouped like a card
+    /// number. The four digits that stay may begin another one, and so may what comes before.
+    pub(super) fn cards(&self, bytes: &[u8], cards: &mut Vec<Card>) {
+        if let Some(card) = self.scientific(bytes) {
+            cards.push(card);
+            return;
+        }
+        if self.digits < SHORTEST || self.is_fraction(bytes) {
+            return;
+        }
+        let (mut piece, mut start, mut hidden) = (self.start, self.start, None);
+        loop {
+            if let Some(kept) = hidden.filter(|kept| start >= *kept) {
+                (piece, start, hidden) = (kept, kept, None);
+            }
+            if start >= self.end {
+                return;
+            }
+            let ahead = Ahead::of(bytes, start, self.end);
+            let found = ahead.longest(start == piece).filter(|card| !self.is_phone(bytes, card));
+            if let Some(card) = found {
+                if hidden.is_none() && piece < start {
+                    cards.extend(Ahead::of(bytes, piece, start).whole());
+                }
+                hidden = hidden.max(Some(card.kept));
+                cards.push(card);
+            }
+            start = next_group(bytes, start, self.end);
+        }
+    }
+
+    /// A card number that went through floating point: `4.111111111111111E15`.
+    fn scientific(&self, bytes: &[u8]) -> Option<Card> {
+        let lead = self.start.checked_sub(2)?;
+        let is_number = self.groups == 1 && self.digits == self.end - self.start && self.digits < LONGEST;
+        let alone = lead.checked_sub(1).is_none_or(|before| !matches!(bytes[before], b'0'..=b'9' | b'.'));
+        if !is_number || !alone || !bytes[lead].is_ascii_digit() || bytes[lead + 1] != b'.' {
+            return None;
+        }
+        let exponent = bytes[self.end..].strip_prefix(b"e").or(bytes[self.end..].strip_prefix(b"E"))?;
+        let [tens @ b'0'..=b'9', ones @ b'0'..=b'9', rest @ ..] =
+            exponent.strip_prefix(b"+").unwrap_or(exponent)
+        else {
+            return None;
+        };
+        let digits = usize::from((tens - b'0') * 10 + (ones - b'0')) + 1;
+        let zeros = digits.checked_sub(1 + self.digits)?;
+        if rest.first().is_some_and(u8::is_ascii_digit) || !(SHORTEST..=LONGEST).contains(&digits) {
+            return None;
+        }
+        let mut number = [0; LONGEST];
+        let written = bytes[lead..=lead].iter().chain(&bytes[self.start..self.end]);
+        number.iter_mut().zip(written).for_each(|(digit, written)| *digit = written - b'0');
+        let brand = Brand::of(&number[..digits])?;
+        let kept = self.end - KEPT.saturating_sub(zeros);
+        Some(Card { brand, digits, start: lead, end: self.end, kept })
+    }
+
+    /// Whether these are the decimals of a JSON number: a price of 777.9403479956732.
+    fn is_fraction(&self, bytes: &[u8]) -> bool {
+        let Some(whole) = bytes[..self.start].strip_suffix(b".").filter(|_| self.groups == 1) else {
+            return false;
+        };
+        let before = without_last(whole, u8::is_ascii_digit);
+        let after = without_exponent(&bytes[self.end..]).trim_ascii_start().first();
+        before.len() < whole.len()
+            && matches!(
+                before.strip_suffix(b"-").unwrap_or(before).trim_ascii_end().last(),
+                Some(b':' | b',' | b'[')
+            )
+            && matches!(after, None | Some(b',' | b'}' | b']'))
+    }
+
+    /// Whether this is a phone number: with its country, a German one has 13 digits and begins with
+    /// a 4. Card numbers of 13 digits are no longer issued, and nobody writes a plus before one.
+    fn is_phone(&self, bytes: &[u8], card: &Card) -> bool {
+        card.digits == SHORTEST && card.start == self.start && bytes[..self.start].ends_with(b"+")
+    }
+}
+
+fn without_last(bytes: &[u8], is: impl Fn(&u8) -> bool) -> &[u8] {
+    let kept = bytes.iter().rposition(|byte| !is(byte)).map_or(0, |last| last + 1);
+    &bytes[..kept]
+}
+
+fn without_exponent(bytes: &[u8]) -> &[u8] {
+    let [b'e' | b'E', rest @ ..] = bytes else { return bytes };
+    let ([b'+' | b'-', rest @ ..] | rest) = rest;
+    &rest[rest.iter().take_while(|byte| byte.is_ascii_digit()).count()..]
+}
+
+/// Where the next group of the run begins; `end` where there is none.
+fn next_group(bytes: &[u8], start: usize, end: usize) -> usize {
+    let (mut at, mut in_gap) = (start, false);
+    while at < end {
+        let (found, length) = symbol(bytes, at);
+        match found {
+            Symbol::Digit(_) if in_gap => return at,
+            Symbol::Digit(_) => {}
+            Symbol::Gap | Symbol::Other => in_gap = true,
+        }
+        at += length;
+    }
+    end
+}
+
+/// The digits from a place on, as many as a card number can have.
+struct Ahead {
+    digits: [u8; LONGEST],
+    starts: [usize; LONGEST],
+    ends: [usize; LONGEST],
+    count: usize,
+    /// Whether a digit is the last of its group.
+    closes: [bool; LONGEST],
+    /// Whether all groups before a digit's own are as long as those of card numbers.
+    regular: [bool; LONGEST],
+    /// Whether these are all digits there are.
+    is_all: bool,
+}
+
+impl Ahead {
+    fn of(bytes: &[u8], start: usize, end: usize) -> Self {
+        let mut ahead = Self {
+            digits: [0; LONGEST],
+            starts: [0; LONGEST],
+            ends: [0; LONGEST],
+            count: 0,
+            closes: [false; LONGEST],
+            regular: [false; LONGEST],
+            is_all: true,
+        };
+        let (mut at, mut size, mut regular) = (start, 0, true);
+        while at < end {
+            let (found, length) = symbol(bytes, at);
+            match found {
+                Symbol::Digit(_) if ahead.count == LONGEST => {
+                    ahead.is_all = false;
+                    return ahead;
+                }
+                Symbol::Digit(digit) => {
+                    let nth = ahead.count;
+                    (ahead.digits[nth], ahead.starts[nth], ahead.ends[nth]) = (digit, at, at + length);
+                    ahead.regular[nth] = regular;
+                    ahead.count += 1;
+                    size += 1;
+                }
+                Symbol::Gap | Symbol::Other if size > 0 => {
+                    ahead.closes[ahead.count - 1] = true;
+                    regular &= size >= GROUP;
+                    size = 0;
+                }
+                Symbol::Gap | Symbol::Other => {}
+            }
+            at += length;
+        }
+        if size > 0 {
+            ahead.closes[ahead.count - 1] = true;
+        }
+        ahead
+    }
+
+    /// The longest card number that begins here; `alone` where nothing of the run comes before.
+    fn longest(&self, alone: bool) -> Option<Card> {
+        let fits = |count: &usize| {
+            let last = count - 1;
+            self.closes[last] && (self.regular[last] || (alone && self.is_all && *count == self.count))
+        };
+        (SHORTEST..=self.count).rev().filter(fits).find_map(|count| self.card(count))
+    }
+
+    /// The card number that all of this is.
+    fn whole(&self) -> Option<Card> {
+        self.card(self.count).filter(|_| self.is_all && self.count >= SHORTEST)
+    }
+
+    fn card(&self, count: usize) -> Option<Card> {
+        let brand = Brand::of(&self.digits[..count])?;
+        let kept = self.starts[count - KEPT];
+        Some(Card { brand, digits: count, start: self.starts[0], end: self.ends[count - 1], kept })
+    }
+}

@@ -1,0 +1,125 @@
+//! Bytes as a search for card numbers reads them: digits, what may stand between digits, the rest.
+
+/// What stands at a place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Symbol {
+    /// A decimal digit of any script that has keyboards, 0 to 9.
+    Digit(u8),
+    /// A space or a dash of any width, or nothing one sees: a soft hyphen, the NUL of UTF-16.
+    Gap,
+    /// Anything else.
+    Other,
+}
+
+/// The symbol at a place within `bytes`, and how many bytes it takes; at least one.
+///
+/// An escape of JSON is one symbol, however many backslashes it begins with: inside a text inside a
+/// text, `\\u0034` is a digit still.
+pub(super) fn symbol(bytes: &[u8], at: usize) -> (Symbol, usize) {
+    match bytes[at] {
+        digit @ b'0'..=b'9' => (Symbol::Digit(digit - b'0'), 1),
+        b'\\' => escaped(&bytes[at..]),
+        byte if byte.is_ascii() => (of(u32::from(byte)), 1),
+        _ => decoded(&bytes[at..]).map_or((Symbol::Other, 1), |(code, length)| (of(code), length)),
+    }
+}
+
+fn of(code: u32) -> Symbol {
+    let zero = match code {
+        0 | 0x20 | 0x2d | 0xa0 | 0xad => return Symbol::Gap,
+        0x2000..=0x200d | 0x2010..=0x2015 | 0x202f | 0x205f | 0x2060 | 0x2212 => return Symbol::Gap,
+        0x3000 | 0xfe58 | 0xfe63 | 0xfeff | 0xff0d => return Symbol::Gap,
+        0x0030..=0x0039 => 0x0030,
+        0x0660..=0x0669 => 0x0660,
+        0x06f0..=0x06f9 => 0x06f0,
+        0x0966..=0x096f => 0x0966,
+        0x09e6..=0x09ef => 0x09e6,
+        0x0e50..=0x0e59 => 0x0e50,
+        0xff10..=0xff19 => 0xff10,
+        _ => return Symbol::Other,
+    };
+    u8::try_from(code - zero).map_or(Symbol::Other, Symbol::Digit)
+}
+
+/// A character of two or three bytes of UTF-8: there is no digit and no gap among the longer ones.
+fn decoded(bytes: &[u8]) -> Option<(u32, usize)> {
+    let tail = |nth| bytes.get(nth).filter(|byte| *byte & 0xc0 == 0x80).map(|byte| u32::from(byte & 0x3f));
+    match bytes[0] {
+        lead @ 0xc2..=0xdf => Some((u32::from(lead & 0x1f) << 6 | tail(1)?, 2)),
+        lead @ 0xe0..=0xef => Some((u32::from(lead & 0x0f) << 12 | tail(1)? << 6 | tail(2)?, 3)),
+        _ => None,
+    }
+}
+
+fn escaped(bytes: &[u8]) -> (Symbol, usize) {
+    let backslashes = bytes.iter().take_while(|byte| **byte == b'\\').count();
+    match bytes.get(backslashes..backslashes + 5) {
+        Some([b'u', hex @ ..]) => match hex_number(hex) {
+            Some(code) => (of(code), backslashes + 5),
+            None => (Symbol::Other, backslashes),
+        },
+        _ => (Symbol::Other, backslashes),
+    }
+}
+
+fn hex_number(hex: &[u8]) -> Option<u32> {
+    hex.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
+}
+
+/// Which bytes can be part of a digit or a gap, by value.
+pub(super) type Runny = [bool; 256];
+
+/// Of text without escapes.
+pub(super) static PLAIN: Runny = runny(b"0123456789 -\0\xc2\xd9\xdb\xe0\xe2\xe3\xef");
+/// Of text with escapes.
+pub(super) static ESCAPED: Runny = runny(b"0123456789 -\0\xc2\xd9\xdb\xe0\xe2\xe3\xef\\uabcdefABCDEF");
+
+/// These bytes, and all that continue a character.
+const fn runny(listed: &[u8]) -> Runny {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < listed.len() {
+        table[listed[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0x80;
+    while byte < 0xc0 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_and_gaps_are_known_in_every_spelling() {
+        for four in ["4", "\\u0034", "\\\\u0034", "\u{ff14}", "\\uFF14", "\u{664}", "\u{6f4}", "\u{e54}"] {
+            assert_eq!(symbol(four.as_bytes(), 0), (Symbol::Digit(4), four.len()), "{four}");
+        }
+        for gap in [" ", "-", "\\u0020", "\u{a0}", "\\u00A0", "\u{2011}", "\u{3000}", "\u{ad}", "\0"] {
+            assert_eq!(symbol(gap.as_bytes(), 0), (Symbol::Gap, gap.len()), "{gap:?}");
+        }
+        for other in ["a", "\\n4", "\\\"", "\u{e9}", "\\u00e9", "\\u12", "\u{4e00}", "\u{1f4b3}", ",", "."] {
+            assert_eq!(symbol(other.as_bytes(), 0).0, Symbol::Other, "{other}");
+        }
+        for broken in [b"\xff4".as_slice(), b"\xc2", b"\xef\xbc", b"\xefab", b"\\"] {
+            assert_eq!(symbol(broken, 0), (Symbol::Other, 1), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_digit_or_gap_is_runny() {
+        for code in (0..=0xffff).filter_map(char::from_u32) {
+            let text = code.to_string();
+            let (plain, escape) = (symbol(text.as_bytes(), 0).0, format!("\\u{:04x}", u32::from(code)));
+            if plain != Symbol::Other {
+                assert!(text.bytes().all(|byte| PLAIN[usize::from(byte)]), "{code:?}");
+                assert!(escape.bytes().all(|byte| ESCAPED[usize::from(byte)]), "{escape}");
+                assert_eq!(symbol(escape.as_bytes(), 0), (plain, 6));
+            }
+        }
+    }
+}

@@ -584,7 +584,9 @@ mod tests {
         fn an_object_of_any_json_is_never_undecodable(fields in proptest::collection::btree_map("order_id|customer_id|item|price|[a-z]{1,6}", json(), 0..8)) {
             let body = serde_json::to_vec(&fields).expect("JSON");
             if let Err(rejection) = order(&body) {
-                prop_assert_eq!(rejection.reason, Reason::Invalid, "{}", rejection.detail);
+                // Of numbers by chance, one in some hundred is a card number.
+                let expected = matches!(rejection.reason, Reason::Invalid | Reason::PanDetected);
+                prop_assert!(expected, "{}", rejection.detail);
             }
         }
 

@@ -192,3 +192,124 @@ impl<'j> Walk<'j> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::json;
+    use crate::domain::order::OrderId;
+    use crate::domain::reason::Reason;
+
+    const ORDER: &str = r#"{"order_id":7,"customer_id":101,"item":"Laptop","quantity":3,"price":412.73,"shipping_address":"1 Main St","order_status":"Shipped","creation_date":"2024-01-21"}"#;
+    const PAYMENT: &str = r#"{"payment_id":1007,"order_id":7,"payment_method":"Credit Card","card_last_four":"0007","payment_status":"Completed","payment_datetime":"2024-01-21T80:01:30Z"}"#;
+    const CARD: &str = "4111111111111111";
+
+    /// The whole body with one field's value replaced, or with the field besides.
+    fn with(whole: &str, field: &str, value: &str) -> String {
+        match whole.split_once(&format!("\"{field}\":")) {
+            Some((before, rest)) => {
+                let end = rest.find([',', '}']).expect("a sound body");
+                format!("{before}\"{field}\":{value}{}", &rest[end..])
+            }
+            None => whole.replacen('{', &format!("{{\"{field}\":{value},"), 1),
+        }
+    }
+
+    /// What is said of a body that must be masked, and the masked body.
+    fn masked(body: &str) -> (String, String) {
+        match screen(&Bytes::from(body.to_owned())) {
+            Screened::Clean(_) => panic!("not masked: {body}"),
+            Screened::Masked { body, detail } => {
+                (detail, String::from_utf8_lossy(&body.into_bytes()).into_owned())
+            }
+        }
+    }
+
+    #[test]
+    fn a_card_number_in_any_field_of_the_contract_is_named_and_masked() {
+        for (whole, fields) in [(ORDER, &ORDER_FIELDS[..]), (PAYMENT, &PAYMENT_FIELDS[..])] {
+            for field in fields {
+                let body = with(whole, field, &format!("\"{CARD}\""));
+                let (detail, left) = masked(&body);
+                assert_eq!(detail, format!("{field}: a full card number (Visa, 16 digits)"));
+                assert_eq!(left, body.replace(CARD, "************1111"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_sound_event_with_a_card_number_is_no_event_and_keeps_its_ids() {
+        let body = with(ORDER, "item", "\"Gift 5555-5555-5555-4444\"");
+        let rejection = json::order(body.as_bytes()).expect_err("masked");
+        assert_eq!((rejection.reason, rejection.order_id), (Reason::PanDetected, Some(OrderId(7))));
+        let body = with(&with(PAYMENT, "payment_status", "9"), "card_last_four", &format!("\"{CARD}\""));
+        let rejection = json::payment(body.as_bytes()).expect_err("masked");
+        assert_eq!(rejection.reason, Reason::PanDetected, "before all else that is wrong");
+        assert_eq!((rejection.order_id, rejection.payment_id), (Some(OrderId(7)), Some(1007)));
+    }
+
+    #[test]
+    fn ids_that_look_like_card_numbers_are_ids() {
+        let ids = with(&with(ORDER, "order_id", CARD), "customer_id", "5555555555554444");
+        assert_eq!(json::order(ids.as_bytes()).expect("an order").order_id, OrderId(4_111_111_111_111_111));
+        let ids = with(&with(PAYMENT, "payment_id", CARD), "order_id", " 378282246310005\n");
+        assert_eq!(json::payment(ids.as_bytes()).expect("a payment").order_id, OrderId(378_282_246_310_005));
+        let spread = with(ORDER, "payment_id", CARD).replace(':', " :\n ");
+        assert_eq!(card_numbers(spread.as_bytes()), None, "of either kind of event");
+        let masked_besides = with(&ids, "note", &format!("[{CARD}]"));
+        let (detail, left) = masked(&masked_besides);
+        assert_eq!(detail, "an unknown field: a full card number (Visa, 16 digits)");
+        assert_eq!(left, masked_besides.replace(&format!("[{CARD}]"), "[************1111]"));
+    }
+
+    #[test]
+    fn only_a_number_of_the_body_itself_is_an_id() {
+        for (body, place) in [
+            (with(ORDER, "order_id", &format!("\"{CARD}\"")), "order_id"),
+            (with(ORDER, "order_id", &format!("[{CARD}]")), "order_id"),
+            (with(ORDER, "note", &format!("{{\"order_id\":{CARD}}}")), "an unknown field"),
+            (with(ORDER, "note", &format!("\"\\\"order_id\\\":{CARD}\"")), "an unknown field"),
+            (with(ORDER, CARD, "1"), "a key"),
+            (with(ORDER, "note", &format!("{{\"{CARD}\":1}}")), "an unknown field"),
+            (with(ORDER, "Order_id", CARD), "an unknown field"),
+            (with(ORDER, "quantity", CARD), "quantity"),
+            (with(ORDER, "price", CARD), "price"),
+            (with(ORDER, "price", "4.111111111111111e15"), "price"),
+            (format!("[{{\"order_id\":{CARD}}}]"), "body"),
+            (format!("{{\"order_id\":{CARD}"), "body"),
+            (format!("{{\"order_id\":{CARD}}}}}"), "body"),
+            (CARD.to_owned(), "body"),
+            (with(ORDER, "order_id", &format!("{CARD},\"pad\":\"{}\"", "x".repeat(BODY_LIMIT))), "body"),
+        ] {
+            let (detail, left) = masked(&body);
+            assert_eq!(detail, format!("{place}: a full card number (Visa, 16 digits)"), "{:.200}", body);
+            assert!(!left.contains("4111") && !left.contains("4.111"), "{left:.200}");
+        }
+    }
+
+    #[test]
+    fn a_price_with_many_decimals_is_a_price() {
+        let body = with(ORDER, "price", "777.4222222222222");
+        assert_eq!(card_numbers(body.as_bytes()), None);
+        assert_eq!(card_numbers(&body.as_bytes()[..body.len() / 2]), None, "in a cut body, too");
+    }
+
+    #[test]
+    fn many_card_numbers_are_all_masked_and_some_are_named() {
+        let brands = ["4222222222222", "5555555555554444", "378282246310005", "6011111111111117"];
+        let mut body = with(ORDER, "item", &format!("\"{}\"", brands.join(" ")));
+        body = with(&body, "shipping_address", "\"3530111333300000, 30569309025904\"");
+        let (detail, left) = masked(&body);
+        assert_eq!(detail.matches("a full card number").count(), NAMED);
+        assert!(detail.ends_with("; and more"), "{detail}");
+        assert!(pan::find(left.as_bytes()).is_empty());
+        assert_eq!(left.matches('*').count(), 9 + 12 + 11 + 12 + 12 + 10);
+    }
+
+    #[test]
+    fn a_body_of_nothing_but_ids_and_cards_takes_one_pass() {
+        let fields: Vec<String> = (0..20_000).map(|_| format!("\"order_id\":{CARD},\"x\":{CARD}")).collect();
+        let (_, left) = masked(&format!("{{{}}}", fields.join(",")));
+        assert_eq!(left.matches(CARD).count(), 20_000);
+    }
+}

@@ -276,7 +276,9 @@ impl Round {
             let attributes: HashMap<String, String> = match serde_json::from_str(&attributes) {
                 Ok(attributes) => attributes,
                 Err(error) => {
-                    tracing::warn!(message.id = token.message, "attributes are no object of texts: {error}");
+                    // The error would quote the value that is no text.
+                    let column = error.column();
+                    tracing::warn!(message.id = token.message, column, "attributes are no object of texts");
                     HashMap::new()
                 }
             };

@@ -11,14 +11,15 @@ use super::planned::{Content, Planned};
 use super::reference::Reference;
 use crate::domain::letter::Kind;
 
-/// The version this build writes, and the only one it reads.
-pub const VERSION: u32 = 1;
+/// The version this build writes, and the only one it reads. It changes with the file's form, and with
+/// what a seed means.
+pub const VERSION: u32 = 2;
 
 /// A producer's run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Of the file's form.
+    /// [`VERSION`] of the build that wrote it.
     pub version: u32,
     /// Which topics it publishes to.
     pub kind: Streams,
@@ -325,7 +326,7 @@ mod tests {
         let sound = serde_json::to_string(&manifest(Source::Scenario(scenario()))).expect("json");
         assert!(refused(&sound.replace("\"run_id\":\"run-1\",", "")).contains("run_id"));
         assert!(refused(&sound.replace("\"seed\":42,", "")).contains("seed"));
-        assert!(refused(&sound.replace("\"version\":1", "\"version\":2")).contains("version is 2"));
+        assert!(refused(&sound.replace("\"version\":2", "\"version\":1")).contains("version is 1"));
         let late = refused(&sound.replace("\"late_orders\":0.05", "\"late_orders\":5"));
         assert!(late.contains("late_orders is 5"), "{late}");
         assert!(refused(&sound.replace("\"first\":1,", "\"first\":0,")).contains("order ids"));

@@ -2,6 +2,7 @@
 
 use super::Card;
 use super::brand::Brand;
+use super::iban::is_iban;
 use super::symbol::{Symbol, symbol};
 
 /// Digits of the shortest card number.
@@ -60,7 +61,7 @@ impl Run {
             cards.push(card);
             return;
         }
-        if self.digits < SHORTEST || self.is_fraction(bytes) {
+        if self.digits < SHORTEST || self.is_fraction(bytes) || is_iban(bytes, self.start, self.end) {
             return;
         }
         let (mut piece, mut start, mut hidden) = (self.start, self.start, None);

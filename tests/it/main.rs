@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "nothing is outside of this binary")]
 
 mod architecture;
+mod card_numbers;
 mod cli;
 mod contract;
 mod processes;

@@ -5,6 +5,8 @@ mod admin;
 #[cfg(feature = "embedded")]
 mod bad_input;
 #[cfg(feature = "embedded")]
+mod card_numbers;
+#[cfg(feature = "embedded")]
 mod demo;
 #[cfg(feature = "embedded")]
 mod desk;

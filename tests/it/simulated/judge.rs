@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use ecom::codec::screen::screen;
 use ecom::bus::Received;
 use ecom::codec::json;
 use ecom::domain::event_time::EventTime;
@@ -74,7 +75,8 @@ impl Judge {
         for (t, body) in units.keys() {
             let place = self.place(kind, *t, body);
             let by_hand = self.is_deleted(kind, *t, body);
-            let id = LetterId::of(kind, *t, body);
+            // What the ledger has of a body is what may leave the consumer of it.
+            let id = LetterId::of(kind, *t, &screen(body).into_bytes());
             let letter = self.letters.iter().find(|record| record.letter.id == id);
             let state = letter.map(LetterRecord::state);
             let is_event = self.about(kind, body).is_some();

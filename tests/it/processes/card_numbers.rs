@@ -1,0 +1,165 @@
+//! Card numbers through the real programs: none in the fact table, the ledger, the dead-letter topic
+//! or any line that is logged; and of bodies, addresses and passwords no log knows, either.
+
+use std::sync::Arc;
+
+use ecom::bus::{Attributes, Bus, Message, Publisher};
+use ecom::embedded::{Embedded, Options, Route, open};
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::program::{Ended, Running, Site, eventually};
+use super::table::Table;
+use crate::card_numbers::made::{self, Exposed, Numbers, exposed};
+
+/// Every brand in every place some fifty times, in spellings of chance.
+const COUNT: usize = 10_000;
+/// What bodies, attributes and settings say here, and no log line may.
+const SENTINELS: [&str; 5] =
+    ["sentinel-item", "Sentinel Street", "sentinel-method", "sentinel-attribute", "sentinel-password"];
+
+/// Starts a program that logs all it can.
+fn start_loud(site: &Site, role: &'static str) -> Running {
+    let args = ["--embedded", "-vvv", "--set", "consumer.order_grace=0s"];
+    let program = site.program(role, &args).env("RUST_LOG", "trace");
+    program.env("ECOM__STORE__CASSANDRA__PASSWORD", "sentinel-password").start()
+}
+
+fn is_silent_about(ended: &Ended, numbers: &Numbers) {
+    for line in ended.stderr.lines().chain(ended.stdout.lines()) {
+        assert!(!numbers.are_in(line.as_bytes()), "{line}");
+        assert!(!SENTINELS.iter().any(|sentinel| line.contains(sentinel)), "{line}");
+    }
+}
+
+async fn publish_all(bus: &Embedded, topic: &str, messages: impl Iterator<Item = Message>) {
+    let publisher: Arc<dyn Publisher> = bus.publisher(topic, 512).await.unwrap();
+    stream::iter(messages)
+        .map(|message| {
+            let publisher = Arc::clone(&publisher);
+            async move { publisher.publish(message).await.await.unwrap() }
+        })
+        .buffer_unordered(512)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+fn message(exposed: &Exposed) -> Message {
+    let mut attributes = exposed.attributes.clone();
+    attributes.insert("origin", "sentinel-attribute");
+    Message { body: exposed.body.clone(), attributes }
+}
+
+fn bodies(texts: &[String]) -> impl Iterator<Item = Message> {
+    texts.iter().map(|text| Message { body: text.clone().into(), attributes: Attributes::new() })
+}
+
+/// All that the tables and the dead-letter topic hold, row by row.
+fn everything(table: &Table) -> Vec<String> {
+    let letter =
+        "SELECT id || '|' || reason || '|' || coalesce(detail, '') || '|' || coalesce(order_id, '') || '|'
+         || attributes || '|' || CAST(body AS TEXT)
+         FROM dead_letters JOIN dead_letter_bodies ON letter_id = id";
+    let history = "SELECT letter_id || '|' || outcome || '|' || coalesce(note, '') FROM dead_letter_history";
+    let fact =
+        "SELECT order_id || '|' || item || '|' || quantity || '|' || price || '|' || shipping_address || '|'
+         || order_status || '|' || creation_date || '|' || coalesce(payment_method, '') || '|'
+         || coalesce(payment_status, '') || '|' || coalesce(payment_datetime, '') FROM facts";
+    let topic =
+        "SELECT attributes || '|' || CAST(body AS TEXT) FROM messages JOIN topics ON topics.id = topic
+         WHERE topics.name = 'dlq_payments_data' AND attributes LIKE '%dlq_reason%'";
+    [letter, history, fact, topic]
+        .iter()
+        .flat_map(|sql| {
+            table.rows(sql, |row| {
+                row.get_ref(0)
+                    .map(|value| String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned())
+            })
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn card_numbers_in_every_field_and_form_stay_out_of_table_ledger_topic_and_logs() {
+    let site = Site::new();
+    let consumers = ["order_consumer", "payment_consumer", "dlq_handler"].map(|role| start_loud(&site, role));
+    let table = Table::of(&site).await;
+    // A second subscription that nobody reads: what passes the dead-letter topic stays there.
+    let kept = Options::new(vec![Route::new("dlq_payments_data", "kept-sub")]);
+    let bus = open(&site.path("data"), kept).unwrap();
+
+    let all: Vec<Exposed> = (0..COUNT).map(|nth| exposed(nth, 10)).collect();
+    let numbers = Numbers::of(&all);
+    let sound: Vec<String> = (1..=9).map(|id| made::order_with("note", "\"\"", id)).collect();
+    publish_all(&bus, "orders_data", bodies(&sound)).await;
+    for (kind, topic) in [("order", "orders_data"), ("payment", "payments_data")] {
+        let of_kind = all.iter().filter(|exposed| exposed.kind.as_str() == kind);
+        publish_all(&bus, topic, of_kind.map(message)).await;
+    }
+    // What another program puts on the dead-letter topic, unmasked.
+    publish_all(&bus, "dlq_payments_data", all.iter().take(198).map(message)).await;
+
+    let letters = i64::try_from(COUNT).unwrap();
+    eventually("all are letters", async || (table.letters() >= letters).then_some(())).await;
+    eventually("all are acknowledged", async || {
+        let waiting = table.backlog("orders_data") + table.backlog("payments_data");
+        (waiting == 0 && table.leased("dlq_payments_data") == 0).then_some(())
+    })
+    .await;
+    assert_eq!(table.facts(), 9, "no event with a card number in it is a row");
+    let rows = everything(&table);
+    assert!(rows.len() > 3 * COUNT, "letters, history and topic: {}", rows.len());
+    for row in &rows {
+        assert!(!numbers.are_in(row.as_bytes()), "{row}");
+    }
+    let in_body = all.iter().filter(|exposed| !exposed.place.is_attribute()).count();
+    let detected = "SELECT count(*) FROM dead_letters WHERE reason = 'pan_detected'";
+    assert!(table.number(detected) >= i64::try_from(in_body).unwrap());
+    let others = "SELECT count(*) FROM dead_letters WHERE reason NOT IN ('pan_detected', 'order_not_found')";
+    assert_eq!(table.number(others), 0);
+    for consumer in consumers {
+        let ended = consumer.drained().await.with(0);
+        assert!(ended.stderr.contains("using "), "it does log");
+        is_silent_about(&ended, &numbers);
+    }
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
+    let site = Site::new();
+    let mut consumer = start_loud(&site, "order_consumer");
+    let table = Table::of(&site).await;
+    consumer.says("using ").await;
+    let bus = open(&site.path("data"), Options::existing()).unwrap();
+    let card = "4111111111111111";
+    let numbers = Numbers::of(&[Exposed { number: card.to_owned(), ..exposed(0, 1) }]);
+    // Attributes of another program's making, which are no texts.
+    for attributes in [format!("{{\"card\":{card}}}"), format!("[\"sentinel-attribute {card}\"]")] {
+        let order = made::order_with("note", "\"\"", 1);
+        table.execute(&format!(
+            "INSERT INTO messages (topic, publish_time, attributes, body)
+             SELECT id, 1705831290000000, '{attributes}', CAST('{order}' AS BLOB) FROM topics
+             WHERE name = 'orders_data'"
+        ));
+    }
+    consumer.says("attributes are no object of texts").await;
+    // An outage with messages in flight, and then a statement that is refused for good.
+    let order = made::order_with("note", "\"\"", 2).replace("\"order_id\":2,", "\"order_id\":%d,");
+    table.execute(&format!(
+        "WITH RECURSIVE ids (id) AS (SELECT 1000 UNION ALL SELECT id + 1 FROM ids WHERE id < 3000)
+         INSERT INTO messages (topic, publish_time, attributes, body)
+         SELECT topics.id, 1705831290000000, '{{}}', CAST(printf('{order}', ids.id) AS BLOB) FROM ids, topics
+         WHERE name = 'orders_data'"
+    ));
+    let stopped = table.stop_writers();
+    consumer.says("database is locked").await;
+    drop(stopped);
+    table.execute(
+        "CREATE TRIGGER refuses BEFORE INSERT ON facts WHEN NEW.order_id = 3
+         BEGIN SELECT RAISE(ABORT, 'refused for good'); END",
+    );
+    publish_all(&bus, "orders_data", bodies(&[made::order_with("note", "\"\"", 3)])).await;
+    let ended = consumer.ended().await.with(1);
+    assert!(ended.stderr.contains("refused for good"), "{}", ended.stderr);
+    is_silent_about(&ended, &numbers);
+}

@@ -4,15 +4,24 @@
 
 pub mod body;
 pub mod cause;
+mod claims;
+pub mod correct;
+pub mod difference;
+mod discard;
 pub mod explain;
 mod history;
 pub mod list;
 pub mod next;
 pub mod outlook;
+pub mod plan;
 pub mod render;
+mod reopen;
 pub mod report;
+mod retry;
+pub mod run;
 pub mod selection;
 pub mod show;
+pub mod tally;
 pub mod triage;
 
 use std::sync::Arc;

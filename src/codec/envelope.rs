@@ -187,6 +187,11 @@ fn judged_by_body(kind: Kind, body: &Bytes) -> (Reason, String, Option<OrderId>,
     }
 }
 
+/// Whether this module sets an attribute of that name; all others were the original's.
+pub(super) fn is_own(name: &str) -> bool {
+    OWN.contains(&name)
+}
+
 /// A time in microseconds as RFC 3339.
 pub fn rfc3339(micros: i64) -> String {
     DateTime::from_timestamp_micros(micros).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Micros, true)

@@ -1,7 +1,7 @@
 //! What a letter is, and what retrying it would do now: the very functions the consumers apply events
 //! by, read-only.
 
-use crate::codec::json;
+use crate::codec::json::{self, Rejection};
 use crate::domain::event_time::EventTime;
 use crate::domain::letter::{Kind, Letter};
 use crate::domain::order::{Order, OrderId};
@@ -35,9 +35,14 @@ pub fn subject(letter: &Letter) -> Option<Subject<'_>> {
     if letter.reason == Reason::PanDetected || !letter.body.is_whole() {
         return None;
     }
-    match letter.kind {
-        Kind::Order => json::order(&letter.body.bytes).ok().map(Subject::Order),
-        Kind::Payment => json::payment(&letter.body.bytes).ok().map(Subject::Payment),
+    event(letter.kind, &letter.body.bytes).ok()
+}
+
+/// The event a body is, by the decoder of the consumers.
+pub fn event(kind: Kind, body: &[u8]) -> Result<Subject<'_>, Rejection> {
+    match kind {
+        Kind::Order => json::order(body).map(Subject::Order),
+        Kind::Payment => json::payment(body).map(Subject::Payment),
     }
 }
 

@@ -104,12 +104,21 @@ impl Retrying {
 
     /// Publishes until a receipt resolved.
     pub async fn publish(&self, publisher: &dyn Publisher, message: &Message) -> Result<Durable, Halt> {
+        self.published(publisher, message).await.map(|(durable, _)| durable)
+    }
+
+    /// Publishes until a receipt resolved, and says the id the message got.
+    pub async fn published(
+        &self,
+        publisher: &dyn Publisher,
+        message: &Message,
+    ) -> Result<(Durable, String), Halt> {
         let mut attempt = 0;
         loop {
             match publisher.publish(message.clone()).await.await {
-                Ok(_) => {
+                Ok(id) => {
                     self.recovered(attempt);
-                    return Ok(Durable(()));
+                    return Ok((Durable(()), id));
                 }
                 Err(error) if error.is_outage() => self.wait(attempt, &error).await,
                 Err(error) => return Err(error.into()),

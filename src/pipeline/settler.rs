@@ -10,11 +10,11 @@ use super::durable::{Halt, Retrying};
 use super::letters::Actor;
 use super::order_locks::OrderLocks;
 use super::retries::RetryPolicy;
-use super::sweep::can_ever_apply;
 use crate::clock::{Chance, Clock, micros};
 use crate::domain::letter::{Act, Action, Change, HistoryEntry, Kind, LetterId, LetterRecord, State};
 use crate::domain::order::OrderId;
 use crate::domain::outcome::Outcome;
+use crate::domain::reason::Reason;
 use crate::domain::verdict::Standing;
 use crate::store::{FactStore, Ledger};
 
@@ -288,7 +288,6 @@ fn may_be_applied(record: &LetterRecord, occasion: Occasion) -> bool {
     match (record.state(), occasion) {
         (State::Discarded | State::Recovered, _) => false,
         (State::Waiting, _) | (State::Parked, Occasion::Desk) => true,
-<<<<<<< HEAD
         (State::Parked, Occasion::Schedule | Occasion::Pass) => applies_by_itself(record.letter.reason),
     }
 }
@@ -298,8 +297,5 @@ pub fn applies_by_itself(reason: Reason) -> bool {
     match reason {
         Reason::OrderNotFound | Reason::TimestampTie => true,
         Reason::Undecodable | Reason::Invalid | Reason::PanDetected | Reason::HandlerFailed => false,
-=======
-        (State::Parked, Occasion::Schedule | Occasion::Pass) => can_ever_apply(record.letter.reason),
->>>>>>> a6b8b5e (The acting half of the desk: plans, runs with canary and resume, retry, discard, reopen, correct)
     }
 }

@@ -6,7 +6,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::durable::Halt;
 use super::retries::Offers;
-use super::settler::{Occasion, Settler, Stand};
+use super::settler::{Occasion, Settler, Stand, applies_by_itself};
 use crate::clock::micros;
 use crate::domain::letter::{LetterRecord, State};
 use crate::domain::reason::Reason;
@@ -97,21 +97,8 @@ fn is_expired(settler: &Settler, record: &LetterRecord) -> bool {
     !record.state().is_open() && record.progress.state_at.is_some_and(|at| at < oldest)
 }
 
-/// Whether a parked letter of this reason may apply as it is, once its order is there.
-pub fn can_ever_apply(reason: Reason) -> bool {
-    match reason {
-        Reason::OrderNotFound | Reason::TimestampTie => true,
-        Reason::Undecodable | Reason::Invalid | Reason::PanDetected | Reason::HandlerFailed => false,
-    }
-}
-
 /// Whether looking again at a parked letter of this reason cannot change anything: its body is no
 /// event. One whose handler panicked may have been applied by a redelivery.
-<<<<<<< HEAD
 pub fn is_for_a_human(reason: Reason) -> bool {
     !applies_by_itself(reason) && reason != Reason::HandlerFailed
-=======
-fn is_for_a_human(reason: Reason) -> bool {
-    !can_ever_apply(reason) && reason != Reason::HandlerFailed
->>>>>>> a6b8b5e (The acting half of the desk: plans, runs with canary and resume, retry, discard, reopen, correct)
 }

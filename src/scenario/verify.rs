@@ -12,7 +12,7 @@ use super::units::{Unit, Units, order_cells, payment_cells};
 use super::verification::{Fault, StreamCounts, Verification};
 use crate::domain::event_time::EventTime;
 use crate::domain::fact::{Fact, OrderCells};
-use crate::domain::letter::{Kind, LetterRecord, State};
+use crate::domain::letter::{Kind, LetterId, LetterRecord, State};
 use crate::domain::order::OrderId;
 use crate::domain::reason::Reason;
 use crate::store::{FactStore, Ledger, Scan, StoreError};
@@ -39,6 +39,17 @@ pub async fn verify(
     let mut letters = ledger.letters(Scan::ALL);
     while let Some(letter) = letters.next().await {
         audit.letter(&letter?);
+    }
+    for (order_id, kind, mut corrected) in std::mem::take(&mut audit.chains) {
+        for _ in 0..CORRECTIONS {
+            let Some(record) = ledger.letter(&corrected).await? else { break };
+            if let Some(index) = units.find(kind, &record.letter.body) {
+                audit.holds(order_id, kind, index);
+                break;
+            }
+            let Some(of) = record.letter.corrects else { break };
+            corrected = of;
+        }
     }
     Ok(audit.finish())
 }
@@ -81,6 +92,8 @@ struct Audit<'u> {
     rows: Vec<Row>,
     unexplained: BTreeMap<(EventTime, Kind), Vec<Unexplained>>,
     unexplained_count: usize,
+    /// Groups that show the correction of a correction: their order, and the letter to go on from.
+    chains: Vec<(OrderId, Kind, LetterId)>,
     found: Verification,
 }
 
@@ -92,6 +105,7 @@ impl<'u> Audit<'u> {
             rows: vec![Row::default(); units.orders()],
             unexplained: BTreeMap::new(),
             unexplained_count: 0,
+            chains: Vec::new(),
             found: Verification::default(),
         }
     }
@@ -182,9 +196,7 @@ impl<'u> Audit<'u> {
             return;
         }
         *self.found.letters.entry((letter.reason, state)).or_default() += 1;
-        if state == State::Discarded {
-            self.correction(record);
-        }
+        self.correction(record);
         let Some(index) = self.units.find(letter.kind, &letter.body) else {
             if !letter.attributes.iter().any(|(name, _)| name == CORRECTS) {
                 let what = format!("letter {} holds a body that was never published", letter.id);
@@ -198,7 +210,8 @@ impl<'u> Audit<'u> {
         self.evidence(index, &unit, record);
     }
 
-    /// A discarded letter may explain a group that shows its correction.
+    /// A letter may explain a group that shows its correction, whether it was discarded, recovered
+    /// because the correction superseded it, or its desk was killed before it could discard it.
     fn correction(&mut self, record: &LetterRecord) {
         let letter = &record.letter;
         for nth in 0..CORRECTIONS {
@@ -209,17 +222,22 @@ impl<'u> Audit<'u> {
             let Some(position) = groups.iter().position(wanted) else { continue };
             let group = groups.swap_remove(position);
             self.found.corrected += 1;
-            let corrected = self.units.find(letter.kind, &letter.body);
-            if let Some(index) = corrected {
-                self.seen[index].current = true;
+            match (self.units.find(letter.kind, &letter.body), &letter.corrects) {
+                (Some(index), _) => self.holds(group.order_id, letter.kind, index),
+                (None, Some(of)) => self.chains.push((group.order_id, letter.kind, of.clone())),
+                (None, None) => {}
             }
-            if let Some(order) = self.units.order(group.order_id) {
-                let row = &mut self.rows[order];
-                match letter.kind {
-                    Kind::Order => row.order.shows = corrected,
-                    Kind::Payment => row.payment.shows = corrected,
-                }
-            }
+        }
+    }
+
+    /// A group shows the correction of this unit.
+    fn holds(&mut self, order_id: OrderId, kind: Kind, index: usize) {
+        self.seen[index].current = true;
+        let Some(order) = self.units.order(order_id) else { return };
+        let row = &mut self.rows[order];
+        match kind {
+            Kind::Order => row.order.shows = Some(index),
+            Kind::Payment => row.payment.shows = Some(index),
         }
     }
 
@@ -648,7 +666,6 @@ mod tests {
             row.payment.payment_id = Some(4_711);
             row.payment_written_at = Some(bad.t.correction(nth));
         };
-        use crate::domain::letter::LetterId;
         let found = spoilt(|memory, messages| correct(memory, messages, 2));
         assert_eq!(found.corrected, 1, "{found}");
         assert!(!found.faults.contains_key(&Fault::Mixed), "{found}");

@@ -6,6 +6,8 @@
 //! `ECOM_SEED=… cargo test simulated` runs that one alone.
 
 mod broker;
+mod desks;
+mod judge;
 mod registers;
 
 use std::cell::Cell;
@@ -74,6 +76,7 @@ struct World {
     broker: Broker,
     store: Arc<Registers>,
     chance: Arc<Chance>,
+    told: desks::Told,
 }
 
 /// The roles that run side by side: two of those that settle payments.
@@ -82,6 +85,7 @@ enum Role {
     Orders,
     Payments,
     Handler,
+    Desk,
 }
 
 const ROLES: [Role; 5] = [Role::Orders, Role::Payments, Role::Payments, Role::Handler, Role::Handler];
@@ -94,6 +98,7 @@ impl World {
             broker: Broker::new(seed, clock),
             store: Arc::new(Registers::new(seed ^ 0x5eed)),
             chance: Arc::new(Chance::seeded(seed ^ 0xc0ffee)),
+            told: desks::Told::default(),
         }
     }
 
@@ -184,6 +189,7 @@ impl World {
                     tokio::join!(retries::run(&settler, offers, offered, retries_stop.clone()), recording);
                 retried.unwrap();
             }
+            Role::Desk => self.sit(stop).await,
         }
     }
 

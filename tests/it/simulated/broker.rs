@@ -33,6 +33,8 @@ struct State {
     faults: bool,
     next_id: u64,
     topics: BTreeMap<String, Vec<Waiting>>,
+    /// Every message that was ever stored, by topic.
+    log: BTreeMap<String, Vec<Received>>,
     leased: u64,
     redelivered: u64,
     receipts_lost: u64,
@@ -50,6 +52,7 @@ impl Broker {
             faults: true,
             next_id: 0,
             topics: BTreeMap::new(),
+            log: BTreeMap::new(),
             leased: 0,
             redelivered: 0,
             receipts_lost: 0,
@@ -82,6 +85,25 @@ impl Shared {
 
     pub fn receipts_lost(&self) -> u64 {
         self.state().receipts_lost
+    }
+
+    /// Every message that was ever stored on a topic.
+    pub fn log(&self, topic: &str) -> Vec<Received> {
+        self.state().log.get(topic).cloned().unwrap_or_default()
+    }
+
+    /// Delivers a message of the past again, as a seek does.
+    pub fn replay(&self, topic: &str) {
+        let old = {
+            let mut state = self.state();
+            let stored = state.log.get(topic).map_or(0, Vec::len);
+            if stored == 0 {
+                return;
+            }
+            let pick = state.rng.random_range(0..stored);
+            state.log[topic][pick].clone()
+        };
+        self.put(topic, old, 0);
     }
 
     /// Waits until every message is acked.
@@ -262,6 +284,7 @@ impl Publisher for SimulatedPublisher {
             if stored {
                 let publish_time_us = broker.now_us() / 1_000 * 1_000;
                 let received = Received { message, id: id.to_string(), publish_time_us, attempt: 1 };
+                broker.state().log.entry(topic.clone()).or_default().push(received.clone());
                 broker.put(&topic, received, delay);
             }
             if lost {

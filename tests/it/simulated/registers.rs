@@ -1,6 +1,8 @@
 //! A store of cells, merged one by one as Cassandra merges them, whose writes time out: applied,
 //! lost, or applied later.
 
+mod journal;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use ecom::domain::letter::{
 };
 use ecom::domain::order::{Order, OrderId};
 use ecom::domain::payment::Payment;
+use ecom::domain::run::{Batch, Run, RunId};
 use ecom::store::{FactStore, Ledger, Scan, StoreError};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -38,6 +41,8 @@ struct Cells {
     letters: BTreeMap<LetterId, Letter>,
     standings: BTreeMap<LetterId, Row>,
     histories: BTreeMap<LetterId, BTreeMap<String, HistoryEntry>>,
+    runs: BTreeMap<RunId, Run>,
+    batches: BTreeMap<(RunId, u32), Batch>,
 }
 
 struct State {
@@ -108,6 +113,38 @@ impl Registers {
             let recovered = record.state() == LetterState::Recovered;
             assert_eq!(recovered, did(Action::Recovered), "seed {seed}: {id} {record:?}");
         }
+    }
+
+    /// Somebody deletes a row by hand, at this time.
+    pub fn delete_row(&self, order_id: OrderId, at: i64) {
+        let mut state = self.state();
+        let Some(row) = state.cells.facts.get_mut(&order_id) else { return };
+        let columns: Vec<&'static str> = row.keys().copied().collect();
+        for column in columns {
+            merge(row, column, (at, None));
+        }
+    }
+
+    /// Every row there is, without faults.
+    pub fn rows(&self) -> BTreeMap<OrderId, Fact> {
+        let state = self.state();
+        state.cells.facts.iter().map(|(order_id, row)| (*order_id, fact(*order_id, row))).collect()
+    }
+
+    /// Every letter there is, without faults.
+    pub fn records(&self) -> Vec<LetterRecord> {
+        let state = self.state();
+        state.cells.letters.keys().filter_map(|id| state.cells.record(id)).collect()
+    }
+
+    /// What was done to a letter, without faults.
+    pub fn lines(&self, id: &LetterId) -> Vec<HistoryEntry> {
+        self.state().cells.histories.get(id).into_iter().flat_map(|lines| lines.values().cloned()).collect()
+    }
+
+    /// Every run there is, without faults.
+    pub fn all_runs(&self) -> Vec<Run> {
+        self.state().cells.runs.values().cloned().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

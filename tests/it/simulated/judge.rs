@@ -1,0 +1,168 @@
+//! The rules of the ledger, held against what a schedule left behind. Unlike `verify` it knows the T
+//! of every message, corrections too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use ecom::bus::Received;
+use ecom::codec::json;
+use ecom::domain::event_time::EventTime;
+use ecom::domain::fact::Fact;
+use ecom::domain::letter::{Kind, LetterId, LetterRecord, State};
+use ecom::domain::order::OrderId;
+use ecom::domain::outcome::Outcome;
+use ecom::domain::reason::Reason;
+use ecom::domain::run::{Run, RunState};
+
+pub struct Judge {
+    pub seed: u64,
+    pub rows: BTreeMap<OrderId, Fact>,
+    pub letters: Vec<LetterRecord>,
+    /// Rows that were deleted by hand, and when: what is older is gone, as it was meant to be.
+    pub deletes: BTreeMap<OrderId, i64>,
+}
+
+/// How a message stands to its row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Current,
+    Superseded,
+    /// Its row is there and shows another event of the same T.
+    Tied,
+    /// Its row is there, and it could be applied.
+    Applicable,
+    /// Its order is not there, or it is no event at all.
+    Nowhere,
+}
+
+impl Judge {
+    fn about(&self, kind: Kind, body: &[u8]) -> Option<OrderId> {
+        match kind {
+            Kind::Order => json::order(body).ok().map(|order| order.order_id),
+            Kind::Payment => json::payment(body).ok().map(|payment| payment.order_id),
+        }
+    }
+
+    fn place(&self, kind: Kind, t: EventTime, body: &[u8]) -> Place {
+        let Some(row) = self.about(kind, body).and_then(|order| self.rows.get(&order)) else {
+            return Place::Nowhere;
+        };
+        let (written_at, same) = match kind {
+            Kind::Order => (row.order_written_at, row.order.matches(&json::order(body).unwrap())),
+            Kind::Payment => (row.payment_written_at, row.payment.matches(&json::payment(body).unwrap())),
+        };
+        match written_at.map(|at| at.cmp(&t)) {
+            _ if !row.has_order() && kind == Kind::Payment => Place::Nowhere,
+            None | Some(std::cmp::Ordering::Less) => Place::Applicable,
+            Some(std::cmp::Ordering::Greater) => Place::Superseded,
+            Some(std::cmp::Ordering::Equal) if same => Place::Current,
+            Some(std::cmp::Ordering::Equal) => Place::Tied,
+        }
+    }
+
+    /// Whether somebody deleted what this message was about after it was made.
+    fn is_deleted(&self, kind: Kind, t: EventTime, body: &[u8]) -> bool {
+        let at = self.about(kind, body).and_then(|order| self.deletes.get(&order));
+        at.is_some_and(|at| t.micros() <= *at)
+    }
+
+    /// Every message is current, superseded or in the ledger; letters say what is true.
+    pub fn units(&self, kind: Kind, log: &[Received]) {
+        let seed = self.seed;
+        let units: BTreeMap<(EventTime, &Bytes), &Received> =
+            log.iter().map(|received| ((received.event_time(), &received.message.body), received)).collect();
+        for (t, body) in units.keys() {
+            let place = self.place(kind, *t, body);
+            let by_hand = self.is_deleted(kind, *t, body);
+            let id = LetterId::of(kind, *t, body);
+            let letter = self.letters.iter().find(|record| record.letter.id == id);
+            let state = letter.map(LetterRecord::state);
+            let is_event = self.about(kind, body).is_some();
+            let told = || format!("seed {seed}: {kind:?} {id}, {place:?}, {letter:?}");
+            let effect = matches!(place, Place::Current | Place::Superseded);
+            let kept = state.is_some_and(|state| state != State::Recovered);
+            assert!(effect || kept || by_hand, "lost: {}", told());
+            if state == Some(State::Recovered) {
+                assert!(effect || by_hand, "recovered without effect: {}", told());
+            }
+            let Some(record) = letter.filter(|_| is_event) else { continue };
+            if record.state().is_open() {
+                assert!(!effect, "open though it has its effect: {}", told());
+                assert!(place != Place::Applicable || by_hand, "open though it applies: {}", told());
+            }
+            assert!(
+                state != Some(State::Discarded) || place != Place::Current,
+                "discarded, yet it is shown: {}",
+                told()
+            );
+        }
+        let known = |record: &&LetterRecord| record.letter.kind == kind;
+        for record in self.letters.iter().filter(known) {
+            let letter = &record.letter;
+            assert!(
+                units.contains_key(&(letter.t, &letter.body.bytes)),
+                "seed {seed}: a letter of nothing that was published: {record:?}"
+            );
+            assert!(letter.reason != Reason::HandlerFailed, "seed {seed}: {record:?}");
+        }
+        for row in self.rows.values() {
+            let (written_at, empty) = match kind {
+                Kind::Order => (row.order_written_at, !row.has_order()),
+                Kind::Payment => (row.payment_written_at, row.payment.is_empty()),
+            };
+            if empty {
+                continue;
+            }
+            let shown = units.keys().filter(|(t, _)| Some(*t) == written_at);
+            let mut shown = shown.filter(|(t, body)| self.place(kind, *t, body) == Place::Current);
+            assert!(
+                shown.any(|(_, body)| self.about(kind, body) == Some(row.order_id)),
+                "seed {seed}: {row:?} is mixed"
+            );
+            assert!(
+                row.has_order() || self.deletes.contains_key(&row.order_id),
+                "seed {seed}: ghost {row:?}"
+            );
+        }
+    }
+
+    /// What a person was told, and nobody touched since, is so.
+    pub fn told(&self, told: &BTreeMap<LetterId, Outcome>) {
+        for (id, outcome) in told {
+            let state = self.letters.iter().find(|record| record.letter.id == *id).map(LetterRecord::state);
+            let undone = match outcome {
+                Outcome::Discarded => state.is_none_or(State::is_open),
+                Outcome::Waiting | Outcome::Parked => state == Some(State::Discarded),
+                Outcome::Recovered | Outcome::Gone => state != Some(State::Recovered),
+            };
+            assert!(!undone, "seed {}: {id} was told {outcome:?}, is {state:?}", self.seed);
+        }
+    }
+
+    /// The counts of a finished run are those of its letters, each once.
+    pub fn runs(&self, runs: &[Run]) {
+        for run in runs.iter().filter(|run| run.state == RunState::Finished) {
+            let counted = run.outcomes.iter().filter(|(word, _)| word != "differed");
+            let sum: u64 = counted.map(|(_, count)| count).sum();
+            assert_eq!(sum, run.letters, "seed {}: {run:?}", self.seed);
+        }
+    }
+
+    /// A correction is one event however often it was published, and no two share a T.
+    pub fn corrections(&self, log: &[Received]) {
+        let mut by_body: BTreeMap<(&str, &Bytes), BTreeSet<EventTime>> = BTreeMap::new();
+        let mut by_time: BTreeMap<(&str, EventTime), BTreeSet<&Bytes>> = BTreeMap::new();
+        for received in log {
+            let Some(of) = received.message.attributes.get("dlq_corrects") else { continue };
+            let (t, body) = (received.event_time(), &received.message.body);
+            by_body.entry((of, body)).or_default().insert(t);
+            by_time.entry((of, t)).or_default().insert(body);
+        }
+        for (correction, times) in by_body {
+            assert_eq!(times.len(), 1, "seed {}: {correction:?} was published as {times:?}", self.seed);
+        }
+        for (time, bodies) in by_time {
+            assert_eq!(bodies.len(), 1, "seed {}: {time:?} carries {bodies:?}", self.seed);
+        }
+    }
+}

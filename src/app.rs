@@ -1,5 +1,6 @@
 //! From the command line to a running role and its exit code.
 
+mod acts;
 mod admin;
 mod cli;
 mod context;

@@ -1,5 +1,6 @@
 //! The command lines. The only place that names clap's types.
 
+mod acts;
 mod consumer;
 mod demo;
 mod desk;
@@ -9,6 +10,7 @@ mod producer;
 mod setup;
 mod shared;
 
+pub(crate) use acts::{Chosen, CorrectArgs, DiscardArgs, Named, ReopenArgs, RetryArgs, Terms};
 pub(crate) use consumer::{ConsumerArgs, OrderConsumer, PaymentConsumer};
 pub(crate) use demo::Demo;
 pub(crate) use desk::{

@@ -23,7 +23,7 @@ use crate::domain::order::OrderId;
 use crate::store::StoreError;
 
 pub(crate) use list::list;
-use progress::Progress;
+pub(crate) use progress::Progress;
 
 /// The shortest time between two looks of `triage --watch`.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! `dlq_handler`: what is asked for, and the running role.
 
+use super::acts;
 use super::cli::{DlqCommand, DlqHandler, RunArgs};
 use super::context::Context;
 use super::desk;
@@ -25,6 +26,10 @@ pub(crate) async fn main(context: Context, cli: &DlqHandler) -> Result<Exit, Sto
         Some(DlqCommand::List(args)) => desk::list(&context, args).await,
         Some(DlqCommand::Show(args)) => desk::show(&context, args).await,
         Some(DlqCommand::Explain(args)) => desk::explain(&context, args).await,
+        Some(DlqCommand::Retry(args)) => acts::retry(&context, args).await,
+        Some(DlqCommand::Correct(args)) => acts::correct(&context, args).await,
+        Some(DlqCommand::Discard(args)) => acts::discard(&context, args).await,
+        Some(DlqCommand::Reopen(args)) => acts::reopen(&context, args).await,
         Some(DlqCommand::Report(args)) => desk::report(&context, args).await,
         Some(DlqCommand::History(args)) => desk::history(&context, args).await,
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::claims::{self, Claims};
+use super::tally::Tally;
 use super::{Desk, run};
 use crate::bus::Publisher;
 use crate::codec::correction::correction;
@@ -15,6 +16,7 @@ use crate::domain::event_time::EventTime;
 use crate::domain::letter::{Action, HistoryEntry, Kind, LetterId, LetterRecord, State, sha256};
 use crate::domain::order::OrderId;
 use crate::domain::outcome::Outcome;
+use crate::domain::run::{Run, RunState};
 use crate::domain::verdict::{Standing, Verdict};
 use crate::pipeline::assess::{event, standing};
 use crate::pipeline::durable::Halt;
@@ -109,6 +111,13 @@ pub enum Taken {
 }
 
 impl Desk {
+    /// Closes the run of a correction that was made.
+    pub async fn finish(&self, run: Run, outcome: Outcome) -> Result<Run, Halt> {
+        let mut tally = Tally::default();
+        tally.count(outcome);
+        self.rewrite(run, RunState::Finished, &tally).await
+    }
+
     /// Looks whether a letter may be corrected by this body, and what that would do.
     pub async fn propose(&self, id: &LetterId, body: Bytes) -> Result<Proposal, Refusal> {
         let record = self.retrying.read(|| self.ledger.letter(id)).await?;

@@ -1,6 +1,8 @@
 //! The desk's answers as text for people, and as JSON, CSV and Markdown for everything else. Pure:
 //! the same answer always looks the same.
 
+pub mod acts;
+pub mod correction;
 pub mod letter;
 pub mod markdown;
 pub mod report_json;

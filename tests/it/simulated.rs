@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ecom::bus::{Bus, Publisher, SubscribeOptions};
 use ecom::clock::{Chance, Clock};
 use ecom::domain::backoff::Backoff;

@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use super::Common;
+use super::acts::{CorrectArgs, DiscardArgs, ReopenArgs, RetryArgs};
 use super::consumer::ConsumerArgs;
 use super::desk::{ExplainArgs, HistoryArgs, LetterArgs, ListArgs, ReportArgs, TriageArgs};
 use crate::config::Set;
@@ -14,6 +15,8 @@ Examples:
   dlq_handler triage                   why letters are open, and what to run next
   dlq_handler list --state open        the newest open letters
   dlq_handler explain 42               everything about order 42
+  dlq_handler retry --verdict applies_now
+                                       try what would apply; the first 20 show whether it does
   dlq_handler report --fail-on-open    the ledger in numbers; exit 3 while anything is open
 
 Exit codes: 0 done or drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 finished \
@@ -44,6 +47,14 @@ pub(crate) enum DlqCommand {
     Show(LetterArgs),
     /// One timeline for an order: its row, every letter about it, every attempt.
     Explain(ExplainArgs),
+    /// Try letters now; says first what will happen, and asks.
+    Retry(RetryArgs),
+    /// Publish a corrected body in a letter's place; shows first what changes, and asks.
+    Correct(CorrectArgs),
+    /// Close letters for good, with a note; asks.
+    Discard(DiscardArgs),
+    /// Undo a discard or a park; asks.
+    Reopen(ReopenArgs),
     /// The ledger in numbers: by state, reason and class, arrivals, recovery, roles.
     Report(ReportArgs),
     /// Who changed letters with the desk, when, which and why.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A count on stderr, where that is a terminal. Nobody knows beforehand how many letters there are.
-pub(super) struct Progress(Option<ProgressBar>);
+pub(crate) struct Progress(Option<ProgressBar>);
 
 impl Progress {
     /// None read yet.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{spinner} {human_pos} letters read, {per_sec}");
@@ -20,20 +20,31 @@ impl Progress {
         }))
     }
 
+    /// None of this many done.
+    pub(crate) fn of(letters: u64) -> Self {
+        Self(std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(letters), ProgressDrawTarget::stderr());
+            let style = "{wide_bar} {human_pos} of {human_len} letters, {eta} to go";
+            bar.set_style(ProgressStyle::with_template(style).expect("the template is constant and sound"));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        }))
+    }
+
     /// Says nothing.
-    pub(super) fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self(None)
     }
 
     /// This many read.
-    pub(super) fn at(&self, letters: u64) {
+    pub(crate) fn at(&self, letters: u64) {
         if let Some(bar) = &self.0 {
             bar.set_position(letters);
         }
     }
 
     /// All read: leaves no trace.
-    pub(super) fn done(&self) {
+    pub(crate) fn done(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use ecom::codec::screen::screen;
 use ecom::bus::Received;
 use ecom::codec::json;
+use ecom::codec::screen::screen;
 use ecom::domain::event_time::EventTime;
 use ecom::domain::fact::Fact;
 use ecom::domain::letter::{Kind, LetterId, LetterRecord, State};

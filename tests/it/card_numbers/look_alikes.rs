@@ -3,8 +3,11 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// What something is, and how to make one.
+pub type LookAlike = (&'static str, fn(&mut ChaCha8Rng) -> String);
+
 /// What looks alike, and how it is written: `#` is any digit, `1` to `9` stand for themselves.
-pub const LOOK_ALIKES: [(&str, fn(&mut ChaCha8Rng) -> String); 26] = [
+pub const LOOK_ALIKES: [LookAlike; 26] = [
     ("sequential order id", |rng| (4_000_000_000_u64 + rng.random_range(0..1_000_000_000)).to_string()),
     ("dated order id", |rng| filled(rng, "2024012#-########")),
     ("prefixed order id", |rng| filled(rng, "ORD-2024-##########")),

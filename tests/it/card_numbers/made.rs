@@ -9,8 +9,11 @@ use ecom::domain::letter::Kind;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// A name, ranges of prefixes, lengths.
+type Brand = (&'static str, &'static [(u64, u64)], &'static [usize]);
+
 /// Prefixes and lengths, as the brands publish them.
-const BRANDS: [(&str, &[(u64, u64)], &[usize]); 6] = [
+const BRANDS: [Brand; 6] = [
     ("Visa", &[(4, 4)], &[13, 16, 19]),
     ("Mastercard", &[(51, 55), (2221, 2720)], &[16]),
     ("American Express", &[(34, 34), (37, 37)], &[15]),

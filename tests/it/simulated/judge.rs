@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use ecom::bus::Received;
 use ecom::codec::json;
-use ecom::codec::screen::screen;
+use ecom::codec::screen::{card_numbers, screen};
 use ecom::domain::event_time::EventTime;
 use ecom::domain::fact::Fact;
 use ecom::domain::letter::{Kind, LetterId, LetterRecord, State};
@@ -38,6 +38,9 @@ enum Place {
 
 impl Judge {
     fn about(&self, kind: Kind, body: &[u8]) -> Option<OrderId> {
+        if card_numbers(body).is_some() {
+            return None;
+        }
         match kind {
             Kind::Order => json::order(body).ok().map(|order| order.order_id),
             Kind::Payment => json::payment(body).ok().map(|payment| payment.order_id),
@@ -99,10 +102,12 @@ impl Judge {
             );
         }
         let known = |record: &&LetterRecord| record.letter.kind == kind;
+        let left: BTreeSet<(EventTime, Bytes)> =
+            units.keys().map(|(t, body)| (*t, screen(body).into_bytes())).collect();
         for record in self.letters.iter().filter(known) {
             let letter = &record.letter;
             assert!(
-                units.contains_key(&(letter.t, &letter.body.bytes)),
+                left.contains(&(letter.t, letter.body.bytes.clone())),
                 "seed {seed}: a letter of nothing that was published: {record:?}"
             );
             assert!(letter.reason != Reason::HandlerFailed, "seed {seed}: {record:?}");

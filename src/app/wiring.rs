@@ -30,6 +30,7 @@ pub(crate) struct Store {
     pub(crate) journal: Arc<dyn Journal>,
 }
 
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
 impl Store {
     fn new(store: Arc<impl FactStore + Ledger + Journal + 'static>) -> Self {
         Self { facts: store.clone(), ledger: store.clone(), journal: store }

@@ -149,7 +149,7 @@ impl<'l> Row<'l> {
     }
 }
 
-/// The names of the columns of [`line`].
+/// The names of the columns of [`line()`].
 pub fn heading() -> String {
     columns(["id", "state", "reason", "verdict", "order", "payment", "age", "attempts", "detail"])
 }

@@ -8,8 +8,7 @@ use tokio::sync::Mutex;
 use super::connect::Access;
 use crate::bus::BusError;
 
-/// Streams on one connection. The client opens at most 100 calls on each, and a death of it is theirs
-/// together; measured on the emulator, more than one stream each saves a third of the receiving CPU.
+/// Streams on one connection: as many share its death, and the client opens at most 100 calls on each.
 pub(super) const STREAMS: usize = 8;
 
 /// One connection, built when it is first asked for and again when a stream found it dead.

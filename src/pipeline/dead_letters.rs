@@ -11,7 +11,7 @@ use crate::codec::json::Rejection;
 use crate::domain::letter::Kind;
 use crate::domain::payment::Payment;
 use crate::domain::reason::Reason;
-use crate::metrics::RoleMetrics;
+use crate::metrics::{RoleMetrics, Topic};
 
 /// Publishes dead letters of one source subscription.
 pub struct DeadLetters {
@@ -46,7 +46,8 @@ impl DeadLetters {
             failed_at: self.clock.now_us(),
         };
         let message = envelope::encode(received, &failure);
-        let durable = retrying.publish(self.publisher.as_ref(), &message).await?;
+        let durable =
+            retrying.publishing(Topic::DeadLetters).publish(self.publisher.as_ref(), &message).await?;
         self.metrics.dead_lettered(reason);
         Ok(Settlement::DeadLettered(reason, durable))
     }

@@ -13,6 +13,7 @@ use crate::bus::Received;
 use crate::codec::envelope;
 use crate::domain::event_time::EventTime;
 use crate::domain::letter::{Action, HistoryEntry, Letter, State, initial_state};
+use crate::metrics::Operation;
 use crate::store::Ledger;
 
 /// Who acts, in the history.
@@ -51,7 +52,11 @@ impl Letters {
             note: None,
             run_id: Some(self.actor.run_id.clone()),
         };
-        let durable = self.retrying.write(|| self.ledger.record(letter, &entry)).await?;
+        let durable = self
+            .retrying
+            .storing(Operation::RecordLetter)
+            .write(|| self.ledger.record(letter, &entry))
+            .await?;
         if initial_state(letter.reason) == State::Waiting {
             self.offers.fresh(letter.id.clone());
         }

@@ -56,7 +56,7 @@ const IN_FLIGHT: Family = Family::new(
 const IN_FLIGHT_LIMIT: Family =
     Family::new("in_flight_limit", Kind::Gauge, "The most there can be in flight");
 const PUBLISH: Family =
-    Family::new("publish", Kind::Seconds, "From a place in the window to the receipt, each attempt");
+    Family::new("publish", Kind::Seconds, "From handing over to the receipt, each attempt");
 const STORE: Family = Family::new("store", Kind::Seconds, "Calls of the store, each attempt");
 const PUBLISHED_LETTERS: Family = Family::new(
     "dead_letters_published",

@@ -5,6 +5,7 @@
 mod architecture;
 mod cli;
 mod contract;
+mod metrics;
 mod processes;
 #[cfg(feature = "embedded")]
 mod reading;

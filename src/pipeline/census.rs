@@ -152,7 +152,10 @@ mod tests {
                 down.set(is_down);
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 let text = scrape(&gauges);
-                assert!(text.contains("ecom_heartbeat_age_seconds{role=\"order_consumer\"} 10.0\n"), "{text}");
+                assert!(
+                    text.contains("ecom_heartbeat_age_seconds{role=\"order_consumer\"} 10.0\n"),
+                    "{text}"
+                );
                 let waiting = "ecom_dead_letters{state=\"waiting\",reason=\"order_not_found\"} 0\n";
                 assert!(text.contains(waiting), "{text}");
             }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use ecom::domain::heartbeat::Heartbeat;
 use ecom::domain::reason::Reason;
-use ecom::metrics::{Answer, Census, LedgerGauges, Operation, Outcome, Resolution, RoleMetrics, Topic, registry};
+use ecom::metrics::{
+    Answer, Census, LedgerGauges, Operation, Outcome, Resolution, RoleMetrics, Topic, registry,
+};
 
 /// The roles there are.
 const ROLES: [&str; 5] =

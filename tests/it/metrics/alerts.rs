@@ -90,7 +90,8 @@ fn every_metric_of_an_alert_is_exported_with_its_labels() {
         for Named { name, matchers, .. } in named {
             let found = family(&families, name).unwrap_or_else(|| panic!("{alert}: nobody exports {name}"));
             for (label, _, values) in matchers {
-                let known = &found.labels.get(label).unwrap_or_else(|| panic!("{alert}: {name} has no {label}"));
+                let known =
+                    &found.labels.get(label).unwrap_or_else(|| panic!("{alert}: {name} has no {label}"));
                 for value in values.split('|') {
                     assert!(known.contains(value), "{alert}: {label} of {name} is never {value}");
                 }
@@ -108,9 +109,10 @@ fn gauges_of_the_ledger_are_never_added_up() {
             if OF_THE_LEDGER.contains(&name) {
                 let max = before.strip_suffix('(').map(str::trim_end).is_some_and(|before| {
                     before.ends_with("absent")
-                        || before.strip_suffix(')').and_then(|before| before.rsplit_once('(')).is_some_and(
-                            |(by, labels)| by.ends_with("max by ") && labels.starts_with("job"),
-                        )
+                        || before
+                            .strip_suffix(')')
+                            .and_then(|before| before.rsplit_once('('))
+                            .is_some_and(|(by, labels)| by.ends_with("max by ") && labels.starts_with("job"))
                 });
                 assert!(max, "{alert} reads {name} without max by (job, …): {expression}");
                 asked.insert(name.to_owned());
@@ -134,8 +136,11 @@ fn every_alert_is_a_section_of_the_runbook_and_names_its_first_command() {
         assert!(section.contains(&format!("`{}`", fields["command"])), "{name}: {}", fields["command"]);
         expected.insert(name);
     }
-    let written: BTreeSet<String> =
-        sections.keys().filter(|heading| heading.starts_with("Ecom")).map(|name| (*name).to_owned()).collect();
+    let written: BTreeSet<String> = sections
+        .keys()
+        .filter(|heading| heading.starts_with("Ecom"))
+        .map(|name| (*name).to_owned())
+        .collect();
     assert_eq!(written, expected, "a section without its alert, or the other way round");
 }
 

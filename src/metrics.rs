@@ -1,77 +1,106 @@
-//! Every metric family, in one place. Counters are resolved once, so that a message costs a few
-//! relaxed additions whether anybody scrapes or not.
+//! Every metric family, in one place. Whatever is counted was resolved before the first message, so
+//! that a message costs a few relaxed additions whether anybody scrapes or not.
+//!
+//! `docs/metrics.md` is the same table for people; a test holds the two together.
 
-use std::sync::Mutex;
+mod census;
+mod durations;
+mod exposition;
+mod labels;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use hdrhistogram::Histogram as Quantiles;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
 
 use crate::domain::event_time::EventTime;
 use crate::domain::reason::Reason;
+pub use census::{Census, LedgerGauges};
+use durations::{Durations, Quantiles};
+use exposition::{Family, Kind};
+pub use labels::{Answer, Operation, Outcome, Resolution, Topic};
 
-/// Upper bounds of `ecom_message_seconds`, from a local write to an outage.
-const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
+/// What every name begins with.
+const PREFIX: &str = "ecom";
+/// The commit the binary was built from, where the build says so.
+const COMMIT: Option<&str> = option_env!("ECOM_COMMIT");
 
-/// How a delivery was settled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// Written to the fact table.
-    Applied,
-    /// The row showed it already.
-    AlreadyApplied,
-    /// The row showed a newer one.
-    Superseded,
-    /// Published on the dead-letter topic.
-    DeadLettered,
-    /// Written to the ledger.
-    Recorded,
-    /// Given back.
-    Nacked,
-}
+/// Upper bounds of messages and calls in seconds, from a local write to an outage.
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
+/// Upper bounds of a letter's age in seconds, from the first retry to a week, the default of
+/// `dead_letters.max_age`.
+const AGES: &[f64] = &[1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0];
 
-impl Outcome {
-    const ALL: [Self; 6] = [
-        Self::Applied,
-        Self::AlreadyApplied,
-        Self::Superseded,
-        Self::DeadLettered,
-        Self::Recorded,
-        Self::Nacked,
-    ];
+const BUILD: Family = Family::new("build", Kind::Info, "1, with the running version and its commit");
+const RECEIVED: Family = Family::new("messages_received", Kind::Counter, "Deliveries taken by a lane");
+const REDELIVERED: Family = Family::new(
+    "messages_redelivered",
+    Kind::Counter,
+    "Of those, repeated ones, where the bus counts attempts",
+);
+const HELD: Family = Family::new("messages_held", Kind::Counter, "Payments that entered the hold");
+const MESSAGE: Family = Family::new(
+    "message",
+    Kind::Seconds,
+    "From lane to settlement, waiting in the hold included; its count is the settled deliveries",
+);
+const IN_FLIGHT: Family = Family::new(
+    "in_flight",
+    Kind::Gauge,
+    "Deliveries in a lane or in the hold; of a producer, messages without a receipt",
+);
+const IN_FLIGHT_LIMIT: Family =
+    Family::new("in_flight_limit", Kind::Gauge, "The most there can be in flight");
+const PUBLISH: Family =
+    Family::new("publish", Kind::Seconds, "From handing over to the receipt, each attempt");
+const STORE: Family = Family::new("store", Kind::Seconds, "Calls of the store, each attempt");
+const PUBLISHED_LETTERS: Family = Family::new(
+    "dead_letters_published",
+    Kind::Counter,
+    "Dead letters with a receipt; undecodable, invalid and pan_detected are decode failures",
+);
+const RESOLVED_LETTERS: Family =
+    Family::new("dead_letters_resolved", Kind::Counter, "Letters the handler recovered or parked");
+const LETTER_AGE: Family = Family::new(
+    "dead_letter_age",
+    Kind::Seconds,
+    "Age of those letters, from the first failure to the handler's act",
+);
+const LETTERS: Family = Family::new("dead_letters", Kind::Gauge, "Letters in the ledger, as last counted");
+const OLDEST_WAITING: Family = Family::new(
+    "dead_letter_oldest_waiting_age",
+    Kind::GaugeSeconds,
+    "Age of the oldest waiting letter, from its first failure; 0 where none waits",
+);
+const HEARTBEAT_AGE: Family = Family::new(
+    "heartbeat_age",
+    Kind::GaugeSeconds,
+    "Time since any process of a role was last seen, by the heartbeats beside the ledger",
+);
 
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::AlreadyApplied => "already_applied",
-            Self::Superseded => "superseded",
-            Self::DeadLettered => "dead_lettered",
-            Self::Recorded => "recorded",
-            Self::Nacked => "nacked",
-        }
+/// Calls of one kind, by what came of them.
+#[derive(Debug)]
+pub struct Calls([Durations; Answer::ALL.len()]);
+
+impl Calls {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| Durations::new(SECONDS)))
     }
-}
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
+    /// Counts a call and how long it took.
+    pub fn observe(&self, answer: Answer, took: Duration) {
+        self.0[answer as usize].observe(took);
+    }
 }
 
 /// What one role counts.
 #[derive(Debug)]
 pub struct RoleMetrics {
-    /// The role's name, a constant label on all of them.
+    /// The role's name, a label of all of them.
     pub role: &'static str,
     /// Deliveries taken by a lane.
     pub received: Counter,
@@ -79,30 +108,24 @@ pub struct RoleMetrics {
     pub redelivered: Counter,
     /// Payments that entered the hold.
     pub held: Counter,
-    /// Messages with a receipt.
+    /// A producer's messages with a receipt, for its summary.
     pub published: Counter,
-    /// Deliveries in a lane or in the hold.
+    /// Deliveries in a lane or in the hold; of a producer, messages without a receipt.
     pub in_flight: Gauge,
-    settled: [Counter; 6],
-    settled_family: Family<OutcomeLabel, Counter>,
-    dead_lettered: [Counter; 6],
-    dead_lettered_family: Family<ReasonLabel, Counter>,
-    /// Attempts at a store or bus call that failed and were repeated in place.
-    pub retried: Counter,
+    /// The most there can be in flight.
+    pub in_flight_limit: Gauge,
+    settled: [Durations; Outcome::ALL.len()],
+    took: Quantiles,
+    dead_lettered: [Counter; Reason::ALL.len()],
+    resolved: [Durations; Resolution::ALL.len()],
+    store: [Calls; Operation::ALL.len()],
+    publish: [Calls; Topic::ALL.len()],
     newest_event: AtomicI64,
-    seconds: Histogram,
-    quantiles: Mutex<Quantiles<u64>>,
 }
 
 impl RoleMetrics {
     /// Fresh counters for a role.
     pub fn new(role: &'static str) -> Self {
-        let settled_family = Family::<OutcomeLabel, Counter>::default();
-        let dead_lettered_family = Family::<ReasonLabel, Counter>::default();
-        let settled = Outcome::ALL
-            .map(|outcome| settled_family.get_or_create_owned(&OutcomeLabel { outcome: outcome.as_str() }));
-        let dead_lettered = Reason::ALL
-            .map(|reason| dead_lettered_family.get_or_create_owned(&ReasonLabel { reason: reason.as_str() }));
         Self {
             role,
             received: Counter::default(),
@@ -110,25 +133,21 @@ impl RoleMetrics {
             held: Counter::default(),
             published: Counter::default(),
             in_flight: Gauge::default(),
-            settled,
-            settled_family,
-            dead_lettered,
-            dead_lettered_family,
-            retried: Counter::default(),
+            in_flight_limit: Gauge::default(),
+            settled: std::array::from_fn(|_| Durations::new(SECONDS)),
+            took: Quantiles::new(),
+            dead_lettered: std::array::from_fn(|_| Counter::default()),
+            resolved: std::array::from_fn(|_| Durations::new(AGES)),
+            store: std::array::from_fn(|_| Calls::new()),
+            publish: std::array::from_fn(|_| Calls::new()),
             newest_event: AtomicI64::new(i64::MIN),
-            seconds: Histogram::new(SECONDS),
-            quantiles: Mutex::new(
-                Quantiles::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are sound"),
-            ),
         }
     }
 
     /// Counts a settled delivery and how long it took from its lane to its settlement.
     pub fn settled(&self, outcome: Outcome, took: Duration) {
-        self.settled[outcome as usize].inc();
-        self.seconds.observe(took.as_secs_f64());
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.quantiles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).saturating_record(micros);
+        self.settled[outcome as usize].observe(took);
+        self.took.observe(took);
     }
 
     /// Notes how far the role has come: T of an event it settled or published.
@@ -147,9 +166,24 @@ impl RoleMetrics {
         self.dead_lettered[reason as usize].inc();
     }
 
+    /// Counts a letter the handler was done with, and its age.
+    pub fn resolved(&self, resolution: Resolution, age: Duration) {
+        self.resolved[resolution as usize].observe(age);
+    }
+
+    /// Where these calls of the store are counted.
+    pub fn store(&self, operation: Operation) -> &Calls {
+        &self.store[operation as usize]
+    }
+
+    /// Where attempts to publish on this topic are counted.
+    pub fn publish(&self, topic: Topic) -> &Calls {
+        &self.publish[topic as usize]
+    }
+
     /// Deliveries settled so.
     pub fn count(&self, outcome: Outcome) -> u64 {
-        self.settled[outcome as usize].get()
+        self.settled[outcome as usize].count()
     }
 
     /// Deliveries settled in any way but given back.
@@ -163,38 +197,21 @@ impl RoleMetrics {
         self.dead_lettered[reason as usize].get()
     }
 
-    /// The duration that this share of the settled deliveries did not exceed.
+    /// A duration that this share of the settled deliveries did not exceed, at most a 32nd above the
+    /// shortest such one.
     pub fn quantile(&self, share: f64) -> Duration {
-        let quantiles = self.quantiles.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Duration::from_micros(quantiles.value_at_quantile(share))
-    }
-
-    /// Registers all families under `ecom_`, labelled with the role.
-    pub fn register(&self, registry: &mut Registry) {
-        let role = registry.sub_registry_with_label(("role".into(), self.role.into()));
-        let mut counter = |name: &str, help: &str, counter: &Counter| {
-            role.register(name, help, counter.clone());
-        };
-        counter("messages_received", "Deliveries taken by a lane", &self.received);
-        counter("messages_redelivered", "Deliveries the bus counted as repeated", &self.redelivered);
-        counter("messages_held", "Payments that entered the hold", &self.held);
-        counter("messages_published", "Messages with a receipt", &self.published);
-        counter("calls_retried", "Store or bus calls repeated in place", &self.retried);
-        role.register("messages_settled", "Settled deliveries by outcome", self.settled_family.clone());
-        role.register(
-            "dead_letters_published",
-            "Dead letters published by reason",
-            self.dead_lettered_family.clone(),
-        );
-        role.register_with_unit("message", "From lane to settlement", Unit::Seconds, self.seconds.clone());
-        role.register("in_flight", "Deliveries in a lane or in the hold", self.in_flight.clone());
+        self.took.at(share)
     }
 }
 
-/// An empty registry for the process, with its build information.
-pub fn registry() -> Registry {
-    let mut registry = Registry::with_prefix("ecom");
-    let build = prometheus_client::metrics::info::Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("build", "The running version", build);
+/// The registry of a process that runs these roles, and counts this ledger where it handles one.
+pub fn registry(roles: Vec<Arc<RoleMetrics>>, ledger: Option<Arc<LedgerGauges>>) -> Registry {
+    let mut registry = Registry::with_prefix(PREFIX);
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT.unwrap_or("unknown"))]);
+    registry.register(BUILD.name, BUILD.help, build);
+    registry.register_collector(Box::new(exposition::Roles(roles)));
+    if let Some(ledger) = ledger {
+        registry.register_collector(Box::new(ledger));
+    }
     registry
 }

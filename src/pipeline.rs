@@ -1,6 +1,7 @@
 //! What happens to a message, written once over the ports.
 
 pub mod assess;
+pub mod census;
 pub mod consume;
 pub mod dead_letters;
 pub mod durable;

@@ -54,10 +54,9 @@ async fn start(
     if let Some(address) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
         tracing::info!("serving /livez, /readyz and /metrics on http://{address}");
     }
-    let mut registry = metrics::registry();
-    for role in roles {
-        role.metrics.register(&mut registry);
-    }
+    let ledger = roles.iter().find_map(|role| role.ledger.clone());
+    let counters = roles.iter().map(|role| Arc::clone(&role.metrics)).collect();
+    let registry = metrics::registry(counters, ledger);
     let roles: Vec<Gauges> = roles.iter().map(|&role| role.clone()).collect();
     let stop = context.stop.clone();
     let not_ready = move || match () {

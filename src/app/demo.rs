@@ -54,7 +54,7 @@ impl Roles {
             payments_producer: role("payments_producer"),
             order_consumer: role("order_consumer"),
             payment_consumer: role("payment_consumer"),
-            dlq_handler: role("dlq_handler"),
+            dlq_handler: role("dlq_handler").over_the_ledger(context.clock),
         }
     }
 
@@ -214,6 +214,7 @@ async fn publish(
     let window = config.producer.window;
     let settings = Produce {
         publisher: site.bus.publisher(topic, window).await?,
+        topic: kind.into(),
         window,
         rate: None,
         retrying: Arc::clone(&gauges.retrying),

@@ -40,7 +40,7 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, Stop> {
     if args.once {
         bounds.idle = Some(bounds.idle.unwrap_or(DRAINED));
     }
-    let gauges = Gauges::new("dlq_handler", &context.chance);
+    let gauges = Gauges::new("dlq_handler", &context.chance).over_the_ledger(context.clock);
     let site = Site::connect(context, bounds).await?;
     let actor = context.actor("dlq_handler");
     if !args.once {

@@ -54,7 +54,7 @@ async fn run(context: Context, args: &ProducerArgs, kind: Kind) -> Result<Exit, 
                 .hint("put the lines into a file and pass it with --from FILE"));
         }
     };
-    let settings = settings(&context, &gauges, publisher, window);
+    let settings = settings(&context, &gauges, publisher, kind, window);
     let events = events(source.as_ref(), args, kind).await?;
     let mut published = 0;
     let producing = async {
@@ -78,10 +78,12 @@ fn settings(
     context: &Context,
     gauges: &Gauges,
     publisher: Arc<dyn crate::bus::Publisher>,
+    kind: Kind,
     window: usize,
 ) -> Produce {
     Produce {
         publisher,
+        topic: kind.into(),
         window,
         rate: context.config.producer.rate.per_second(),
         retrying: Arc::clone(&gauges.retrying),

@@ -18,7 +18,8 @@ use crate::clock::{Chance, Clock};
 use crate::config::{BusKind, Config, DeadLettersConfig};
 use crate::domain::backoff::Backoff;
 use crate::domain::letter::Kind;
-use crate::metrics::RoleMetrics;
+use crate::metrics::{LedgerGauges, RoleMetrics};
+use crate::pipeline::census;
 use crate::pipeline::consume::{Bounds, Consume, consume};
 use crate::pipeline::dead_letters::DeadLetters;
 use crate::pipeline::durable::Retrying;
@@ -63,6 +64,8 @@ pub(crate) struct Gauges {
     pub(crate) metrics: Arc<RoleMetrics>,
     /// How it waits out outages.
     pub(crate) retrying: Arc<Retrying>,
+    /// What it shows of the ledger, where it is the one that handles it.
+    pub(crate) ledger: Option<Arc<LedgerGauges>>,
     /// What it receives from, while it does.
     receiving: Arc<Mutex<Weak<Subscription>>>,
 }
@@ -72,7 +75,12 @@ impl Gauges {
     pub(crate) fn new(role: &'static str, chance: &Arc<Chance>) -> Self {
         let metrics = Arc::new(RoleMetrics::new(role));
         let retrying = Arc::new(Retrying::new(Arc::clone(chance), Arc::clone(&metrics)));
-        Self { metrics, retrying, receiving: Arc::default() }
+        Self { metrics, retrying, ledger: None, receiving: Arc::default() }
+    }
+
+    /// The same, for the role that shows what the ledger holds.
+    pub(crate) fn over_the_ledger(self, clock: Clock) -> Self {
+        Self { ledger: Some(Arc::new(LedgerGauges::new(move || clock.now_us()))), ..self }
     }
 
     /// Notes what the role receives from, for its readiness.
@@ -217,7 +225,13 @@ impl Site {
             }
             retried.map_err(Stop::from)
         };
-        let (recorded, retried) = tokio::join!(recording, retrying);
+        let counting = async {
+            if let (Some(ledger), Some(_)) = (&gauges.ledger, &self.config.admin.listen) {
+                let Store { ledger: letters, journal, .. } = &self.store;
+                census::run(letters.as_ref(), journal.as_ref(), ledger, retries_stop.clone()).await;
+            }
+        };
+        let (recorded, retried, ()) = tokio::join!(recording, retrying, counting);
         recorded.and(retried)
     }
 

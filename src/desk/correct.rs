@@ -166,7 +166,8 @@ impl Desk {
         let early = u64::try_from(t.micros().saturating_sub(settler.clock.now_us())).unwrap_or_default();
         tokio::time::sleep(Duration::from_micros(early)).await;
         let message = correction(&record.letter, number, body.clone());
-        let (_, message_id) = self.retrying.published(publisher, &message).await?;
+        let publishing = self.retrying.publishing(record.letter.kind.into());
+        let (_, message_id) = publishing.published(publisher, &message).await?;
         if let Some(record) = settler.letter(id).await?
             && record.state().is_open()
         {

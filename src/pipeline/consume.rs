@@ -90,6 +90,8 @@ impl<H> Clone for Lane<H> {
 pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(), Halt> {
     let Consume { subscription, lanes, hold, bounds, metrics, stop } = settings;
     let stop = stop.child_token();
+    let limit = lanes.max(1).saturating_add(hold.map_or(0, |hold| hold.limit));
+    metrics.in_flight_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
     let hold = hold.map(|hold| Arc::new(Hold::new(hold, stop.clone())));
     let lane = Lane {
         handler,

@@ -12,7 +12,7 @@ use crate::codec::screen::screen;
 use crate::domain::letter::Kind;
 use crate::domain::payment::Payment;
 use crate::domain::reason::Reason;
-use crate::metrics::RoleMetrics;
+use crate::metrics::{RoleMetrics, Topic};
 
 /// Publishes dead letters of one source subscription.
 pub struct DeadLetters {
@@ -48,7 +48,8 @@ impl DeadLetters {
         };
         let body = screen(&received.message.body);
         let (reason, message) = envelope::encode(received, body, &failure);
-        let durable = retrying.publish(self.publisher.as_ref(), &message).await?;
+        let durable =
+            retrying.publishing(Topic::DeadLetters).publish(self.publisher.as_ref(), &message).await?;
         self.metrics.dead_lettered(reason);
         Ok(Settlement::DeadLettered(reason, durable))
     }

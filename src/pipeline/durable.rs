@@ -11,7 +11,7 @@ use crate::bus::{Message, PublishError, Publisher};
 use crate::clock::Chance;
 use crate::domain::backoff::Backoff;
 use crate::domain::fact::PaymentSlot;
-use crate::metrics::RoleMetrics;
+use crate::metrics::{Answer, Calls, Operation, RoleMetrics, Topic};
 use crate::store::StoreError;
 
 /// At most one warning about an outage in this time.
@@ -75,12 +75,22 @@ impl Retrying {
         self.out.load(Ordering::Relaxed)
     }
 
+    /// Calls of the store of this kind, each attempt counted and timed.
+    pub fn storing(&self, operation: Operation) -> Repeating<'_> {
+        Repeating { retrying: self, calls: Some(self.metrics.store(operation)) }
+    }
+
+    /// Attempts to publish on this topic, each counted and timed.
+    pub fn publishing(&self, topic: Topic) -> Repeating<'_> {
+        Repeating { retrying: self, calls: Some(self.metrics.publish(topic)) }
+    }
+
     /// Repeats a write until it definitely succeeded.
     pub async fn write<F>(&self, call: impl Fn() -> F) -> Result<Durable, Halt>
     where
         F: Future<Output = Result<(), StoreError>>,
     {
-        self.read(call).await.map(|()| Durable(()))
+        Repeating { retrying: self, calls: None }.write(call).await
     }
 
     /// Repeats a read until it succeeded.
@@ -88,43 +98,12 @@ impl Retrying {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let mut attempt = 0;
-        loop {
-            match call().await {
-                Ok(value) => {
-                    self.recovered(attempt);
-                    return Ok(value);
-                }
-                Err(error) if error.is_outage() => self.wait(attempt, &error).await,
-                Err(error) => return Err(error.into()),
-            }
-            attempt += 1;
-        }
+        Repeating { retrying: self, calls: None }.read(call).await
     }
 
-    /// Publishes until a receipt resolved.
-    pub async fn publish(&self, publisher: &dyn Publisher, message: &Message) -> Result<Durable, Halt> {
-        self.published(publisher, message).await.map(|(durable, _)| durable)
-    }
-
-    /// Publishes until a receipt resolved, and says the id the message got.
-    pub async fn published(
-        &self,
-        publisher: &dyn Publisher,
-        message: &Message,
-    ) -> Result<(Durable, String), Halt> {
-        let mut attempt = 0;
-        loop {
-            match publisher.publish(message.clone()).await.await {
-                Ok(id) => {
-                    self.recovered(attempt);
-                    return Ok((Durable(()), id));
-                }
-                Err(error) if error.is_outage() => self.wait(attempt, &error).await,
-                Err(error) => return Err(error.into()),
-            }
-            attempt += 1;
-        }
+    /// What the role counts.
+    pub fn metrics(&self) -> &RoleMetrics {
+        &self.metrics
     }
 
     fn recovered(&self, attempts: u32) {
@@ -134,7 +113,6 @@ impl Retrying {
     }
 
     async fn wait(&self, attempt: u32, error: &(dyn std::error::Error + Sync)) {
-        self.metrics.retried.inc();
         self.out.store(true, Ordering::Relaxed);
         if self.should_warn() {
             tracing::warn!(role = self.metrics.role, attempt, "{error}; intake stops until it answers");
@@ -149,5 +127,75 @@ impl Retrying {
             *warned = Some(Instant::now());
         }
         due
+    }
+}
+
+/// Calls of one kind, repeated through outages.
+#[derive(Clone, Copy)]
+pub struct Repeating<'r> {
+    retrying: &'r Retrying,
+    calls: Option<&'r Calls>,
+}
+
+impl Repeating<'_> {
+    /// Repeats a write until it definitely succeeded.
+    pub async fn write<F>(self, call: impl Fn() -> F) -> Result<Durable, Halt>
+    where
+        F: Future<Output = Result<(), StoreError>>,
+    {
+        self.read(call).await.map(|()| Durable(()))
+    }
+
+    /// Repeats a read until it succeeded.
+    pub async fn read<T, F>(self, call: impl Fn() -> F) -> Result<T, Halt>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        Ok(self.repeat(call, StoreError::is_outage).await?)
+    }
+
+    /// Publishes until a receipt resolved.
+    pub async fn publish(self, publisher: &dyn Publisher, message: &Message) -> Result<Durable, Halt> {
+        self.published(publisher, message).await.map(|(durable, _)| durable)
+    }
+
+    /// Publishes until a receipt resolved, and says the id the message got.
+    pub async fn published(
+        self,
+        publisher: &dyn Publisher,
+        message: &Message,
+    ) -> Result<(Durable, String), Halt> {
+        let published = || async { publisher.publish(message.clone()).await.await };
+        let id = self.repeat(published, PublishError::is_outage).await?;
+        Ok((Durable(()), id))
+    }
+
+    async fn repeat<T, E, F>(self, call: impl Fn() -> F, is_outage: fn(&E) -> bool) -> Result<T, E>
+    where
+        E: std::error::Error + Sync,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut attempt = 0;
+        loop {
+            let started = self.calls.map(|calls| (calls, Instant::now()));
+            let outcome = call().await;
+            let answer = match &outcome {
+                Ok(_) => Answer::Ok,
+                Err(error) if is_outage(error) => Answer::Unavailable,
+                Err(_) => Answer::Refused,
+            };
+            if let Some((calls, started)) = started {
+                calls.observe(answer, started.elapsed());
+            }
+            match outcome {
+                Err(error) if answer == Answer::Unavailable => self.retrying.wait(attempt, &error).await,
+                Ok(_) => {
+                    self.retrying.recovered(attempt);
+                    return outcome;
+                }
+                Err(_) => return outcome,
+            }
+            attempt += 1;
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::codec::envelope;
 use crate::domain::event_time::EventTime;
 use crate::domain::letter::{Action, HistoryEntry, Letter, State, initial_state};
 use crate::domain::reason::Reason;
+use crate::metrics::Operation;
 use crate::store::Ledger;
 
 /// Who acts, in the history.
@@ -52,7 +53,11 @@ impl Letters {
             note: None,
             run_id: Some(self.actor.run_id.clone()),
         };
-        let durable = self.retrying.write(|| self.ledger.record(letter, &entry)).await?;
+        let durable = self
+            .retrying
+            .storing(Operation::RecordLetter)
+            .write(|| self.ledger.record(letter, &entry))
+            .await?;
         if initial_state(letter.reason) == State::Waiting {
             self.offers.fresh(letter.id.clone());
         }

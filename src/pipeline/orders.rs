@@ -10,6 +10,7 @@ use super::durable::{Halt, Retrying};
 use super::settlement::{Settlement, Step};
 use crate::bus::Received;
 use crate::codec::json;
+use crate::metrics::Operation;
 use crate::store::FactStore;
 
 /// Applies order messages.
@@ -33,7 +34,11 @@ impl Handler for Orders {
             }
         };
         let t = received.event_time();
-        let durable = self.retrying.write(|| self.facts.record_order(&order, t)).await?;
+        let durable = self
+            .retrying
+            .storing(Operation::RecordOrder)
+            .write(|| self.facts.record_order(&order, t))
+            .await?;
         Ok(Step::Settled(Settlement::Applied(durable)))
     }
 

@@ -13,6 +13,7 @@ use crate::bus::Received;
 use crate::codec::json;
 use crate::domain::reason::Reason;
 use crate::domain::verdict::{Standing, judge};
+use crate::metrics::Operation;
 use crate::store::FactStore;
 
 /// Joins payment messages to their orders.
@@ -40,10 +41,15 @@ impl Handler for Payments {
         let t = received.event_time();
         let order = payment.order_id;
         let lock = self.locks.lock(order).await;
-        let slot = self.retrying.read(|| self.facts.payment_slot(order)).await?;
+        let slot =
+            self.retrying.storing(Operation::PaymentSlot).read(|| self.facts.payment_slot(order)).await?;
         let rejection = match judge(&slot, &payment, t) {
             Standing::AppliesNow => {
-                let durable = self.retrying.write(|| self.facts.record_payment(&payment, t)).await?;
+                let durable = self
+                    .retrying
+                    .storing(Operation::RecordPayment)
+                    .write(|| self.facts.record_payment(&payment, t))
+                    .await?;
                 return Ok(Step::Settled(Settlement::Applied(durable)));
             }
             Standing::AlreadyApplied => {

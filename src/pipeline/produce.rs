@@ -14,7 +14,7 @@ use super::durable::{Durable, Halt, Retrying};
 use crate::bus::{Attributes, Message, Publisher};
 use crate::clock::{Chance, Clock};
 use crate::domain::event_time::EventTime;
-use crate::metrics::RoleMetrics;
+use crate::metrics::{RoleMetrics, Topic};
 
 /// An event to publish.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,6 +33,8 @@ pub const COPY_DISTANCE: usize = 8;
 pub struct Produce {
     /// The topic.
     pub publisher: Arc<dyn Publisher>,
+    /// What the topic carries.
+    pub topic: Topic,
     /// Messages without a receipt at most.
     pub window: usize,
     /// Messages per second; `None` = as fast as receipts come.
@@ -83,13 +85,14 @@ impl Stamps {
 
 /// Publishes the events in order and waits for every receipt. Returns how many messages have one.
 pub async fn produce(settings: &Produce, events: impl Stream<Item = Outgoing>) -> Result<u64, Halt> {
-    let Produce { publisher, retrying, metrics, clock, chance, stop, .. } = settings;
+    let Produce { publisher, topic, retrying, metrics, clock, chance, stop, .. } = settings;
     let mut events = std::pin::pin!(events.fuse());
     let mut stamps = Stamps::default();
     let mut in_flight = FuturesUnordered::new();
     let mut next: Option<Outgoing> = None;
     let (mut admitted, mut published, mut ended) = (0u64, 0u64, false);
     let started = Instant::now();
+    metrics.in_flight_limit.set(i64::try_from(settings.window).unwrap_or(i64::MAX));
     while !(ended && next.is_none() && in_flight.is_empty()) {
         let due = settings.rate.map(|rate| started + Duration::from_secs_f64(admitted as f64 / rate));
         let wait = due.filter(|due| *due > Instant::now());
@@ -99,6 +102,7 @@ pub async fn produce(settings: &Produce, events: impl Stream<Item = Outgoing>) -
             () = stop.cancelled(), if !ended => (next, ended) = (None, true),
             Some(receipt) = in_flight.next() => {
                 let (t, _durable): (EventTime, Durable) = receipt?;
+                metrics.in_flight.dec();
                 metrics.published.inc();
                 metrics.came_to(t);
                 published += 1;
@@ -109,9 +113,11 @@ pub async fn produce(settings: &Produce, events: impl Stream<Item = Outgoing>) -
                 let Some(event) = next.take() else { continue };
                 let (t, attributes) = stamps.of(event.event, clock, chance);
                 let message = Message { body: event.body, attributes };
+                let publishing = retrying.publishing(*topic);
                 in_flight.push(async move {
-                    retrying.publish(publisher.as_ref(), &message).await.map(|durable| (t, durable))
+                    publishing.publish(publisher.as_ref(), &message).await.map(|durable| (t, durable))
                 });
+                metrics.in_flight.inc();
                 admitted += 1;
             }
         }

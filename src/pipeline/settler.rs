@@ -2,6 +2,7 @@
 //! all attempt letters by this code, so that a verdict read from the same functions can be believed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 
@@ -11,11 +12,13 @@ use super::letters::Actor;
 use super::order_locks::OrderLocks;
 use super::retries::RetryPolicy;
 use crate::clock::{Chance, Clock, micros};
+use crate::domain::event_time::EventTime;
 use crate::domain::letter::{Act, Action, Change, HistoryEntry, Kind, LetterId, LetterRecord, State};
 use crate::domain::order::OrderId;
 use crate::domain::outcome::Outcome;
 use crate::domain::reason::Reason;
 use crate::domain::verdict::Standing;
+use crate::metrics::{Operation, Resolution};
 use crate::store::{FactStore, Ledger};
 
 /// Why a letter is looked at.
@@ -119,7 +122,7 @@ impl Settler {
             });
             payments.try_collect::<Vec<LetterId>>()
         };
-        for id in self.retrying.read(open).await? {
+        for id in self.retrying.storing(Operation::LettersOf).read(open).await? {
             // A payment letter rechecks nothing in its turn.
             Box::pin(self.attempt(&id, Occasion::Pass)).await?;
         }
@@ -128,7 +131,7 @@ impl Settler {
 
     /// Reads a letter, through outages.
     pub async fn letter(&self, id: &LetterId) -> Result<Option<LetterRecord>, Halt> {
-        self.retrying.read(|| self.ledger.letter(id)).await
+        self.retrying.storing(Operation::Letter).read(|| self.ledger.letter(id)).await
     }
 
     /// The next attempt of a waiting letter, where it is due.
@@ -170,8 +173,7 @@ impl Settler {
         let _lock = self.locks.lock(subject.order_id()).await;
         let mut written = false;
         loop {
-            let found = self.retrying.read(|| standing(self.facts.as_ref(), subject, t)).await?;
-            return Ok(match found {
+            return Ok(match self.standing(subject, t).await? {
                 Standing::AppliesNow if !written => {
                     self.write(record, subject).await?;
                     written = true;
@@ -189,11 +191,27 @@ impl Settler {
         }
     }
 
+    /// How an event stands to its row, through outages.
+    async fn standing(&self, subject: &Subject<'_>, t: EventTime) -> Result<Standing, Halt> {
+        let operation = match subject {
+            Subject::Order(_) => Operation::Fact,
+            Subject::Payment(_) => Operation::PaymentSlot,
+        };
+        let storing = self.retrying.storing(operation);
+        storing.read(|| standing(self.facts.as_ref(), subject, t)).await
+    }
+
     async fn write(&self, record: &LetterRecord, subject: &Subject<'_>) -> Result<(), Halt> {
         let t = record.letter.t;
         let written = match subject {
-            Subject::Order(order) => self.retrying.write(|| self.facts.record_order(order, t)).await,
-            Subject::Payment(payment) => self.retrying.write(|| self.facts.record_payment(payment, t)).await,
+            Subject::Order(order) => {
+                let storing = self.retrying.storing(Operation::RecordOrder);
+                storing.write(|| self.facts.record_order(order, t)).await
+            }
+            Subject::Payment(payment) => {
+                let storing = self.retrying.storing(Operation::RecordPayment);
+                storing.write(|| self.facts.record_payment(payment, t)).await
+            }
         };
         written.map(drop)
     }
@@ -201,9 +219,7 @@ impl Settler {
     /// A letter that is not to be applied is closed when its event has become current all the same.
     /// A discarded one that was superseded stays what a human made it.
     async fn audit(&self, record: &LetterRecord, subject: &Subject<'_>) -> Result<Finding, Halt> {
-        let t = record.letter.t;
-        let found = self.retrying.read(|| standing(self.facts.as_ref(), subject, t)).await?;
-        Ok(match (found, record.state()) {
+        Ok(match (self.standing(subject, record.letter.t).await?, record.state()) {
             (Standing::AlreadyApplied, _) => Finding::Closes("applied by a redelivery"),
             (Standing::Superseded, State::Parked) => Finding::Closes("superseded by a newer event"),
             _ => Finding::Rests("not applied by itself"),
@@ -235,7 +251,21 @@ impl Settler {
             Occasion::Schedule | Occasion::Pass if becomes == state => {}
             Occasion::Schedule | Occasion::Pass => self.act(record, change, self.line(action, words)).await?,
         }
+        if becomes != state {
+            self.count(record, becomes);
+        }
         Ok(Stand::Rests(becomes))
+    }
+
+    fn count(&self, record: &LetterRecord, becomes: State) {
+        let resolution = match becomes {
+            State::Recovered => Resolution::Recovered,
+            State::Parked => Resolution::Parked,
+            State::Waiting | State::Discarded => return,
+        };
+        let age = self.clock.now_us().saturating_sub(record.letter.first_failed_at);
+        let age = Duration::from_micros(u64::try_from(age).unwrap_or_default());
+        self.retrying.metrics().resolved(resolution, age);
     }
 
     /// The change to a state of a generation, now.
@@ -266,7 +296,7 @@ impl Settler {
     /// Writes a change and its line, through outages.
     pub async fn act(&self, record: &LetterRecord, change: Change, entry: HistoryEntry) -> Result<(), Halt> {
         let act = Act { letter: record.letter.id.clone(), t: record.letter.t, change, entry };
-        self.retrying.write(|| self.ledger.act(&act)).await.map(drop)
+        self.retrying.storing(Operation::Act).write(|| self.ledger.act(&act)).await.map(drop)
     }
 
     /// When a letter recorded now is due for the first time.

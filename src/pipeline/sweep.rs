@@ -10,6 +10,7 @@ use super::settler::{Occasion, Settler, Stand, applies_by_itself};
 use crate::clock::micros;
 use crate::domain::letter::{LetterRecord, State};
 use crate::domain::reason::Reason;
+use crate::metrics::Operation;
 use crate::store::Scan;
 
 /// Letters tried at once in a pass.
@@ -47,7 +48,7 @@ pub async fn sweep(settler: &Settler, offers: Option<Offers>) -> Result<Swept, H
         };
         swept.letters += 1;
         if is_expired(settler, &record) {
-            settler.retrying.write(|| settler.ledger.remove(&record)).await?;
+            settler.retrying.storing(Operation::Remove).write(|| settler.ledger.remove(&record)).await?;
             swept.removed += 1;
             continue;
         }

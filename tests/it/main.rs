@@ -6,6 +6,7 @@ mod architecture;
 mod card_numbers;
 mod cli;
 mod contract;
+mod metrics;
 mod processes;
 #[cfg(feature = "embedded")]
 mod reading;

@@ -216,6 +216,7 @@ impl World {
         let publisher: Arc<dyn Publisher> = self.broker.publisher(topic, 16).await.unwrap();
         let settings = Produce {
             publisher,
+            topic: kind.into(),
             window: 16,
             rate: Some(150.0),
             retrying,

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::PLAIN;
 use super::program::{PATIENCE, Site, eventually};
+use super::table::consume;
 use crate::waiting::within;
 
 /// The answer to a GET, with its status line and headers.
@@ -46,10 +47,10 @@ async fn the_admin_port_tells_health_and_metrics_of_every_role() {
         for family in [
             "ecom_messages_redelivered_total",
             "ecom_messages_held_total",
-            "ecom_messages_settled_total{outcome=\"applied\"",
             "ecom_dead_letters_published_total{reason=\"invalid\"",
-            "ecom_calls_retried_total",
+            "ecom_message_seconds_count{outcome=\"applied\"",
             "ecom_message_seconds_bucket{",
+            "ecom_in_flight_limit{",
             "ecom_in_flight{",
             "ecom_build_info{",
         ] {
@@ -67,6 +68,36 @@ async fn the_admin_port_tells_health_and_metrics_of_every_role() {
         assert!(running.is_running());
         running.drained().await.with(0);
     }
+}
+
+#[tokio::test]
+async fn the_handler_tells_what_the_ledger_holds_and_who_was_seen() {
+    let site = Site::new();
+    let args = ["--order-ids", "1-20", "--rate", "max"];
+    site.run("payments_producer", &[&args[..], &PLAIN].concat()).await.with(0);
+    consume(&site, "payment_consumer", &["--order-grace", "0s"]).await;
+    site.run("dlq_handler", &["--once"]).await.with(0);
+
+    let mut handler = site.start("dlq_handler", &["--admin-listen", "127.0.0.1:0"]);
+    let address = handler.serves().await;
+    let counted = "ecom_dead_letters{state=\"waiting\",reason=\"order_not_found\"} 20\n";
+    let attempted = "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"letter\",outcome=\"ok\"} ";
+    let metrics = eventually("letters are counted and attempted", async || {
+        let metrics = get(&address, "/metrics").await;
+        (metrics.contains(counted) && metrics.contains(attempted)).then_some(metrics)
+    })
+    .await;
+    for series in [
+        "ecom_dead_letters{state=\"parked\",reason=\"invalid\"} 0\n",
+        "ecom_heartbeat_age_seconds{role=\"payment_consumer\"} ",
+        "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"letter\",outcome=\"unavailable\"} 0\n",
+    ] {
+        assert!(metrics.contains(series), "no {series} in {metrics}");
+    }
+    let oldest = "ecom_dead_letter_oldest_waiting_age_seconds ";
+    let oldest: f64 = metrics.lines().find_map(|line| line.strip_prefix(oldest)).unwrap().parse().unwrap();
+    assert!(0.0 < oldest && oldest < PATIENCE.as_secs_f64(), "{oldest}");
+    handler.drained().await.with(0);
 }
 
 #[tokio::test]

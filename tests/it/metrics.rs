@@ -1,0 +1,123 @@
+//! What a scraper gets, against what the documents and the alerts say of it.
+
+mod alerts;
+mod documentation;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ecom::domain::heartbeat::Heartbeat;
+use ecom::domain::reason::Reason;
+use ecom::metrics::{
+    Answer, Census, LedgerGauges, Operation, Outcome, Resolution, RoleMetrics, Topic, registry,
+};
+
+/// The roles there are.
+const ROLES: [&str; 5] =
+    ["orders_producer", "payments_producer", "order_consumer", "payment_consumer", "dlq_handler"];
+
+/// A family as it is exported.
+#[derive(Default, Debug)]
+pub struct Exported {
+    kind: String,
+    help: String,
+    /// Names of its samples, and by each label its values.
+    samples: BTreeSet<String>,
+    labels: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Every family with every series there can be, by its documented name.
+fn exported() -> BTreeMap<String, Exported> {
+    let took = Duration::from_millis(3);
+    let roles = ROLES.map(|name| {
+        let role = RoleMetrics::new(name);
+        for operation in [
+            Operation::RecordOrder,
+            Operation::PaymentSlot,
+            Operation::RecordPayment,
+            Operation::Fact,
+            Operation::RecordLetter,
+            Operation::Letter,
+            Operation::LettersOf,
+            Operation::Act,
+            Operation::Remove,
+        ] {
+            role.store(operation).observe(Answer::Ok, took);
+        }
+        for topic in [Topic::Orders, Topic::Payments, Topic::DeadLetters] {
+            role.publish(topic).observe(Answer::Unavailable, took);
+        }
+        role.settled(Outcome::Applied, took);
+        role.dead_lettered(Reason::Invalid);
+        role.resolved(Resolution::Parked, took);
+        Arc::new(role)
+    });
+    let ledger = LedgerGauges::new(|| 60_000_000);
+    ledger.show(Census::default());
+    let heartbeat = |role: &&str| Heartbeat {
+        role: (*role).to_owned(),
+        host: "here".to_owned(),
+        version: "0".to_owned(),
+        seen_at: 1_000_000,
+        newest_event_at: None,
+    };
+    ledger.show_heartbeats(&ROLES.iter().map(heartbeat).collect::<Vec<_>>());
+    let mut text = String::new();
+    let registry = registry(roles.to_vec(), Some(Arc::new(ledger)));
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    read(&text)
+}
+
+/// Reads OpenMetrics text.
+fn read(text: &str) -> BTreeMap<String, Exported> {
+    let mut families: BTreeMap<String, Exported> = BTreeMap::new();
+    let mut current = String::new();
+    let mut help = String::new();
+    for line in text.lines().filter(|line| !line.starts_with("# UNIT") && *line != "# EOF") {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ').unwrap().1.trim_end_matches('.').to_owned();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            current = format!("{name}{suffix}");
+            let family = Exported { kind: kind.to_owned(), help: help.clone(), ..Exported::default() };
+            assert!(families.insert(current.clone(), family).is_none(), "{current} is exported twice");
+        } else {
+            let (series, _value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+            let family = families.get_mut(&current).unwrap();
+            family.samples.insert(name.to_owned());
+            for label in labels.trim_end_matches('}').split("\",").filter(|label| !label.is_empty()) {
+                let (label, value) = label.split_once("=\"").unwrap();
+                let values = family.labels.entry(label.to_owned()).or_default();
+                values.insert(value.trim_end_matches('"').to_owned());
+            }
+        }
+    }
+    families
+}
+
+/// A file of the repository.
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_family_is_exported_once_and_its_samples_have_its_name() {
+    let families = exported();
+    assert_eq!(families.len(), 15, "{families:?}");
+    for (name, family) in &families {
+        let stem = name.trim_end_matches("_total").trim_end_matches("_info");
+        assert!(!family.samples.is_empty(), "{name} has no series");
+        assert!(family.samples.iter().all(|sample| sample.starts_with(stem)), "{name}: {family:?}");
+    }
+    let age = &families["ecom_heartbeat_age_seconds"];
+    assert_eq!(age.labels["role"].len(), ROLES.len());
+}

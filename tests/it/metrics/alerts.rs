@@ -1,0 +1,158 @@
+//! `deploy/prometheus/alerts.yml` against the registry, the runbook and the command lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Exported, exported, file};
+use crate::processes::program::{PROGRAMS, Site};
+
+/// Gauges that every handler exports alike.
+const OF_THE_LEDGER: [&str; 3] =
+    ["ecom_dead_letters", "ecom_dead_letter_oldest_waiting_age_seconds", "ecom_heartbeat_age_seconds"];
+
+/// An alert as the file has it: its fields by name, the expression on one line.
+#[derive(Default, Debug)]
+struct Alert {
+    name: String,
+    fields: BTreeMap<String, String>,
+}
+
+/// Reads the alerts: of YAML only what the file uses.
+fn alerts() -> Vec<Alert> {
+    let text = file("deploy/prometheus/alerts.yml");
+    let mut alerts: Vec<Alert> = Vec::new();
+    let mut block = false;
+    for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        let (indent, line) = (line.len() - line.trim_start().len(), line.trim());
+        if let Some(name) = line.strip_prefix("- alert: ") {
+            alerts.push(Alert { name: name.to_owned(), ..Alert::default() });
+            block = false;
+        } else if let Some(alert) = alerts.last_mut() {
+            if block && indent >= 10 {
+                let expression = alert.fields.get_mut("expr").unwrap();
+                expression.push_str(line);
+                expression.push(' ');
+                continue;
+            }
+            if let Some((field, value)) = line.split_once(": ") {
+                block = field == "expr";
+                let value = if block { "" } else { value.trim_matches('"') };
+                alert.fields.insert(field.to_owned(), value.to_owned());
+            }
+        }
+    }
+    alerts
+}
+
+/// A metric in an expression, with what comes before it and its label matchers.
+struct Named<'e> {
+    before: &'e str,
+    name: &'e str,
+    matchers: Vec<(&'e str, &'e str, &'e str)>,
+}
+
+fn named(expression: &str) -> Vec<Named<'_>> {
+    let mut found = Vec::new();
+    for (at, _) in expression.match_indices("ecom_") {
+        let rest = &expression[at..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let inside = rest[end..].strip_prefix('{').map_or("", |rest| rest.split('}').next().unwrap());
+        let matcher = |matcher: &'_ str| {
+            let operator = ["=~", "!=", "="].into_iter().find(|operator| matcher.contains(operator)).unwrap();
+            let at = matcher.find(operator).unwrap();
+            (at, operator.len())
+        };
+        let matchers = inside
+            .split(',')
+            .filter(|text| !text.is_empty())
+            .map(|text| {
+                let (at, length) = matcher(text);
+                (&text[..at], &text[at..at + length], text[at + length..].trim_matches('"'))
+            })
+            .collect();
+        found.push(Named { before: expression[..at].trim_end(), name: &rest[..end], matchers });
+    }
+    found
+}
+
+/// The family a sample's name belongs to.
+fn family<'f>(families: &'f BTreeMap<String, Exported>, sample: &str) -> Option<&'f Exported> {
+    families.values().find(|family| family.samples.contains(sample))
+}
+
+#[test]
+fn every_metric_of_an_alert_is_exported_with_its_labels() {
+    let families = exported();
+    let alerts = alerts();
+    assert!(alerts.len() >= 10, "{alerts:?}");
+    for Alert { name: alert, fields } in &alerts {
+        let named = named(&fields["expr"]);
+        assert!(!named.is_empty(), "{alert} asks for no metric");
+        for Named { name, matchers, .. } in named {
+            let found = family(&families, name).unwrap_or_else(|| panic!("{alert}: nobody exports {name}"));
+            for (label, _, values) in matchers {
+                let known =
+                    &found.labels.get(label).unwrap_or_else(|| panic!("{alert}: {name} has no {label}"));
+                for value in values.split('|') {
+                    assert!(known.contains(value), "{alert}: {label} of {name} is never {value}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gauges_of_the_ledger_are_never_added_up() {
+    let mut asked = BTreeSet::new();
+    for Alert { name: alert, fields } in alerts() {
+        let expression = fields["expr"].clone();
+        for Named { before, name, .. } in named(&expression) {
+            if OF_THE_LEDGER.contains(&name) {
+                let max = before.strip_suffix('(').map(str::trim_end).is_some_and(|before| {
+                    before.ends_with("absent")
+                        || before
+                            .strip_suffix(')')
+                            .and_then(|before| before.rsplit_once('('))
+                            .is_some_and(|(by, labels)| by.ends_with("max by ") && labels.starts_with("job"))
+                });
+                assert!(max, "{alert} reads {name} without max by (job, …): {expression}");
+                asked.insert(name.to_owned());
+            }
+        }
+    }
+    assert_eq!(asked, OF_THE_LEDGER.map(str::to_owned).into());
+}
+
+#[test]
+fn every_alert_is_a_section_of_the_runbook_and_names_its_first_command() {
+    let runbook = file("docs/runbook.md");
+    let sections: BTreeMap<&str, &str> =
+        runbook.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap()).collect();
+    let mut expected = BTreeSet::new();
+    for Alert { name, fields } in alerts() {
+        assert!(["page", "ticket"].contains(&fields["severity"].as_str()), "{name}: {fields:?}");
+        assert!(!fields["summary"].is_empty(), "{name}");
+        assert_eq!(fields["runbook"], format!("docs/runbook.md#{}", name.to_lowercase()), "{name}");
+        let section = sections.get(name.as_str()).unwrap_or_else(|| panic!("no section about {name}"));
+        assert!(section.contains(&format!("`{}`", fields["command"])), "{name}: {}", fields["command"]);
+        expected.insert(name);
+    }
+    let written: BTreeSet<String> = sections
+        .keys()
+        .filter(|heading| heading.starts_with("Ecom"))
+        .map(|name| (*name).to_owned())
+        .collect();
+    assert_eq!(written, expected, "a section without its alert, or the other way round");
+}
+
+#[tokio::test]
+async fn every_first_command_is_one_of_ours_and_takes_its_flags() {
+    let site = Site::new();
+    for Alert { name: alert, fields } in alerts() {
+        let command = fields["command"].replace("-c config/gcp.toml -c my.toml", "--print-config");
+        let mut words = command.split(' ');
+        let program = words.next().unwrap();
+        let (program, _) = PROGRAMS.iter().find(|(known, _)| *known == program).unwrap();
+        let ended = site.run(program, &words.collect::<Vec<_>>()).await;
+        assert_eq!(ended.code, Some(0), "{alert}: {command}: {}", ended.stderr);
+    }
+}

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nothing is outside of this binary")]
 
+#[cfg(feature = "embedded")]
+mod acts;
 mod architecture;
 mod card_numbers;
 mod cli;

@@ -1,6 +1,8 @@
 //! The real executables as processes: killed, stopped, starved and fed nonsense.
 
 #[cfg(feature = "embedded")]
+mod acts;
+#[cfg(feature = "embedded")]
 mod admin;
 #[cfg(feature = "embedded")]
 mod bad_input;

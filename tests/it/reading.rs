@@ -1,7 +1,7 @@
 //! The commands of the desk that only read: what they find, and how they tell it.
 
 mod foretold;
-mod place;
+pub mod place;
 mod renderings;
 mod verdicts;
 mod window;

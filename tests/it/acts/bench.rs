@@ -29,7 +29,7 @@ use ecom::store::{FactStore, Journal, Ledger};
 use tokio_util::sync::CancellationToken;
 
 pub use crate::reading::place::{
-    HOUR, NOW, POLICY, SECOND, letter, orphan, order_body, order_event, payment_body, payment_event,
+    HOUR, NOW, POLICY, SECOND, letter, order_body, order_event, orphan, payment_body, payment_event,
 };
 
 /// No test hangs the run; far above what any takes.

@@ -39,7 +39,10 @@ async fn a_discard_closes_what_is_open_and_is_signed(bench: &Bench) {
         assert_eq!(bench.state(letter).await, State::Discarded);
         let history = bench.history(letter).await;
         let [line] = &history[..] else { panic!("{history:?}") };
-        assert_eq!((line.action, line.actor.as_str(), line.host.as_str()), (Action::Discarded, "ada", "desk"));
+        assert_eq!(
+            (line.action, line.actor.as_str(), line.host.as_str()),
+            (Action::Discarded, "ada", "desk")
+        );
         assert_eq!(line.note.as_deref(), Some("because"));
         assert_eq!(line.run_id.as_deref(), Some(ended.run.id.as_str()));
     }
@@ -129,10 +132,8 @@ async fn a_reopened_letter_waits_again_and_is_applied(bench: &Bench) {
 async fn a_reopened_letter_has_its_time_again(bench: &Bench) {
     let letter = orphan(1, bench.own_order(), bench.own_time());
     bench.record(&letter).await;
-    let impatient = || Settler {
-        policy: RetryPolicy { max_age: Duration::from_secs(60), ..POLICY },
-        ..bench.handler()
-    };
+    let impatient =
+        || Settler { policy: RetryPolicy { max_age: Duration::from_secs(60), ..POLICY }, ..bench.handler() };
     impatient().attempt(&letter.id, Occasion::Schedule).await.unwrap();
     assert_eq!(bench.state(&letter).await, State::Parked, "it failed hours ago");
     bench.act(Deed::Reopen, &[&letter]).await;
@@ -180,7 +181,8 @@ async fn a_reopened_letter_of_a_handlers_panic_is_tried(bench: &Bench) {
 async fn only_what_is_parked_or_discarded_is_reopened(bench: &Bench) {
     let letters = bench.one_of_each().await;
     bench.act(Deed::Retry, &[&letters[0]]).await;
-    let plan = bench.desk().plan(Deed::Reopen, named(&[&letters[0], &letters[3]]), Purpose::Look, &|_| {});
+    let desk = bench.desk();
+    let plan = desk.plan(Deed::Reopen, named(&[&letters[0], &letters[3]]), Purpose::Look, &|_| {});
     let plan = plan.await.unwrap();
     let left_out: Vec<(State, u64)> = plan.left_out.into_iter().collect();
     assert_eq!((plan.letters, left_out), (0, vec![(State::Waiting, 1), (State::Recovered, 1)]));

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ecom::codec::envelope;
+use ecom::codec::screen::screen;
 use ecom::codec::json;
 use ecom::desk::correct::{Corrected, Refusal, Taken};
 use ecom::domain::event_time::EventTime;
@@ -30,7 +31,8 @@ on_every_store![
 
 /// A letter about a payment whose status is missing.
 fn incomplete(order: i64, t: i64) -> Letter {
-    let mut invalid = letter(Kind::Payment, t, Reason::Invalid, format!(r#"{{"order_id":{order}}}"#).as_bytes());
+    let mut invalid =
+        letter(Kind::Payment, t, Reason::Invalid, format!(r#"{{"order_id":{order}}}"#).as_bytes());
     invalid.order_id = Some(OrderId(order));
     invalid.attributes.push(("tenant".into(), "a".into()));
     invalid
@@ -114,10 +116,8 @@ async fn two_desks_that_correct_one_letter_at_once_give_two_events_of_two_times(
         bench.record(&letter).await;
         let topic = Topic::default();
         let (one, other) = (payment_body(5, order), payment_body(6, order));
-        let done = tokio::join!(
-            corrected(bench, &letter, &one, &topic),
-            corrected(bench, &letter, &other, &topic)
-        );
+        let done =
+            tokio::join!(corrected(bench, &letter, &one, &topic), corrected(bench, &letter, &other, &topic));
         let times: Vec<EventTime> = [done.0, done.1].into_iter().flatten().map(|done| done.t).collect();
         assert!(!times.is_empty());
         both += usize::from(times.len() == 2);
@@ -181,7 +181,8 @@ async fn what_is_closed_is_not_corrected(bench: &Bench) {
     let refused = corrected(bench, &letters[0], &body, &topic).await.unwrap_err();
     assert!(matches!(refused, Refusal::Closed { state: State::Recovered, .. }), "{refused}");
     // Closed while somebody read the difference.
-    let run = desk.begin(desk.plan_for(Deed::Correct, &proposal.record, proposal.verdict), None).await.unwrap();
+    let run =
+        desk.begin(desk.plan_for(Deed::Correct, &proposal.record, proposal.verdict), None).await.unwrap();
     let refused = desk.correct(&proposal, &desk.settler(&run, POLICY), &topic).await.unwrap_err();
     assert!(matches!(refused, Refusal::Closed { state: State::Recovered, .. }), "{refused}");
     let never = orphan(1, 1, bench.own_time());
@@ -203,7 +204,8 @@ async fn a_corrected_order_lets_its_open_payments_through(bench: &Bench) {
     let (desk, topic) = (bench.desk(), Topic::default());
     let proposal = desk.propose(&bad.id, Bytes::from(order_body(order))).await.unwrap();
     assert_eq!(proposal.verdict, Verdict::AppliesNow);
-    let run = desk.begin(desk.plan_for(Deed::Correct, &proposal.record, proposal.verdict), None).await.unwrap();
+    let run =
+        desk.begin(desk.plan_for(Deed::Correct, &proposal.record, proposal.verdict), None).await.unwrap();
     let settler = desk.settler(&run, POLICY);
     let done = desk.correct(&proposal, &settler, &topic).await.unwrap();
     let not_yet = desk.taken(&proposal, &done, &settler, Duration::ZERO).await.unwrap();
@@ -231,7 +233,8 @@ async fn a_correction_that_is_refused_in_its_turn_is_told_to_be_back(bench: &Ben
     let (desk, topic) = (bench.desk(), Topic::default());
     let proposal = desk.propose(&letter.id, Bytes::from(payment_body(5, order))).await.unwrap();
     assert_eq!(proposal.verdict, Verdict::StillWaiting);
-    let run = desk.begin(desk.plan_for(Deed::Correct, &proposal.record, proposal.verdict), None).await.unwrap();
+    let run =
+        desk.begin(desk.plan_for(Deed::Correct, &proposal.record, proposal.verdict), None).await.unwrap();
     let settler = desk.settler(&run, POLICY);
     let done = desk.correct(&proposal, &settler, &topic).await.unwrap();
     let received = topic.received().remove(0);
@@ -244,7 +247,8 @@ async fn a_correction_that_is_refused_in_its_turn_is_told_to_be_back(bench: &Ben
         payment_id: Some(5),
         failed_at: NOW,
     };
-    let back = ecom::bus::Received { message: envelope::encode(&received, &failure), ..received };
+    let (_, message) = envelope::encode(&received, screen(&received.message.body), &failure);
+    let back = ecom::bus::Received { message, ..received };
     let back = envelope::decode(&back);
     assert_eq!((back.t, back.corrects.as_ref()), (done.t, Some(&letter.id)));
     bench.record(&back).await;

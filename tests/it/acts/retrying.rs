@@ -36,14 +36,8 @@ async fn every_verdict_ends_as_it_foretold(bench: &Bench) {
     assert_eq!((ended.end, ended.tally.differed), (End::Finished, 0), "{ended:?}");
     let counted: Vec<(Outcome, u64)> = ended.tally.outcomes.into_iter().collect();
     assert_eq!(counted, [(Outcome::Recovered, 3), (Outcome::Waiting, 1), (Outcome::Parked, 2)]);
-    let expected = [
-        State::Recovered,
-        State::Recovered,
-        State::Recovered,
-        State::Waiting,
-        State::Parked,
-        State::Parked,
-    ];
+    let expected =
+        [State::Recovered, State::Recovered, State::Recovered, State::Waiting, State::Parked, State::Parked];
     for (letter, state) in letters.iter().zip(expected) {
         assert_eq!(bench.state(letter).await, state, "{letter:?}");
         let history = bench.history(letter).await;
@@ -116,7 +110,8 @@ async fn an_order_that_is_applied_lets_its_open_payments_through_at_once(bench: 
         order_id: Some(OrderId(order)),
         ..letter(Kind::Order, t, Reason::HandlerFailed, order_body(order).as_bytes())
     };
-    let [older, newer, discarded] = [orphan(1, order, t + 1), orphan(2, order, t + 2), orphan(3, order, t + 3)];
+    let [older, newer, discarded] =
+        [orphan(1, order, t + 1), orphan(2, order, t + 2), orphan(3, order, t + 3)];
     for letter in [&failed, &older, &newer, &discarded] {
         bench.record(letter).await;
     }

@@ -100,6 +100,12 @@ impl Program {
         self
     }
 
+    /// Has it read this file as its stdin.
+    pub fn stdin(mut self, file: &Path) -> Self {
+        self.command.stdin(File::open(file).unwrap());
+        self
+    }
+
     /// Starts it.
     pub fn start(mut self) -> Running {
         let (stdout, stderr) = (self.output.with_extension("out"), self.output.with_extension("err"));

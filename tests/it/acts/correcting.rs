@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use ecom::codec::envelope;
-use ecom::codec::screen::screen;
 use ecom::codec::json;
+use ecom::codec::screen::screen;
 use ecom::desk::correct::{Corrected, Refusal, Taken};
 use ecom::domain::event_time::EventTime;
 use ecom::domain::letter::{Action, HistoryEntry, Kind, Letter, State};

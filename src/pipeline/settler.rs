@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use super::assess::{Subject, standing, subject};
 use super::durable::{Halt, Retrying};
 use super::letters::Actor;
-use super::order_locks::OrderLocks;
+use super::order_locks::{OrderLocks, Turn};
 use super::retries::RetryPolicy;
 use crate::clock::{Chance, Clock, micros};
 use crate::domain::event_time::EventTime;
@@ -79,8 +79,18 @@ pub struct Settler {
 
 impl Settler {
     /// Looks at a letter and does what the evidence allows. An order that was applied lets the open
-    /// payments of that order be looked at, too.
+    /// payments of that order be looked at, too, before anything else is done about the order.
     pub async fn attempt(&self, id: &LetterId, occasion: Occasion) -> Result<Stand, Halt> {
+        self.look_at(id, occasion, None).await
+    }
+
+    /// Looks at a letter, in the turn of its order that is `held` or else in one of its own.
+    async fn look_at(
+        &self,
+        id: &LetterId,
+        occasion: Occasion,
+        held: Option<&Turn<'_>>,
+    ) -> Result<Stand, Halt> {
         let Some(record) = self.letter(id).await? else { return Ok(Stand::Gone) };
         let state = record.state();
         match (state, occasion) {
@@ -93,6 +103,14 @@ impl Settler {
         }
         let Some(subject) = subject(&record.letter) else {
             return self.conclude(&record, occasion, Finding::Parks("its body is no event")).await;
+        };
+        let own;
+        let turn = match held {
+            Some(turn) => turn,
+            None => {
+                own = self.locks.lock(subject.order_id()).await;
+                &own
+            }
         };
         let stand = match state {
             State::Waiting if occasion != Occasion::Desk => {
@@ -107,13 +125,18 @@ impl Settler {
             }
         };
         if let (Stand::Rests(State::Recovered), Subject::Order(order)) = (stand, &subject) {
-            self.recheck(order.order_id).await?;
+            self.recheck_in(turn, order.order_id).await?;
         }
         Ok(stand)
     }
 
     /// Looks at the open payment letters of an order that has just been applied.
     pub async fn recheck(&self, order: OrderId) -> Result<(), Halt> {
+        let turn = self.locks.lock(order).await;
+        self.recheck_in(&turn, order).await
+    }
+
+    async fn recheck_in(&self, turn: &Turn<'_>, order: OrderId) -> Result<(), Halt> {
         let open = || {
             let letters = self.ledger.letters_of(order);
             let payments = letters.try_filter_map(|record| {
@@ -123,8 +146,8 @@ impl Settler {
             payments.try_collect::<Vec<LetterId>>()
         };
         for id in self.retrying.storing(Operation::LettersOf).read(open).await? {
-            // A payment letter rechecks nothing in its turn.
-            Box::pin(self.attempt(&id, Occasion::Pass)).await?;
+            // A payment letter rechecks nothing itself.
+            Box::pin(self.look_at(&id, Occasion::Pass, Some(turn))).await?;
         }
         Ok(())
     }
@@ -170,7 +193,6 @@ impl Settler {
     /// Read, apply, read again: closed only when the row shows this event or a newer one.
     async fn settle(&self, record: &LetterRecord, subject: &Subject<'_>) -> Result<Finding, Halt> {
         let t = record.letter.t;
-        let _lock = self.locks.lock(subject.order_id()).await;
         let mut written = false;
         loop {
             return Ok(match self.standing(subject, t).await? {

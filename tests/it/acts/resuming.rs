@@ -29,7 +29,7 @@ async fn killed_again_and_again(bench: &Bench, run: Run, rng: &mut ChaCha8Rng) -
         let run = bench.journal.run(&run.id).await.unwrap().unwrap();
         let settler = desk.settler(&run, POLICY);
         let pace = pace(entry, 3);
-        let polls = rng.random_range(1..40) + 4 * kills;
+        let polls = rng.random_range(1..12) + 2 * kills;
         if let Some(ended) = killed_after(polls, desk.work(run, &settler, &pace)).await {
             return (ended.unwrap(), kills);
         }

@@ -64,7 +64,7 @@ async fn beats(journal: &Subjected, hosts: &str) -> Vec<Heartbeat> {
 
 fn run_at(started_at: i64) -> Run {
     Run {
-        id: RunId::new(started_at, own().to_be_bytes()),
+        id: RunId::new(started_at, (own() as u16).to_be_bytes()),
         deed: Deed::Retry,
         started_at,
         actor: "ada@example.org".into(),

@@ -27,7 +27,8 @@ fn alerts() -> Vec<Alert> {
             alerts.push(Alert { name: name.to_owned(), ..Alert::default() });
             block = false;
         } else if let Some(alert) = alerts.last_mut() {
-            if block && indent >= 10 {
+            block &= indent >= 10;
+            if block {
                 let expression = alert.fields.get_mut("expr").unwrap();
                 expression.push_str(line);
                 expression.push(' ');

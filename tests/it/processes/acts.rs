@@ -271,7 +271,7 @@ impl Terminal {
         let shown = site.path("terminal");
         let (_, executable) = PROGRAMS.iter().find(|(name, _)| *name == "dlq_handler").unwrap();
         let child = Command::new("script")
-            .args(["-qefc", &format!("{executable} {}", args.join(" ")), "/dev/null"])
+            .args(["-qefc", &format!("exec {executable} {}", args.join(" ")), "/dev/null"])
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", site.path("."))

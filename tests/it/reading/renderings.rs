@@ -174,7 +174,7 @@ async fn runs_are_told_as_it_was_reviewed() {
     let page = Page::new().await;
     for (n, state) in (0..).zip(RunState::ALL) {
         let run = Run {
-            id: RunId::new(NOW - HOUR + n * 60 * SECOND, [n as u8; 4]),
+            id: RunId::new(NOW - HOUR + n * 60 * SECOND, [n as u8; 2]),
             deed: Deed::Retry,
             started_at: NOW - HOUR + n * 60 * SECOND,
             actor: "ada".into(),

@@ -78,11 +78,21 @@ fn runnable(binary: &str) -> String {
     if !sibling.is_file() {
         return through_cargo;
     }
+    if is_found_by_name(&sibling) {
+        return binary.to_owned();
+    }
     let here = std::env::current_dir().unwrap_or_default();
     let path = sibling.strip_prefix(here).unwrap_or(&sibling);
     // A shell looks for a bare name elsewhere.
     let from = if path.components().count() == 1 { "./" } else { "" };
     quoted(&format!("{from}{}", path.display()))
+}
+
+/// Whether a shell finds this very file by its bare name.
+fn is_found_by_name(file: &Path) -> bool {
+    let (Some(name), Some(path)) = (file.file_name(), std::env::var_os("PATH")) else { return false };
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|found| found.is_file());
+    found.is_some_and(|found| found.canonicalize().ok() == file.canonicalize().ok())
 }
 
 /// A word as a shell takes it.

@@ -18,7 +18,7 @@ use crate::domain::order::OrderId;
 use crate::domain::outcome::Outcome;
 use crate::domain::run::{Run, RunState};
 use crate::domain::verdict::{Standing, Verdict};
-use crate::pipeline::assess::{event, standing};
+use crate::pipeline::assess::{Subject, event, standing};
 use crate::pipeline::durable::Halt;
 use crate::pipeline::settler::Settler;
 
@@ -136,13 +136,19 @@ impl Desk {
         if let Some(was) = letter.order_id.or_else(of_first).filter(|was| *was != is) {
             return Err(Refusal::OtherOrder { was, is });
         }
-        if letter.body.is_whole() && letter.body.bytes == body {
+        let is_same = letter.body.is_whole() && letter.body.bytes == body;
+        // Of two events of one time the same body a microsecond later is a choice.
+        if is_same && self.stands(&subject, letter.t).await? != Standing::Conflict {
             return Err(Refusal::Same);
         }
         let t = letter.t.correction(number.unwrap_or_else(|| claims.next()));
-        let verdict = self.retrying.read(|| standing(self.facts.as_ref(), &subject, t)).await?.into();
+        let verdict = self.stands(&subject, t).await?.into();
         drop(subject);
         Ok(Proposal { record, body, t, verdict, order_id: is })
+    }
+
+    async fn stands(&self, subject: &Subject<'_>, t: EventTime) -> Result<Standing, Halt> {
+        self.retrying.read(|| standing(self.facts.as_ref(), subject, t)).await
     }
 
     /// Makes the correction: claims its number, publishes it on the letter's source topic, awaits the

@@ -63,6 +63,11 @@ impl Command {
         Self::desk(["correct", id.as_str(), "--with", &body_file(id)])
     }
 
+    /// Closes a letter, with a note to be replaced by the reason.
+    pub fn discard(id: &LetterId) -> Self {
+        Self::desk(["discard", id.as_str(), "--note", "why"])
+    }
+
     /// Opens a discarded letter again.
     pub fn reopen(id: &LetterId) -> Self {
         Self::desk(["reopen", id.as_str()])
@@ -118,12 +123,25 @@ pub fn after_letter(record: &LetterRecord, verdict: Verdict) -> Vec<Step> {
             vec![Step::new(Command::retry(&alone), "closes it: the row shows a newer event")]
         }
         Verdict::StillWaiting => vec![about_order("all that is known of its order")],
-        Verdict::Conflict => vec![about_order("both events of the same time, to choose between")],
+        Verdict::Conflict => {
+            let mut steps = vec![about_order("both events of the same time, to choose between")];
+            steps.extend(choices(&letter.id));
+            steps
+        }
         Verdict::Poison => vec![
             Step::new(Command::save_body(&letter.id), "a copy of the body, to be corrected"),
             Step::new(Command::correct(&letter.id), "shows the difference, then publishes it instead"),
         ],
     }
+}
+
+/// Either event of a time may be the right one.
+fn choices(id: &LetterId) -> [Step; 3] {
+    [
+        Step::new(Command::discard(id), "where the row shows the right one"),
+        Step::new(Command::save_body(id), "where this one is right: its body, as it is or corrected,"),
+        Step::new(Command::correct(id), "is published a microsecond later, and replaces the other"),
+    ]
 }
 
 /// What to run for a letter after everything about its order was told.
@@ -134,7 +152,9 @@ pub fn after_order(record: &LetterRecord, verdict: Verdict) -> Vec<Step> {
             vec![Step::new(Command::triage(), "whether orders are being recorded, or are behind")]
         }
         (true, Verdict::Conflict) => {
-            vec![Step::new(Command::show(id), "the payment that is not in the row")]
+            let mut steps = vec![Step::new(Command::show(id), "the event that is not in the row")];
+            steps.extend(choices(id));
+            steps
         }
         (true, Verdict::Poison) => vec![Step::new(Command::show(id), "what is wrong with it")],
         (_, _) => after_letter(record, verdict),

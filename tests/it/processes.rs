@@ -26,6 +26,8 @@ mod on_services;
 mod outage;
 pub mod program;
 #[cfg(feature = "embedded")]
+mod runbook;
+#[cfg(feature = "embedded")]
 mod table;
 
 /// No late or missing orders, no duplicates, nothing invalid: one order and one payment each.

@@ -16,7 +16,11 @@ pub fn proposal(store: &str, proposal: &Proposal) -> String {
     if !letter.body.is_whole() {
         text.push_str("of the old body the ledger keeps the beginning only\n");
     }
-    for Change { field, was, becomes } in difference(&letter.body.bytes, &proposal.body) {
+    let changes = difference(&letter.body.bytes, &proposal.body);
+    if changes.is_empty() && letter.body.is_whole() {
+        text.push_str("the letter's own body, at a later time than the event it ties with\n");
+    }
+    for Change { field, was, becomes } in changes {
         let field = field.map(|field| format!("{field}: ")).unwrap_or_default();
         for (sign, side) in [("-", was), ("+", becomes)] {
             text.extend(side.map(|side| format!("  {sign} {field}{side}\n")));

@@ -24,6 +24,7 @@ on_every_store![
     a_body_that_is_no_event_or_the_same_is_refused,
     a_correction_stays_with_its_order,
     the_first_correction_fixes_the_order_of_a_letter_that_named_none,
+    of_two_payments_of_one_time_either_can_be_chosen,
     what_is_closed_is_not_corrected,
     a_corrected_order_lets_its_open_payments_through,
     a_correction_that_is_refused_in_its_turn_is_told_to_be_back,
@@ -170,6 +171,25 @@ async fn the_first_correction_fixes_the_order_of_a_letter_that_named_none(bench:
     bench.act(Deed::Reopen, &[&unreadable]).await;
     let refused = corrected(bench, &unreadable, &payment_body(5, order + 1), &topic).await.unwrap_err();
     assert!(matches!(refused, Refusal::OtherOrder { was, .. } if was == OrderId(order)), "{refused}");
+}
+
+async fn of_two_payments_of_one_time_either_can_be_chosen(bench: &Bench) {
+    let (order, t) = (bench.own_order(), bench.own_time());
+    let tie = letter(Kind::Payment, t, Reason::TimestampTie, payment_body(2, order).as_bytes());
+    let tie = Letter { order_id: Some(OrderId(order)), ..tie };
+    bench.record(&tie).await;
+    bench.order(order, t).await;
+    let (topic, body) = (Topic::default(), payment_body(2, order));
+    let nothing_to_choose = corrected(bench, &tie, &body, &topic).await.unwrap_err();
+    assert!(matches!(nothing_to_choose, Refusal::Same), "{nothing_to_choose}");
+    bench.payment(1, order, t).await;
+    let proposal = bench.desk().propose(&tie.id, Bytes::from(body.clone())).await.unwrap();
+    assert_eq!((proposal.verdict, proposal.t), (Verdict::AppliesNow, EventTime::stored(t + 1)));
+    let text = ecom::desk::render::correction::proposal("a store", &proposal);
+    assert!(text.contains("the letter's own body, at a later time than the event it ties with"), "{text}");
+    let done = corrected(bench, &tie, &body, &topic).await.unwrap();
+    assert_eq!((done.t, done.outcome), (EventTime::stored(t + 1), Outcome::Discarded));
+    assert_eq!(topic.received()[0].message.body, body.as_bytes());
 }
 
 async fn what_is_closed_is_not_corrected(bench: &Bench) {

@@ -1,0 +1,287 @@
+//! `docs/runbook.md`, done: the page it walks through command by command, and the two commands of every
+//! alert. Ids, times, durations and counts are other ones each time; the words are not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use ecom::bus::{Attributes, Bus, Message};
+use ecom::clock::Clock;
+use ecom::domain::letter::LetterId;
+use ecom::embedded::{self, Options};
+
+use super::PLAIN;
+use super::program::{PROGRAMS, Running, Site, eventually};
+use super::table::{Table, consume};
+
+/// As long as a letter's id.
+const ID: usize = "20260131-07-0123456789abcdef0123456789abcdef".len();
+/// The section with the page.
+const PAGE: &str = "## A page, from its first line to its last\n";
+/// How a command of an alert's section names its configuration.
+const OWN: &str = " -c config/gcp.toml -c my.toml";
+
+fn runbook() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbook.md")).unwrap()
+}
+
+/// A command of the page with what it printed.
+struct Step {
+    command: String,
+    printed: Vec<String>,
+}
+
+/// The commands of the page.
+fn page(runbook: &str) -> Vec<Step> {
+    let section = runbook.split(PAGE).nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut steps: Vec<Step> = Vec::new();
+    for block in section.split("```console\n").skip(1) {
+        for line in block.split("```").next().unwrap().lines() {
+            match line.strip_prefix("$ ") {
+                Some(command) => steps.push(Step { command: command.to_owned(), printed: Vec::new() }),
+                None => steps.last_mut().unwrap().printed.push(line.to_owned()),
+            }
+        }
+    }
+    steps
+}
+
+/// A line without what is another each time, and the letters it names.
+fn masked(line: &str) -> (String, Vec<String>) {
+    let mut ids = Vec::new();
+    let mut rest = line.replace('█', "");
+    for store in ["Cassandra at ", "embedded at "] {
+        if let Some((before, after)) = rest.clone().split_once(store) {
+            let ends = [after.find(", 20"), after.find(": ")].into_iter().flatten();
+            let cut = ends.min().unwrap_or(after.len());
+            rest = format!("{before}STORE{}", &after[cut..]);
+        }
+    }
+    let mut text = String::new();
+    while let Some(next) = rest.chars().next() {
+        if let Some(id) = rest.get(..ID).and_then(LetterId::parse) {
+            ids.push(id.as_str().to_owned());
+            text.push_str("ID");
+            rest.drain(..ID);
+        } else {
+            text.push(next);
+            rest.drain(..next.len_utf8());
+        }
+    }
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let word = match bare {
+            _ if bare.is_empty() => word.to_owned(),
+            _ if is_varying(bare) => word.replace(bare, "VARIES"),
+            _ if words.last().is_some_and(|last| last == "on") => word.replace(bare, "HOST"),
+            _ => word.to_owned(),
+        };
+        let repeats = word.starts_with("VARIES") && words.last().is_some_and(|last| last == "VARIES");
+        match words.last_mut() {
+            Some(last) if repeats => *last = word,
+            _ => words.push(word),
+        }
+    }
+    (words.join(" "), ids)
+}
+
+/// Whether a word is a time, a duration, a run or a number of three digits or more.
+fn is_varying(word: &str) -> bool {
+    let digits = word.bytes().filter(u8::is_ascii_digit).count();
+    let is_duration = word.strip_suffix("ms").or_else(|| word.strip_suffix(['d', 'h', 'm', 's']));
+    is_duration.is_some_and(|number| number.parse::<u32>().is_ok())
+        || digits >= 3 && word.bytes().all(|b| b.is_ascii_digit() || b",.%:TZ-abcdef".contains(&b))
+}
+
+/// The names that a run's letters have where the runbook has others.
+#[derive(Default)]
+struct Names(BTreeMap<String, String>);
+
+impl Names {
+    /// A command of the runbook about this run's letters.
+    fn in_command(&self, command: &str) -> String {
+        self.0.iter().fold(command.to_owned(), |text, (written, ours)| text.replace(written, ours))
+    }
+
+    /// Fails where what was printed is not as written; `…` stands for any number of lines.
+    fn compare(&mut self, step: &Step, printed: &str) {
+        let mut lines = printed.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        let mut may_skip = false;
+        for written in step.printed.iter().map(|line| line.trim()).filter(|line| !line.is_empty()) {
+            if written == "…" {
+                may_skip = true;
+                continue;
+            }
+            let (expected, their_ids) = masked(written);
+            let found = lines.by_ref().map(masked).find(|(line, _)| !may_skip || *line == expected);
+            let (line, our_ids) = found.unwrap_or_default();
+            assert_eq!(line, expected, "$ {}\n{printed}", step.command);
+            for (theirs, ours) in their_ids.into_iter().zip(our_ids) {
+                let known = self.0.entry(theirs.clone()).or_insert_with(|| ours.clone());
+                assert_eq!(*known, ours, "{theirs} is another letter here\n$ {}\n{printed}", step.command);
+            }
+            may_skip = false;
+        }
+        let more: Vec<&str> = lines.collect();
+        assert!(may_skip || more.is_empty(), "$ {} prints more:\n{}", step.command, more.join("\n"));
+    }
+}
+
+/// The situation of the page: `order_consumer` was there and is gone, 1,000 payments came before their
+/// orders, 50 have none, five bodies are no payments, and two payments have one time.
+struct Situation {
+    site: Site,
+    _roles: [Running; 2],
+}
+
+impl Situation {
+    async fn new() -> Self {
+        let site = Site::new();
+        let produce = async |role, ids: &str| {
+            let events = [&["--order-ids", ids, "--rate", "max", "--quiet"][..], &PLAIN].concat();
+            site.run(role, &events).await.with(0);
+        };
+        produce("orders_producer", "2001-2200").await;
+        produce("payments_producer", "2001-2200").await;
+        consume(&site, "order_consumer", &[]).await;
+        // A handler that leaves all retries to the person.
+        let patient = ["dead_letters.max_backoff=7d", "dead_letters.first_retry=7d"];
+        let handler = site.start("dlq_handler", &["--set", patient[0], "--set", patient[1]]);
+        let payments = site.start("payment_consumer", &["--order-grace", "0s"]);
+        let table = Table::of(&site).await;
+        let paid = "SELECT count(payment_id) FROM orders_payments_facts";
+        eventually("the first payments are recorded", async || (table.number(paid) == 200).then_some(()))
+            .await;
+        produce("orders_producer", "1-1000").await;
+        produce("payments_producer", "1-1000").await;
+        produce("payments_producer", "5001-5050").await;
+        for (number, body) in POISON.into_iter().enumerate() {
+            let name = format!("poison-{number}");
+            site.write(&name, format!("{body}\n"));
+            site.run("payments_producer", &["--from", &name]).await.with(0);
+            let arrived = || table.letters() == 1051 + number as i64;
+            eventually("the letter is in the ledger", async || arrived().then_some(())).await;
+        }
+        let bus = embedded::open(&site.path("data"), Options::new(Vec::new())).unwrap();
+        let publisher = bus.publisher("payments_data", 1).await.unwrap();
+        let time = Clock::System.now_us().to_string();
+        for (number, status) in [(7001, "Completed"), (7002, "Failed")] {
+            let body = payment(number, 2200, status);
+            let attributes: Attributes = [("event_time_us", time.as_str())].into_iter().collect();
+            publisher.publish(Message { body: body.into(), attributes }).await.await.unwrap();
+            let shown = || table.number(paid) == 200 && table.backlog("payments_data") == 0;
+            eventually("it is settled", async || shown().then_some(())).await;
+        }
+        eventually("the tie is in the ledger", async || (table.letters() == 1056).then_some(())).await;
+        table.execute(
+            "UPDATE role_heartbeats SET seen_at = seen_at - 600000000 WHERE role = 'order_consumer'",
+        );
+        Self { site, _roles: [handler, payments] }
+    }
+
+    /// Runs a command line; what it said on both streams, and its exit code.
+    fn run(&self, line: &str) -> (String, Option<i32>) {
+        let folder = Path::new(PROGRAMS[0].1).parent().unwrap().display().to_string();
+        let output = Command::new("sh")
+            .args(["-c", &format!("exec 2>&1; {line}")])
+            .env_clear()
+            .env("PATH", format!("{folder}:/usr/bin:/bin"))
+            .env("HOME", self.site.path("."))
+            .env("ECOM_ACTOR", "ada")
+            .env("RUST_LOG", "warn")
+            .current_dir(self.site.path("."))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
+    }
+}
+
+fn payment(number: i64, order: i64, status: &str) -> String {
+    format!(
+        "{{\"payment_id\": {number}, \"order_id\": {order}, \"payment_method\": \"PayPal\", \
+         \"card_last_four\": null, \"payment_status\": \"{status}\", \
+         \"payment_datetime\": \"2026-11-21T10:00:00Z\"}}"
+    )
+}
+
+/// Bodies that are no payments.
+const POISON: [&str; 5] = [
+    r#"{"payment_id": 9001, "order_id": 2001, "payment_method": "Credit Card", "card_last_four": "12", "payment_status": "Completed", "payment_datetime": "2026-11-21T10:00:00Z"}"#,
+    r#"{"payment_id": 9002, "order_id": 2002, "payment_method": "PayPal", "payment_status": "Completed"}"#,
+    r#"{"payment_id": "x", "order_id": 2003, "payment_method": "PayPal", "payment_status": "Completed", "payment_datetime": "2026-11-21T10:00:00Z"}"#,
+    "not json at all",
+    r#"{"payment_id": 9005, "order_id": 2005, "payment_method": "Credit Card", "card_last_four": "1111", "payment_status": "Completed", "payment_datetime": "2026-11-21T10:00:00Z", "note": "4111 1111 1111 1111"}"#,
+];
+
+#[tokio::test]
+async fn the_page_of_the_runbook_goes_as_it_is_written() {
+    let situation = Situation::new().await;
+    let table = Table::of(&situation.site).await;
+    let mut names = Names::default();
+    let mut roles = Vec::new();
+    let steps = page(&runbook());
+    assert!(steps.len() >= 10, "{} commands", steps.len());
+    for step in &steps {
+        if step.command.starts_with("order_consumer ") {
+            roles.push(situation.site.start("order_consumer", &[]));
+            let orders = || table.facts() == 1_200;
+            eventually("the orders are recorded", async || orders().then_some(())).await;
+            continue;
+        }
+        let (printed, code) = situation.run(&names.in_command(&step.command));
+        assert_eq!(code, Some(0), "$ {}\n{printed}", step.command);
+        names.compare(step, &printed);
+    }
+    let of =
+        |state: &str| table.number(&format!("SELECT count(*) FROM dead_letters WHERE state = '{state}'"));
+    assert_eq!(["recovered", "discarded", "waiting", "parked"].map(of), [1_000, 6, 50, 0]);
+    assert_eq!(table.number("SELECT count(payment_id) FROM orders_payments_facts"), 1_200);
+    assert_eq!(table.number("SELECT payment_id FROM orders_payments_facts WHERE order_id = 2001"), 9001);
+}
+
+#[tokio::test]
+async fn both_commands_of_every_alert_run_as_they_stand() {
+    let situation = Situation::new().await;
+    let table = Table::of(&situation.site).await;
+    let some = table.rows("SELECT id FROM dead_letters ORDER BY id LIMIT 1", |row| row.get::<_, String>(0));
+    let runbook = runbook();
+    let mut ran = 0;
+    for section in runbook.split("\n## Ecom").skip(1) {
+        let commands: Vec<String> = section
+            .replace('\n', " ")
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|text| text.ends_with(OWN))
+            .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ").replace(OWN, ""))
+            .collect();
+        assert!(commands.len() >= 2, "{section}");
+        for command in commands {
+            let line = command.replace("ORDER_ID", "2200").replace("ID", &some[0]);
+            let look = if line.contains(" retry ") { " --dry-run" } else { "" };
+            let (printed, code) = situation.run(&format!("{line}{look}"));
+            assert_eq!(code, Some(0), "$ {line}\n{printed}");
+            ran += 1;
+        }
+    }
+    assert!(ran >= 20, "{ran} commands");
+}
+
+#[test]
+fn what_varies_is_masked_and_words_are_not() {
+    let (line, ids) = masked(
+        "[1] 20261121-07-f2002bc80d965239dc0cf3d255a4fd79  payment 7002, parked 2m 31s ago on vm at 2026-11-21T18:15:04.256Z",
+    );
+    assert_eq!(line, "[1] ID payment VARIES, parked VARIES ago on HOST at VARIES");
+    assert_eq!(ids, ["20261121-07-f2002bc80d965239dc0cf3d255a4fd79"]);
+    let of = |line: &str| masked(line).0;
+    assert_eq!(of("Cassandra at 127.0.0.1:9042, keyspace k, 2026-11-21T18:15:33Z"), "STORE, VARIES");
+    assert_eq!(of("embedded at /tmp/x/data/ecom_store.db, 2026-11-21T18:15:33Z"), "STORE, VARIES");
+    assert_eq!(
+        of("retry in Cassandra at h:9042, keyspace k: run 20261121T181751-4c8210cd finished, 226 letters"),
+        "retry in STORE: run VARIES finished, VARIES letters"
+    );
+    assert_eq!(of("poison  5"), "poison 5");
+}

@@ -63,8 +63,10 @@ pub fn command(words: &[&str]) -> Outcome<u8> {
 fn prepare(root: &Path, options: &Options, guard: &mut Guard) -> Outcome<Place> {
     let mut words = vec!["build", "--profile", "dist", "-p", "ecom", "-p", "limits"];
     words.extend(BINARIES.iter().flat_map(|name| ["--bin", name]));
-    say(&format!("cargo {}", words.join(" ")));
-    if !guard.run(&mut cargo(root, &words))? {
+    if options.build {
+        say(&format!("cargo {}", words.join(" ")));
+    }
+    if options.build && !guard.run(&mut cargo(root, &words))? {
         return Err(Failure::new("what is to be measured does not build"));
     }
     let services = services::Options::new(options.out.join("services"));

@@ -86,12 +86,12 @@ fn masked(line: &str) -> (String, Vec<String>) {
     (words.join(" "), ids)
 }
 
-/// Whether a word is a time, a duration, a run or a number of three digits or more.
+/// Whether a word is a time, a duration, a run or a number of two digits or more.
 fn is_varying(word: &str) -> bool {
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
     let is_duration = word.strip_suffix("ms").or_else(|| word.strip_suffix(['d', 'h', 'm', 's']));
     is_duration.is_some_and(|number| number.parse::<u32>().is_ok())
-        || digits >= 3 && word.bytes().all(|b| b.is_ascii_digit() || b",.%:TZ-abcdef".contains(&b))
+        || digits >= 2 && word.bytes().all(|b| b.is_ascii_digit() || b",.%:TZ-abcdef".contains(&b))
 }
 
 /// The names that a run's letters have where the runbook has others.
@@ -131,8 +131,9 @@ impl Names {
 /// The situation of the page: `order_consumer` was there and is gone, 1,000 payments came before their
 /// orders, 50 have none, five bodies are no payments, and two payments have one time.
 struct Situation {
-    site: Site,
+    // Dropped first: the roles write into the site.
     _roles: [Running; 2],
+    site: Site,
 }
 
 impl Situation {
@@ -174,10 +175,12 @@ impl Situation {
             eventually("it is settled", async || shown().then_some(())).await;
         }
         eventually("the tie is in the ledger", async || (table.letters() == 1056).then_some(())).await;
+        // As where producers have no store to be seen in, and ten minutes later.
         table.execute(
-            "UPDATE role_heartbeats SET seen_at = seen_at - 600000000 WHERE role = 'order_consumer'",
+            "DELETE FROM role_heartbeats WHERE role LIKE '%producer';
+             UPDATE role_heartbeats SET seen_at = seen_at - 600000000 WHERE role = 'order_consumer'",
         );
-        Self { site, _roles: [handler, payments] }
+        Self { _roles: [handler, payments], site }
     }
 
     /// Runs a command line; what it said on both streams, and its exit code.
@@ -236,7 +239,8 @@ async fn the_page_of_the_runbook_goes_as_it_is_written() {
     }
     let of =
         |state: &str| table.number(&format!("SELECT count(*) FROM dead_letters WHERE state = '{state}'"));
-    assert_eq!(["recovered", "discarded", "waiting", "parked"].map(of), [1_000, 6, 50, 0]);
+    let open = table.number("SELECT count(*) FROM dead_letters_open");
+    assert_eq!((of("recovered"), of("discarded"), open), (1_000, 6, 50));
     assert_eq!(table.number("SELECT count(payment_id) FROM orders_payments_facts"), 1_200);
     assert_eq!(table.number("SELECT payment_id FROM orders_payments_facts WHERE order_id = 2001"), 9001);
 }

@@ -17,6 +17,8 @@ pub struct Options {
     pub streams: u32,
     /// Events published and not yet done, at most.
     pub backlog: u64,
+    /// Whether what is measured is built first.
+    pub build: bool,
     /// Where results, logs and services are.
     pub out: PathBuf,
     only: Vec<Arm>,
@@ -31,6 +33,7 @@ impl Options {
             warm_up: 200_000,
             streams: 32,
             backlog: 5_000,
+            build: true,
             out: root.join("target").join("bench"),
             only: Vec::new(),
         };
@@ -45,6 +48,7 @@ impl Options {
                 "--warm-up" => options.warm_up = number(word, value()?)?,
                 "--streams" => options.streams = number(word, value()?)?,
                 "--out" => options.out = PathBuf::from(value()?),
+                "--no-build" => options.build = false,
                 "--only" => options.only = arms(value()?)?,
                 other => {
                     return Err(Failure::usage(format!("unknown argument of bench: {other}"))

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::claims::{self, Claims};
 use super::tally::Tally;
-use super::{Desk, run};
+use super::{Desk, render, run};
 use crate::bus::Publisher;
 use crate::codec::correction::correction;
 use crate::domain::event_time::EventTime;
@@ -40,6 +40,8 @@ pub struct Proposal {
     pub verdict: Verdict,
     /// The order it is about.
     pub order_id: OrderId,
+    /// What the row shows now in the place of the corrected event, where that would replace it.
+    pub replaces: Option<String>,
 }
 
 /// Why a correction is not made.
@@ -144,7 +146,15 @@ impl Desk {
         let t = letter.t.correction(number.unwrap_or_else(|| claims.next()));
         let verdict = self.stands(&subject, t).await?.into();
         drop(subject);
-        Ok(Proposal { record, body, t, verdict, order_id: is })
+        let fact = match verdict {
+            Verdict::AppliesNow => self.retrying.read(|| self.facts.fact(is)).await?,
+            _ => None,
+        };
+        let replaces = fact.as_ref().and_then(|fact| match letter.kind {
+            Kind::Order => render::fact::order(fact),
+            Kind::Payment => render::fact::payment(fact),
+        });
+        Ok(Proposal { record, body, t, verdict, order_id: is, replaces })
     }
 
     async fn stands(&self, subject: &Subject<'_>, t: EventTime) -> Result<Standing, Halt> {
@@ -177,7 +187,8 @@ impl Desk {
         if let Some(record) = settler.letter(id).await?
             && record.state().is_open()
         {
-            let by = format!("{CORRECTED_BY}{message_id}");
+            let instead = proposal.replaces.as_deref().map(|was| format!(", in place of {was}"));
+            let by = format!("{CORRECTED_BY}{message_id}{}", instead.unwrap_or_default());
             let note = settler.note.as_ref().map_or_else(|| by.clone(), |note| format!("{by}: {note}"));
             let line = settler.outcome(Action::Discarded, "corrected", Outcome::Discarded);
             let line = HistoryEntry { note: Some(note), ..line };

@@ -65,7 +65,7 @@ impl Command {
 
     /// Closes a letter, with a note to be replaced by the reason.
     pub fn discard(id: &LetterId) -> Self {
-        Self::desk(["discard", id.as_str(), "--note", "why"])
+        Self::desk(["discard", id.as_str(), "--note", "<why>"])
     }
 
     /// Opens a discarded letter again.

@@ -3,6 +3,7 @@
 
 pub mod acts;
 pub mod correction;
+pub(super) mod fact;
 pub mod letter;
 pub mod markdown;
 pub mod report_json;

@@ -28,6 +28,7 @@ pub fn proposal(store: &str, proposal: &Proposal) -> String {
     }
     let (order, t) = (proposal.order_id, rfc3339(proposal.t.micros()));
     text.push_str(&format!("\na new event of order {order} at {t}: {}\n", means(proposal.verdict)));
+    text.extend(proposal.replaces.iter().map(|was| format!("it replaces {was} in the row\n")));
     text
 }
 
@@ -48,6 +49,7 @@ struct ProposalJson<'p> {
     order_id: i64,
     event_time: String,
     verdict: &'static str,
+    replaces: Option<&'p str>,
     changes: Vec<ChangeJson>,
 }
 
@@ -68,6 +70,7 @@ pub fn proposal_json(store: &str, proposal: &Proposal) -> String {
         order_id: proposal.order_id.0,
         event_time: rfc3339(proposal.t.micros()),
         verdict: proposal.verdict.as_str(),
+        replaces: proposal.replaces.as_deref(),
         changes: changes
             .into_iter()
             .map(|Change { field, was, becomes }| ChangeJson { field, was, becomes })

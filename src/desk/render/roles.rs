@@ -106,7 +106,10 @@ pub(crate) fn lines(roster: &Roster, causes: &[Cause], now: i64) -> String {
                     hosts => format!(", and on {} more", hosts - 1),
                 };
                 let (host, version) = (plain(&last.host), plain(&last.version));
-                format!("{mark} {} seen {age} ago on {host} ({version}){others}", plain(&role.name))
+                let newest = role.newest_event_at.map_or_else(String::new, |at| {
+                    format!("; newest event {} ago", span(now.saturating_sub(at)))
+                });
+                format!("{mark} {} seen {age} ago on {host} ({version}){others}{newest}", plain(&role.name))
             }
             (None, None) => continue,
         };

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::letter::EntryJson;
 use super::rows::{Bodies, Row};
-use super::{StepJson, json, list, meaning, or_dash, plain, steps, time, time_ms};
+use super::{StepJson, fact, json, list, meaning, or_dash, plain, steps, time};
 use crate::codec::envelope::rfc3339;
 use crate::desk::explain::{Event, Explained, Moment, Story};
 use crate::desk::next::Spell;
@@ -22,7 +22,7 @@ pub fn text(explained: &Explained, spell: Spell<'_>) -> String {
         found.map_or(0, |index| index + 1)
     };
     let moments = explained.timeline();
-    text.push_str(&list(moments.iter().map(|moment| [time_ms(moment.at), event(moment, &number)])));
+    text.push_str(&list(moments.iter().map(|moment| [rfc3339(moment.at), event(moment, &number)])));
     if explained.letters.is_empty() {
         text.push_str("\nno dead letter is about it\n");
     }
@@ -38,25 +38,8 @@ pub fn text(explained: &Explained, spell: Spell<'_>) -> String {
 
 fn row(fact: Option<&Fact>) -> String {
     let Some(fact) = fact else { return "row: none; neither order nor payment was applied\n".to_owned() };
-    let order = match (&fact.order.item, fact.has_order()) {
-        (_, false) => "no order".to_owned(),
-        (item, true) => format!(
-            "customer {}, {} × {} at {}, {}",
-            or_dash(fact.order.customer_id),
-            or_dash(fact.order.quantity),
-            or_dash(item.as_deref().map(plain)),
-            or_dash(fact.order.price),
-            or_dash(fact.order.order_status.as_deref().map(plain)),
-        ),
-    };
-    let payment = match fact.payment.payment_id {
-        None => "no payment".to_owned(),
-        Some(id) => format!(
-            "payment {id}, {}, {}",
-            or_dash(fact.payment.payment_method.as_deref().map(plain)),
-            or_dash(fact.payment.payment_status.as_deref().map(plain)),
-        ),
-    };
+    let order = fact::order(fact).unwrap_or_else(|| "no order".to_owned());
+    let payment = fact::payment(fact).unwrap_or_else(|| "no payment".to_owned());
     let written = |at: Option<_>, text: String| match at {
         None => text,
         Some(at) => format!("{text}; event of {at}"),

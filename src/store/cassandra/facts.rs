@@ -39,8 +39,7 @@ impl FactStore for CassandraStore {
 
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
         let read = async {
-            let answer =
-                self.session.execute_unpaged(&self.statements.fact, values::key(order_id)).await?;
+            let answer = self.session.execute_unpaged(&self.statements.fact, values::key(order_id)).await?;
             let rows = answer.into_rows_result()?;
             Ok::<_, Cause>(rows.maybe_first_row::<FactRow>()?.map(Fact::from))
         };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -21,14 +20,13 @@ use crate::metrics::{Outcome, RoleMetrics};
 /// Lanes that look again for the orders of held payments.
 const HOLD_LANES: usize = 32;
 
-/// What a role does with a message.
-#[async_trait]
+/// What a role does with a message. Lanes are generic over it, so its futures need no heap block.
 pub trait Handler: Send + Sync + 'static {
     /// Settles the message, or asks to look again later where it may.
-    async fn handle(&self, received: &Received, may_hold: bool) -> Result<Step, Halt>;
+    fn handle(&self, received: &Received, may_hold: bool) -> impl Future<Output = Result<Step, Halt>> + Send;
 
     /// Settles a message on which `handle` panicked.
-    async fn panicked(&self, received: &Received) -> Result<Settlement, Halt>;
+    fn panicked(&self, received: &Received) -> impl Future<Output = Result<Settlement, Halt>> + Send;
 
     /// T of the event the message carries.
     fn event_time(&self, received: &Received) -> EventTime {
@@ -263,6 +261,7 @@ impl<H: Handler> Lane<H> {
 mod tests {
     use std::sync::Mutex;
 
+    use async_trait::async_trait;
     use bytes::Bytes;
     use tokio::sync::mpsc;
 
@@ -324,7 +323,6 @@ mod tests {
     /// Panics on `bad`, asks to hold `early` for ever, applies the rest.
     struct Moody;
 
-    #[async_trait]
     impl Handler for Moody {
         async fn handle(&self, received: &Received, may_hold: bool) -> Result<Step, Halt> {
             match received.message.body.as_ref() {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use super::consume::Handler;
 use super::dead_letters::panicked;
 use super::durable::{Halt, Retrying};
@@ -65,7 +63,6 @@ impl Letters {
     }
 }
 
-#[async_trait]
 impl Handler for Letters {
     fn event_time(&self, received: &Received) -> EventTime {
         envelope::event_time(received)

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use super::consume::Handler;
 use super::dead_letters::{DeadLetters, panicked};
 use super::durable::{Halt, Retrying};
@@ -23,7 +21,6 @@ pub struct Orders {
     pub retrying: Arc<Retrying>,
 }
 
-#[async_trait]
 impl Handler for Orders {
     async fn handle(&self, received: &Received, _may_hold: bool) -> Result<Step, Halt> {
         let order = match json::order(&received.message.body) {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use super::consume::Handler;
 use super::dead_letters::{DeadLetters, panicked, rejected};
 use super::durable::{Durable, Halt, Retrying};
@@ -28,7 +26,6 @@ pub struct Payments {
     pub locks: OrderLocks,
 }
 
-#[async_trait]
 impl Handler for Payments {
     async fn handle(&self, received: &Received, may_hold: bool) -> Result<Step, Halt> {
         let payment = match json::payment(&received.message.body) {

@@ -16,6 +16,7 @@ mod session;
 mod settings;
 mod statements;
 mod upgrade;
+pub mod values;
 
 pub use schema::{Column, ColumnKind, Schema, Table};
 pub use session::{CassandraStore, ConnectError, Trouble};

@@ -1,6 +1,7 @@
 //! `ci`: every check a change must pass, with the time each took.
 
 use crate::failure::{Outcome, say};
+use crate::instructions;
 use crate::test::{self, Services};
 use crate::workspace::{self, cargo};
 use std::path::Path;
@@ -14,7 +15,7 @@ struct Check {
 }
 
 /// The checks before the tests.
-const CHECKS: [Check; 3] = [
+const CHECKS: [Check; 4] = [
     Check { name: "fmt", words: &["fmt", "--all", "--check"], variable: None },
     Check {
         name: "clippy",
@@ -35,6 +36,11 @@ const CHECKS: [Check; 3] = [
         words: &["doc", "--locked", "--workspace", "--all-features", "--no-deps"],
         variable: Some(("RUSTDOCFLAGS", "-Dwarnings")),
     },
+    Check {
+        name: "blocks",
+        words: &["run", "--locked", "--release", "-p", "micro", "--bin", "micro-blocks"],
+        variable: None,
+    },
 ];
 
 /// Runs all of them, a failed one too does not spare the rest, and fails if one did.
@@ -45,14 +51,10 @@ pub fn run() -> Outcome<u8> {
         say(&format!("\n== {}: cargo {}", check.name, check.words.join(" ")));
         results.push(timed(check.name, || passes(&root, &check)));
     }
+    say("\n== instructions an event");
+    results.push(timed("instructions", || succeeds(instructions::check())));
     say("\n== test, with every service required");
-    results.push(timed("test", || match test::run(&[], Services::Required) {
-        Ok(code) => code == 0,
-        Err(failure) => {
-            say(&failure.to_string());
-            false
-        }
-    }));
+    results.push(timed("test", || succeeds(test::run(&[], Services::Required))));
     say(&table(&results));
     Ok(u8::from(results.iter().any(|step| !step.passed)))
 }
@@ -62,6 +64,16 @@ fn passes(root: &Path, check: &Check) -> bool {
         Ok(status) => status.success(),
         Err(error) => {
             say(&format!("error: could not start cargo ({error})"));
+            false
+        }
+    }
+}
+
+fn succeeds(result: Outcome<u8>) -> bool {
+    match result {
+        Ok(code) => code == 0,
+        Err(failure) => {
+            say(&failure.to_string());
             false
         }
     }
@@ -84,7 +96,7 @@ fn timed(name: &'static str, step: impl FnOnce() -> bool) -> Step {
 
 fn line(step: &Step) -> String {
     let result = if step.passed { "passed" } else { "FAILED" };
-    format!("{:<8} {result} in {:.1} s", step.name, step.took.as_secs_f64())
+    format!("{:<12} {result} in {:.1} s", step.name, step.took.as_secs_f64())
 }
 
 fn table(steps: &[Step]) -> String {
@@ -100,7 +112,7 @@ mod tests {
         let step = |name, passed, millis| Step { name, passed, took: Duration::from_millis(millis) };
         assert_eq!(
             table(&[step("fmt", true, 1_240), step("clippy", false, 61_000)]),
-            "\n== result\nfmt      passed in 1.2 s\nclippy   FAILED in 61.0 s"
+            "\n== result\nfmt          passed in 1.2 s\nclippy       FAILED in 61.0 s"
         );
     }
 }

@@ -11,6 +11,7 @@ mod bench;
 mod ci;
 mod failure;
 mod guard;
+mod instructions;
 mod process;
 mod services;
 mod test;
@@ -30,7 +31,10 @@ Commands:
   services status  say what runs where, and how to start what does not
   test [-- ARGS]   start private services, run every test, check each feature alone
   bench            measure the binaries beside the raw limits of both services and beside peers
-  ci               fmt, clippy, doc, then `test` with no service allowed to be missing
+  instructions     count the machine instructions an event costs; more than 5 % above the numbers
+                   in benches/instructions.txt is a failure (needs valgrind)
+  ci               fmt, clippy, doc, heap blocks and instructions an event, then `test` with no
+                   service allowed to be missing
 
 Options of `services up`:
   --env                  print nothing but the `export` lines on stdout, for
@@ -54,6 +58,9 @@ Options of `bench` (first build: about 15 minutes on 2 cores; a round: about 6):
   --no-build       measure what was built before
   --out DIR        results, logs and services there (target/bench)
 
+Option of `instructions`:
+  --update         write the file instead
+
 Where services come from, in this order:
   1. PUBSUB_EMULATOR_HOST, CASSANDRA_CONTACT_POINTS: used as they are, never started or stopped
   2. native: the gcloud SDK's emulator jar; Cassandra's jars through Maven, on JDK 17
@@ -62,7 +69,7 @@ Where services come from, in this order:
 `test` passes ARGS to `cargo test` and then leaves the feature checks out:
   cargo xtask test -- late_order            tests with late_order in their names
   cargo xtask test -- -p xtask -- --nocapture
-With REQUIRE_SERVICES=1 a service that cannot be had fails the run.
+With REQUIRE_SERVICES=1 a service that cannot be had fails the run, and so does a missing valgrind.
 
 Exit codes: 0 done; 1 failed; 2 bad usage; 3 `status` found something that does not run.
 ";
@@ -96,6 +103,7 @@ fn dispatch(words: &[&str]) -> Outcome<u8> {
         ["test", other, ..] => Err(Failure::usage(format!("unknown argument of test: {other}"))
             .hint("arguments for cargo test go behind `--`: cargo xtask test -- NAME")),
         ["bench", rest @ ..] => bench::command(rest),
+        ["instructions", rest @ ..] => instructions::command(rest),
         ["ci"] => ci::run(),
         ["guard", dir] => guard::watch(dir.as_ref()),
         _ => Err(Failure::usage(format!("unknown command: {}", words.join(" ")))

@@ -6,6 +6,7 @@ use scylla::DeserializeRow;
 
 use super::errors::Cause;
 use super::session::CassandraStore;
+use super::values;
 use crate::domain::event_time::EventTime;
 use crate::domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
 use crate::domain::order::{Order, OrderId};
@@ -15,24 +16,15 @@ use crate::store::{FactStore, StoreError};
 #[async_trait]
 impl FactStore for CassandraStore {
     async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
-        let values = (
-            order.order_id.0,
-            order.customer_id,
-            &*order.item,
-            order.quantity,
-            order.price,
-            &*order.shipping_address,
-            &*order.order_status,
-            &*order.creation_date,
-            t.micros(),
-        );
+        let values = values::order(order, t);
         let done = self.session.execute_unpaged(&self.statements.record_order, values).await;
         done.map(drop).map_err(|error| Cause::from(error).at("record an order", &self.name))
     }
 
     async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
         let read = async {
-            let answer = self.session.execute_unpaged(&self.statements.payment_slot, (order_id.0,)).await?;
+            let key = values::key(order_id);
+            let answer = self.session.execute_unpaged(&self.statements.payment_slot, key).await?;
             let rows = answer.into_rows_result()?;
             Ok::<_, Cause>(slot(rows.maybe_first_row::<SlotRow<'_>>()?))
         };
@@ -40,22 +32,14 @@ impl FactStore for CassandraStore {
     }
 
     async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
-        let values = (
-            t.micros(),
-            payment.payment_id,
-            &*payment.payment_method,
-            payment.card_last_four.as_ref().map(|card| card.as_str()),
-            &*payment.payment_status,
-            &*payment.payment_datetime,
-            payment.order_id.0,
-        );
+        let values = values::payment(payment, t);
         let done = self.session.execute_unpaged(&self.statements.record_payment, values).await;
         done.map(drop).map_err(|error| Cause::from(error).at("record a payment", &self.name))
     }
 
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
         let read = async {
-            let answer = self.session.execute_unpaged(&self.statements.fact, (order_id.0,)).await?;
+            let answer = self.session.execute_unpaged(&self.statements.fact, values::key(order_id)).await?;
             let rows = answer.into_rows_result()?;
             Ok::<_, Cause>(rows.maybe_first_row::<FactRow>()?.map(Fact::from))
         };

@@ -55,6 +55,7 @@ Options of `bench` (first build: about 15 minutes on 2 cores; a round: about 6):
                    orders-again payments payments-missing dlq-handler go-orders go-payments
                    python-orders python-payments
   --events N       events of an arm (60000);   --streams N (32);   --warm-up N (200000)
+  --backlog N      events published and not yet done, at most (5000)
   --no-build       measure what was built before
   --out DIR        results, logs and services there (target/bench)
 

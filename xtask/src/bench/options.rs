@@ -45,6 +45,7 @@ impl Options {
                 "--quick" => options.rounds = 1,
                 "--rounds" => options.rounds = number(word, value()?)?,
                 "--events" => options.events = number(word, value()?)?,
+                "--backlog" => options.backlog = number(word, value()?)?,
                 "--warm-up" => options.warm_up = number(word, value()?)?,
                 "--streams" => options.streams = number(word, value()?)?,
                 "--out" => options.out = PathBuf::from(value()?),

@@ -4,7 +4,7 @@ use super::{or_dash, plain};
 use crate::domain::fact::Fact;
 
 /// The order, where there is one.
-pub fn order(fact: &Fact) -> Option<String> {
+pub(crate) fn order(fact: &Fact) -> Option<String> {
     fact.has_order().then(|| {
         format!(
             "customer {}, {} × {} at {}, {}",
@@ -18,7 +18,7 @@ pub fn order(fact: &Fact) -> Option<String> {
 }
 
 /// The payment, where there is one.
-pub fn payment(fact: &Fact) -> Option<String> {
+pub(crate) fn payment(fact: &Fact) -> Option<String> {
     fact.payment.payment_id.map(|id| {
         format!(
             "payment {id}, {}, {}",

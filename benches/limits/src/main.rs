@@ -26,6 +26,7 @@ usage: limits COMMAND, with PUBSUB_EMULATOR_HOST and CASSANDRA_CONTACT_POINTS se
   feed PROJECT TOPIC KIND N                     publish what stdin permits: lines with a total
   check KEYSPACE KIND N MISSING                 count rows and compare every cell
   drop KEYSPACE
+  billed PROJECT TOPIC N                        take N messages: requests they came in, bytes, billed bytes
   latency PROJECT TOPIC KEYSPACE KIND N RATE    publish at a fixed rate, print p50 and p99 to the visible row
  raw limits, each prints `done TOTAL` as it goes
   publish PROJECT TOPIC N                       R0
@@ -53,6 +54,7 @@ async fn run(words: &[&str]) -> Outcome<()> {
         ["check", keyspace, kind, n, missing] => {
             facts::check(keyspace, bodies::Kind::parse(kind)?, n.parse()?, missing.parse()?).await
         }
+        ["billed", project, topic, n] => messages::billed(project, topic, n.parse()?).await,
         ["feed", project, topic, kind, n] => {
             messages::feed(project, topic, n.parse()?, bodies::Kind::parse(kind)?).await
         }

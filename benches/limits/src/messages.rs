@@ -1,5 +1,6 @@
 //! Pub/Sub: topics, load, and the limits of publishing and pulling.
 
+use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::sync::Arc;
 
@@ -156,4 +157,33 @@ pub async fn pull(project: &str, topic: &str, n: u64, streams: usize) -> Outcome
     }
     tasks.join_next().await;
     Err("a stream ended".into())
+}
+
+/// A request is billed as this many bytes at least.
+const LEAST_BILLED: usize = 1_000;
+
+/// What publishing the messages of a subscription cost: the emulator stamps all messages of a publish
+/// request with the same time, which tells how they were batched.
+pub async fn billed(project: &str, topic: &str, n: usize) -> Outcome<()> {
+    let subscriber = subscriber().await?;
+    let mut stream = subscriber.subscribe(subscription_name(project, topic)).build();
+    let mut requests: BTreeMap<(i64, i32), usize> = BTreeMap::new();
+    for _ in 0..n {
+        let (message, handler) = stream.next().await.ok_or("the stream ended")??;
+        let at = message.publish_time.ok_or("a message without a publish time")?;
+        let attributes = message.attributes.iter().map(|(name, value)| name.len() + value.len());
+        *requests.entry((at.seconds(), at.nanos())).or_default() +=
+            message.data.len() + attributes.sum::<usize>();
+        handler.ack();
+    }
+    let bytes: usize = requests.values().sum();
+    let billed: usize = requests.values().map(|bytes| (*bytes).max(LEAST_BILLED)).sum();
+    println!(
+        "{n} messages in {} requests: {:.0} bytes each, {:.0} billed, {:.3} of the least",
+        requests.len(),
+        bytes as f64 / n as f64,
+        billed as f64 / n as f64,
+        billed as f64 / bytes as f64
+    );
+    Ok(())
 }

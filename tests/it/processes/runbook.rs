@@ -49,7 +49,8 @@ fn page(runbook: &str) -> Vec<Step> {
 /// A line without what is another each time, and the letters it names.
 fn masked(line: &str) -> (String, Vec<String>) {
     let mut ids = Vec::new();
-    let mut rest = line.replace('█', "");
+    // A role's newest event is known only from its second sign of life on.
+    let mut rest = line.replace('█', "").split("; newest event").next().unwrap_or_default().to_owned();
     for store in ["Cassandra at ", "embedded at "] {
         if let Some((before, after)) = rest.clone().split_once(store) {
             let ends = [after.find(", 20"), after.find(": ")].into_iter().flatten();

@@ -30,8 +30,10 @@ const BINARIES: [&str; 5] = ["order_consumer", "payment_consumer", "dlq_handler"
 pub fn command(words: &[&str]) -> Outcome<u8> {
     let root = workspace::root()?;
     let options = Options::parse(&root, words)?;
-    std::fs::create_dir_all(&options.out).attempt(format_args!("create {}", options.out.display()))?;
-    let mut guard = Guard::start(&options.out)?;
+    // The guard removes its folder in the end; results, logs and peers stay.
+    let services = options.out.join("services");
+    std::fs::create_dir_all(&services).attempt(format_args!("create {}", services.display()))?;
+    let mut guard = Guard::start(&services)?;
     let place = prepare(&root, &options, &mut guard)?;
     let arms = peers::available(&root, &options, options.arms());
     warm_up(&place, &options)?;

@@ -23,6 +23,9 @@ use symbol::{ESCAPED, PLAIN, Symbol, symbol};
 /// Bytes between two looks: whatever has as many digits as a card number is met.
 const STRIDE: usize = 8;
 
+/// No card number has fewer digits, and no digit takes less than a byte.
+const LEAST: usize = 13;
+
 /// A card number in some bytes. It does not know its digits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Card {
@@ -58,7 +61,11 @@ pub fn find(bytes: &[u8]) -> Vec<Card> {
         let start =
             bytes[done..probe].iter().rposition(|byte| !is_runny(byte)).map_or(done, |at| done + at + 1);
         let end = bytes[probe..].iter().position(|byte| !is_runny(byte)).map_or(bytes.len(), |at| probe + at);
-        search(bytes, start..end, &mut cards);
+        // A number that went through floating point has digits on both sides of its point.
+        let is_part = bytes.get(end) == Some(&b'.') || start > 0 && bytes[start - 1] == b'.';
+        if is_part || end - start >= LEAST {
+            search(bytes, start..end, &mut cards);
+        }
         (probe, done) = (end + STRIDE, end);
     }
     cards.sort_by_key(|card| card.start);

@@ -36,6 +36,14 @@ enum Place {
     Nowhere,
 }
 
+/// Of when the row's half is, and whether it shows this event.
+fn shown(kind: Kind, row: &Fact, body: &[u8]) -> (Option<EventTime>, bool) {
+    match kind {
+        Kind::Order => (row.order_written_at, row.order.matches(&json::order(body).unwrap())),
+        Kind::Payment => (row.payment_written_at, row.payment.matches(&json::payment(body).unwrap())),
+    }
+}
+
 impl Judge {
     fn about(&self, kind: Kind, body: &[u8]) -> Option<OrderId> {
         if card_numbers(body).is_some() {
@@ -51,10 +59,7 @@ impl Judge {
         let Some(row) = self.about(kind, body).and_then(|order| self.rows.get(&order)) else {
             return Place::Nowhere;
         };
-        let (written_at, same) = match kind {
-            Kind::Order => (row.order_written_at, row.order.matches(&json::order(body).unwrap())),
-            Kind::Payment => (row.payment_written_at, row.payment.matches(&json::payment(body).unwrap())),
-        };
+        let (written_at, same) = shown(kind, row, body);
         match written_at.map(|at| at.cmp(&t)) {
             _ if !row.has_order() && kind == Kind::Payment => Place::Nowhere,
             None | Some(std::cmp::Ordering::Less) => Place::Applicable,
@@ -120,12 +125,10 @@ impl Judge {
             if empty {
                 continue;
             }
-            let shown = units.keys().filter(|(t, _)| Some(*t) == written_at);
-            let mut shown = shown.filter(|(t, body)| self.place(kind, *t, body) == Place::Current);
-            assert!(
-                shown.any(|(_, body)| self.about(kind, body) == Some(row.order_id)),
-                "seed {seed}: {row:?} is mixed"
-            );
+            let mut events = units.keys().filter(|(t, _)| Some(*t) == written_at);
+            let is_whole = events
+                .any(|(_, body)| self.about(kind, body) == Some(row.order_id) && shown(kind, row, body).1);
+            assert!(is_whole, "seed {seed}: {row:?} is mixed");
             assert!(
                 row.has_order() || self.deletes.contains_key(&row.order_id),
                 "seed {seed}: ghost {row:?}"

@@ -12,7 +12,7 @@ use crate::domain::run::{Batch, Deed, Run, RunId, RunState};
 use crate::domain::verdict::Verdict;
 use crate::pipeline::durable::Halt;
 
-/// Letters in one part of a plan.
+/// The most letters in one part of a plan.
 pub const BATCH: usize = 500;
 /// Parts kept in memory until somebody says yes; of a larger plan the parts are written before, and
 /// mean nothing without their run.
@@ -160,16 +160,18 @@ impl Plan {
         self.filling.push((letter.kind, letter.id.clone(), verdict));
     }
 
-    /// Orders before payments: what an order lets through need not be tried twice.
+    /// Orders in a part of their own before that of the payments: a part is done when the next one
+    /// begins, so no payment is tried beside the order that lets it through.
     fn close_batch(&mut self) {
-        if self.filling.is_empty() {
-            return;
+        let filled = std::mem::take(&mut self.filling);
+        for kind in [Kind::Order, Kind::Payment] {
+            let of_kind = filled.iter().filter(|(of, ..)| *of == kind);
+            let letters: Vec<_> = of_kind.map(|(_, id, verdict)| (id.clone(), *verdict)).collect();
+            if !letters.is_empty() {
+                self.kept.push(Batch { number: self.batches, letters, outcomes: None });
+                self.batches += 1;
+            }
         }
-        let mut letters = std::mem::take(&mut self.filling);
-        letters.sort_by_key(|(kind, ..)| *kind);
-        let letters = letters.into_iter().map(|(_, id, verdict)| (id, verdict)).collect();
-        self.kept.push(Batch { number: self.batches, letters, outcomes: None });
-        self.batches += 1;
     }
 }
 

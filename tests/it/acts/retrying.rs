@@ -3,7 +3,7 @@
 use ecom::desk::plan::Purpose;
 use ecom::desk::run::{End, Entry};
 use ecom::desk::tally::Difference;
-use ecom::domain::letter::{Action, Kind, Letter, LetterBody, State};
+use ecom::domain::letter::{Action, Kind, Letter, LetterBody, LetterId, State};
 use ecom::domain::order::OrderId;
 use ecom::domain::outcome::Outcome;
 use ecom::domain::reason::Reason;
@@ -116,7 +116,14 @@ async fn an_order_that_is_applied_lets_its_open_payments_through_at_once(bench: 
         bench.record(letter).await;
     }
     bench.act(Deed::Discard, &[&discarded]).await;
-    let ended = bench.act(Deed::Retry, &[&newer, &failed]).await;
+    let desk = bench.desk();
+    let run = bench.begin(&desk, Deed::Retry, &[&newer, &failed]).await;
+    for (number, alone) in [(0, &failed), (1, &newer)] {
+        let part = bench.journal.batch(&run.id, number).await.unwrap().unwrap().letters;
+        let part: Vec<LetterId> = part.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(part, ids(&[alone]), "the order is done before its payment is begun");
+    }
+    let ended = desk.work(run.clone(), &desk.settler(&run, POLICY), &pace(Entry::Fresh, 0)).await.unwrap();
     assert_eq!(ended.tally.outcomes[&Outcome::Recovered], 2, "{ended:?}");
     assert_eq!(ended.tally.differed, 0, "the run itself let the payment through: {ended:?}");
     assert_eq!(bench.state(&older).await, State::Recovered, "it was in no run");

@@ -207,10 +207,7 @@ async fn publish(
     before_late: impl Future<Output = Result<(), Stop>>,
 ) -> Result<(), Stop> {
     let config = &site.config;
-    let topic = match kind {
-        Kind::Order => &config.bus.topics.orders,
-        Kind::Payment => &config.bus.topics.payments,
-    };
+    let topic = config.bus.topics.of(kind);
     let window = config.producer.window;
     let settings = Produce {
         publisher: site.bus.publisher(topic, window).await?,

@@ -36,10 +36,11 @@ async fn run(context: Context, args: &ProducerArgs, kind: Kind) -> Result<Exit, 
     if context.common.check {
         return setup::check(&context).await;
     }
-    let (role, topic, streams) = match kind {
-        Kind::Order => ("orders_producer", &context.config.bus.topics.orders, Streams::Orders),
-        Kind::Payment => ("payments_producer", &context.config.bus.topics.payments, Streams::Payments),
+    let (role, streams) = match kind {
+        Kind::Order => ("orders_producer", Streams::Orders),
+        Kind::Payment => ("payments_producer", Streams::Payments),
     };
+    let topic = context.config.bus.topics.of(kind);
     let source = source(&context.config.producer, args)?;
     let gauges = Gauges::new(role, &context.chance);
     let (bus, journal) = wiring::bus(&context).await?;

@@ -104,7 +104,7 @@ fn read(text: &str) -> BTreeMap<String, Exported> {
 }
 
 /// A file of the repository.
-fn file(path: &str) -> String {
+pub fn file(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

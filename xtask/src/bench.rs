@@ -67,9 +67,9 @@ fn prepare(root: &Path, options: &Options, guard: &mut Guard) -> Outcome<Place> 
     words.extend(BINARIES.iter().flat_map(|name| ["--bin", name]));
     if options.build {
         say(&format!("cargo {}", words.join(" ")));
-    }
-    if options.build && !guard.run(&mut cargo(root, &words))? {
-        return Err(Failure::new("what is to be measured does not build"));
+        if !guard.run(&mut cargo(root, &words))? {
+            return Err(Failure::new("what is to be measured does not build"));
+        }
     }
     let services = services::Options::new(options.out.join("services"));
     let mut addresses = Vec::new();

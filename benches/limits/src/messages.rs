@@ -30,13 +30,16 @@ pub fn subscription_name(project: &str, topic: &str) -> String {
     format!("projects/{project}/subscriptions/{topic}-sub")
 }
 
-/// Creates a topic and its subscription.
-pub async fn create(project: &str, name: &str) -> Outcome<()> {
+async fn admins() -> Outcome<(TopicAdmin, SubscriptionAdmin)> {
     let topics = TopicAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
-    let topics = topics.build().await?;
     let subscriptions =
         SubscriptionAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
-    let subscriptions = subscriptions.build().await?;
+    Ok((topics.build().await?, subscriptions.build().await?))
+}
+
+/// Creates a topic and its subscription.
+pub async fn create(project: &str, name: &str) -> Outcome<()> {
+    let (topics, subscriptions) = admins().await?;
     topics.create_topic().set_name(topic_name(project, name)).send().await?;
     let create = subscriptions.create_subscription().set_name(subscription_name(project, name));
     create.set_topic(topic_name(project, name)).set_ack_deadline_seconds(60).send().await?;
@@ -46,11 +49,7 @@ pub async fn create(project: &str, name: &str) -> Outcome<()> {
 /// Deletes a topic and its subscription: the emulator goes on serving the streams of a program that
 /// ended, twenty times a second each, for as long as their subscription is there.
 pub async fn delete(project: &str, name: &str) -> Outcome<()> {
-    let topics = TopicAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
-    let topics = topics.build().await?;
-    let subscriptions =
-        SubscriptionAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
-    let subscriptions = subscriptions.build().await?;
+    let (topics, subscriptions) = admins().await?;
     subscriptions.delete_subscription().set_subscription(subscription_name(project, name)).send().await?;
     topics.delete_topic().set_topic(topic_name(project, name)).send().await?;
     Ok(())

@@ -20,7 +20,7 @@ use crate::desk::Desk;
 use crate::desk::correct::{Proposal, Refusal, Taken};
 use crate::desk::next::Command;
 use crate::desk::render::correction as render;
-use crate::domain::letter::{Kind, State};
+use crate::domain::letter::State;
 use crate::domain::run::Deed;
 use crate::domain::verdict::Verdict;
 
@@ -74,11 +74,7 @@ async fn publish(
     bus: &dyn Bus,
     proposal: &Proposal,
 ) -> Result<Exit, Stop> {
-    let topics = &context.config.bus.topics;
-    let topic = match proposal.record.letter.kind {
-        Kind::Order => &topics.orders,
-        Kind::Payment => &topics.payments,
-    };
+    let topic = context.config.bus.topics.of(proposal.record.letter.kind);
     require_subscription(bus, topic).await?;
     let publisher = bus.publisher(topic, 1).await?;
     let plan = desk.plan_for(Deed::Correct, &proposal.record, proposal.verdict);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::hosts;
 use super::super::reader::Reader;
+use crate::domain::letter::Kind;
 
 /// Which bus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,16 @@ pub struct Names {
     pub payments: String,
     /// Of dead letters.
     pub dead_letters: String,
+}
+
+impl Names {
+    /// The one for events of this kind.
+    pub fn of(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Order => &self.orders,
+            Kind::Payment => &self.payments,
+        }
+    }
 }
 
 /// How Pub/Sub is reached.

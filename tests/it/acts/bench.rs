@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ecom::bus::{Message, Publisher, Receipt, Received};
-use ecom::clock::{Chance, Clock};
+use ecom::clock::Chance;
 use ecom::desk::Desk;
 use ecom::desk::plan::Purpose;
 use ecom::desk::run::{Ended, Entry, Pace};
@@ -21,13 +21,12 @@ use ecom::domain::order::OrderId;
 use ecom::domain::reason::Reason;
 use ecom::domain::run::{Deed, Run};
 use ecom::domain::verdict::Verdict;
-use ecom::metrics::RoleMetrics;
-use ecom::pipeline::durable::Retrying;
 use ecom::pipeline::letters::Actor;
 use ecom::pipeline::settler::Settler;
 use ecom::store::{FactStore, Journal, Ledger};
 use tokio_util::sync::CancellationToken;
 
+use crate::reading::place;
 pub use crate::reading::place::{
     HOUR, NOW, POLICY, SECOND, letter, order_body, order_event, orphan, payment_body, payment_event,
 };
@@ -71,18 +70,7 @@ impl Bench {
     }
 
     pub fn desk(&self) -> Desk {
-        let chance = Arc::new(Chance::system());
-        let metrics = Arc::new(RoleMetrics::new("dlq_handler"));
-        Desk {
-            facts: Arc::clone(&self.facts),
-            ledger: Arc::clone(&self.ledger),
-            journal: Arc::clone(&self.journal),
-            retrying: Arc::new(Retrying::new(Arc::clone(&chance), metrics)),
-            clock: Clock::anchored(NOW),
-            chance,
-            actor: Actor { name: "ada".into(), host: "desk".into(), run_id: "none".into() },
-            window: 4,
-        }
+        place::desk(&self.facts, &self.ledger, &self.journal, Chance::system(), 4)
     }
 
     /// An order id that no other test has, with room for nine more behind it.

@@ -13,6 +13,7 @@ use ecom::embedded::{self, Options};
 use super::PLAIN;
 use super::program::{PROGRAMS, Running, Site, eventually};
 use super::table::{Table, consume};
+use crate::metrics::file;
 
 /// As long as a letter's id.
 const ID: usize = "20260131-07-0123456789abcdef0123456789abcdef".len();
@@ -22,7 +23,7 @@ const PAGE: &str = "## A page, from its first line to its last\n";
 const OWN: &str = " -c config/gcp.toml -c my.toml";
 
 fn runbook() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbook.md")).unwrap()
+    file("docs/runbook.md")
 }
 
 /// A command of the page with what it printed.

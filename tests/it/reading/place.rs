@@ -76,18 +76,7 @@ impl Place {
 
     /// The desk, at [`NOW`] as long as the test's time is paused.
     pub fn desk(&self) -> Desk {
-        let chance = Arc::new(Chance::seeded(1));
-        let metrics = Arc::new(RoleMetrics::new("dlq_handler"));
-        Desk {
-            facts: Arc::clone(&self.facts),
-            ledger: Arc::clone(&self.ledger),
-            journal: Arc::clone(&self.journal),
-            retrying: Arc::new(Retrying::new(Arc::clone(&chance), metrics)),
-            clock: Clock::anchored(NOW),
-            chance,
-            actor: Actor { name: "ada".into(), host: "desk".into(), run_id: "run".into() },
-            window: 8,
-        }
+        desk(&self.facts, &self.ledger, &self.journal, Chance::seeded(1), 8)
     }
 
     /// Records a letter as the handler does.
@@ -113,6 +102,28 @@ impl Place {
             newest_event_at,
         };
         self.journal.beat(&heartbeat).await.unwrap();
+    }
+}
+
+/// A desk on these stores, at [`NOW`], with this many letters at once.
+pub fn desk(
+    facts: &Arc<dyn FactStore>,
+    ledger: &Arc<dyn Ledger>,
+    journal: &Arc<dyn Journal>,
+    chance: Chance,
+    window: usize,
+) -> Desk {
+    let chance = Arc::new(chance);
+    let metrics = Arc::new(RoleMetrics::new("dlq_handler"));
+    Desk {
+        facts: Arc::clone(facts),
+        ledger: Arc::clone(ledger),
+        journal: Arc::clone(journal),
+        retrying: Arc::new(Retrying::new(Arc::clone(&chance), metrics)),
+        clock: Clock::anchored(NOW),
+        chance,
+        actor: Actor { name: "ada".into(), host: "desk".into(), run_id: "run".into() },
+        window,
     }
 }
 

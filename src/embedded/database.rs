@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::engine::{Access, Failure, Job};
@@ -53,21 +54,16 @@ impl Database {
         self.connection = None;
     }
 
-    /// Runs the jobs in one transaction and answers them all.
-    pub(super) fn run(&mut self, access: Access, mut jobs: Vec<Box<dyn Job>>) {
-        if jobs.is_empty() {
-            return;
-        }
-        let outcome = self.transact(access, &mut jobs);
+    /// Runs the jobs in one transaction.
+    pub(super) fn run(&mut self, access: Access, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+        let outcome = self.transact(access, jobs);
         if let Err(failure) = &outcome
             && !failure.is_busy()
         {
             // After a full disk or an I/O error a fresh connection is the surest way back.
             self.connection = None;
         }
-        for job in jobs {
-            job.answer(outcome.as_ref().err());
-        }
+        outcome
     }
 
     fn transact(&mut self, access: Access, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
@@ -154,6 +150,8 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // Or statements with a bound limit of an index are planned again each time they are run.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }

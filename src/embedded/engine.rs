@@ -1,7 +1,10 @@
 //! The thread that owns the connection. Jobs arrive through a bounded channel; whatever is waiting
 //! runs in one transaction (group commit) and is answered after the commit.
+//!
+//! The answers of a transaction go to those who asked by way of one task beside them: woken one by
+//! one from the thread, each of them would cost a system call.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -50,6 +53,18 @@ pub(super) trait Job: Send {
 #[derive(Clone)]
 pub(super) struct Engine {
     requests: mpsc::Sender<Request>,
+    /// Until somebody asks, and so shows where the answers are awaited.
+    done: Arc<Mutex<Option<mpsc::UnboundedReceiver<Done>>>>,
+}
+
+/// A place among the waiting jobs.
+pub(super) struct Place<'e>(mpsc::Permit<'e, Request>);
+
+/// The jobs of one transaction, and what befell all of them. There are no more of them than
+/// were waiting.
+struct Done {
+    jobs: Vec<Box<dyn Job>>,
+    failed: Option<Failure>,
 }
 
 /// The answer to a submitted job.
@@ -71,8 +86,10 @@ impl Engine {
     /// Starts the thread.
     pub(super) fn start(database: Database) -> std::io::Result<Self> {
         let (requests, arrivals) = mpsc::channel(WAITING);
-        std::thread::Builder::new().name("embedded".to_owned()).spawn(move || serve(arrivals, database))?;
-        Ok(Self { requests })
+        let (answers, done) = mpsc::unbounded_channel();
+        let serve = move || serve(arrivals, &answers, database);
+        std::thread::Builder::new().name("embedded".to_owned()).spawn(serve)?;
+        Ok(Self { requests, done: Arc::new(Mutex::new(Some(done))) })
     }
 
     /// Runs a read.
@@ -101,9 +118,19 @@ impl Engine {
     ) -> Answer<T> {
         let (reply, answer) = oneshot::channel();
         let task = Task { work, outcome: Err(Failure::Ended), reply, bell };
-        // A failed send drops the reply, which the answer reports as `Ended`.
-        let _ = self.requests.send(Request::Job(access, Box::new(task))).await;
+        // Without a place the reply is dropped, which the answer reports as `Ended`.
+        if let Ok(place) = self.place().await {
+            place.take(access, Box::new(task));
+        }
         Answer(answer)
+    }
+
+    /// Waits for a place.
+    pub(super) async fn place(&self) -> Result<Place<'_>, Failure> {
+        if let Some(done) = self.done.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            tokio::spawn(answer(done));
+        }
+        self.requests.reserve().await.map(Place).map_err(|_| Failure::Ended)
     }
 
     /// Waits until everything submitted so far was tried.
@@ -116,6 +143,21 @@ impl Engine {
         let (reply, closed) = oneshot::channel();
         if self.requests.send(Request::Close(reply)).await.is_ok() {
             let _ = closed.await;
+        }
+    }
+}
+
+impl Place<'_> {
+    /// Hands a job over.
+    pub(super) fn take(self, access: Access, job: Box<dyn Job>) {
+        self.0.send(Request::Job(access, job));
+    }
+}
+
+impl Done {
+    fn answer(self) {
+        for job in self.jobs {
+            job.answer(self.failed.as_ref());
         }
     }
 }
@@ -201,8 +243,19 @@ where
     }
 }
 
+/// Answers for the thread, until it ends.
+async fn answer(mut done: mpsc::UnboundedReceiver<Done>) {
+    while let Some(done) = done.recv().await {
+        done.answer();
+    }
+}
+
 /// The thread: takes what is waiting; reads first, since they need neither lock nor disk.
-fn serve(mut arrivals: mpsc::Receiver<Request>, mut database: Database) {
+fn serve(
+    mut arrivals: mpsc::Receiver<Request>,
+    answers: &mpsc::UnboundedSender<Done>,
+    mut database: Database,
+) {
     let mut waiting = Vec::with_capacity(BATCH);
     while arrivals.blocking_recv_many(&mut waiting, BATCH) > 0 {
         let (mut reads, mut writes, mut closing) = (Vec::new(), Vec::new(), Vec::new());
@@ -213,8 +266,16 @@ fn serve(mut arrivals: mpsc::Receiver<Request>, mut database: Database) {
                 Request::Close(reply) => closing.push(reply),
             }
         }
-        database.run(Access::Read, reads);
-        database.run(Access::Write, writes);
+        for (access, mut jobs) in [(Access::Read, reads), (Access::Write, writes)] {
+            if jobs.is_empty() {
+                continue;
+            }
+            let failed = database.run(access, &mut jobs).err();
+            // Whoever answered went away with its runtime.
+            if let Err(mpsc::error::SendError(done)) = answers.send(Done { jobs, failed }) {
+                done.answer();
+            }
+        }
         if !closing.is_empty() {
             database.close();
         }

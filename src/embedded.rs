@@ -12,6 +12,7 @@ mod facts;
 mod feed;
 mod journal;
 mod ledger;
+mod publish;
 mod schema;
 #[cfg(test)]
 mod testing;

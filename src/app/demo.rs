@@ -20,10 +20,11 @@ use super::roles::{Gauges, Site, close, write_summary};
 use super::wiring::{self, Folder};
 use crate::config::{Config, Loaded, Origin, Set};
 use crate::domain::letter::Kind;
+use crate::domain::order::OrderId;
 use crate::pipeline::produce::{Produce, produce};
 use crate::pipeline::summary::Summary;
 use crate::pipeline::sweep::sweep;
-use crate::scenario::{Content, Manifest, Plan, Planned, Source, Streams, Units, Verification, verify};
+use crate::scenario::{Content, Manifest, Plan, Source, Streams, Units, Verification, verify};
 
 /// How long a payment waits for its order here, where nobody chose: late orders come as late as they
 /// can, so that their payments are seen to go through the dead letters and back.
@@ -220,27 +221,27 @@ async fn publish(
         chance: Arc::clone(&site.chance),
         stop: site.stop.clone(),
     };
-    let events = || manifest.events(kind).map_err(|error| Stop::failed(error.to_string()));
-    let on_time = on_time(events()?);
-    produce(&settings, outgoing(events()?.take(on_time))).await?;
+    let mut events = manifest.events(kind).map_err(|error| Stop::failed(error.to_string()))?;
+    let on_time = on_time(manifest.source.order_ids(kind));
+    produce(&settings, outgoing(events.by_ref().take(on_time))).await?;
     before_late.await?;
-    produce(&settings, outgoing(events()?.skip(on_time))).await?;
+    produce(&settings, outgoing(events)).await?;
     Ok(())
 }
 
 /// How many events come before the late ones: all of them, where late ones come in between and so
 /// wait for their positions alone.
-fn on_time(events: impl Iterator<Item = Planned>) -> usize {
+fn on_time(order_ids: impl Iterator<Item = Option<OrderId>>) -> usize {
     let (mut newest, mut on_time, mut late) = (None, 0, false);
-    for planned in events {
-        if planned.order_id < newest {
+    for order_id in order_ids {
+        if order_id < newest {
             late = true;
-        } else if late && planned.order_id > newest {
+        } else if late && order_id > newest {
             return usize::MAX;
         } else if !late {
             on_time += 1;
         }
-        newest = newest.max(planned.order_id);
+        newest = newest.max(order_id);
     }
     on_time
 }
@@ -265,7 +266,7 @@ async fn drained(site: &Site, topic: &str) -> Result<(), Stop> {
 
 /// Shows how far the run is, until dropped: a bar on a terminal, a line a second elsewhere.
 async fn show_progress(roles: &Roles, manifest: &Manifest) {
-    let planned = |kind| manifest.events(kind).map(Iterator::count).unwrap_or_default() as u64;
+    let planned = |kind| manifest.source.order_ids(kind).count() as u64;
     let total = planned(Kind::Order) + planned(Kind::Payment);
     let on_terminal = std::io::stderr().is_terminal();
     let target = if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -326,7 +327,7 @@ mod tests {
     fn split(late_by: u64) -> (usize, usize) {
         let mixture = Mixture { late_orders: 0.2, late_by, ..Mixture::PLAIN };
         let source = Source::Scenario(Plan::try_new(42, 1..=100, mixture).unwrap());
-        (on_time(source.events(Kind::Order)), source.events(Kind::Order).count())
+        (on_time(source.order_ids(Kind::Order)), source.order_ids(Kind::Order).count())
     }
 
     #[test]

@@ -1,30 +1,19 @@
-//! Topics and publishing.
+//! What topics and subscriptions there are.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
-use serde::Serializer;
-use tokio::sync::Semaphore;
 
-use super::engine::{Access, Bell, Engine, Failure};
+use super::publish::TopicPublisher;
 use super::turn::Mailbox;
 use super::{Embedded, feed, schema};
-use crate::bus::{
-    Attributes, Bus, BusError, Message, PublishError, Publisher, Receipt, SubscribeOptions, Subscription,
-    TopicState,
-};
-use crate::clock::Clock;
+use crate::bus::{Bus, BusError, Publisher, SubscribeOptions, Subscription, TopicState};
 
-/// Publish times never fall within a topic, whatever the clocks of its publishers do.
-const STAMP: &str = "UPDATE topics SET last_publish_time = max(last_publish_time, ?2) WHERE id = ?1
-    RETURNING last_publish_time";
-const INSERT: &str = "INSERT INTO messages (topic, publish_time, attributes, body) VALUES (?1, ?2, ?3, ?4)";
-const DROP_UNSUBSCRIBED: &str = "DELETE FROM messages WHERE id = ?1
-    AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE topic = ?2)";
 const MAILBOX: &str = "SELECT id, topic FROM subscriptions WHERE name = ?1";
-const LEFT: &str =
-    "SELECT EXISTS (SELECT 1 FROM messages WHERE topic = (SELECT id FROM topics WHERE name = ?1))";
+const LEFT: &str = "SELECT EXISTS (
+    SELECT 1 FROM topics JOIN subscriptions ON topic = topics.id JOIN messages ON subscription = subscriptions.id
+    WHERE topics.name = ?1)";
 const SUBSCRIBED: &str = "SELECT EXISTS (SELECT 1 FROM subscriptions WHERE topic = topics.id)
     FROM topics WHERE name = ?1";
 
@@ -36,14 +25,9 @@ impl Bus for Embedded {
         let id = found
             .map_err(|failure| self.bus_error(format!("look up topic {topic}"), failure))?
             .ok_or_else(|| self.missing("topic", topic))?;
-        Ok(Arc::new(TopicPublisher {
-            engine: self.engine.clone(),
-            topic: id,
-            full_name: format!("topic {topic} on {}", self.describe()).into(),
-            window: Arc::new(Semaphore::new(window.clamp(1, Semaphore::MAX_PERMITS))),
-            bell: self.bell(id),
-            clock: self.clock,
-        }))
+        let full_name = format!("topic {topic} on {}", self.describe());
+        let engine = self.engine.clone();
+        Ok(Arc::new(TopicPublisher::new(engine, id, full_name, window, self.bell(id), self.clock)))
     }
 
     async fn subscribe(
@@ -102,50 +86,6 @@ impl Embedded {
     }
 }
 
-struct TopicPublisher {
-    engine: Engine,
-    topic: i64,
-    full_name: Arc<str>,
-    window: Arc<Semaphore>,
-    bell: Bell,
-    clock: Clock,
-}
-
-#[async_trait]
-impl Publisher for TopicPublisher {
-    async fn publish(&self, message: Message) -> Receipt {
-        let place = Arc::clone(&self.window).acquire_owned().await.expect("the window is never closed");
-        let (topic, now) = (self.topic, self.clock.now_us());
-        let attributes = encode(&message.attributes);
-        let body = message.body;
-        let insert = move |connection: &Connection| insert(connection, topic, now, &attributes, &body);
-        let answer = self.engine.submit(Access::Write, insert, Some(self.bell.clone())).await;
-        let topic = Arc::clone(&self.full_name);
-        Receipt::new(async move {
-            let outcome = answer.wait().await;
-            drop(place);
-            outcome.map(|id| id.to_string()).map_err(|failure| refusal(&topic, failure))
-        })
-    }
-
-    async fn flush(&self) {
-        self.engine.barrier().await;
-    }
-}
-
-fn insert(
-    connection: &Connection,
-    topic: i64,
-    now: i64,
-    attributes: &str,
-    body: &[u8],
-) -> rusqlite::Result<i64> {
-    let time: i64 = connection.prepare_cached(STAMP)?.query_row((topic, now), |row| row.get(0))?;
-    let id = connection.prepare_cached(INSERT)?.insert((topic, time, attributes, body))?;
-    connection.prepare_cached(DROP_UNSUBSCRIBED)?.execute((id, topic))?;
-    Ok(id)
-}
-
 fn mailbox(connection: &Connection, subscription: &str) -> rusqlite::Result<Option<Mailbox>> {
     connection
         .prepare_cached(MAILBOX)?
@@ -153,33 +93,14 @@ fn mailbox(connection: &Connection, subscription: &str) -> rusqlite::Result<Opti
         .optional()
 }
 
-/// Attributes as a JSON object, by name.
-fn encode(attributes: &Attributes) -> String {
-    let mut json = Vec::with_capacity(64 * attributes.len());
-    serde_json::Serializer::new(&mut json)
-        .collect_map(attributes.sorted())
-        .expect("text keys and values always make an object");
-    String::from_utf8(json).expect("the serializer writes UTF-8")
-}
-
-fn refusal(topic: &str, failure: Failure) -> PublishError {
-    let topic = topic.to_owned();
-    if failure.is_outage() {
-        PublishError::Unavailable { topic, source: Box::new(failure) }
-    } else {
-        PublishError::Refused { topic, source: Box::new(failure) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use futures_util::FutureExt;
-
     use super::super::testing::{SUBSCRIPTION, TOPIC, number, process, publish, soon, subscribe};
     use super::super::{Options, Route, open};
     use super::*;
+    use crate::bus::Message;
 
     #[tokio::test]
     async fn a_topic_says_whether_anybody_keeps_what_is_published() {
@@ -234,19 +155,5 @@ mod tests {
         soon(late.next()).await.unwrap().ack();
         late.stop().await;
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
-    }
-
-    #[tokio::test]
-    async fn a_full_window_makes_publishers_wait() {
-        let dir = tempfile::tempdir().unwrap();
-        let bus = process(dir.path());
-        let publisher = bus.publisher(TOPIC, 1).await.unwrap();
-        let receipt = publisher.publish(Message::default()).await;
-        let mut second = publisher.publish(Message::default());
-        assert!(second.as_mut().now_or_never().is_none());
-        soon(publisher.flush()).await;
-        assert!(second.as_mut().now_or_never().is_none(), "the receipt keeps its place");
-        receipt.await.unwrap();
-        soon(second).await.await.unwrap();
     }
 }

@@ -377,7 +377,6 @@ mod tests {
         }
         subscription.stop().await;
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
-        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries"), 0);
     }
 
     #[tokio::test]
@@ -453,7 +452,7 @@ mod tests {
                 runtime.shutdown_background();
             });
         });
-        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries WHERE due > 0"), 10);
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages WHERE due > 0"), 10);
         let later = an_hour_later(dir.path());
         let subscription = subscribe(&later).await;
         for _ in 0..10 {
@@ -478,7 +477,7 @@ mod tests {
         nacked.nack();
         slows.stop().await;
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 2, "the ack had an effect");
-        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries WHERE due > 0"), 2);
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages WHERE due > 0"), 2);
         held.into_iter().for_each(Delivery::ack);
         laters.stop().await;
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
@@ -491,7 +490,7 @@ mod tests {
         publish(&process, 2).await;
         let subscription = subscribe_with(&process, 10, Duration::from_millis(300)).await;
         let held = [soon(subscription.next()).await.unwrap(), soon(subscription.next()).await.unwrap()];
-        let due = || number(dir.path(), "SELECT min(due) FROM deliveries");
+        let due = || number(dir.path(), "SELECT min(due) FROM messages");
         let first = due();
         soon(async {
             while due() == first {
@@ -511,7 +510,7 @@ mod tests {
         let subscription = subscribe_with(&process, 2, Duration::from_secs(60)).await;
         let first = soon(subscription.next()).await.unwrap();
         let second = soon(subscription.next()).await.unwrap();
-        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries"), 2);
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages WHERE due IS NOT NULL"), 2);
         first.ack();
         let third = soon(subscription.next()).await.unwrap();
         assert_eq!(third.received.message.body, "2");
@@ -554,7 +553,7 @@ mod tests {
         soon(subscription.stop()).await;
         assert!(subscription.next().await.is_none());
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 9);
-        assert_eq!(number(dir.path(), "SELECT count(*) FROM deliveries WHERE due > 0"), 0);
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages WHERE due > 0"), 0);
         let again = subscribe(&process).await;
         assert_eq!(soon(again.next()).await.unwrap().received.message.body, "1");
     }
@@ -575,14 +574,14 @@ mod tests {
         let subscription = subscribe(&process).await;
         assert!(subscription.answers());
         let outside = raw(dir.path());
-        outside.execute_batch("ALTER TABLE deliveries RENAME TO elsewhere").unwrap();
+        outside.execute_batch("ALTER TABLE messages RENAME TO elsewhere").unwrap();
         let until = async |answers: bool| {
             while subscription.answers() != answers {
                 tokio::task::yield_now().await;
             }
         };
         soon(until(false)).await;
-        outside.execute_batch("ALTER TABLE elsewhere RENAME TO deliveries").unwrap();
+        outside.execute_batch("ALTER TABLE elsewhere RENAME TO messages").unwrap();
         soon(until(true)).await;
     }
 

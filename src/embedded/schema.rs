@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use super::Route;
 
 /// Version of the schema below, kept in the file's `user_version`.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// Each makes of a file of the version before it one of its own.
-const STEPS: [(i64, &str); 2] = [(1, FIRST), (VERSION, SECOND)];
+const STEPS: [(i64, &str); 3] = [(1, FIRST), (2, SECOND), (VERSION, THIRD)];
 
 const FIRST: &str = "
 CREATE TABLE facts (
@@ -170,6 +170,34 @@ CREATE TABLE desk_run_batches (
 );
 ";
 
+const THIRD: &str = "
+-- Numbers the messages of the topic.
+ALTER TABLE topics ADD COLUMN last_message INTEGER NOT NULL DEFAULT 0;
+UPDATE topics SET last_message = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0);
+ALTER TABLE messages RENAME TO messages_once;
+CREATE TABLE messages (
+    -- One row for each subscription that has not acked it. due = when the lease ends, 0 = at once,
+    -- NULL = never handed out. The attempt is the lease's token: it grows with every delivery, so an
+    -- ack that names an older one changes nothing.
+    subscription INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    due INTEGER,
+    publish_time INTEGER NOT NULL,
+    attributes TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (subscription, id)
+) WITHOUT ROWID;
+CREATE INDEX messages_by_due ON messages (subscription, due) WHERE due IS NOT NULL;
+INSERT INTO messages
+SELECT subscriptions.id, messages_once.id, coalesce(attempt, 0), due, publish_time, attributes, body
+FROM messages_once JOIN subscriptions USING (topic)
+LEFT JOIN deliveries ON message = messages_once.id AND subscription = subscriptions.id
+WHERE messages_once.id > cursor OR message IS NOT NULL;
+DROP TABLE messages_once;
+DROP TABLE deliveries;
+";
+
 /// Creates what is missing of schema, topics and subscriptions, in one transaction, and brings a file
 /// of an earlier version up to date; writes nothing where all is there. Returns the file's schema version.
 pub(super) fn provision(connection: &mut Connection, routes: &[Route]) -> rusqlite::Result<i64> {
@@ -228,8 +256,7 @@ fn create(connection: &Connection, route: &Route) -> rusqlite::Result<()> {
     if let Some(subscription) = &route.subscription {
         connection.execute(
             "INSERT OR IGNORE INTO subscriptions (name, topic, cursor)
-             SELECT ?1, id, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0)
-             FROM topics WHERE name = ?2",
+             SELECT ?1, id, last_message FROM topics WHERE name = ?2",
             [subscription, &route.topic],
         )?;
     }
@@ -248,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_the_first_version_becomes_as_a_new_one_and_keeps_its_letters() {
+    fn a_file_of_the_first_version_becomes_as_a_new_one_and_keeps_letters_and_messages() {
         let mut old = Connection::open_in_memory().unwrap();
         old.execute_batch(FIRST).unwrap();
         // As the first version had them.
@@ -256,7 +283,12 @@ mod tests {
             "CREATE VIEW dead_letters_readable AS SELECT id FROM dead_letters;
              CREATE VIEW dead_letters_open AS SELECT * FROM dead_letters_readable;
              INSERT INTO dead_letters (id, t, kind, reason, order_id)
-             VALUES ('20240121-00-0', 1, 'payment', 'order_not_found', 7);",
+             VALUES ('20240121-00-0', 1, 'payment', 'order_not_found', 7);
+             INSERT INTO topics VALUES (1, 'orders', 50), (2, 'payments', 60);
+             -- The second has not come to the fourth message, and has acked the first two.
+             INSERT INTO subscriptions VALUES (1, 'first', 1, 4), (2, 'second', 1, 3), (3, 'other', 2, 4);
+             INSERT INTO messages VALUES (1, 1, 10, '{}', 'a'), (3, 1, 30, '{}', 'c'), (4, 1, 40, '{}', 'd');
+             INSERT INTO deliveries VALUES (1, 1, 7, 99), (3, 1, 1, 0), (3, 2, 2, 77), (4, 1, 1, 99);",
         )
         .unwrap();
         old.pragma_update(None, "user_version", 1).unwrap();
@@ -269,6 +301,12 @@ mod tests {
         let open = "SELECT order_id, state, corrects IS NULL FROM dead_letters_open";
         let row = old.query_row(open, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
         assert_eq!(row, (7, "waiting".to_owned(), true));
+        let messages = "SELECT group_concat(subscription || ':' || id || body || attempt || '/'
+            || coalesce(due, 'never') || '@' || publish_time, ' ') FROM messages";
+        let messages: String = old.query_row(messages, [], |row| row.get(0)).unwrap();
+        assert_eq!(messages, "1:1a7/99@10 1:3c1/0@30 1:4d1/99@40 2:3c2/77@30 2:4d0/never@40");
+        let last: i64 = old.query_row("SELECT min(last_message) FROM topics", [], |row| row.get(0)).unwrap();
+        assert_eq!(last, 4, "an id is given once");
     }
 
     #[test]

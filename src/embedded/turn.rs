@@ -2,37 +2,23 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-const ACK: &str = "DELETE FROM deliveries WHERE message = ?1 AND subscription = ?2 AND attempt = ?3";
-/// Kept for as long as a subscription has it out, or has not come to it.
-const FORGET: &str = "DELETE FROM messages WHERE id = ?1
-    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message = ?1)
-    AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE topic = ?2 AND cursor < ?1)";
-const NACK: &str = "UPDATE deliveries SET due = 0 WHERE message = ?1 AND subscription = ?2 AND attempt = ?3";
-/// One statement for all leases, given as a JSON array of pairs. As a join with the array it would
-/// read all of it for each lease.
-const RENEW: &str = "UPDATE deliveries SET due = ?1 WHERE subscription = ?2 AND (message, attempt) IN (
-    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?3))";
-const AGAIN: &str = "SELECT message, attempt + 1, publish_time, attributes, body
-    FROM deliveries JOIN messages ON id = message
-    WHERE subscription = ?1 AND due <= ?2 ORDER BY due, message LIMIT ?3";
-const LEASE_AGAIN: &str =
-    "UPDATE deliveries SET attempt = ?3, due = ?4 WHERE message = ?1 AND subscription = ?2";
+const ACK: &str = "DELETE FROM messages WHERE subscription = ?1 AND id = ?2 AND attempt = ?3";
+/// A renewal, or with 0 a nack.
+const SET_DUE: &str = "UPDATE messages SET due = ?4 WHERE subscription = ?1 AND id = ?2 AND attempt = ?3";
+const AGAIN: &str = "SELECT id, attempt + 1, publish_time, attributes, body FROM messages
+    WHERE subscription = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3";
+const LEASE_AGAIN: &str = "UPDATE messages SET attempt = ?3, due = ?4 WHERE subscription = ?1 AND id = ?2";
 const CURSOR: &str = "SELECT cursor FROM subscriptions WHERE id = ?1";
 const FRESH: &str = "SELECT id, 1, publish_time, attributes, body FROM messages
-    WHERE topic = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
-const LEASE_FRESH: &str =
-    "INSERT INTO deliveries (message, subscription, attempt, due) VALUES (?1, ?2, ?3, ?4)";
+    WHERE subscription = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+const LEASE_FRESH: &str = "UPDATE messages SET attempt = 1, due = ?4
+    WHERE subscription = ?1 AND id > ?2 AND id <= ?3";
 const ADVANCE: &str = "UPDATE subscriptions SET cursor = ?2 WHERE id = ?1";
 const WAITING: &str = "SELECT EXISTS (
         SELECT 1 FROM messages
-        WHERE topic = ?2 AND id > (SELECT cursor FROM subscriptions WHERE id = ?1))
-    OR EXISTS (
-        SELECT 1 FROM deliveries JOIN messages ON id = message WHERE subscription = ?1 AND due <= ?3)";
-
-const LEFT: &str = "SELECT EXISTS (
-        SELECT 1 FROM messages
-        WHERE topic = ?2 AND id > (SELECT cursor FROM subscriptions WHERE id = ?1))
-    OR EXISTS (SELECT 1 FROM deliveries WHERE subscription = ?1)";
+        WHERE subscription = ?1 AND id > (SELECT cursor FROM subscriptions WHERE id = ?1))
+    OR EXISTS (SELECT 1 FROM messages WHERE subscription = ?1 AND due <= ?2)";
+const LEFT: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE subscription = ?1)";
 
 /// A subscription's row ids.
 #[derive(Clone, Copy, Debug)]
@@ -105,19 +91,16 @@ impl Turn {
     }
 
     fn settle(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let Mailbox { subscription, topic } = self.mailbox;
+        let subscription = self.mailbox.subscription;
         let mut ack = connection.prepare_cached(ACK)?;
-        let mut forget = connection.prepare_cached(FORGET)?;
-        let mut nack = connection.prepare_cached(NACK)?;
+        let mut set_due = connection.prepare_cached(SET_DUE)?;
         for settled in &self.settled {
             match settled {
-                Settled::Acked(token) => {
-                    if ack.execute((token.message, subscription, token.attempt))? > 0 {
-                        forget.execute((token.message, topic))?;
-                    }
+                Settled::Acked(Token { message, attempt }) => {
+                    ack.execute((subscription, message, attempt))?;
                 }
-                Settled::Nacked(token) => {
-                    nack.execute((token.message, subscription, token.attempt))?;
+                Settled::Nacked(Token { message, attempt }) => {
+                    set_due.execute((subscription, message, attempt, 0))?;
                 }
             }
         }
@@ -125,12 +108,10 @@ impl Turn {
     }
 
     fn renew(&self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.renewed.is_empty() {
-            return Ok(());
+        let mut set_due = connection.prepare_cached(SET_DUE)?;
+        for Token { message, attempt } in &self.renewed {
+            set_due.execute((self.mailbox.subscription, message, attempt, self.until))?;
         }
-        let held: Vec<_> = self.renewed.iter().map(|token| (token.message, token.attempt)).collect();
-        let held = serde_json::to_string(&held).expect("pairs of numbers always make an array");
-        connection.prepare_cached(RENEW)?.execute((self.until, self.mailbox.subscription, held))?;
         Ok(())
     }
 
@@ -142,26 +123,24 @@ impl Turn {
             .try_for_each(|row| row.map(|row| leased.push(row)))?;
         let mut update = connection.prepare_cached(LEASE_AGAIN)?;
         for Leased { token, .. } in leased {
-            update.execute((token.message, subscription, token.attempt, self.until))?;
+            update.execute((subscription, token.message, token.attempt, self.until))?;
         }
         Ok(())
     }
 
     fn lease_fresh(&self, connection: &Connection, leased: &mut Vec<Leased>) -> rusqlite::Result<()> {
-        let Mailbox { subscription, topic } = self.mailbox;
+        let Mailbox { subscription, .. } = self.mailbox;
         let cursor: Option<i64> =
             connection.prepare_cached(CURSOR)?.query_row([subscription], |row| row.get(0)).optional()?;
         let Some(cursor) = cursor else { return Ok(()) };
         let first = leased.len();
         connection
             .prepare_cached(FRESH)?
-            .query_map((topic, cursor, limit(self.want - first)), lease)?
+            .query_map((subscription, cursor, limit(self.want - first)), lease)?
             .try_for_each(|row| row.map(|row| leased.push(row)))?;
-        let mut insert = connection.prepare_cached(LEASE_FRESH)?;
-        for Leased { token, .. } in &leased[first..] {
-            insert.execute((token.message, subscription, token.attempt, self.until))?;
-        }
         if let Some(Leased { token, .. }) = leased[first..].last() {
+            let lease = (subscription, cursor, token.message, self.until);
+            connection.prepare_cached(LEASE_FRESH)?.execute(lease)?;
             connection.prepare_cached(ADVANCE)?.execute((subscription, token.message))?;
         }
         Ok(())
@@ -174,14 +153,12 @@ pub(super) fn anything_waiting(
     mailbox: Mailbox,
     now: i64,
 ) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached(WAITING)?
-        .query_row((mailbox.subscription, mailbox.topic, now), |row| row.get(0))
+    connection.prepare_cached(WAITING)?.query_row((mailbox.subscription, now), |row| row.get(0))
 }
 
 /// Whether anything is published and not acked, leased or not.
 pub(super) fn anything_left(connection: &Connection, mailbox: Mailbox) -> rusqlite::Result<bool> {
-    connection.prepare_cached(LEFT)?.query_row((mailbox.subscription, mailbox.topic), |row| row.get(0))
+    connection.prepare_cached(LEFT)?.query_row([mailbox.subscription], |row| row.get(0))
 }
 
 fn limit(want: usize) -> i64 {
@@ -208,11 +185,12 @@ mod tests {
         let _process = process(dir.path());
         let connection = raw(dir.path());
         for (sql, expected) in [
-            (ACK, "SEARCH deliveries USING PRIMARY KEY (message=? AND subscription=?)"),
-            (NACK, "SEARCH deliveries USING PRIMARY KEY (message=? AND subscription=?)"),
-            (RENEW, "SEARCH deliveries USING PRIMARY KEY (message=? AND subscription=?)"),
-            (AGAIN, "SEARCH deliveries USING INDEX deliveries_by_due (subscription=? AND due<?)"),
-            (FRESH, "SEARCH messages USING INDEX messages_by_topic (topic=? AND rowid>?)"),
+            (ACK, "SEARCH messages USING PRIMARY KEY (subscription=? AND id=?)"),
+            (SET_DUE, "SEARCH messages USING PRIMARY KEY (subscription=? AND id=?)"),
+            (AGAIN, "SEARCH messages USING INDEX messages_by_due (subscription=? AND due<?)"),
+            (LEASE_AGAIN, "SEARCH messages USING PRIMARY KEY (subscription=? AND id=?)"),
+            (FRESH, "SEARCH messages USING PRIMARY KEY (subscription=? AND id>?)"),
+            (LEASE_FRESH, "SEARCH messages USING PRIMARY KEY (subscription=? AND id>? AND id<?)"),
         ] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let unbound = vec![rusqlite::types::Null; statement.parameter_count()];
@@ -231,14 +209,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _process = process(dir.path());
         let connection = raw(dir.path());
-        let rows = "INSERT INTO deliveries (message, subscription, attempt, due)
-            VALUES (1, 1, 1, 5), (2, 1, 2, 5), (3, 1, 1, 5), (1, 2, 1, 5)";
+        let rows = "INSERT INTO messages (id, subscription, attempt, due, publish_time, attributes, body)
+            VALUES (1, 1, 1, 5, 0, '', ''), (2, 1, 2, 5, 0, '', ''), (3, 1, 1, 5, 0, '', ''),
+                (1, 2, 1, 5, 0, '', '')";
         connection.execute(rows, []).unwrap();
         let renewed = [1, 2].map(|message| Token { message, attempt: 1 }).to_vec();
         let mailbox = Mailbox { subscription: 1, topic: 1 };
         let turn = Turn { mailbox, settled: Vec::new(), renewed, want: 0, now: 6, until: 9 };
         turn.run(&connection).unwrap();
-        let renewed = "SELECT group_concat(message || '/' || subscription) FROM deliveries WHERE due = 9";
+        let renewed = "SELECT group_concat(id || '/' || subscription) FROM messages WHERE due = 9";
         let renewed: String = connection.query_row(renewed, [], |row| row.get(0)).unwrap();
         assert_eq!(renewed, "1/1");
     }

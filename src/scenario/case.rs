@@ -107,6 +107,18 @@ impl Case {
         }
     }
 
+    /// How many messages it makes on this topic.
+    pub(super) fn messages(&self, kind: Kind) -> usize {
+        let more = match kind {
+            Kind::Order if self.missing => [false, false, false, self.invalid_order.is_some()],
+            Kind::Order => [true, self.order_update, self.order_duplicate, self.invalid_order.is_some()],
+            Kind::Payment => {
+                [true, self.second_payment, self.payment_duplicate, self.invalid_payment.is_some()]
+            }
+        };
+        more.into_iter().filter(|there| *there).count()
+    }
+
     /// Its messages on the orders topic, in order. Positions count from 0.
     pub fn order_events(&self) -> Vec<Planned> {
         let mut events = Vec::with_capacity(2);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::case::Case;
 use super::mixture::{Mixture, MixtureError};
 use super::planned::Planned;
+use crate::domain::letter::Kind;
 use crate::domain::order::OrderId;
 
 /// The largest order id of a scenario: payment ids are ten times that, and no number of either
@@ -129,29 +130,101 @@ impl From<Plan> for Unchecked {
 
 /// The messages on the orders topic, in order of publishing.
 pub fn order_events(plan: &Plan) -> OrderEvents {
-    OrderEvents { plan: plan.clone(), position: 0, late: VecDeque::new(), ready: Ready::default() }
+    OrderEvents { cases: OrderCases::of(plan), ready: Ready::default() }
 }
 
 /// The messages on the payments topic, in order of publishing.
 pub fn payment_events(plan: &Plan) -> PaymentEvents {
-    PaymentEvents { plan: plan.clone(), position: 0, ready: Ready::default() }
+    PaymentEvents { cases: PaymentCases::of(plan), ready: Ready::default() }
 }
 
-/// Iterates over the messages on the orders topic; late orders wait as (position, id).
+/// The order that each message of a topic is about, in order of publishing, without making them.
+pub fn order_ids(plan: &Plan, kind: Kind) -> Box<dyn Iterator<Item = OrderId> + Send> {
+    let cases: Box<dyn Iterator<Item = Case> + Send> = match kind {
+        Kind::Order => Box::new(OrderCases::of(plan)),
+        Kind::Payment => Box::new(PaymentCases::of(plan)),
+    };
+    Box::new(cases.flat_map(move |case| std::iter::repeat_n(case.order_id, case.messages(kind))))
+}
+
+/// Iterates over the messages on the orders topic.
 #[derive(Clone, Debug)]
 pub struct OrderEvents {
-    plan: Plan,
-    position: u64,
-    late: VecDeque<(u64, OrderId)>,
+    cases: OrderCases,
     ready: Ready,
 }
 
 /// Iterates over the messages on the payments topic.
 #[derive(Clone, Debug)]
 pub struct PaymentEvents {
+    cases: PaymentCases,
+    ready: Ready,
+}
+
+/// The cases as their orders are published; late orders wait as (position, id).
+#[derive(Clone, Debug)]
+struct OrderCases {
     plan: Plan,
     position: u64,
-    ready: Ready,
+    late: VecDeque<(u64, OrderId)>,
+}
+
+/// The cases as their payments are published.
+#[derive(Clone, Debug)]
+struct PaymentCases {
+    plan: Plan,
+    position: u64,
+}
+
+impl OrderCases {
+    fn of(plan: &Plan) -> Self {
+        Self { plan: plan.clone(), position: 0, late: VecDeque::new() }
+    }
+}
+
+impl PaymentCases {
+    fn of(plan: &Plan) -> Self {
+        Self { plan: plan.clone(), position: 0 }
+    }
+}
+
+impl Iterator for OrderCases {
+    type Item = Case;
+
+    fn next(&mut self) -> Option<Case> {
+        loop {
+            let ended = self.plan.len().is_some_and(|len| self.position >= len);
+            match self.late.front() {
+                Some((due, _)) if ended || *due <= self.position => {
+                    let (_, order_id) = self.late.pop_front()?;
+                    return Some(self.plan.case(order_id));
+                }
+                _ if ended => return None,
+                _ => {
+                    let case = self.plan.case(self.plan.order_id(self.position));
+                    self.position += 1;
+                    if !case.late {
+                        return Some(case);
+                    }
+                    let due = self.position.saturating_add(self.plan.mixture.late_by);
+                    self.late.push_back((due, case.order_id));
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for PaymentCases {
+    type Item = Case;
+
+    fn next(&mut self) -> Option<Case> {
+        if self.plan.len().is_some_and(|len| self.position >= len) {
+            return None;
+        }
+        let case = self.plan.case(self.plan.order_id(self.position));
+        self.position += 1;
+        Some(case)
+    }
 }
 
 impl Iterator for OrderEvents {
@@ -162,24 +235,7 @@ impl Iterator for OrderEvents {
             if let Some(planned) = self.ready.next() {
                 return Some(planned);
             }
-            let ended = self.plan.len().is_some_and(|len| self.position >= len);
-            match self.late.front() {
-                Some((due, _)) if ended || *due <= self.position => {
-                    let (_, order_id) = self.late.pop_front()?;
-                    self.ready.put(self.plan.case(order_id).order_events());
-                }
-                _ if ended => return None,
-                _ => {
-                    let case = self.plan.case(self.plan.order_id(self.position));
-                    self.position += 1;
-                    if case.late {
-                        let due = self.position.saturating_add(self.plan.mixture.late_by);
-                        self.late.push_back((due, case.order_id));
-                    } else {
-                        self.ready.put(case.order_events());
-                    }
-                }
-            }
+            self.ready.put(self.cases.next()?.order_events());
         }
     }
 }
@@ -192,12 +248,7 @@ impl Iterator for PaymentEvents {
             if let Some(planned) = self.ready.next() {
                 return Some(planned);
             }
-            if self.plan.len().is_some_and(|len| self.position >= len) {
-                return None;
-            }
-            let order_id = self.plan.order_id(self.position);
-            self.position += 1;
-            self.ready.put(self.plan.case(order_id).payment_events());
+            self.ready.put(self.cases.next()?.payment_events());
         }
     }
 }
@@ -225,7 +276,6 @@ impl Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::letter::Kind;
     use crate::domain::pan;
     use crate::domain::reason::Reason;
     use crate::pipeline::produce::COPY_DISTANCE;
@@ -267,6 +317,18 @@ mod tests {
         let plan = plan(1..=500, rough());
         assert_eq!(digest(order_events(&plan)), "baecb16935ed267a");
         assert_eq!(digest(payment_events(&plan)), "9a31f64355782c7f");
+    }
+
+    #[test]
+    fn what_messages_are_about_is_known_without_them() {
+        let plan = plan(1..=500, rough());
+        let about = |events: Vec<Planned>| -> Vec<OrderId> {
+            events.into_iter().map(|planned| planned.order_id.expect("each is about an order")).collect()
+        };
+        let orders = about(order_events(&plan).collect());
+        assert_eq!(order_ids(&plan, Kind::Order).collect::<Vec<_>>(), orders);
+        let payments = about(payment_events(&plan).collect());
+        assert_eq!(order_ids(&plan, Kind::Payment).collect::<Vec<_>>(), payments);
     }
 
     #[test]

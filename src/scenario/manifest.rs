@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::generate::{Plan, order_events, payment_events};
+use super::generate::{Plan, order_events, order_ids, payment_events};
 use super::planned::{Content, Planned};
 use super::reference::Reference;
 use crate::domain::letter::Kind;
+use crate::domain::order::OrderId;
 
 /// The version this build writes, and the only one it reads. It changes with the file's form, and with
 /// what a seed means.
@@ -213,6 +214,16 @@ impl Source {
             (Self::Reference(reference), Kind::Payment) => Box::new(reference.payment_events()),
             (Self::Bodies { bodies }, _) => {
                 Box::new((0..).zip(bodies).map(move |(sequence, body)| foreign(kind, sequence, &body.0)))
+            }
+        }
+    }
+
+    /// The order that each message of one stream is about, in order of publishing.
+    pub fn order_ids(&self, kind: Kind) -> Box<dyn Iterator<Item = Option<OrderId>> + Send + '_> {
+        match self {
+            Self::Scenario(plan) => Box::new(order_ids(plan, kind).map(Some)),
+            Self::Reference(_) | Self::Bodies { .. } => {
+                Box::new(self.events(kind).map(|planned| planned.order_id))
             }
         }
     }

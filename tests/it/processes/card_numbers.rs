@@ -65,8 +65,8 @@ fn everything(table: &Table) -> Vec<String> {
         "SELECT order_id || '|' || item || '|' || quantity || '|' || price || '|' || shipping_address || '|'
          || order_status || '|' || creation_date || '|' || coalesce(payment_method, '') || '|'
          || coalesce(payment_status, '') || '|' || coalesce(payment_datetime, '') FROM facts";
-    let topic =
-        "SELECT attributes || '|' || CAST(body AS TEXT) FROM messages JOIN topics ON topics.id = topic
+    let topic = "SELECT attributes || '|' || CAST(body AS TEXT) FROM messages
+         JOIN subscriptions ON subscriptions.id = subscription JOIN topics ON topics.id = topic
          WHERE topics.name = 'dlq_payments_data' AND attributes LIKE '%dlq_reason%'";
     [letter, history, fact, topic]
         .iter()

@@ -57,9 +57,9 @@ async fn a_consumer_that_can_only_not_receive_is_not_ready() {
     let table = Table::of(&site).await;
     eventually("it is ready", async || is_ready(&admin, "200").await.then_some(())).await;
     // No message comes, so no store call and no publish can tell.
-    table.execute("ALTER TABLE deliveries RENAME TO elsewhere");
+    table.execute("ALTER TABLE messages RENAME TO elsewhere");
     eventually("it is not ready", async || is_ready(&admin, "503").await.then_some(())).await;
-    table.execute("ALTER TABLE elsewhere RENAME TO deliveries");
+    table.execute("ALTER TABLE elsewhere RENAME TO messages");
     eventually("it is ready again", async || is_ready(&admin, "200").await.then_some(())).await;
     orders.drained().await.with(0);
 }

@@ -67,7 +67,7 @@ impl Table {
     /// Deliveries that a consumer of this topic holds, or held when it was killed.
     pub fn leased(&self, topic: &str) -> i64 {
         self.number(&format!(
-            "SELECT count(*) FROM deliveries JOIN subscriptions ON subscriptions.id = subscription
+            "SELECT count(*) FROM messages JOIN subscriptions ON subscriptions.id = subscription
              JOIN topics ON topics.id = subscriptions.topic WHERE topics.name = '{topic}' AND due > 0"
         ))
     }
@@ -81,7 +81,7 @@ impl Table {
 
     /// Messages ever published, on any topic.
     pub fn published(&self) -> i64 {
-        self.number("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'messages'")
+        self.number("SELECT coalesce(sum(last_message), 0) FROM topics")
     }
 
     /// Letters in the ledger.
@@ -92,7 +92,8 @@ impl Table {
     /// Messages of a topic that are published and not acknowledged.
     pub fn backlog(&self, topic: &str) -> i64 {
         self.number(&format!(
-            "SELECT count(*) FROM messages JOIN topics ON topics.id = topic WHERE topics.name = '{topic}'"
+            "SELECT count(*) FROM messages JOIN subscriptions ON subscriptions.id = subscription
+             JOIN topics ON topics.id = subscriptions.topic WHERE topics.name = '{topic}'"
         ))
     }
 

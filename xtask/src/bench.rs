@@ -10,6 +10,7 @@ mod launch;
 mod measured;
 mod options;
 mod peers;
+mod relay;
 mod run;
 mod table;
 
@@ -21,6 +22,7 @@ use arm::Arm;
 use launch::Place;
 use measured::Measured;
 use options::Options;
+use relay::Relay;
 use std::path::Path;
 
 /// What is measured, and what it needs.
@@ -35,7 +37,7 @@ pub fn command(words: &[&str]) -> Outcome<u8> {
     std::fs::create_dir_all(&services).attempt(format_args!("create {}", services.display()))?;
     let mut guard = Guard::start(&services)?;
     let place = prepare(&root, &options, &mut guard)?;
-    let arms = peers::available(&root, &options, options.arms());
+    let arms = slowed(&place, peers::available(&root, &options, options.arms()));
     warm_up(&place, &options)?;
     let mut results = Vec::new();
     for round in 0..options.rounds {
@@ -88,6 +90,17 @@ fn prepare(root: &Path, options: &Options, guard: &mut Guard) -> Outcome<Place> 
         emulator: emulator.clone(),
         cassandra: cassandra.clone(),
     })
+}
+
+/// The arms, without those that need a relay where none can stand before Cassandra.
+fn slowed(place: &Place, mut arms: Vec<Arm>) -> Vec<Arm> {
+    if arms.iter().any(|arm| arm.is_slowed())
+        && let Err(failure) = Relay::start(place)
+    {
+        say(&format!("left out: Cassandra made slow ({})", failure.what()));
+        arms.retain(|arm| !arm.is_slowed());
+    }
+    arms
 }
 
 /// A JVM is measured warm or not at all: at least 200,000 events through both services first.

@@ -52,8 +52,8 @@ Option of all three:
 Options of `bench` (first build: about 15 minutes on 2 cores; a round: about 6):
   --quick          one round instead of five;  --rounds N
   --only ARM,...   of r0-publish r1-pull r2-insert r3-update minimal-orders minimal-payments orders
-                   orders-again payments payments-missing dlq-handler go-orders go-payments
-                   python-orders python-payments
+                   orders-again orders-slow payments payments-missing dlq-handler go-orders
+                   go-payments python-orders python-payments
   --events N       events of an arm (60000);   --streams N (32);   --warm-up N (200000)
   --backlog N      events published and not yet done, at most (5000)
   --no-build       measure what was built before

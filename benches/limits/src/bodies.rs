@@ -11,8 +11,6 @@ pub enum Kind {
     Order,
     /// Payments.
     Payment,
-    /// Dead letters of payments whose order is missing.
-    Letter,
 }
 
 impl Kind {
@@ -21,8 +19,7 @@ impl Kind {
         match word {
             "order" => Ok(Self::Order),
             "payment" => Ok(Self::Payment),
-            "letter" => Ok(Self::Letter),
-            other => Err(format!("neither order, payment nor letter: {other}").into()),
+            other => Err(format!("neither order nor payment: {other}").into()),
         }
     }
 
@@ -30,7 +27,7 @@ impl Kind {
     pub fn body(self, id: i64) -> Bytes {
         match self {
             Self::Order => order(id),
-            Self::Payment | Self::Letter => payment(id),
+            Self::Payment => payment(id),
         }
     }
 }

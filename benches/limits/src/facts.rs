@@ -9,6 +9,7 @@ use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use crate::bodies::{self, Kind};
 use crate::{Outcome, Progress};
@@ -58,9 +59,20 @@ type Slot<'r> = (
     Option<i64>,
 );
 
-async fn session() -> Outcome<Session> {
+/// A session with the nodes that the environment names.
+pub async fn session() -> Outcome<Session> {
     let nodes = std::env::var("CASSANDRA_CONTACT_POINTS")?;
     Ok(SessionBuilder::new().known_nodes(nodes.split(',')).build().await?)
+}
+
+/// Prints the address at which a node says it can be reached: clients connect there, whatever address
+/// they found it by.
+pub async fn announced() -> Outcome<()> {
+    let local = "SELECT rpc_address FROM system.local WHERE key = 'local'";
+    let answer = session().await?.query_unpaged(local, ()).await?.into_rows_result()?;
+    let (address,) = answer.single_row::<(IpAddr,)>()?;
+    println!("announced {address}");
+    Ok(())
 }
 
 /// Creates keyspace and fact table.
@@ -165,7 +177,7 @@ impl Facts {
         let row = found.maybe_first_row::<Slot<'_>>()?;
         Ok(row.is_some_and(|(customer, payment, ..)| match kind {
             Kind::Order => customer.is_some(),
-            Kind::Payment | Kind::Letter => payment.is_some(),
+            Kind::Payment => payment.is_some(),
         }))
     }
 }

@@ -5,10 +5,14 @@
 #![allow(clippy::disallowed_methods, reason = "it measures by the real clock and pauses no time")]
 
 mod bodies;
+mod dead_letters;
 mod facts;
 mod latency;
+mod ledger;
+mod letters;
 mod messages;
 mod minimal;
+mod slow;
 
 use std::error::Error;
 use std::io::Write;
@@ -24,10 +28,16 @@ usage: limits COMMAND, with PUBSUB_EMULATOR_HOST and CASSANDRA_CONTACT_POINTS se
   schema KEYSPACE                               create the fact table
   fill KEYSPACE N MISSING                       write N orders, leaving out each MISSING-th (0 = none)
   feed PROJECT TOPIC KIND N                     publish what stdin permits: lines with a total
+  feed PROJECT TOPIC letter N BEGAN             the same, dead letters; BEGAN: now, in microseconds
   check KEYSPACE KIND N MISSING                 count rows and compare every cell
+  check-ledger KEYSPACE N BEGAN                 compare every letter, its history and its line in the index
+  check-dead PROJECT TOPIC N MISSING            take the dead letters of each MISSING-th payment, compare them
   drop KEYSPACE
   billed PROJECT TOPIC N                        take N messages: requests they came in, bytes, billed bytes
   latency PROJECT TOPIC KEYSPACE KIND N RATE    publish at a fixed rate, print p50 and p99 to the visible row
+  announced                                     the address at which Cassandra says it can be reached
+  slow --listen HOST:PORT --to HOST:PORT --delay 50ms
+                                                relay connections, each byte so much later, at any rate
  raw limits, each prints `done TOTAL` as it goes
   publish PROJECT TOPIC N                       R0
   pull PROJECT TOPIC N STREAMS                  R1
@@ -54,9 +64,22 @@ async fn run(words: &[&str]) -> Outcome<()> {
         ["check", keyspace, kind, n, missing] => {
             facts::check(keyspace, bodies::Kind::parse(kind)?, n.parse()?, missing.parse()?).await
         }
+        ["check-ledger", keyspace, n, began] => ledger::check(keyspace, n.parse()?, began.parse()?).await,
+        ["check-dead", project, topic, n, missing] => {
+            dead_letters::check(project, topic, n.parse()?, missing.parse()?).await
+        }
         ["billed", project, topic, n] => messages::billed(project, topic, n.parse()?).await,
+        ["feed", project, topic, "letter", n, began] => {
+            let began = began.parse()?;
+            messages::feed(project, topic, n.parse()?, |id| letters::message(id, began)).await
+        }
         ["feed", project, topic, kind, n] => {
-            messages::feed(project, topic, n.parse()?, bodies::Kind::parse(kind)?).await
+            let kind = bodies::Kind::parse(kind)?;
+            messages::feed(project, topic, n.parse()?, |id| messages::message(kind, id)).await
+        }
+        ["announced"] => facts::announced().await,
+        ["slow", "--listen", listen, "--to", to, "--delay", delay] => {
+            slow::relay(listen, to, slow::delay(delay)?).await
         }
         ["latency", project, topic, keyspace, kind, n, rate] => {
             let kind = bodies::Kind::parse(kind)?;

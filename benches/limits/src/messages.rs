@@ -72,16 +72,7 @@ pub async fn subscriber() -> Outcome<Subscriber> {
 
 /// An event as a message.
 pub fn message(kind: Kind, id: i64) -> Message {
-    let message = Message::new().set_data(kind.body(id));
-    match kind {
-        Kind::Order | Kind::Payment => message,
-        Kind::Letter => message.set_attributes([
-            ("dlq_reason", "order_not_found"),
-            ("dlq_kind", "payment"),
-            ("dlq_detail", "order is not in the fact table"),
-            ("dlq_source_subscription", "payments_data-sub"),
-        ]),
-    }
+    Message::new().set_data(kind.body(id))
 }
 
 /// R0: flat out.
@@ -106,7 +97,7 @@ pub async fn publish(project: &str, topic: &str, n: i64) -> Outcome<()> {
 }
 
 /// Load in a closed loop: publishes up to the total that the last line on stdin permits.
-pub async fn feed(project: &str, topic: &str, n: i64, kind: Kind) -> Outcome<()> {
+pub async fn feed(project: &str, topic: &str, n: i64, message: impl Fn(i64) -> Message) -> Outcome<()> {
     let publisher = publisher(project, topic).await?;
     let (permit, mut permitted) = watch::channel(0i64);
     std::thread::spawn(move || {
@@ -122,7 +113,7 @@ pub async fn feed(project: &str, topic: &str, n: i64, kind: Kind) -> Outcome<()>
         let total = *permitted.wait_for(|total| *total > id).await?;
         while id < total.min(n) {
             id += 1;
-            receipts.push(publisher.publish(message(kind, id)));
+            receipts.push(publisher.publish(message(id)));
             while receipts.len() >= WINDOW
                 && let Some(receipt) = receipts.next().await
             {

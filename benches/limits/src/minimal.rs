@@ -49,7 +49,7 @@ pub async fn consume(
                     let t = 1_700_000_000_000_001;
                     let written = match kind {
                         Kind::Order => facts.order(&message.data, t).await,
-                        Kind::Payment | Kind::Letter => facts.payment(&message.data, t).await.map(drop),
+                        Kind::Payment => facts.payment(&message.data, t).await.map(drop),
                     };
                     match written {
                         Ok(()) => handler.ack(),

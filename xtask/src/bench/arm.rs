@@ -25,6 +25,8 @@ pub enum Arm {
     Letters,
     /// `order_consumer` once more: the A/A control.
     OrdersAgain,
+    /// `order_consumer` once more, Cassandra behind a relay that delays.
+    OrdersSlow,
     /// Google's Go client and gocql, orders.
     GoOrders,
     /// The same, payments.
@@ -68,7 +70,7 @@ impl Kind {
 
 impl Arm {
     /// Every arm, in the order of the table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Publish,
         Self::Pull,
         Self::Insert,
@@ -77,6 +79,7 @@ impl Arm {
         Self::MinimalPayments,
         Self::Orders,
         Self::OrdersAgain,
+        Self::OrdersSlow,
         Self::Payments,
         Self::PaymentsMissing,
         Self::Letters,
@@ -97,6 +100,7 @@ impl Arm {
             Self::MinimalPayments => "minimal-payments",
             Self::Orders => "orders",
             Self::OrdersAgain => "orders-again",
+            Self::OrdersSlow => "orders-slow",
             Self::Payments => "payments",
             Self::PaymentsMissing => "payments-missing",
             Self::Letters => "dlq-handler",
@@ -121,6 +125,7 @@ impl Arm {
             | Self::MinimalOrders
             | Self::Orders
             | Self::OrdersAgain
+            | Self::OrdersSlow
             | Self::GoOrders
             | Self::PythonOrders => Kind::Order,
             Self::Update
@@ -148,11 +153,21 @@ impl Arm {
         !matches!(self, Self::Publish | Self::Pull | Self::Letters)
     }
 
+    /// Whether a relay delays what it says to Cassandra, and what it hears.
+    pub fn is_slowed(self) -> bool {
+        self == Self::OrdersSlow
+    }
+
     /// Whether it is one of the released binaries.
     pub fn is_ours(self) -> bool {
         matches!(
             self,
-            Self::Orders | Self::OrdersAgain | Self::Payments | Self::PaymentsMissing | Self::Letters
+            Self::Orders
+                | Self::OrdersAgain
+                | Self::OrdersSlow
+                | Self::Payments
+                | Self::PaymentsMissing
+                | Self::Letters
         )
     }
 

@@ -38,6 +38,8 @@ pub struct Fresh {
     pub project: String,
     /// The keyspace's name.
     pub keyspace: String,
+    /// When it was made, microseconds since the epoch: dead letters are from then on.
+    pub began: u128,
 }
 
 impl Place {
@@ -107,7 +109,9 @@ impl Place {
             Arm::Update => limits(&["update", keyspace, &events, "256"]),
             Arm::MinimalOrders => limits(&["orders", project, topic, keyspace, &events, &streams, "128"]),
             Arm::MinimalPayments => limits(&["payments", project, topic, keyspace, &events, &streams, "256"]),
-            Arm::Orders | Arm::OrdersAgain => self.ours("order_consumer", fresh, &streams, admin),
+            Arm::Orders | Arm::OrdersAgain | Arm::OrdersSlow => {
+                self.ours("order_consumer", fresh, &streams, admin)
+            }
             Arm::Payments | Arm::PaymentsMissing => self.ours("payment_consumer", fresh, &streams, admin),
             Arm::Letters => self.ours("dlq_handler", fresh, &streams, admin),
             Arm::GoOrders | Arm::GoPayments => {
@@ -144,6 +148,9 @@ impl Place {
     pub fn feed(&self, kind: Kind, fresh: &Fresh, events: u64) -> Outcome<Child> {
         let mut command = Command::new(self.binaries.join("limits"));
         command.args(["feed", &fresh.project, kind.topic(), kind.word(), &events.to_string()]);
+        if kind == Kind::Letter {
+            command.arg(fresh.began.to_string());
+        }
         self.with_services(&mut command).stdin(Stdio::piped()).stdout(Stdio::null());
         command.spawn().attempt("start the generator")
     }
@@ -181,6 +188,11 @@ impl Runner {
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it counts, where it is one of ours.
+    pub fn metrics(&self) -> Option<String> {
+        get(self.admin?, "/metrics")
     }
 
     /// The last lines it wrote.

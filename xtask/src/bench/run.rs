@@ -5,6 +5,7 @@ use super::busy::{self, Counter};
 use super::launch::{Fresh, Place, Runner};
 use super::measured::{Latency, Measured};
 use super::options::Options;
+use super::relay::{self, Relay};
 use crate::failure::{Failure, Outcome};
 use std::io::Write;
 use std::process::Child;
@@ -60,7 +61,11 @@ fn has_latency(arm: Arm) -> bool {
 fn prepare(place: &Place, arm: Arm, events: u64) -> Outcome<Fresh> {
     let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let unique = format!("{}{}", arm.name().replace('-', ""), stamp.as_millis());
-    let fresh = Fresh { project: format!("bench-{unique}"), keyspace: format!("bench_{unique}") };
+    let fresh = Fresh {
+        project: format!("bench-{unique}"),
+        keyspace: format!("bench_{unique}"),
+        began: stamp.as_micros(),
+    };
     if arm.is_ours() {
         place.set_up(&fresh)?;
     } else {
@@ -75,17 +80,27 @@ fn prepare(place: &Place, arm: Arm, events: u64) -> Outcome<Fresh> {
     Ok(fresh)
 }
 
+/// Every row, cell by cell; every letter in the ledger and every one that was published.
 fn check(place: &Place, arm: Arm, fresh: &Fresh, events: u64) -> Outcome<()> {
-    if !arm.writes() {
-        return Ok(());
-    }
     let (events, missing) = (events.to_string(), arm.missing().to_string());
-    place.limits(&["check", &fresh.keyspace, arm.kind().word(), &events, &missing]).map(drop)
+    if arm.writes() {
+        place.limits(&["check", &fresh.keyspace, arm.kind().word(), &events, &missing])?;
+    }
+    if arm.kind() == Kind::Letter {
+        place.limits(&["check-ledger", &fresh.keyspace, &events, &fresh.began.to_string()])?;
+    }
+    if arm.kind() == Kind::Payment && arm.is_ours() {
+        place.limits(&["check-dead", &fresh.project, Kind::Letter.topic(), &events, &missing])?;
+    }
+    Ok(())
 }
 
 /// What is left of a measurement would slow down the next one.
 fn clean(place: &Place, arm: Arm, fresh: &Fresh) {
-    let _ = place.limits(&["delete", &fresh.project, arm.kind().topic()]);
+    let kinds = [Kind::Order, Kind::Payment, Kind::Letter];
+    for kind in kinds.into_iter().filter(|kind| arm.is_ours() || *kind == arm.kind()) {
+        let _ = place.limits(&["delete", &fresh.project, kind.topic()]);
+    }
     if arm.writes() || arm.is_ours() {
         let _ = place.limits(&["drop", &fresh.keyspace]);
     }
@@ -93,8 +108,13 @@ fn clean(place: &Place, arm: Arm, fresh: &Fresh) {
 
 /// Feeds `events` in a closed loop and watches the process until the last one is done.
 fn throughput(place: &Place, arm: Arm, fresh: &Fresh, events: u64, options: &Options) -> Outcome<Measured> {
-    let mut runner = place.start(arm, fresh, events, options)?;
-    let result = watch(place, arm, fresh, events, options, &mut runner);
+    let relay = if arm.is_slowed() { Some(Relay::start(place)?) } else { None };
+    let seen = relay.as_ref().map_or_else(|| place.clone(), |relay| relay.before(place));
+    let mut runner = seen.start(arm, fresh, events, options)?;
+    let result = watch(place, arm, fresh, events, options, &mut runner).and_then(|measured| match relay {
+        Some(_) => relay::check(&runner.metrics().unwrap_or_default()).map(|()| measured),
+        None => Ok(measured),
+    });
     runner.stop();
     result
 }

@@ -15,8 +15,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(1);
 /// Pages in the write-ahead log before a commit moves them into the file: 16 MiB. Messages live
 /// briefly, so that a longer log writes many pages to the file once instead of often.
 const CHECKPOINT_PAGES: i64 = 4_000;
-/// Page cache in KiB.
-const CACHE_KIB: i64 = 16_384;
+/// Page cache in KiB: what a turn touches. `SQLite` walks all of a larger one at many commits.
+const CACHE_KIB: i64 = 4_096;
 /// Statements kept prepared.
 const STATEMENTS: usize = 64;
 

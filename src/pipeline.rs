@@ -17,3 +17,4 @@ pub mod settlement;
 pub mod settler;
 pub mod summary;
 pub mod sweep;
+pub mod window;

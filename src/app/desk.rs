@@ -20,6 +20,7 @@ use crate::desk::next::Command;
 use crate::desk::render;
 use crate::desk::{Desk, triage::Triage};
 use crate::domain::order::OrderId;
+use crate::pipeline::window::START;
 use crate::store::StoreError;
 
 pub(crate) use list::list;
@@ -41,7 +42,7 @@ pub(crate) fn on(context: &Context, store: &Store) -> Desk {
         clock: context.clock,
         chance: Arc::clone(&context.chance),
         actor: context.person(),
-        window: context.config.consumer.max_in_flight,
+        window: START.min(context.config.consumer.max_in_flight),
     }
 }
 

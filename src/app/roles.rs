@@ -31,6 +31,7 @@ use crate::pipeline::payments::Payments;
 use crate::pipeline::retries::{self, Offers, RetryPolicy};
 use crate::pipeline::settler::Settler;
 use crate::pipeline::summary::Summary;
+use crate::pipeline::window::{self, START};
 
 /// Letters recorded at once: the ledger is not the hot path.
 const LETTER_LANES: usize = 64;
@@ -113,7 +114,7 @@ impl Site {
     async fn subscribe(
         &self,
         subscription: &str,
-        lanes: usize,
+        window: window::Bounds,
         held: usize,
     ) -> Result<Arc<Subscription>, Stop> {
         let config = &self.config;
@@ -123,13 +124,18 @@ impl Site {
         };
         let options = SubscribeOptions {
             streams: config.consumer.streams.map_or(Streams::Automatic, Streams::Fixed),
-            max_outstanding: lanes + held,
-            buffer: lanes,
+            max_outstanding: window.most + held,
+            buffer: window.least,
             lease,
             idle_rotation: config.bus.pubsub.stream_idle_rotation,
         };
         let subscribed = self.bus.subscribe(subscription, options).await.map_err(missing_on_bus)?;
         Ok(Arc::new(subscribed))
+    }
+
+    /// From so many deliveries at once to as many as are allowed.
+    fn window(&self, least: usize) -> window::Bounds {
+        window::Bounds::from(least, self.config.consumer.max_in_flight)
     }
 
     async fn dead_letters(&self, kind: Kind, source: &str, gauges: &Gauges) -> Result<DeadLetters, Stop> {
@@ -148,21 +154,21 @@ impl Site {
     /// Records orders until stopped or bounded.
     pub(crate) async fn order_consumer(&self, gauges: &Gauges) -> Result<(), Stop> {
         let source = &self.config.bus.subscriptions.orders;
-        let lanes = self.config.consumer.max_in_flight;
+        let window = self.window(START);
         let handler = Arc::new(Orders {
             facts: Arc::clone(&self.store.facts),
             dead_letters: self.dead_letters(Kind::Order, source, gauges).await?,
             retrying: Arc::clone(&gauges.retrying),
         });
-        let subscription = self.subscribe(source, lanes, 0).await?;
-        Ok(consume(handler, self.consume(subscription, lanes, None, gauges)).await?)
+        let subscription = self.subscribe(source, window, 0).await?;
+        Ok(consume(handler, self.consume(subscription, window, None, gauges)).await?)
     }
 
     /// Joins payments until stopped or bounded.
     pub(crate) async fn payment_consumer(&self, gauges: &Gauges) -> Result<(), Stop> {
         let source = &self.config.bus.subscriptions.payments;
         let consumer = &self.config.consumer;
-        let lanes = consumer.max_in_flight;
+        let window = self.window(START);
         let hold = consumer.order_grace.map(|grace| HoldSettings {
             grace,
             limit: consumer.hold_limit,
@@ -175,22 +181,22 @@ impl Site {
             locks: OrderLocks::new(),
         });
         let held = hold.map_or(0, |hold| hold.limit);
-        let subscription = self.subscribe(source, lanes, held).await?;
-        Ok(consume(handler, self.consume(subscription, lanes, hold, gauges)).await?)
+        let subscription = self.subscribe(source, window, held).await?;
+        Ok(consume(handler, self.consume(subscription, window, hold, gauges)).await?)
     }
 
     /// Records letters; what waits is announced to `offers`.
     pub(crate) async fn letters(&self, gauges: &Gauges, actor: Actor, offers: Offers) -> Result<(), Stop> {
         let source = &self.config.bus.subscriptions.dead_letters;
-        let lanes = LETTER_LANES.min(self.config.consumer.max_in_flight);
+        let window = self.window(LETTER_LANES);
         let handler = Arc::new(Letters {
             ledger: Arc::clone(&self.store.ledger),
             retrying: Arc::clone(&gauges.retrying),
             offers,
             actor,
         });
-        let subscription = self.subscribe(source, lanes, 0).await?;
-        Ok(consume(handler, self.consume(subscription, lanes, None, gauges)).await?)
+        let subscription = self.subscribe(source, window, 0).await?;
+        Ok(consume(handler, self.consume(subscription, window, None, gauges)).await?)
     }
 
     /// What settles letters.
@@ -238,14 +244,14 @@ impl Site {
     fn consume(
         &self,
         subscription: Arc<Subscription>,
-        lanes: usize,
+        window: window::Bounds,
         hold: Option<HoldSettings>,
         gauges: &Gauges,
     ) -> Consume {
         gauges.receives(&subscription);
         Consume {
             subscription,
-            lanes,
+            window,
             hold,
             bounds: self.bounds,
             metrics: Arc::clone(&gauges.metrics),

@@ -13,6 +13,8 @@ use super::database::Database;
 
 /// Jobs waiting for the thread; beyond this, callers wait for a place.
 const WAITING: usize = 1_024;
+/// Transactions whose answers wait at most; beyond this, the thread waits.
+const ANSWERS: usize = 8;
 /// Jobs in one transaction at most: bounds how long the file is locked.
 const BATCH: usize = 1_024;
 
@@ -54,14 +56,13 @@ pub(super) trait Job: Send {
 pub(super) struct Engine {
     requests: mpsc::Sender<Request>,
     /// Until somebody asks, and so shows where the answers are awaited.
-    done: Arc<Mutex<Option<mpsc::UnboundedReceiver<Done>>>>,
+    done: Arc<Mutex<Option<mpsc::Receiver<Done>>>>,
 }
 
 /// A place among the waiting jobs.
 pub(super) struct Place<'e>(mpsc::Permit<'e, Request>);
 
-/// The jobs of one transaction, and what befell all of them. There are no more of them than
-/// were waiting.
+/// The jobs of one transaction, and what befell all of them.
 struct Done {
     jobs: Vec<Box<dyn Job>>,
     failed: Option<Failure>,
@@ -86,7 +87,7 @@ impl Engine {
     /// Starts the thread.
     pub(super) fn start(database: Database) -> std::io::Result<Self> {
         let (requests, arrivals) = mpsc::channel(WAITING);
-        let (answers, done) = mpsc::unbounded_channel();
+        let (answers, done) = mpsc::channel(ANSWERS);
         let serve = move || serve(arrivals, &answers, database);
         std::thread::Builder::new().name("embedded".to_owned()).spawn(serve)?;
         Ok(Self { requests, done: Arc::new(Mutex::new(Some(done))) })
@@ -244,18 +245,14 @@ where
 }
 
 /// Answers for the thread, until it ends.
-async fn answer(mut done: mpsc::UnboundedReceiver<Done>) {
+async fn answer(mut done: mpsc::Receiver<Done>) {
     while let Some(done) = done.recv().await {
         done.answer();
     }
 }
 
 /// The thread: takes what is waiting; reads first, since they need neither lock nor disk.
-fn serve(
-    mut arrivals: mpsc::Receiver<Request>,
-    answers: &mpsc::UnboundedSender<Done>,
-    mut database: Database,
-) {
+fn serve(mut arrivals: mpsc::Receiver<Request>, answers: &mpsc::Sender<Done>, mut database: Database) {
     let mut waiting = Vec::with_capacity(BATCH);
     while arrivals.blocking_recv_many(&mut waiting, BATCH) > 0 {
         let (mut reads, mut writes, mut closing) = (Vec::new(), Vec::new(), Vec::new());
@@ -272,7 +269,7 @@ fn serve(
             }
             let failed = database.run(access, &mut jobs).err();
             // Whoever answered went away with its runtime.
-            if let Err(mpsc::error::SendError(done)) = answers.send(Done { jobs, failed }) {
+            if let Err(mpsc::error::SendError(done)) = answers.blocking_send(Done { jobs, failed }) {
                 done.answer();
             }
         }

@@ -1,8 +1,9 @@
-//! Lanes: long-lived tasks that each take a delivery, handle it, settle it. The lane is the permit.
+//! Lanes: long-lived tasks that each take a delivery, handle it, settle it. The lane is the permit; there
+//! are as many as the window says.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::durable::Halt;
 use super::hold::{Held, Hold, HoldSettings};
 use super::settlement::{Settlement, Step};
+use super::window::{self, Window};
 use crate::bus::{Backlog, Delivery, Received, Subscription};
 use crate::domain::event_time::EventTime;
 use crate::metrics::{Outcome, RoleMetrics};
@@ -50,7 +52,7 @@ pub struct Consume {
     /// Where deliveries come from.
     pub subscription: Arc<Subscription>,
     /// Deliveries handled at once.
-    pub lanes: usize,
+    pub window: window::Bounds,
     /// Whether and how payments wait for their orders.
     pub hold: Option<HoldSettings>,
     /// When the run ends by itself.
@@ -66,8 +68,16 @@ struct Lane<H> {
     subscription: Arc<Subscription>,
     hold: Option<Arc<Hold>>,
     left: Arc<AtomicU64>,
+    lanes: Arc<Lanes>,
     metrics: Arc<RoleMetrics>,
     stop: CancellationToken,
+}
+
+/// How many lanes there are, and are to be.
+#[derive(Default)]
+struct Lanes {
+    there: AtomicUsize,
+    wanted: AtomicUsize,
 }
 
 impl<H> Clone for Lane<H> {
@@ -77,6 +87,7 @@ impl<H> Clone for Lane<H> {
             subscription: Arc::clone(&self.subscription),
             hold: self.hold.clone(),
             left: Arc::clone(&self.left),
+            lanes: Arc::clone(&self.lanes),
             metrics: Arc::clone(&self.metrics),
             stop: self.stop.clone(),
         }
@@ -86,33 +97,53 @@ impl<H> Clone for Lane<H> {
 /// Consumes until stopped or bounded, settles everything in flight, and flushes the acks.
 /// Dropping this future is the crash: everything unsettled goes back to the bus.
 pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(), Halt> {
-    let Consume { subscription, lanes, hold, bounds, metrics, stop } = settings;
+    let Consume { subscription, window, hold, bounds, metrics, stop } = settings;
     let stop = stop.child_token();
-    let limit = lanes.max(1).saturating_add(hold.map_or(0, |hold| hold.limit));
-    metrics.in_flight_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+    let mut window = Window::new(window);
+    let held_at_most = hold.map_or(0, |hold| hold.limit);
     let hold = hold.map(|hold| Arc::new(Hold::new(hold, stop.clone())));
     let lane = Lane {
         handler,
         subscription: Arc::clone(&subscription),
         hold: hold.clone(),
         left: Arc::new(AtomicU64::new(bounds.count.unwrap_or(u64::MAX))),
+        lanes: Arc::default(),
         metrics: Arc::clone(&metrics),
         stop: stop.clone(),
     };
     let mut tasks = JoinSet::new();
-    for _ in 0..lanes.max(1) {
-        tasks.spawn(lane.clone().run());
-    }
-    if let Some(hold) = hold {
-        for _ in 0..HOLD_LANES.min(lanes.max(1)) {
-            tasks.spawn(lane.clone().run_held(Arc::clone(&hold)));
+    let fit = |tasks: &mut JoinSet<_>, lane: &Lane<H>, window: &Window| {
+        let limit = window.size().saturating_add(held_at_most);
+        lane.metrics.in_flight_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        for _ in 0..lane.lanes.lacking(window.size()) {
+            tasks.spawn(lane.clone().run());
+        }
+    };
+    fit(&mut tasks, &lane, &window);
+    if let Some(hold) = &hold {
+        for _ in 0..HOLD_LANES.min(window.size()) {
+            tasks.spawn(lane.clone().run_held(Arc::clone(hold)));
         }
     }
     let mut watch = JoinSet::new();
     watch.spawn(watch_bounds(bounds, Arc::clone(&metrics), Arc::clone(&subscription), stop.clone()));
+    let mut ticks = tokio::time::interval(window::TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut outcome = Ok(());
-    while let Some(lane) = tasks.join_next().await {
-        let ended = lane.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    loop {
+        let ended = tokio::select! {
+            biased;
+            ended = tasks.join_next() => ended,
+            _ = ticks.tick(), if !window.is_fixed() && !stop.is_cancelled() => {
+                let held = hold.as_ref().map_or(0, |hold| hold.len());
+                let in_flight = usize::try_from(metrics.in_flight.get()).unwrap_or_default();
+                window.tick(metrics.finished(), in_flight.saturating_sub(held));
+                fit(&mut tasks, &lane, &window);
+                continue;
+            }
+        };
+        let Some(ended) = ended else { break };
+        let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         if let Err(halt) = ended
             && outcome.is_ok()
         {
@@ -123,6 +154,22 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(
     watch.abort_all();
     subscription.stop().await;
     outcome
+}
+
+impl Lanes {
+    /// How many are to be added, which are then there.
+    fn lacking(&self, wanted: usize) -> usize {
+        self.wanted.store(wanted, Ordering::Relaxed);
+        let there = self.there.fetch_max(wanted, Ordering::Relaxed);
+        wanted.saturating_sub(there)
+    }
+
+    /// Whether there is one too many, which then goes.
+    fn is_one_too_many(&self) -> bool {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        let one_less = |there: usize| (there > wanted).then(|| there - 1);
+        self.there.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
 }
 
 async fn watch_bounds(
@@ -151,7 +198,7 @@ async fn watch_bounds(
 
 impl<H: Handler> Lane<H> {
     async fn run(self) -> Result<(), Halt> {
-        loop {
+        while !self.lanes.is_one_too_many() {
             let delivery = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
@@ -171,6 +218,7 @@ impl<H: Handler> Lane<H> {
             self.metrics.in_flight.inc();
             self.fresh(delivery).await?;
         }
+        Ok(())
     }
 
     /// Whether the bound on deliveries leaves room for this one.
@@ -340,6 +388,27 @@ mod tests {
         }
     }
 
+    /// A store that answers after 100 ms, however much is asked of it at a time.
+    #[derive(Default)]
+    struct Slow {
+        now: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl Handler for Slow {
+        async fn handle(&self, _: &Received, _: bool) -> Result<Step, Halt> {
+            let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+            self.most.fetch_max(now, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.now.fetch_sub(1, Ordering::Relaxed);
+            Ok(Step::Settled(Settlement::Applied(Durable::in_a_test())))
+        }
+
+        async fn panicked(&self, _: &Received) -> Result<Settlement, Halt> {
+            Ok(Settlement::DeadLettered(Reason::HandlerFailed, Durable::in_a_test()))
+        }
+    }
+
     fn delivery(id: usize, body: &'static str, fates: &Fates) -> Delivery {
         let message = Message { body: Bytes::from_static(body.as_bytes()), ..Message::default() };
         let received = Received { message, id: id.to_string(), publish_time_us: 1, attempt: 1 };
@@ -360,7 +429,7 @@ mod tests {
         let metrics = Arc::new(RoleMetrics::new("test"));
         let settings = Consume {
             subscription: Arc::new(Subscription::new(receiver, Box::new(NoFeed))),
-            lanes: 2,
+            window: window::Bounds::from(2, 2),
             hold,
             bounds: Bounds { count: Some(count), ..Bounds::default() },
             metrics: Arc::clone(&metrics),
@@ -395,13 +464,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_slow_store_gets_more_lanes_which_go_when_they_are_not_needed() {
+        let fates = Fates::default();
+        let (sender, receiver) = mpsc::channel(5_000);
+        for id in 0..5_000 {
+            sender.try_send(delivery(id, "good", &fates)).ok().unwrap();
+        }
+        let (metrics, handler) = (Arc::new(RoleMetrics::new("test")), Arc::new(Slow::default()));
+        let settings = Consume {
+            subscription: Arc::new(Subscription::new(receiver, Box::new(NoFeed))),
+            window: window::Bounds::from(2, 64),
+            hold: None,
+            bounds: Bounds { duration: Some(Duration::from_secs(60)), ..Bounds::default() },
+            metrics: Arc::clone(&metrics),
+            stop: CancellationToken::new(),
+        };
+        let consuming = consume(Arc::clone(&handler), settings);
+        let watching = async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            // Two lanes would have done 400 of them.
+            (metrics.count(Outcome::Applied), metrics.in_flight_limit.get())
+        };
+        let (consumed, (applied, limit)) = tokio::join!(consuming, watching);
+        consumed.unwrap();
+        assert_eq!((applied, handler.most.load(Ordering::Relaxed)), (5_000, 64));
+        assert!(limit < 64, "{limit}");
+        assert_eq!(metrics.in_flight_limit.get(), 2);
+        assert_eq!(metrics.in_flight.get(), 0);
+        drop(sender);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn silence_is_not_taken_for_the_end_while_something_is_left() {
         let fates = Fates::default();
         let (sender, receiver) = mpsc::channel(16);
         let metrics = Arc::new(RoleMetrics::new("test"));
         let settings = Consume {
             subscription: Arc::new(Subscription::new(receiver, Box::new(SlowFeed(Arc::clone(&fates))))),
-            lanes: 2,
+            window: window::Bounds::from(2, 2),
             hold: None,
             bounds: Bounds { idle: Some(Duration::from_secs(1)), ..Bounds::default() },
             metrics: Arc::clone(&metrics),

@@ -45,6 +45,7 @@ impl Held {
 /// The hold. Every wait is equally long, so waiting deliveries come due in the order they came.
 pub struct Hold {
     every: Duration,
+    limit: usize,
     count: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     waiting: mpsc::Sender<Held>,
@@ -58,12 +59,18 @@ impl Hold {
         let (waiting, due) = mpsc::channel(settings.limit.max(1));
         Self {
             every: settings.grace / CHECKS,
+            limit: settings.limit,
             count: Arc::new(Semaphore::new(settings.limit)),
             bytes: Arc::new(Semaphore::new(settings.bytes.min(Semaphore::MAX_PERMITS))),
             waiting,
             due: Mutex::new(due),
             stop,
         }
+    }
+
+    /// How many deliveries are in it.
+    pub fn len(&self) -> usize {
+        self.limit.saturating_sub(self.count.available_permits())
     }
 
     /// Takes a delivery in, or gives it back where there is no place for it.

@@ -36,6 +36,7 @@ use ecom::pipeline::produce::{Outgoing, Produce, produce};
 use ecom::pipeline::retries::{self, Offers, RetryPolicy};
 use ecom::pipeline::settler::Settler;
 use ecom::pipeline::sweep::sweep;
+use ecom::pipeline::window;
 use ecom::scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
 use ecom::store::{FactStore, Ledger};
 use futures_util::stream;
@@ -132,7 +133,7 @@ impl World {
         let grace = Duration::from_millis(40);
         let settings = Consume {
             subscription: Arc::new(subscription),
-            lanes: 6,
+            window: window::Bounds::from(6, 6),
             hold: hold.then_some(HoldSettings { grace, limit: 3, bytes: 100_000 }),
             bounds: Bounds::default(),
             metrics,

@@ -15,6 +15,7 @@ use ecom::pipeline::order_locks::OrderLocks;
 use ecom::pipeline::orders::Orders;
 use ecom::pipeline::payments::Payments;
 use ecom::pipeline::settlement::{Settlement, Step};
+use ecom::pipeline::window;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -134,7 +135,7 @@ pub fn lane(events: usize) -> Work {
     }
     let settings = Consume {
         subscription: Arc::new(Subscription::new(intake, Box::new(Spent))),
-        lanes: 1,
+        window: window::Bounds::from(1, 1),
         hold: None,
         bounds: Bounds { count: u64::try_from(events).ok(), ..Bounds::default() },
         metrics: Arc::clone(&metrics),

@@ -137,9 +137,10 @@ async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
     for attributes in [format!("{{\"card\":{card}}}"), format!("[\"sentinel-attribute {card}\"]")] {
         let order = made::order_with("note", "\"\"", 1);
         table.execute(&format!(
-            "INSERT INTO messages (topic, publish_time, attributes, body)
-             SELECT id, 1705831290000000, '{attributes}', CAST('{order}' AS BLOB) FROM topics
-             WHERE name = 'orders_data'"
+            "INSERT INTO messages (subscription, id, attempt, publish_time, attributes, body)
+             SELECT subscriptions.id, last_message + 1, 0, 1705831290000000, '{attributes}', CAST('{order}' AS BLOB)
+             FROM topics JOIN subscriptions ON topic = topics.id WHERE topics.name = 'orders_data';
+             UPDATE topics SET last_message = last_message + 1 WHERE name = 'orders_data'"
         ));
     }
     consumer.says("attributes are no object of texts").await;
@@ -147,9 +148,11 @@ async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
     let order = made::order_with("note", "\"\"", 2).replace("\"order_id\":2,", "\"order_id\":%d,");
     table.execute(&format!(
         "WITH RECURSIVE ids (id) AS (SELECT 1000 UNION ALL SELECT id + 1 FROM ids WHERE id < 3000)
-         INSERT INTO messages (topic, publish_time, attributes, body)
-         SELECT topics.id, 1705831290000000, '{{}}', CAST(printf('{order}', ids.id) AS BLOB) FROM ids, topics
-         WHERE name = 'orders_data'"
+         INSERT INTO messages (subscription, id, attempt, publish_time, attributes, body)
+         SELECT subscriptions.id, last_message + ids.id, 0, 1705831290000000, '{{}}',
+             CAST(printf('{order}', ids.id) AS BLOB)
+         FROM ids, topics JOIN subscriptions ON topic = topics.id WHERE topics.name = 'orders_data';
+         UPDATE topics SET last_message = last_message + 3000 WHERE name = 'orders_data'"
     ));
     let stopped = table.stop_writers();
     consumer.says("database is locked").await;

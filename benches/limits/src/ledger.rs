@@ -140,6 +140,13 @@ impl Audit {
         seen.letters += 1;
         seen.attempts = row.attempts.unwrap_or_default();
         let wanted = wanted(seen.of, began, row.attempts, row.next_attempt_at);
+        if row.body != wanted.body {
+            let text = |body: &Option<Vec<u8>>| {
+                body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default()
+            };
+            let (body, wanted) = (text(&row.body), text(&wanted.body));
+            return Err(format!("the body of letter {} is {body}, should be {wanted}", row.id).into());
+        }
         if *row != wanted {
             return Err(format!("letter {} is {row:?}, should be {wanted:?}", row.id).into());
         }

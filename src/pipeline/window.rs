@@ -1,17 +1,20 @@
 //! How many deliveries are worked on at once. A store that answers more slowly lets more through when
 //! more are asked of it at a time; one that is at its limit only lets them wait longer. Which it is
-//! cannot be told from its latency, so it is tried: twice as many, for about a second.
+//! cannot be told from its latency, so it is tried: twice as many, for half a second or for as long as
+//! each of them takes.
 
 use std::time::Duration;
 
 /// Where a window begins: what brings a single Cassandra node to its limit.
 pub const START: usize = 256;
 /// How often a window is looked at.
-pub const TICK: Duration = Duration::from_millis(250);
-/// Ticks of a measurement, and one before it in which a change takes effect.
+pub const TICK: Duration = Duration::from_millis(125);
+/// Ticks of a measurement at least.
 const TICKS: u32 = 4;
-/// Measurements, each a second, until something is tried without an occasion.
-const REST: u32 = 60;
+/// Measurements until something is tried without an occasion: about a minute.
+const REST: u32 = 100;
+/// A rate counts what is settled in so many ticks.
+const PRECISION: u64 = 1_000;
 /// More than these parts of a hundred must come through twice the window for it to stay …
 const GAIN: u64 = 140;
 /// … and these of what came through before for half of it to stay.
@@ -57,19 +60,34 @@ enum Trial {
     Narrower { before: u64 },
 }
 
-/// A measurement under way.
-#[derive(Default, Debug)]
+/// A measurement under way. It begins when a change has taken effect, and takes long enough: both
+/// are when as many were settled as are worked on at once.
+#[derive(Debug)]
 struct Measured {
+    stage: Stage,
     ticks: u32,
-    from: u64,
+    from: Option<u64>,
     always_full: bool,
+}
+
+/// How far a measurement has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    TakingEffect,
+    Measuring,
+}
+
+impl Measured {
+    fn new(stage: Stage, from: Option<u64>) -> Self {
+        Self { stage, ticks: 0, from, always_full: true }
+    }
 }
 
 impl Window {
     /// A window at its least.
     pub fn new(bounds: Bounds) -> Self {
         let trial = Trial::None { usual: 0, left: 0 };
-        Self { bounds, size: bounds.least, trial, measured: Measured::default() }
+        Self { bounds, size: bounds.least, trial, measured: Measured::new(Stage::TakingEffect, None) }
     }
 
     /// How many deliveries may be worked on now.
@@ -86,20 +104,24 @@ impl Window {
     /// worked on now.
     pub fn tick(&mut self, settled: u64, busy: usize) {
         let measured = &mut self.measured;
-        if measured.ticks == 0 {
-            *measured = Measured { ticks: 1, from: settled, always_full: true };
-            return;
-        }
+        let from = *measured.from.get_or_insert(settled);
         measured.ticks += 1;
         measured.always_full &= busy >= self.size;
-        if measured.ticks > TICKS {
-            let (rate, full) = (settled.saturating_sub(measured.from), measured.always_full);
-            self.measured = Measured::default();
-            self.decide(rate, full);
+        let through = settled.saturating_sub(from);
+        let enough = through >= self.size as u64 || !measured.always_full;
+        match measured.stage {
+            Stage::TakingEffect if enough => *measured = Measured::new(Stage::Measuring, Some(settled)),
+            Stage::Measuring if enough && measured.ticks >= TICKS => {
+                let (rate, full) = (through * PRECISION / u64::from(measured.ticks), measured.always_full);
+                self.measured = Measured::new(Stage::TakingEffect, Some(settled));
+                self.decide(rate, full);
+            }
+            Stage::TakingEffect | Stage::Measuring => {}
         }
     }
 
-    /// What follows from `rate` settled deliveries while the window was full, or was not.
+    /// What follows from `rate`, settled deliveries in [`PRECISION`] ticks, while the window was full, or
+    /// was not.
     fn decide(&mut self, rate: u64, full: bool) {
         if !full {
             // As many are not needed.
@@ -165,7 +187,7 @@ mod tests {
         /// messages arrive in each.
         fn run(&mut self, seconds: u32, latency: f64, limit: f64, offered: f64) -> Vec<(usize, f64)> {
             let mut seen = Vec::new();
-            for _ in 0..seconds * 4 {
+            for _ in 0..seconds * 8 {
                 let size = self.window.size();
                 let possible = (size as f64 / latency).min(limit);
                 let rate = possible.min(offered);

@@ -10,9 +10,11 @@ pub mod pubsub;
 mod subscription;
 
 pub use delivery::{Delivery, Lease};
-pub use message::{Attributes, Message, Received};
+pub use message::{Message, Received};
 pub use publisher::{PublishError, Publisher, Receipt};
 pub use subscription::{Backlog, Feed, Subscription};
+
+pub use crate::domain::attributes::Attributes;
 
 use std::sync::Arc;
 use std::time::Duration;

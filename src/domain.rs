@@ -1,5 +1,6 @@
 //! What the pipeline is about, as values and pure functions: no I/O, no clock, no runtime.
 
+pub mod attributes;
 pub mod backoff;
 pub mod event_time;
 pub mod fact;

@@ -15,11 +15,12 @@ pub const CORRECTS: &str = "dlq_corrects";
 /// the letter, the number and the body, the other attributes are the original's.
 pub fn correction(letter: &Letter, number: u32, body: Bytes) -> Message {
     let t = letter.t.correction(number).micros();
+    let originals = letter.attributes.iter().filter(|(name, _)| is_originals(name));
     let mut attributes: Attributes =
-        letter.attributes.iter().filter(|(name, _)| is_originals(name)).cloned().collect();
+        originals.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     attributes.insert("event_time_us", t.to_string());
     attributes.insert("event_id", event_id(letter, number, t, &body));
-    attributes.insert(CORRECTS, letter.id.as_str());
+    attributes.insert(CORRECTS, letter.id.to_string());
     Message { body, attributes }
 }
 
@@ -69,7 +70,7 @@ mod tests {
     fn a_correction_is_a_new_event_just_after_the_one_it_corrects() {
         let letter = letter();
         let message = correction(&letter, 2, Bytes::from_static(b"{}"));
-        let names: Vec<&str> = message.attributes.sorted().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<&str> = message.attributes.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["dlq_corrects", "event_id", "event_time_us", "tenant"]);
         assert_eq!(message.attributes.get(CORRECTS), Some(letter.id.as_str()));
         let received = Received { message, id: "100".into(), publish_time_us: letter.t.micros(), attempt: 1 };

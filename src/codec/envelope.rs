@@ -3,12 +3,15 @@
 //!
 //! `dlq_*` attributes are believed on the dead-letter subscription only.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 
 use super::json::{self, Rejection};
 use super::screen::{self, Screened, screen};
-use crate::bus::{Attributes, Message, Received};
+use crate::bus::{Message, Received};
+use crate::domain::attributes::{Attributes, Text};
 use crate::domain::event_time::{EventTime, Stamp};
 use crate::domain::letter::{Kind, Letter, LetterBody, LetterId, sha256};
 use crate::domain::order::OrderId;
@@ -69,78 +72,84 @@ pub fn encode(received: &Received, body: Screened, failure: &Failure) -> (Reason
         Screened::Clean(_) => (failure.reason, &failure.detail),
         Screened::Masked { detail, .. } => (Reason::PanDetected, detail),
     };
-    let mut own = Attributes::new();
-    own.insert("dlq_reason", reason.as_str());
-    own.insert("dlq_detail", cut(detail, VALUE_LIMIT));
-    own.insert("dlq_kind", failure.kind.as_str());
-    own.insert("dlq_source_subscription", cut(&failure.source_subscription, VALUE_LIMIT));
-    own.insert("dlq_source_message_id", cut(&received.id, VALUE_LIMIT));
-    own.insert("dlq_published_at", rfc3339(received.publish_time_us));
-    own.insert("dlq_first_failed_at", rfc3339(failure.failed_at));
-    own.insert("dlq_attempt", received.attempt.max(1).to_string());
-    own.insert("dlq_consumer_version", VERSION);
+    let originals = masked(&received.message.attributes, received.event_time());
+    let mut own: Vec<(Text, Text)> = Vec::with_capacity(OWN.len() + originals.len());
+    let mut say = |name: &'static str, value: Text| own.push((name.into(), value));
+    say("dlq_attempt", received.attempt.max(1).to_string().into());
+    say("dlq_consumer_version", VERSION.into());
+    say("dlq_detail", cut(detail, VALUE_LIMIT).to_owned().into());
+    say("dlq_first_failed_at", rfc3339(failure.failed_at).into());
+    say("dlq_kind", failure.kind.as_str().into());
+    say("dlq_published_at", rfc3339(received.publish_time_us).into());
+    say("dlq_reason", reason.as_str().into());
+    say("dlq_source_message_id", cut(&received.id, VALUE_LIMIT).to_owned().into());
+    say("dlq_source_subscription", cut(&failure.source_subscription, VALUE_LIMIT).to_owned().into());
     if let Some(order_id) = failure.order_id {
-        own.insert("order_id", order_id.to_string());
+        say("order_id", order_id.to_string().into());
     }
     if let Some(payment_id) = failure.payment_id {
-        own.insert("payment_id", payment_id.to_string());
+        say("payment_id", payment_id.to_string().into());
     }
-    let body = fitting_body(body.into_bytes(), &mut own);
-    let originals = masked(&received.message.attributes, received.event_time());
+    let body = fitting_body(body.into_bytes(), say);
     let attributes = with_originals(own, &originals, MESSAGE_LIMIT - body.len());
     (reason, Message { body, attributes })
 }
 
-/// Attributes without card numbers, sorted by name; of names that are one then, one is kept.
-fn masked(attributes: &Attributes, t: EventTime) -> Vec<(String, String)> {
-    let mask = |(name, value): (&str, &str)| {
-        let value = match name {
-            // Too late a time to be believed: T says the same.
-            "event_time_us" if mask_text(value) != value => t.micros().to_string(),
-            _ => screen::attribute(name, value),
-        };
-        (mask_text(name).into_owned(), value)
-    };
-    let mut masked: Vec<(String, String)> = attributes.sorted().into_iter().map(mask).collect();
+/// Attributes without card numbers; of names that are one then, one is kept.
+fn masked(attributes: &Attributes, t: EventTime) -> Attributes {
+    let mask = |(name, value)| (mask_text(name), masked_value(name, value, t));
+    let is_clean = |pair| matches!(mask(pair), (Cow::Borrowed(_), Cow::Borrowed(_)));
+    if attributes.iter().all(is_clean) {
+        return attributes.clone();
+    }
+    let mut masked: Vec<_> = attributes.iter().map(mask).collect();
     masked.sort();
     masked.dedup_by(|(name, _), (kept, _)| name == kept);
-    masked
+    masked.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+}
+
+fn masked_value<'v>(name: &str, value: &'v str, t: EventTime) -> Cow<'v, str> {
+    match name {
+        // Too late a time to be believed: T says the same.
+        "event_time_us" if matches!(mask_text(value), Cow::Owned(_)) => t.micros().to_string().into(),
+        _ => screen::attribute(name, value),
+    }
 }
 
 /// The body, cut only where even a bare dead letter would be larger than Pub/Sub takes.
-fn fitting_body(body: Bytes, own: &mut Attributes) -> Bytes {
+fn fitting_body(body: Bytes, mut say: impl FnMut(&'static str, Text)) -> Bytes {
     let room = MESSAGE_LIMIT - ATTRIBUTE_LIMIT * (NAME_LIMIT + VALUE_LIMIT) / 4;
     if body.len() <= room {
         return body;
     }
-    own.insert("dlq_body_length", body.len().to_string());
-    own.insert("dlq_body_sha256", sha256(&body));
+    say("dlq_body_length", body.len().to_string().into());
+    say("dlq_body_sha256", sha256(&body).into());
     body.slice(..room)
 }
 
-/// Adds the original's attributes as they were, as far as they fit.
-fn with_originals(mut own: Attributes, originals: &[(String, String)], room: usize) -> Attributes {
-    let wanted = originals.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let mut wanted: Vec<(&str, &str)> = wanted.filter(|(name, _)| !name.starts_with("goog")).collect();
+/// Adds the original's attributes as they were, as far as they fit: its time and its id first.
+fn with_originals(mut own: Vec<(Text, Text)>, originals: &Attributes, room: usize) -> Attributes {
+    let mut wanted: Vec<(&str, &str)> =
+        originals.iter().filter(|(name, _)| !name.starts_with("goog")).collect();
     wanted.sort_by_key(|(name, _)| (*name != "event_time_us", *name != "event_id"));
-    let mut left = room.saturating_sub(own.sorted().iter().map(|(n, v)| n.len() + v.len()).sum());
+    let mut left = room.saturating_sub(own.iter().map(|(name, value)| name.len() + value.len()).sum());
     let mut dropped = 0usize;
     for (name, value) in wanted {
         let fits = own.len() < ATTRIBUTE_LIMIT - 1
             && name.len() <= NAME_LIMIT
             && value.len() <= VALUE_LIMIT
             && name.len() + value.len() <= left;
-        if name.is_empty() || OWN.contains(&name) || !fits {
+        if name.is_empty() || is_own(name) || !fits {
             dropped += 1;
             continue;
         }
         left -= name.len() + value.len();
-        own.insert(name, value);
+        own.push((name.to_owned().into(), value.to_owned().into()));
     }
     if dropped > 0 {
-        own.insert("dlq_attributes_dropped", dropped.to_string());
+        own.push(("dlq_attributes_dropped".into(), dropped.to_string().into()));
     }
-    own
+    own.into()
 }
 
 /// T of a message on the dead-letter subscription: its origin's.
@@ -162,9 +171,10 @@ pub fn decode(received: &Received) -> Letter {
     let attribute = |name| message.attributes.get(name);
     let kind = attribute("dlq_kind").and_then(Kind::parse).unwrap_or(Kind::Payment);
     let t = event_time(received);
+    let attributes = masked(&message.attributes, t);
     let told = attribute("dlq_reason").and_then(Reason::parse).map(|reason| Rejection {
         reason,
-        detail: mask_text(attribute("dlq_detail").unwrap_or_default()).into_owned(),
+        detail: attributes.get("dlq_detail").unwrap_or_default().to_owned(),
         order_id: attribute("order_id").and_then(id).map(OrderId),
         payment_id: attribute("payment_id").and_then(id),
     });
@@ -175,16 +185,16 @@ pub fn decode(received: &Received) -> Letter {
     };
     let sent = screened.into_bytes();
     let mut body = LetterBody::keep(&sent);
-    if let (Some(length), Some(digest)) = (attribute("dlq_body_length"), attribute("dlq_body_sha256")) {
+    if let (Some(length), Some(digest)) = (attribute("dlq_body_length"), attributes.get("dlq_body_sha256")) {
         body.length = length.parse().unwrap_or(body.length);
-        body.sha256 = Some(screen::attribute("dlq_body_sha256", digest));
+        body.sha256 = Some(digest.to_owned());
     }
     Letter {
         id: LetterId::of(kind, t, &sent),
         kind,
         t,
         body,
-        attributes: masked(&message.attributes, t),
+        attributes,
         reason: rejection.reason,
         detail: rejection.detail,
         order_id: rejection.order_id,
@@ -282,7 +292,7 @@ mod tests {
         assert_eq!(letter.reason, Reason::OrderNotFound);
         assert_eq!((letter.order_id, letter.payment_id), (Some(OrderId(7)), Some(1007)));
         assert_eq!(letter.first_failed_at, PUBLISHED + 2_000_000);
-        assert!(letter.attributes.contains(&("tenant".into(), "a".into())));
+        assert_eq!(letter.attributes.get("tenant"), Some("a"));
     }
 
     #[test]
@@ -297,7 +307,7 @@ mod tests {
         assert_eq!(message.attributes.get("dlq_reason"), Some("order_not_found"));
         assert_eq!(message.attributes.get("event_id"), Some("e"));
         assert_eq!(message.attributes.get("googclient_x"), None);
-        let kept = message.attributes.sorted().iter().filter(|(name, _)| name.starts_with('a')).count();
+        let kept = message.attributes.iter().filter(|(name, _)| name.starts_with('a')).count();
         let dropped: usize =
             message.attributes.get("dlq_attributes_dropped").expect("some").parse().expect("number");
         assert_eq!(dropped, 120 - kept + 2);
@@ -309,7 +319,7 @@ mod tests {
         let source =
             Received { message: Message { body, ..Message::default() }, ..received(b"", Attributes::new()) };
         let message = dead(&source, &failure());
-        let size: usize = message.attributes.sorted().iter().map(|(n, v)| n.len() + v.len()).sum();
+        let size: usize = message.attributes.iter().map(|(n, v)| n.len() + v.len()).sum();
         assert!(message.body.len() + size <= MESSAGE_LIMIT);
         let letter = decode(&arrived(message));
         assert_eq!(letter.body.length, 10_000_000);
@@ -352,7 +362,9 @@ mod tests {
                 attributes.insert("dlq_reason", reason);
             }
             let letter = decode(&received(WITH_CARD, attributes));
-            let told = format!("{letter:?} {}", String::from_utf8_lossy(&letter.body.bytes));
+            let attributes: Vec<_> = letter.attributes.iter().collect();
+            let told =
+                format!("{letter:?} {attributes:?} {}", String::from_utf8_lossy(&letter.body.bytes));
             assert_eq!(letter.reason, Reason::PanDetected);
             assert_eq!((letter.order_id, letter.payment_id), (Some(OrderId(7)), Some(1007)));
             assert!(told.contains("**** **** **** 1111") && !told.contains("4111") && !told.contains("5555"));
@@ -375,8 +387,8 @@ mod tests {
         let message = dead(&source, &failure());
         let letter = decode(&arrived(message.clone()));
         assert_eq!(letter.t, source.event_time());
-        for attributes in [message.attributes, letter.attributes.into_iter().collect()] {
-            let shown = format!("{:?}", attributes.sorted());
+        for attributes in [message.attributes, letter.attributes] {
+            let shown = format!("{:?}", attributes.iter().collect::<Vec<_>>());
             assert!(!shown.contains("4111"), "{shown}");
             assert_eq!(attributes.get("note"), Some("paid with ****-****-****-1111"));
             assert_eq!(attributes.get("************1111"), Some("as a name"));
@@ -386,8 +398,8 @@ mod tests {
         let foreign = decode(&received(b"{", far_future));
         let t = EventTime::of(&Stamp::dead_letter(PUBLISHED, "4711", None, None, Some(card)));
         assert_eq!(foreign.t, t);
-        assert!(foreign.attributes.contains(&("event_time_us".into(), t.micros().to_string())));
-        assert!(foreign.attributes.contains(&("order_id".into(), card.into())), "an id is a number");
+        assert_eq!(foreign.attributes.get("event_time_us"), Some(&*t.micros().to_string()));
+        assert_eq!(foreign.attributes.get("order_id"), Some(card), "an id is a number");
     }
 
     #[test]
@@ -395,7 +407,7 @@ mod tests {
         let source = Received { id: "4111111111111111".into(), ..received(b"{", Attributes::new()) };
         let letter = decode(&arrived(dead(&source, &failure())));
         assert_eq!(letter.t, source.event_time());
-        assert!(letter.attributes.contains(&("dlq_source_message_id".into(), source.id)));
+        assert_eq!(letter.attributes.get("dlq_source_message_id"), Some(&*source.id));
     }
 
     proptest! {
@@ -411,7 +423,7 @@ mod tests {
             prop_assert_eq!(&letter.body.bytes, &source.message.body);
             prop_assert!(letter.detail.len() <= VALUE_LIMIT && detail.starts_with(&letter.detail));
             for (name, value) in names.iter().filter(|(name, _)| !OWN.contains(&name.as_str()) && !name.starts_with("goog") && *name != "event_time_us") {
-                prop_assert!(letter.attributes.contains(&(name.clone(), value.clone())), "{name}");
+                prop_assert_eq!(letter.attributes.get(name), Some(&**value), "{}", name);
             }
         }
     }

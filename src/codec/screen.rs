@@ -1,6 +1,8 @@
 //! What of a body may leave: a full card number may not, wherever it stands in text, in an unknown
 //! field, or in a body that is no JSON. The pipeline's own ids are numbers, not card numbers.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
@@ -59,7 +61,7 @@ pub fn card_numbers(body: &[u8]) -> Option<String> {
 
 /// An attribute's value without card numbers. Times and ids stay as they are: they decide which
 /// letter it is.
-pub(super) fn attribute(name: &str, value: &str) -> String {
+pub(super) fn attribute<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
     let is_own = match name {
         "order_id" | "payment_id" => value.parse::<i64>().is_ok_and(|id| id > 0),
         "dlq_source_message_id" | "event_time_us" => true,
@@ -67,7 +69,7 @@ pub(super) fn attribute(name: &str, value: &str) -> String {
         "dlq_body_sha256" => value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit()),
         _ => false,
     };
-    if is_own { value.to_owned() } else { pan::mask_text(value).into_owned() }
+    if is_own { Cow::Borrowed(value) } else { pan::mask_text(value) }
 }
 
 /// Leaves the cards that must not stay, and says what they stand in.

@@ -162,8 +162,7 @@ impl Desk {
 /// What a letter's attributes say of the message it was.
 fn published(record: &LetterRecord) -> Option<(i64, String)> {
     let attributes = &record.letter.attributes;
-    let attribute = |name: &str| attributes.iter().find(|(own, _)| own == name).map(|(_, value)| value);
-    let at = DateTime::parse_from_rfc3339(attribute("dlq_published_at")?).ok()?;
-    let subscription = attribute("dlq_source_subscription").cloned().unwrap_or_default();
-    Some((at.timestamp_micros(), subscription))
+    let at = DateTime::parse_from_rfc3339(attributes.get("dlq_published_at")?).ok()?;
+    let subscription = attributes.get("dlq_source_subscription").unwrap_or_default();
+    Some((at.timestamp_micros(), subscription.to_owned()))
 }

@@ -7,6 +7,7 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::Desk;
 use super::selection::{Detail, Selected, Selection};
+use crate::domain::attributes::Attributes;
 use crate::pipeline::assess::assess;
 use crate::store::StoreError;
 
@@ -64,6 +65,6 @@ impl Desk {
 /// A letter without what makes it large.
 pub(super) fn without_body(mut selected: Selected) -> Selected {
     selected.record.letter.body.bytes = Bytes::new();
-    selected.record.letter.attributes = Vec::new();
+    selected.record.letter.attributes = Attributes::new();
     selected
 }

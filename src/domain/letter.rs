@@ -1,8 +1,12 @@
 //! A dead letter in the ledger: what it is, its state, and the acts that change it.
 
+use std::fmt::Write;
+
 use bytes::Bytes;
+use chrono::{DateTime, Datelike};
 use sha2::{Digest, Sha256};
 
+use super::attributes::Attributes;
 use super::event_time::{EventTime, LedgerTime};
 use super::order::OrderId;
 use super::reason::{Class, Reason};
@@ -44,6 +48,9 @@ impl Kind {
 pub struct LetterId(String);
 
 impl LetterId {
+    /// Bytes of an id.
+    const LENGTH: usize = 8 + 1 + 2 + 1 + 32;
+
     /// The id of the letter with this kind, T and body.
     pub fn of(kind: Kind, t: EventTime, body: &[u8]) -> Self {
         let mut hash = Sha256::new();
@@ -52,8 +59,10 @@ impl LetterId {
         hash.update(t.micros().to_be_bytes());
         hash.update(body);
         let digest = hash.finalize();
-        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Self(format!("{}-{:02}-{hex}", day_of(t), digest[31] % BUCKETS))
+        let mut id = String::with_capacity(Self::LENGTH);
+        write!(id, "{:08}-{:02}-", day_of(t), digest[31] % BUCKETS).expect("a string takes all text");
+        id.extend(hex(&digest[..16]));
+        Self(id)
     }
 
     /// An id as a person or a table wrote it; `None` where it is not of that form.
@@ -88,15 +97,23 @@ impl std::fmt::Display for LetterId {
     }
 }
 
-/// The UTC day of T as `yyyymmdd`.
-fn day_of(t: EventTime) -> String {
-    chrono::DateTime::from_timestamp_micros(t.micros())
-        .map_or_else(|| "19700101".to_owned(), |time| time.format("%Y%m%d").to_string())
+/// The UTC day of T, `yyyymmdd` as a number.
+fn day_of(t: EventTime) -> i64 {
+    DateTime::from_timestamp_micros(t.micros()).map_or(19_700_101, |time| {
+        i64::from(time.year()) * 10_000 + i64::from(time.month() * 100 + time.day())
+    })
 }
 
 /// SHA-256 of a body, in hex.
 pub fn sha256(body: &[u8]) -> String {
-    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(body)).collect()
+}
+
+/// Bytes as digits of base 16.
+fn hex(bytes: &[u8]) -> impl Iterator<Item = char> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |four_bits: u8| char::from(DIGITS[usize::from(four_bits)]);
+    bytes.iter().flat_map(move |byte| [digit(byte >> 4), digit(byte & 0xf)])
 }
 
 /// What the ledger keeps of a body.
@@ -143,8 +160,8 @@ pub struct Letter {
     pub t: EventTime,
     /// The body as sent.
     pub body: LetterBody,
-    /// All attributes of the dead letter, sorted by name.
-    pub attributes: Vec<(String, String)>,
+    /// All attributes of the dead letter.
+    pub attributes: Attributes,
     /// Why it is here.
     pub reason: Reason,
     /// Field and cause, at most 1 KiB, never the body.

@@ -1,6 +1,6 @@
 //! Receiving: one task a subscription takes turns with the file for as long as somebody listens.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -273,17 +273,17 @@ impl Round {
         for Leased { token, publish_time, attributes, body } in leased {
             self.held.insert(token.message, token.attempt);
             let lease = Held { token, outcomes: Arc::clone(&self.outcomes), spent: false };
-            let attributes: HashMap<String, String> = match serde_json::from_str(&attributes) {
+            let attributes: BTreeMap<String, String> = match serde_json::from_str(&attributes) {
                 Ok(attributes) => attributes,
                 Err(error) => {
                     // The error would quote the value that is no text.
                     let column = error.column();
                     tracing::warn!(message.id = token.message, column, "attributes are no object of texts");
-                    HashMap::new()
+                    BTreeMap::new()
                 }
             };
             let received = Received {
-                message: Message { body: Bytes::from(body), attributes: attributes.into() },
+                message: Message { body: Bytes::from(body), attributes: attributes.into_iter().collect() },
                 id: token.message.to_string(),
                 publish_time_us: publish_time,
                 attempt: token.attempt,
@@ -357,6 +357,7 @@ mod tests {
         an_hour_before, an_hour_later, number, process, publish, raw, soon, subscribe, subscribe_with,
     };
     use super::*;
+    use crate::bus::Attributes;
 
     #[tokio::test]
     async fn messages_come_in_the_order_they_were_published_with_everything_they_carry() {
@@ -370,7 +371,7 @@ mod tests {
             let received = &delivery.received;
             assert_eq!((&received.id, received.attempt), (id, 1));
             assert_eq!(received.message.body, n.to_string());
-            assert_eq!(received.message.attributes.sorted(), [("n", n.to_string().as_str())]);
+            assert_eq!(received.message.attributes, Attributes::from_iter([("n", n.to_string())]));
             assert!(received.publish_time_us >= last);
             last = received.publish_time_us;
             delivery.ack();

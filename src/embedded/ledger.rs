@@ -10,6 +10,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::Embedded;
+use crate::domain::attributes::Attributes;
 use crate::domain::event_time::EventTime;
 use crate::domain::letter::{
     Act, Action, Change, HistoryEntry, Kind, Letter, LetterBody, LetterId, LetterRecord, Progress, State,
@@ -176,7 +177,7 @@ fn record(connection: &Connection, letter: &Letter, entry: &HistoryEntry) -> rus
         &letter.body.sha256,
         letter.corrects.as_ref().map(LetterId::as_str),
     ))?;
-    let attributes: BTreeMap<_, _> = letter.attributes.iter().map(|(name, value)| (name, value)).collect();
+    let attributes: BTreeMap<_, _> = letter.attributes.iter().collect();
     let attributes = serde_json::to_string(&attributes).expect("texts by name always make an object");
     connection.prepare_cached(RECORD_BODY)?.execute((id, attributes, &*letter.body.bytes))?;
     write_history(connection, &letter.id, entry)
@@ -288,7 +289,7 @@ fn page(mut rows: Rows<'_>, bodies: bool) -> rusqlite::Result<VecDeque<LetterRec
 fn letter_record(row: &Row<'_>, bodies: bool) -> rusqlite::Result<LetterRecord> {
     let (bytes, attributes) = match bodies {
         true => (row.get::<_, Option<Vec<u8>>>(16)?.unwrap_or_default().into(), attributes(row)?),
-        false => (Bytes::new(), Vec::new()),
+        false => (Bytes::new(), Attributes::new()),
     };
     let length: i64 = row.get(8)?;
     let letter = Letter {
@@ -315,8 +316,8 @@ fn letter_record(row: &Row<'_>, bodies: bool) -> rusqlite::Result<LetterRecord> 
     Ok(LetterRecord { letter, progress })
 }
 
-fn attributes(row: &Row<'_>) -> rusqlite::Result<Vec<(String, String)>> {
-    let Some(json) = row.get_ref(17)?.as_str_or_null()? else { return Ok(Vec::new()) };
+fn attributes(row: &Row<'_>) -> rusqlite::Result<Attributes> {
+    let Some(json) = row.get_ref(17)?.as_str_or_null()? else { return Ok(Attributes::new()) };
     let attributes: BTreeMap<String, String> = serde_json::from_str(json)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(17, Type::Text, Box::new(error)))?;
     Ok(attributes.into_iter().collect())
@@ -373,7 +374,7 @@ mod tests {
             kind: Kind::Payment,
             t,
             body: LetterBody::keep(&body),
-            attributes: vec![("a".into(), "1".into()), ("b".into(), "\"\u{0}é".into())],
+            attributes: [("a", "1"), ("b", "\"\u{0}é")].into_iter().collect(),
             reason: Reason::OrderNotFound,
             detail: "no order 1".into(),
             order_id: Some(OrderId(1)),
@@ -417,7 +418,7 @@ mod tests {
         let first = letter(T, "{}");
         assert_eq!(store.letter(&first.id).await.unwrap(), None);
         store.record(&first, &entry("1", 5, Action::Received)).await.unwrap();
-        let copy = Letter { detail: "another".into(), attributes: Vec::new(), ..first.clone() };
+        let copy = Letter { detail: "another".into(), attributes: Attributes::new(), ..first.clone() };
         store.record(&copy, &entry("2", 4, Action::Received)).await.unwrap();
         store.record(&copy, &entry("2", 4, Action::Received)).await.unwrap();
         let expected = LetterRecord { letter: first.clone(), progress: Progress::default() };

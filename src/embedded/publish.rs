@@ -164,7 +164,7 @@ fn insert(connection: &Connection, topic: i64, messages: &[Waiting]) -> rusqlite
 fn encode(attributes: &Attributes) -> String {
     let mut json = Vec::with_capacity(64 * attributes.len());
     serde_json::Serializer::new(&mut json)
-        .collect_map(attributes.sorted())
+        .collect_map(attributes.iter())
         .expect("text keys and values always make an object");
     String::from_utf8(json).expect("the serializer writes UTF-8")
 }

@@ -9,6 +9,7 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::manifest::Manifest;
 use super::planned::Content;
+use crate::domain::attributes::Attributes;
 use crate::domain::event_time::EventTime;
 use crate::domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
 use crate::domain::letter::{
@@ -87,7 +88,7 @@ impl Memory {
             kind: message.kind,
             t: message.t,
             body: LetterBody::keep(&message.body),
-            attributes: vec![],
+            attributes: Attributes::new(),
             reason,
             detail: String::new(),
             order_id,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ecom::bus::{Bus, Publisher, SubscribeOptions};
 use ecom::clock::{Chance, Clock};
+use ecom::domain::attributes::Attributes;
 use ecom::domain::backoff::Backoff;
 use ecom::domain::event_time::EventTime;
 use ecom::domain::letter::{Action, HistoryEntry, Kind, Letter, LetterBody, LetterId, State};
@@ -360,7 +361,7 @@ async fn a_waiting_letter_past_its_age_is_settled_by_the_pass_and_a_younger_one_
             kind: Kind::Payment,
             t,
             body: LetterBody::keep(&body),
-            attributes: Vec::new(),
+            attributes: Attributes::new(),
             reason: Reason::OrderNotFound,
             detail: String::new(),
             order_id: None,

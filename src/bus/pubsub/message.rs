@@ -2,15 +2,16 @@
 
 use google_cloud_pubsub::model;
 
-use crate::bus::{Attributes, Message, Received};
+use crate::bus::{Message, Received};
 
-/// A received message: the body shares the client's bytes, the attributes move.
+/// A received message: the body shares the client's bytes, the attributes' texts move.
 pub(super) fn received(message: model::Message, attempt: Option<i32>) -> Received {
     let publish_time_us = message.publish_time.map_or(0, |time| {
         time.seconds().saturating_mul(1_000_000).saturating_add(i64::from(time.nanos() / 1_000))
     });
+    let attributes = message.attributes.into_iter().collect();
     Received {
-        message: Message { body: message.data, attributes: Attributes::from(message.attributes) },
+        message: Message { body: message.data, attributes },
         id: message.message_id,
         publish_time_us,
         attempt: attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(0),
@@ -21,7 +22,7 @@ pub(super) fn received(message: model::Message, attempt: Option<i32>) -> Receive
 pub(super) fn outgoing(message: Message) -> model::Message {
     let mut out = model::Message::new();
     out.data = message.body;
-    out.attributes = message.attributes.into_map();
+    out.attributes = message.attributes.to_map();
     out
 }
 
@@ -46,8 +47,8 @@ const MAX_BYTES: usize = 10_000_000 - 2_048;
 
 /// The first reason why the service would refuse the message.
 pub(super) fn unfit(message: &Message) -> Option<Unfit> {
-    let attributes = message.attributes.sorted();
-    if message.body.is_empty() && attributes.is_empty() {
+    let attributes = message.attributes.iter();
+    if message.body.is_empty() && attributes.len() == 0 {
         return Some(Unfit::Empty);
     }
     if attributes.len() > 100 {
@@ -75,6 +76,7 @@ mod tests {
     use google_cloud_wkt::Timestamp;
 
     use super::*;
+    use crate::bus::Attributes;
 
     fn with(attributes: Attributes) -> Message {
         Message { body: Bytes::from_static(b"{}"), attributes }

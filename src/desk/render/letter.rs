@@ -19,7 +19,7 @@ pub fn text(shown: &Shown, spell: Spell<'_>) -> String {
     let (record, letter) = (&shown.record, &shown.record.letter);
     let mut text = format!("{}, {}\n\n{}\n", shown.store, time(shown.at), list(fields(shown)));
     text.push_str("attributes\n");
-    for (name, value) in &letter.attributes {
+    for (name, value) in letter.attributes.iter() {
         text.push_str(&format!("  {} = {}\n", plain(name), plain(value)));
     }
     text.push_str(&format!("\nbody: {}\n{}\n\n", kept(shown), body(&letter.body.bytes)));
@@ -144,13 +144,12 @@ impl<'l> From<&'l HistoryEntry> for EntryJson<'l> {
 /// For programs.
 pub fn as_json(shown: &Shown, spell: Spell<'_>) -> String {
     let selected = Selected { record: shown.record.clone(), verdict: Some(shown.verdict) };
-    let attributes = shown.record.letter.attributes.iter();
     json(&LetterJson {
         store: &shown.store,
         at: rfc3339(shown.at),
         row: Row::of(&selected, shown.at, Bodies::Shown),
         state_since: shown.record.progress.state_at.map(rfc3339),
-        attributes: attributes.map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        attributes: shown.record.letter.attributes.iter().collect(),
         history: shown.history.iter().map(EntryJson::from).collect(),
         meaning: meaning(shown.verdict),
         next: StepJson::all(&shown.next, spell),

@@ -17,7 +17,12 @@ impl Brand {
     /// check digit. Of ten numbers with prefix and length, nine fail the check.
     pub fn of(digits: &[u8]) -> Option<Self> {
         let first_six = digits.get(..6)?.iter().fold(0, |number, digit| number * 10 + u32::from(*digit));
-        let brand = match (first_six, digits.len()) {
+        Self::issuing(first_six, digits.len()).filter(|_| passes_luhn(digits))
+    }
+
+    /// Whose prefix and length these are.
+    fn issuing(first_six: u32, length: usize) -> Option<Self> {
+        Some(match (first_six, length) {
             (400_000..=499_999, 13 | 16 | 18 | 19) => Self::Visa,
             (222_100..=272_099 | 510_000..=559_999, 16) => Self::Mastercard,
             (340_000..=349_999 | 370_000..=379_999, 15) => Self::AmericanExpress,
@@ -28,8 +33,12 @@ impl Brand {
                 Self::DinersClub
             }
             _ => return None,
-        };
-        passes_luhn(digits).then_some(brand)
+        })
+    }
+
+    /// Whether a card number of any brand begins with these two digits.
+    pub fn may_begin_with(first: u8, second: u8) -> bool {
+        matches!(first * 10 + second, 18 | 21..=27 | 30 | 34..=49 | 51..=55 | 60 | 62 | 64 | 65)
     }
 
     /// What people call it.
@@ -143,6 +152,17 @@ mod tests {
             ("9", 16, None),
         ] {
             assert_eq!(Brand::of(&checked(prefix, length)), brand, "{prefix}, {length} digits");
+        }
+    }
+
+    #[test]
+    fn card_numbers_begin_with_the_two_digits_of_their_prefixes() {
+        for (first, second) in (0..10).flat_map(|first| (0..10).map(move |second| (first, second))) {
+            let two = u32::from(first * 10 + second);
+            let mut prefixes = two * 10_000..(two + 1) * 10_000;
+            let begins =
+                prefixes.any(|first_six| (13..=19).any(|length| Brand::issuing(first_six, length).is_some()));
+            assert_eq!(Brand::may_begin_with(first, second), begins, "{two}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Account numbers of banks that are all digits: Danish, Finnish or Norwegian ones have as many as a
 //! card number, and one in forty would pass for one.
 
-use super::symbol::{Symbol, symbol};
+use super::symbol::digits;
 
 /// Countries whose IBANs have no letters but their own two, and how many digits.
 const COUNTRIES: [([u8; 2], usize); 24] = [
@@ -38,19 +38,15 @@ pub(super) fn is_iban(bytes: &[u8], start: usize, end: usize) -> bool {
     let stands_alone = !before.last().is_some_and(u8::is_ascii_alphanumeric);
     let country = COUNTRIES.iter().find(|(letters, _)| *letters == [*first, *second]);
     let Some((letters, length)) = country.filter(|_| stands_alone) else { return false };
-    let (mut digits, mut count, mut at) = ([0u8; 26], 0, start);
-    while at < end {
-        let (found, size) = symbol(bytes, at);
-        if let Symbol::Digit(digit) = found {
-            let Some(place) = digits.get_mut(count) else { return false };
-            (*place, count) = (digit, count + 1);
-        }
-        at += size;
+    let (mut number, mut count) = ([0u8; 26], 0);
+    for digit in digits(bytes, start, end) {
+        let Some(place) = number.get_mut(count) else { return false };
+        (*place, count) = (digit, count + 1);
     }
     if count != *length {
         return false;
     }
-    let (check, account) = digits[..count].split_at(2);
+    let (check, account) = number[..count].split_at(2);
     let letters = letters.iter().flat_map(|letter| [(letter - b'A' + 10) / 10, (letter - b'A' + 10) % 10]);
     let moved = account.iter().copied().chain(letters).chain(check.iter().copied());
     moved.fold(0, |rest, digit| (rest * 10 + u32::from(digit)) % 97) == 1

@@ -3,7 +3,7 @@
 use super::Card;
 use super::brand::Brand;
 use super::iban::is_iban;
-use super::symbol::{Symbol, symbol};
+use super::symbol::{Symbol, digits, symbol};
 
 /// Digits of the shortest card number.
 const SHORTEST: usize = 13;
@@ -72,9 +72,11 @@ impl Run {
             if start >= self.end {
                 return;
             }
-            let ahead = Ahead::of(bytes, start, self.end);
-            let found = ahead.longest(start == piece).filter(|card| !self.is_phone(bytes, card));
-            if let Some(card) = found {
+            let found = match begins_card(bytes, start, self.end) {
+                true => Ahead::of(bytes, start, self.end).longest(start == piece),
+                false => None,
+            };
+            if let Some(card) = found.filter(|card| !self.is_phone(bytes, card)) {
                 if hidden.is_none() && piece < start {
                     cards.extend(Ahead::of(bytes, piece, start).whole());
                 }
@@ -132,6 +134,13 @@ impl Run {
     fn is_phone(&self, bytes: &[u8], card: &Card) -> bool {
         card.digits == SHORTEST && card.start == self.start && bytes[..self.start].ends_with(b"+")
     }
+}
+
+/// Whether the digits from `start` on begin like a card number.
+fn begins_card(bytes: &[u8], start: usize, end: usize) -> bool {
+    let mut digits = digits(bytes, start, end);
+    let first_two = digits.next().zip(digits.next());
+    first_two.is_some_and(|(first, second)| Brand::may_begin_with(first, second))
 }
 
 fn without_last(bytes: &[u8], is: impl Fn(&u8) -> bool) -> &[u8] {

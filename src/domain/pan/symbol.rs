@@ -15,13 +15,30 @@ pub(super) enum Symbol {
 ///
 /// An escape of JSON is one symbol, however many backslashes it begins with: inside a text inside a
 /// text, `\\u0034` is a digit still.
+#[inline]
 pub(super) fn symbol(bytes: &[u8], at: usize) -> (Symbol, usize) {
     match bytes[at] {
         digit @ b'0'..=b'9' => (Symbol::Digit(digit - b'0'), 1),
+        b' ' | b'-' | 0 => (Symbol::Gap, 1),
         b'\\' => escaped(&bytes[at..]),
-        byte if byte.is_ascii() => (of(u32::from(byte)), 1),
+        byte if byte.is_ascii() => (Symbol::Other, 1),
         _ => decoded(&bytes[at..]).map_or((Symbol::Other, 1), |(code, length)| (of(code), length)),
     }
+}
+
+/// The digits from `start` to `end`, whatever stands between them.
+pub(super) fn digits(bytes: &[u8], start: usize, end: usize) -> impl Iterator<Item = u8> {
+    let mut at = start;
+    std::iter::from_fn(move || {
+        while at < end {
+            let (found, length) = symbol(bytes, at);
+            at += length;
+            if let Symbol::Digit(digit) = found {
+                return Some(digit);
+            }
+        }
+        None
+    })
 }
 
 fn of(code: u32) -> Symbol {

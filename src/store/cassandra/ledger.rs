@@ -230,7 +230,7 @@ mod tests {
             id: LetterId::of(Kind::Payment, t, &body),
             kind: Kind::Payment,
             t,
-            attributes: vec![("dlq_attempt".into(), "1".into()), ("event_id".into(), "x".into())],
+            attributes: [("dlq_attempt", "1"), ("event_id", "x")].into_iter().collect(),
             reason: Reason::OrderNotFound,
             detail: "order 7: none yet".into(),
             order_id: Some(OrderId(7)),

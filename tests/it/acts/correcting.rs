@@ -35,7 +35,7 @@ fn incomplete(order: i64, t: i64) -> Letter {
     let mut invalid =
         letter(Kind::Payment, t, Reason::Invalid, format!(r#"{{"order_id":{order}}}"#).as_bytes());
     invalid.order_id = Some(OrderId(order));
-    invalid.attributes.push(("tenant".into(), "a".into()));
+    invalid.attributes.insert("tenant", "a");
     invalid
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
+use ecom::domain::attributes::Attributes;
 use ecom::domain::event_time::EventTime;
 use ecom::domain::letter::{
     Act, Action, Change, HistoryEntry, Kind, Letter, LetterBody, LetterId, LetterRecord, Progress, State,
@@ -79,10 +80,10 @@ pub fn letter(t: i64, body: &[u8]) -> Letter {
         kind: Kind::Payment,
         t,
         body: LetterBody::keep(&body),
-        attributes: vec![
-            ("dlq_attempt".into(), "1".into()),
-            ("event_time_us".into(), t.micros().to_string()),
-        ],
+        attributes: Attributes::from_iter([
+            ("dlq_attempt", "1".into()),
+            ("event_time_us", t.micros().to_string()),
+        ]),
         reason: Reason::OrderNotFound,
         detail: "order_id: no order with this id".into(),
         order_id: Some(OrderId(17)),
@@ -169,7 +170,7 @@ async fn an_unknown_letter_is_none(ledger: &Subjected) {
 
 async fn a_letter_reads_back_whole(ledger: &Subjected) {
     let letter = Letter {
-        attributes: vec![("empty".into(), String::new()), ("näme".into(), "it's \"wörth\" it \\ ✓".into())],
+        attributes: Attributes::from_iter([("empty", ""), ("näme", "it's \"wörth\" it \\ ✓")]),
         detail: "ü'\"".repeat(256),
         ..own_letter()
     };
@@ -183,7 +184,7 @@ async fn a_letter_reads_back_whole(ledger: &Subjected) {
 
 async fn a_letter_about_nothing_readable_reads_back_whole(ledger: &Subjected) {
     let letter = Letter {
-        attributes: Vec::new(),
+        attributes: Attributes::new(),
         reason: Reason::Undecodable,
         detail: String::new(),
         order_id: None,
@@ -573,7 +574,7 @@ async fn a_brief_scan_has_lengths_but_neither_bodies_nor_attributes(ledger: &Sub
     assert_eq!(lengths, [10, WHOLE_BODY_LIMIT as u64 + 1]);
     assert!(found.iter().all(|record| record.letter.body.bytes.is_empty()));
     assert!(found.iter().all(|record| record.letter.attributes.is_empty()));
-    let brief = Letter { body: found[0].letter.body.clone(), attributes: Vec::new(), ..whole };
+    let brief = Letter { body: found[0].letter.body.clone(), attributes: Attributes::new(), ..whole };
     assert_eq!((&found[0].letter, found[0].state()), (&brief, State::Parked));
 }
 

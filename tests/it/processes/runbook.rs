@@ -171,7 +171,7 @@ impl Situation {
         let time = Clock::System.now_us().to_string();
         for (number, status) in [(7001, "Completed"), (7002, "Failed")] {
             let body = payment(number, 2200, status);
-            let attributes: Attributes = [("event_time_us", time.as_str())].into_iter().collect();
+            let attributes: Attributes = [("event_time_us", time.clone())].into_iter().collect();
             publisher.publish(Message { body: body.into(), attributes }).await.await.unwrap();
             let shown = || table.number(paid) == 200 && table.backlog("payments_data") == 0;
             eventually("it is settled", async || shown().then_some(())).await;

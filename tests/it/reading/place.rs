@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ecom::clock::{Chance, Clock};
 use ecom::desk::Desk;
 use ecom::desk::next::Command;
+use ecom::domain::attributes::Attributes;
 use ecom::domain::backoff::Backoff;
 use ecom::domain::event_time::EventTime;
 use ecom::domain::heartbeat::Heartbeat;
@@ -187,13 +188,13 @@ pub fn letter(kind: Kind, t: i64, reason: Reason, body: &[u8]) -> Letter {
         kind,
         t,
         body: LetterBody::keep(&body),
-        attributes: vec![
-            ("dlq_consumer_version".into(), "0.1.0".into()),
-            ("dlq_published_at".into(), ecom::codec::envelope::rfc3339(t.micros() + SECOND)),
-            ("dlq_reason".into(), reason.as_str().into()),
-            ("dlq_source_subscription".into(), "payments_data-sub".into()),
-            ("event_time_us".into(), t.micros().to_string()),
-        ],
+        attributes: Attributes::from_iter([
+            ("dlq_consumer_version", "0.1.0".into()),
+            ("dlq_published_at", ecom::codec::envelope::rfc3339(t.micros() + SECOND)),
+            ("dlq_reason", reason.to_string()),
+            ("dlq_source_subscription", "payments_data-sub".into()),
+            ("event_time_us", t.micros().to_string()),
+        ]),
         reason,
         detail: format!("what {reason} says"),
         order_id: None,

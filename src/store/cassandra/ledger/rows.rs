@@ -50,7 +50,6 @@ pub(super) struct LetterValues<'a> {
 
 impl<'a> LetterValues<'a> {
     pub(super) fn of(letter: &'a Letter) -> Self {
-        let text = |(name, value): &'a (String, String)| (name.as_str(), value.as_str());
         Self {
             day: letter.id.day(),
             bucket: letter.id.bucket(),
@@ -60,7 +59,7 @@ impl<'a> LetterValues<'a> {
             body: &letter.body.bytes,
             body_length: i64::try_from(letter.body.length).unwrap_or(i64::MAX),
             body_sha256: MaybeUnset::from_option(letter.body.sha256.as_deref()),
-            attributes: letter.attributes.iter().map(text).collect(),
+            attributes: letter.attributes.iter().collect(),
             reason: letter.reason.as_str(),
             detail: &letter.detail,
             order_id: MaybeUnset::from_option(letter.order_id.map(|id| id.0)),

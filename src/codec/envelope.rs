@@ -363,8 +363,7 @@ mod tests {
             }
             let letter = decode(&received(WITH_CARD, attributes));
             let attributes: Vec<_> = letter.attributes.iter().collect();
-            let told =
-                format!("{letter:?} {attributes:?} {}", String::from_utf8_lossy(&letter.body.bytes));
+            let told = format!("{letter:?} {attributes:?} {}", String::from_utf8_lossy(&letter.body.bytes));
             assert_eq!(letter.reason, Reason::PanDetected);
             assert_eq!((letter.order_id, letter.payment_id), (Some(OrderId(7)), Some(1007)));
             assert!(told.contains("**** **** **** 1111") && !told.contains("4111") && !told.contains("5555"));

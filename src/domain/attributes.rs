@@ -104,6 +104,9 @@ mod tests {
 
     #[test]
     fn values_are_not_told() {
-        assert_eq!(format!("{:?}", Attributes::from_iter([("b", "secret"), ("a", "secret")])), "[\"a\", \"b\"]");
+        assert_eq!(
+            format!("{:?}", Attributes::from_iter([("b", "secret"), ("a", "secret")])),
+            "[\"a\", \"b\"]"
+        );
     }
 }

@@ -74,7 +74,6 @@ impl Hold {
     }
 
     /// Takes a delivery in, or gives it back where there is no place for it.
-    #[expect(clippy::result_large_err, reason = "the delivery itself comes back, not an error")]
     pub fn take(&self, delivery: Delivery, taken: Instant) -> Result<(), Delivery> {
         let size = u32::try_from(delivery.received.message.body.len()).unwrap_or(u32::MAX);
         let count = Arc::clone(&self.count).try_acquire_owned();

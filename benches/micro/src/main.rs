@@ -11,7 +11,7 @@ const USAGE: &str = "\
 usage: micro COMMAND
   time          nanoseconds an event, for every path
   run PATH N    do a path N times and nothing else
-  blocks        heap blocks an event, for every path; 3 where an order or a payment has more than 2
+  blocks        heap blocks an event, for every path; 3 where one has more than its limit
 paths: order payment settle envelope dyn direct";
 
 /// The program beside this one that counts heap blocks: its allocator would slow this one down.

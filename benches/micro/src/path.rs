@@ -48,7 +48,8 @@ impl Path {
     pub fn block_limit(self) -> Option<u64> {
         match self {
             Self::Order | Self::Payment => Some(2),
-            Self::Settle | Self::Envelope | Self::Dyn | Self::Direct => None,
+            Self::Envelope => Some(17),
+            Self::Settle | Self::Dyn | Self::Direct => None,
         }
     }
 

@@ -59,7 +59,10 @@ fn options(streams: usize) -> SubscribeOptions {
 }
 
 fn message(body: &str) -> Message {
-    Message { body: Bytes::from(body.to_owned()), attributes: [("event_id", body.to_owned())].into_iter().collect() }
+    Message {
+        body: Bytes::from(body.to_owned()),
+        attributes: [("event_id", body.to_owned())].into_iter().collect(),
+    }
 }
 
 async fn publish(bus: &Pubsub, topic: &str, bodies: impl IntoIterator<Item = String>) -> Vec<String> {

@@ -3,7 +3,7 @@
 use super::Card;
 use super::brand::Brand;
 use super::iban::is_iban;
-use super::symbol::{Symbol, digits, symbol};
+use super::symbol::{Symbol, symbol};
 
 /// Digits of the shortest card number.
 const SHORTEST: usize = 13;
@@ -83,6 +83,9 @@ impl Run {
                 hidden = hidden.max(Some(card.kept));
                 cards.push(card);
             }
+            if self.groups == 1 {
+                return;
+            }
             start = next_group(bytes, start, self.end);
         }
     }
@@ -136,11 +139,13 @@ impl Run {
     }
 }
 
-/// Whether the digits from `start` on begin like a card number.
+/// Whether the digits from `start` on may begin a card number, by the first two where no gap is between.
 fn begins_card(bytes: &[u8], start: usize, end: usize) -> bool {
-    let mut digits = digits(bytes, start, end);
-    let first_two = digits.next().zip(digits.next());
-    first_two.is_some_and(|(first, second)| Brand::may_begin_with(first, second))
+    let (first, length) = symbol(bytes, start);
+    match (first, (start + length < end).then(|| symbol(bytes, start + length).0)) {
+        (Symbol::Digit(first), Some(Symbol::Digit(second))) => Brand::may_begin_with(first, second),
+        _ => true,
+    }
 }
 
 fn without_last(bytes: &[u8], is: impl Fn(&u8) -> bool) -> &[u8] {

@@ -194,7 +194,8 @@ async fn bad_bodies_get_their_reason_and_good_ones_pass_between_them() {
 
 /// Publishes beside the producers, as somebody else's program would.
 async fn publish(bus: &Embedded, topic: &str, body: &str, attributes: &[(&str, &str)]) {
-    let attributes: Attributes = attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let attributes: Attributes =
+        attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let publisher = bus.publisher(topic, 1).await.unwrap();
     publisher.publish(Message { body: body.to_owned().into(), attributes }).await.await.unwrap();
 }

@@ -135,7 +135,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(
             biased;
             ended = tasks.join_next() => ended,
             _ = ticks.tick(), if !window.is_fixed() && !stop.is_cancelled() => {
-                let held = hold.as_ref().map_or(0, |hold| hold.len());
+                let held = hold.as_ref().map_or(0, |hold| hold.held());
                 let in_flight = usize::try_from(metrics.in_flight.get()).unwrap_or_default();
                 window.tick(metrics.finished(), in_flight.saturating_sub(held));
                 fit(&mut tasks, &lane, &window);

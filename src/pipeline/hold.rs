@@ -69,7 +69,7 @@ impl Hold {
     }
 
     /// How many deliveries are in it.
-    pub fn len(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.limit.saturating_sub(self.count.available_permits())
     }
 

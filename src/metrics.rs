@@ -9,7 +9,7 @@ mod exposition;
 mod labels;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -54,7 +54,7 @@ const IN_FLIGHT: Family = Family::new(
     "Deliveries in a lane or in the hold; of a producer, messages without a receipt",
 );
 const IN_FLIGHT_LIMIT: Family =
-    Family::new("in_flight_limit", Kind::Gauge, "The most there can be in flight");
+    Family::new("in_flight_limit", Kind::Gauge, "The most there can be in flight now");
 const PUBLISH: Family =
     Family::new("publish", Kind::Seconds, "From handing over to the receipt, each attempt");
 const STORE: Family = Family::new("store", Kind::Seconds, "Calls of the store, each attempt");
@@ -112,7 +112,7 @@ pub struct RoleMetrics {
     pub published: Counter,
     /// Deliveries in a lane or in the hold; of a producer, messages without a receipt.
     pub in_flight: Gauge,
-    /// The most there can be in flight.
+    /// The most there can be in flight now.
     pub in_flight_limit: Gauge,
     settled: [Durations; Outcome::ALL.len()],
     took: Quantiles,
@@ -121,6 +121,8 @@ pub struct RoleMetrics {
     store: [Calls; Operation::ALL.len()],
     publish: [Calls; Topic::ALL.len()],
     newest_event: AtomicI64,
+    /// Whether somebody can ask for them.
+    exported: AtomicBool,
 }
 
 impl RoleMetrics {
@@ -141,6 +143,7 @@ impl RoleMetrics {
             store: std::array::from_fn(|_| Calls::new()),
             publish: std::array::from_fn(|_| Calls::new()),
             newest_event: AtomicI64::new(i64::MIN),
+            exported: AtomicBool::new(false),
         }
     }
 
@@ -171,14 +174,14 @@ impl RoleMetrics {
         self.resolved[resolution as usize].observe(age);
     }
 
-    /// Where these calls of the store are counted.
-    pub fn store(&self, operation: Operation) -> &Calls {
-        &self.store[operation as usize]
+    /// Where these calls of the store are counted; nowhere as long as nobody can ask.
+    pub fn store(&self, operation: Operation) -> Option<&Calls> {
+        self.exported.load(Ordering::Relaxed).then(|| &self.store[operation as usize])
     }
 
-    /// Where attempts to publish on this topic are counted.
-    pub fn publish(&self, topic: Topic) -> &Calls {
-        &self.publish[topic as usize]
+    /// Where attempts to publish on this topic are counted; nowhere as long as nobody can ask.
+    pub fn publish(&self, topic: Topic) -> Option<&Calls> {
+        self.exported.load(Ordering::Relaxed).then(|| &self.publish[topic as usize])
     }
 
     /// Deliveries settled so.
@@ -209,6 +212,9 @@ pub fn registry(roles: Vec<Arc<RoleMetrics>>, ledger: Option<Arc<LedgerGauges>>)
     let mut registry = Registry::with_prefix(PREFIX);
     let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT.unwrap_or("unknown"))]);
     registry.register(BUILD.name, BUILD.help, build);
+    for role in &roles {
+        role.exported.store(true, Ordering::Relaxed);
+    }
     registry.register_collector(Box::new(exposition::Roles(roles)));
     if let Some(ledger) = ledger {
         registry.register_collector(Box::new(ledger));

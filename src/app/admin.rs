@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::{Either, pending};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -47,11 +48,9 @@ async fn start(
     context: &Context,
     roles: &[&Gauges],
 ) -> Result<impl Future<Output = Infallible> + use<>, Stop> {
-    let listener = match &context.config.admin.listen {
-        None => None,
-        Some(listen) => Some(bind(listen).await?),
-    };
-    if let Some(address) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
+    let Some(listen) = &context.config.admin.listen else { return Ok(Either::Left(pending())) };
+    let listener = bind(listen).await?;
+    if let Ok(address) = listener.local_addr() {
         tracing::info!("serving /livez, /readyz and /metrics on http://{address}");
     }
     let ledger = roles.iter().find_map(|role| role.ledger.clone());
@@ -65,12 +64,7 @@ async fn start(
         () => None,
     };
     let admin = Arc::new(Admin { registry, not_ready: Box::new(not_ready) });
-    Ok(async move {
-        match listener {
-            None => std::future::pending().await,
-            Some(listener) => serve(listener, admin).await,
-        }
-    })
+    Ok(Either::Right(serve(listener, admin)))
 }
 
 /// Binds the port; a port that is taken is an error of usage.

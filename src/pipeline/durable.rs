@@ -75,14 +75,14 @@ impl Retrying {
         self.out.load(Ordering::Relaxed)
     }
 
-    /// Calls of the store of this kind, each attempt counted and timed.
+    /// Calls of the store of this kind, each attempt counted and timed where somebody can ask.
     pub fn storing(&self, operation: Operation) -> Repeating<'_> {
-        Repeating { retrying: self, calls: Some(self.metrics.store(operation)) }
+        Repeating { retrying: self, calls: self.metrics.store(operation) }
     }
 
-    /// Attempts to publish on this topic, each counted and timed.
+    /// Attempts to publish on this topic, each counted and timed where somebody can ask.
     pub fn publishing(&self, topic: Topic) -> Repeating<'_> {
-        Repeating { retrying: self, calls: Some(self.metrics.publish(topic)) }
+        Repeating { retrying: self, calls: self.metrics.publish(topic) }
     }
 
     /// Repeats a write until it definitely succeeded.

@@ -31,8 +31,10 @@ pub struct Exported {
 /// Every family with every series there can be, by its documented name.
 fn exported() -> BTreeMap<String, Exported> {
     let took = Duration::from_millis(3);
-    let roles = ROLES.map(|name| {
-        let role = RoleMetrics::new(name);
+    let roles = ROLES.map(|name| Arc::new(RoleMetrics::new(name)));
+    let ledger = Arc::new(LedgerGauges::new(|| 60_000_000));
+    let registry = registry(roles.to_vec(), Some(Arc::clone(&ledger)));
+    for role in &roles {
         for operation in [
             Operation::RecordOrder,
             Operation::PaymentSlot,
@@ -44,17 +46,15 @@ fn exported() -> BTreeMap<String, Exported> {
             Operation::Act,
             Operation::Remove,
         ] {
-            role.store(operation).observe(Answer::Ok, took);
+            role.store(operation).unwrap().observe(Answer::Ok, took);
         }
         for topic in [Topic::Orders, Topic::Payments, Topic::DeadLetters] {
-            role.publish(topic).observe(Answer::Unavailable, took);
+            role.publish(topic).unwrap().observe(Answer::Unavailable, took);
         }
         role.settled(Outcome::Applied, took);
         role.dead_lettered(Reason::Invalid);
         role.resolved(Resolution::Parked, took);
-        Arc::new(role)
-    });
-    let ledger = LedgerGauges::new(|| 60_000_000);
+    }
     ledger.show(Census::default());
     let heartbeat = |role: &&str| Heartbeat {
         role: (*role).to_owned(),
@@ -65,9 +65,16 @@ fn exported() -> BTreeMap<String, Exported> {
     };
     ledger.show_heartbeats(&ROLES.iter().map(heartbeat).collect::<Vec<_>>());
     let mut text = String::new();
-    let registry = registry(roles.to_vec(), Some(Arc::new(ledger)));
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     read(&text)
+}
+
+#[test]
+fn calls_are_timed_only_where_somebody_can_ask_for_it() {
+    let role = Arc::new(RoleMetrics::new("order_consumer"));
+    assert!(role.store(Operation::RecordOrder).is_none() && role.publish(Topic::DeadLetters).is_none());
+    let _registry = registry(vec![Arc::clone(&role)], None);
+    assert!(role.store(Operation::RecordOrder).is_some() && role.publish(Topic::DeadLetters).is_some());
 }
 
 /// Reads OpenMetrics text.

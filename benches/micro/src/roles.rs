@@ -67,7 +67,7 @@ impl Feed for Spent {
 
 /// A runtime like the binaries': one thread.
 pub fn runtime() -> Runtime {
-    Builder::new_current_thread().build().expect("a runtime without I/O")
+    Builder::new_current_thread().enable_time().build().expect("a runtime without I/O")
 }
 
 fn retrying(metrics: &Arc<RoleMetrics>) -> Arc<Retrying> {

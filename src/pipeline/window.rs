@@ -16,7 +16,7 @@ const REST: u32 = 100;
 /// A rate counts what is settled in so many ticks.
 const PRECISION: u64 = 1_000;
 /// More than these parts of a hundred must come through twice the window for it to stay …
-const GAIN: u64 = 140;
+const GAIN: u64 = 120;
 /// … and these of what came through before for half of it to stay.
 const KEPT: u64 = 90;
 /// A change of what comes through that makes trying worth while, in parts of a hundred.

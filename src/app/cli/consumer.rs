@@ -78,7 +78,7 @@ pub(crate) struct ConsumerArgs {
     /// Streams received side by side, or `auto`: as many as it takes (ECOM__CONSUMER__STREAMS).
     #[arg(long, value_name = "N|auto")]
     streams: Option<String>,
-    /// Deliveries worked on at once (ECOM__CONSUMER__MAX_IN_FLIGHT).
+    /// Most deliveries worked on at once (ECOM__CONSUMER__MAX_IN_FLIGHT).
     #[arg(long, value_name = "N")]
     max_in_flight: Option<usize>,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use super::super::size;
 pub struct ConsumerConfig {
     /// Streams received side by side, 1 to 64; `None` = as many as it takes.
     pub streams: Option<usize>,
-    /// Deliveries worked on at once; at least one.
+    /// Deliveries worked on at once at most; at least one.
     pub max_in_flight: usize,
     /// How long a payment waits for its order; `None` = not at all.
     pub order_grace: Option<Duration>,

@@ -112,14 +112,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(
         stop: stop.clone(),
     };
     let mut tasks = JoinSet::new();
-    let fit = |tasks: &mut JoinSet<_>, lane: &Lane<H>, window: &Window| {
-        let limit = window.size().saturating_add(held_at_most);
-        lane.metrics.in_flight_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
-        for _ in 0..lane.lanes.lacking(window.size()) {
-            tasks.spawn(lane.clone().run());
-        }
-    };
-    fit(&mut tasks, &lane, &window);
+    lane.fit(&window, held_at_most, &mut tasks);
     if let Some(hold) = &hold {
         for _ in 0..HOLD_LANES.min(window.size()) {
             tasks.spawn(lane.clone().run_held(Arc::clone(hold)));
@@ -138,7 +131,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(
                 let held = hold.as_ref().map_or(0, |hold| hold.held());
                 let in_flight = usize::try_from(metrics.in_flight.get()).unwrap_or_default();
                 window.tick(metrics.finished(), in_flight.saturating_sub(held));
-                fit(&mut tasks, &lane, &window);
+                lane.fit(&window, held_at_most, &mut tasks);
                 continue;
             }
         };
@@ -197,6 +190,15 @@ async fn watch_bounds(
 }
 
 impl<H: Handler> Lane<H> {
+    /// Adds the lanes that a window lacks; one that is too many goes by itself.
+    fn fit(&self, window: &Window, held_at_most: usize, tasks: &mut JoinSet<Result<(), Halt>>) {
+        let limit = window.size().saturating_add(held_at_most);
+        self.metrics.in_flight_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        for _ in 0..self.lanes.lacking(window.size()) {
+            tasks.spawn(self.clone().run());
+        }
+    }
+
     async fn run(self) -> Result<(), Halt> {
         while !self.lanes.is_one_too_many() {
             let delivery = tokio::select! {

@@ -66,7 +66,7 @@ enum Trial {
 struct Measured {
     stage: Stage,
     ticks: u32,
-    from: Option<u64>,
+    from: u64,
     always_full: bool,
 }
 
@@ -78,7 +78,7 @@ enum Stage {
 }
 
 impl Measured {
-    fn new(stage: Stage, from: Option<u64>) -> Self {
+    fn new(stage: Stage, from: u64) -> Self {
         Self { stage, ticks: 0, from, always_full: true }
     }
 }
@@ -87,7 +87,7 @@ impl Window {
     /// A window at its least.
     pub fn new(bounds: Bounds) -> Self {
         let trial = Trial::None { usual: 0, left: 0 };
-        Self { bounds, size: bounds.least, trial, measured: Measured::new(Stage::TakingEffect, None) }
+        Self { bounds, size: bounds.least, trial, measured: Measured::new(Stage::TakingEffect, 0) }
     }
 
     /// How many deliveries may be worked on now.
@@ -104,16 +104,15 @@ impl Window {
     /// worked on now.
     pub fn tick(&mut self, settled: u64, busy: usize) {
         let measured = &mut self.measured;
-        let from = *measured.from.get_or_insert(settled);
         measured.ticks += 1;
         measured.always_full &= busy >= self.size;
-        let through = settled.saturating_sub(from);
+        let through = settled.saturating_sub(measured.from);
         let enough = through >= self.size as u64 || !measured.always_full;
         match measured.stage {
-            Stage::TakingEffect if enough => *measured = Measured::new(Stage::Measuring, Some(settled)),
+            Stage::TakingEffect if enough => *measured = Measured::new(Stage::Measuring, settled),
             Stage::Measuring if enough && measured.ticks >= TICKS => {
                 let (rate, full) = (through * PRECISION / u64::from(measured.ticks), measured.always_full);
-                self.measured = Measured::new(Stage::TakingEffect, Some(settled));
+                self.measured = Measured::new(Stage::TakingEffect, settled);
                 self.decide(rate, full);
             }
             Stage::TakingEffect | Stage::Measuring => {}

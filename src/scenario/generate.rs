@@ -129,62 +129,54 @@ impl From<Plan> for Unchecked {
 }
 
 /// The messages on the orders topic, in order of publishing.
-pub fn order_events(plan: &Plan) -> OrderEvents {
-    OrderEvents { cases: OrderCases::of(plan), ready: Ready::default() }
+pub fn order_events(plan: &Plan) -> impl Iterator<Item = Planned> + Send + use<> {
+    numbered(OrderCases::of(plan), Case::order_events)
 }
 
 /// The messages on the payments topic, in order of publishing.
-pub fn payment_events(plan: &Plan) -> PaymentEvents {
-    PaymentEvents { cases: PaymentCases::of(plan), ready: Ready::default() }
+pub fn payment_events(plan: &Plan) -> impl Iterator<Item = Planned> + Send + use<> {
+    numbered(payment_cases(plan), Case::payment_events)
 }
 
 /// The order that each message of a topic is about, in order of publishing, without making them.
 pub fn order_ids(plan: &Plan, kind: Kind) -> Box<dyn Iterator<Item = OrderId> + Send> {
-    let cases: Box<dyn Iterator<Item = Case> + Send> = match kind {
-        Kind::Order => Box::new(OrderCases::of(plan)),
-        Kind::Payment => Box::new(PaymentCases::of(plan)),
-    };
-    Box::new(cases.flat_map(move |case| std::iter::repeat_n(case.order_id, case.messages(kind))))
+    let ids = move |case: Case| std::iter::repeat_n(case.order_id, case.messages(kind));
+    match kind {
+        Kind::Order => Box::new(OrderCases::of(plan).flat_map(ids)),
+        Kind::Payment => Box::new(payment_cases(plan).flat_map(ids)),
+    }
 }
 
-/// Iterates over the messages on the orders topic.
-#[derive(Clone, Debug)]
-pub struct OrderEvents {
-    cases: OrderCases,
-    ready: Ready,
+/// The messages of these cases, numbered through the stream.
+fn numbered<C>(cases: C, events: fn(&Case) -> Vec<Planned>) -> impl Iterator<Item = Planned> + Send + use<C>
+where
+    C: Iterator<Item = Case> + Send,
+{
+    let mut given = 0;
+    cases.flat_map(move |case| {
+        let events = events(&case);
+        let base = given;
+        given += events.len() as u64;
+        events.into_iter().map(move |planned| planned.at(base))
+    })
 }
 
-/// Iterates over the messages on the payments topic.
-#[derive(Clone, Debug)]
-pub struct PaymentEvents {
-    cases: PaymentCases,
-    ready: Ready,
+/// The cases as their payments are published.
+fn payment_cases(plan: &Plan) -> impl Iterator<Item = Case> + Send + use<> {
+    let plan = plan.clone();
+    (0..plan.len().unwrap_or(u64::MAX)).map(move |position| plan.case(plan.order_id(position)))
 }
 
 /// The cases as their orders are published; late orders wait as (position, id).
-#[derive(Clone, Debug)]
 struct OrderCases {
     plan: Plan,
     position: u64,
     late: VecDeque<(u64, OrderId)>,
 }
 
-/// The cases as their payments are published.
-#[derive(Clone, Debug)]
-struct PaymentCases {
-    plan: Plan,
-    position: u64,
-}
-
 impl OrderCases {
     fn of(plan: &Plan) -> Self {
         Self { plan: plan.clone(), position: 0, late: VecDeque::new() }
-    }
-}
-
-impl PaymentCases {
-    fn of(plan: &Plan) -> Self {
-        Self { plan: plan.clone(), position: 0 }
     }
 }
 
@@ -211,65 +203,6 @@ impl Iterator for OrderCases {
                 }
             }
         }
-    }
-}
-
-impl Iterator for PaymentCases {
-    type Item = Case;
-
-    fn next(&mut self) -> Option<Case> {
-        if self.plan.len().is_some_and(|len| self.position >= len) {
-            return None;
-        }
-        let case = self.plan.case(self.plan.order_id(self.position));
-        self.position += 1;
-        Some(case)
-    }
-}
-
-impl Iterator for OrderEvents {
-    type Item = Planned;
-
-    fn next(&mut self) -> Option<Planned> {
-        loop {
-            if let Some(planned) = self.ready.next() {
-                return Some(planned);
-            }
-            self.ready.put(self.cases.next()?.order_events());
-        }
-    }
-}
-
-impl Iterator for PaymentEvents {
-    type Item = Planned;
-
-    fn next(&mut self) -> Option<Planned> {
-        loop {
-            if let Some(planned) = self.ready.next() {
-                return Some(planned);
-            }
-            self.ready.put(self.cases.next()?.payment_events());
-        }
-    }
-}
-
-/// The messages of the case at hand, numbered through the stream.
-#[derive(Clone, Default, Debug)]
-struct Ready {
-    events: std::vec::IntoIter<Planned>,
-    base: u64,
-    given: u64,
-}
-
-impl Ready {
-    fn put(&mut self, events: Vec<Planned>) {
-        self.base += self.given;
-        self.given = events.len() as u64;
-        self.events = events.into_iter();
-    }
-
-    fn next(&mut self) -> Option<Planned> {
-        self.events.next().map(|planned| planned.at(self.base))
     }
 }
 

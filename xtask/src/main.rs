@@ -54,7 +54,9 @@ Options of `bench` (first build: about 15 minutes on 2 cores; a round: about 6):
   --only ARM,...   of r0-publish r1-pull r2-insert r3-update minimal-orders minimal-payments orders
                    orders-again orders-slow payments payments-missing dlq-handler go-orders
                    go-payments python-orders python-payments
-  --events N       events of an arm (60000);   --streams N (32);   --warm-up N (200000)
+  --events N       events of an arm (60000);   --warm-up N (200000)
+  --streams N      streams of every arm that receives (32 to pull alone, 8 of the loop and the peers, and
+                   as many as our binaries open by themselves)
   --backlog N      events published and not yet done, at most (5000)
   --no-build       measure what was built before
   --out DIR        results, logs and services there (target/bench)

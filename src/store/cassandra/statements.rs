@@ -245,6 +245,8 @@ impl Statements {
 async fn prepare(session: &Session, keyspace: &str, cql: &str) -> Result<PreparedStatement, Cause> {
     let mut statement = session.prepare(in_keyspace(cql, keyspace)).await?;
     statement.set_is_idempotent(true);
+    // Every column is named, and Cassandra changes no column's type: what an answer looks like is known.
+    statement.set_use_cached_result_metadata(true);
     Ok(statement)
 }
 

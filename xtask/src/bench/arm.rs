@@ -171,6 +171,15 @@ impl Arm {
         )
     }
 
+    /// With how many streams it does best; none where it finds out by itself.
+    pub fn streams(self) -> Option<u32> {
+        match self {
+            Self::Pull => Some(32),
+            _ if self.is_ours() => None,
+            _ => Some(8),
+        }
+    }
+
     /// A peer's language.
     pub fn peer(self) -> Option<Peer> {
         match self {

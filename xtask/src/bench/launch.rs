@@ -93,7 +93,8 @@ impl Place {
         std::fs::create_dir_all(&self.logs).attempt(format_args!("create {}", self.logs.display()))?;
         let log = self.logs.join(format!("{}.log", arm.name()));
         let errors = File::create(&log).attempt(format_args!("create {}", log.display()))?;
-        let (streams, events) = (options.streams.to_string(), events.to_string());
+        let given = options.streams.or(arm.streams()).map(|streams| streams.to_string());
+        let (streams, events) = (given.as_deref().unwrap_or_default(), events.to_string());
         let (project, keyspace) = (fresh.project.as_str(), fresh.keyspace.as_str());
         let topic = arm.kind().topic();
         let limits = |words: &[&str]| {
@@ -104,25 +105,25 @@ impl Place {
         let admin = free_port()?;
         let mut command = match arm {
             Arm::Publish => limits(&["publish", project, topic, &events]),
-            Arm::Pull => limits(&["pull", project, topic, &events, &streams]),
+            Arm::Pull => limits(&["pull", project, topic, &events, streams]),
             Arm::Insert => limits(&["insert", keyspace, &events, "128"]),
             Arm::Update => limits(&["update", keyspace, &events, "256"]),
-            Arm::MinimalOrders => limits(&["orders", project, topic, keyspace, &events, &streams, "128"]),
-            Arm::MinimalPayments => limits(&["payments", project, topic, keyspace, &events, &streams, "256"]),
+            Arm::MinimalOrders => limits(&["orders", project, topic, keyspace, &events, streams, "128"]),
+            Arm::MinimalPayments => limits(&["payments", project, topic, keyspace, &events, streams, "256"]),
             Arm::Orders | Arm::OrdersAgain | Arm::OrdersSlow => {
-                self.ours("order_consumer", fresh, &streams, admin)
+                self.ours("order_consumer", fresh, given.as_deref(), admin)
             }
-            Arm::Payments | Arm::PaymentsMissing => self.ours("payment_consumer", fresh, &streams, admin),
-            Arm::Letters => self.ours("dlq_handler", fresh, &streams, admin),
+            Arm::Payments | Arm::PaymentsMissing => self.ours("payment_consumer", fresh, given.as_deref(), admin),
+            Arm::Letters => self.ours("dlq_handler", fresh, given.as_deref(), admin),
             Arm::GoOrders | Arm::GoPayments => {
                 let mut command = Command::new(self.peers.join("go-peer"));
-                command.args([arm.kind().word(), project, topic, keyspace, &streams]);
+                command.args([arm.kind().word(), project, topic, keyspace, streams]);
                 command
             }
             Arm::PythonOrders | Arm::PythonPayments => {
                 let mut command = Command::new(self.peers.join("python/bin/python"));
                 command.arg(self.peers.join("peer.py"));
-                command.args([arm.kind().word(), project, topic, keyspace, &streams]);
+                command.args([arm.kind().word(), project, topic, keyspace, streams]);
                 command
             }
         };
@@ -137,9 +138,9 @@ impl Place {
         Ok(Runner { child, progress, admin: arm.is_ours().then_some(admin), log })
     }
 
-    fn ours(&self, binary: &str, fresh: &Fresh, streams: &str, admin: u16) -> Command {
+    fn ours(&self, binary: &str, fresh: &Fresh, streams: Option<&str>, admin: u16) -> Command {
         let mut command = Command::new(self.binaries.join(binary));
-        command.args(self.sets(fresh)).args(["--streams", streams]);
+        command.args(self.sets(fresh)).args(streams.iter().flat_map(|streams| ["--streams", streams]));
         command.args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--quiet"]);
         command
     }

@@ -13,8 +13,8 @@ pub struct Options {
     pub events: u64,
     /// Events through both services before the first round.
     pub warm_up: u64,
-    /// Streams of every arm that receives.
-    pub streams: u32,
+    /// Streams of every arm that receives; each arm its own number where none is given.
+    pub streams: Option<u32>,
     /// Events published and not yet done, at most.
     pub backlog: u64,
     /// Whether what is measured is built first.
@@ -31,7 +31,7 @@ impl Options {
             rounds: 5,
             events: 60_000,
             warm_up: 200_000,
-            streams: 32,
+            streams: None,
             backlog: 5_000,
             build: true,
             out: root.join("target").join("bench"),
@@ -47,7 +47,7 @@ impl Options {
                 "--events" => options.events = number(word, value()?)?,
                 "--backlog" => options.backlog = number(word, value()?)?,
                 "--warm-up" => options.warm_up = number(word, value()?)?,
-                "--streams" => options.streams = number(word, value()?)?,
+                "--streams" => options.streams = Some(number(word, value()?)?),
                 "--out" => options.out = PathBuf::from(value()?),
                 "--no-build" => options.build = false,
                 "--only" => options.only = arms(value()?)?,
@@ -57,7 +57,7 @@ impl Options {
                 }
             }
         }
-        if options.rounds == 0 || options.events == 0 || options.streams == 0 {
+        if options.rounds == 0 || options.events == 0 || options.streams == Some(0) {
             return Err(Failure::usage("--rounds, --events and --streams are at least 1"));
         }
         Ok(options)

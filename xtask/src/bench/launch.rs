@@ -113,7 +113,9 @@ impl Place {
             Arm::Orders | Arm::OrdersAgain | Arm::OrdersSlow => {
                 self.ours("order_consumer", fresh, given.as_deref(), admin)
             }
-            Arm::Payments | Arm::PaymentsMissing => self.ours("payment_consumer", fresh, given.as_deref(), admin),
+            Arm::Payments | Arm::PaymentsMissing => {
+                self.ours("payment_consumer", fresh, given.as_deref(), admin)
+            }
             Arm::Letters => self.ours("dlq_handler", fresh, given.as_deref(), admin),
             Arm::GoOrders | Arm::GoPayments => {
                 let mut command = Command::new(self.peers.join("go-peer"));

@@ -103,6 +103,7 @@ impl Place {
             command
         };
         let admin = free_port()?;
+        let ours = |binary| self.ours(binary, fresh, given.as_deref(), admin);
         let mut command = match arm {
             Arm::Publish => limits(&["publish", project, topic, &events]),
             Arm::Pull => limits(&["pull", project, topic, &events, streams]),
@@ -110,13 +111,9 @@ impl Place {
             Arm::Update => limits(&["update", keyspace, &events, "256"]),
             Arm::MinimalOrders => limits(&["orders", project, topic, keyspace, &events, streams, "128"]),
             Arm::MinimalPayments => limits(&["payments", project, topic, keyspace, &events, streams, "256"]),
-            Arm::Orders | Arm::OrdersAgain | Arm::OrdersSlow => {
-                self.ours("order_consumer", fresh, given.as_deref(), admin)
-            }
-            Arm::Payments | Arm::PaymentsMissing => {
-                self.ours("payment_consumer", fresh, given.as_deref(), admin)
-            }
-            Arm::Letters => self.ours("dlq_handler", fresh, given.as_deref(), admin),
+            Arm::Orders | Arm::OrdersAgain | Arm::OrdersSlow => ours("order_consumer"),
+            Arm::Payments | Arm::PaymentsMissing => ours("payment_consumer"),
+            Arm::Letters => ours("dlq_handler"),
             Arm::GoOrders | Arm::GoPayments => {
                 let mut command = Command::new(self.peers.join("go-peer"));
                 command.args([arm.kind().word(), project, topic, keyspace, streams]);

@@ -91,11 +91,6 @@ impl Place {
         self.rows::<(i64,)>(&format!("count({what})"), from).await[0].0
     }
 
-    /// Whether a role left word of how far it came.
-    async fn has_word_of(&self, role: &str) -> bool {
-        self.count("newest_event_at", &format!("role_heartbeats WHERE role = '{role}'")).await == 1
-    }
-
     /// Publishes as a stranger's program does: without any attribute.
     async fn publish_bare(&self, topic: &str, body: String) {
         let bus =
@@ -227,17 +222,20 @@ async fn five_thousand_mixed_events_survive_a_restart_and_a_kill() {
         consumer.drained().await.with(0);
     }
     place.program("ecom_facts", &both).await.with(0);
-    for consumer in ["order_consumer", "payment_consumer", "dlq_handler"] {
-        assert!(place.has_word_of(consumer).await, "{consumer}");
-    }
     for producer in ["orders_producer", "payments_producer"] {
         // It is connected to the store beside its work, and goes on without it.
         let mut producing = place.site.start(producer, &["-c", "services.toml", "--rate", "10/s"]);
         producing.says("using ").await;
-        let word = async || place.has_word_of(producer).await.then_some(());
+        let of = format!("role_heartbeats WHERE role = '{producer}'");
+        let word = async || (place.count("newest_event_at", &of).await == 1).then_some(());
         eventually(&format!("{producer} leaves word"), word).await;
         producing.drained().await.with(0);
     }
+    let mut seen = place.rows::<(String,)>("role", "role_heartbeats").await;
+    seen.sort_unstable();
+    let roles = ["dlq_handler", "order_consumer", "orders_producer", "payment_consumer", "payments_producer"];
+    assert_eq!(seen, roles.map(|role| (role.to_owned(),)));
+    assert_eq!(place.count("newest_event_at", "role_heartbeats").await, 5);
     place.end().await;
 }
 

@@ -1,70 +1,149 @@
-//! Letters one by one: the newest few, or all of them as they are stored.
+//! `dlq_handler list`: rows are written as they come, so that a million need no more memory than one.
 
-use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
 
-use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 
-use super::Desk;
-use super::selection::{Detail, Selected, Selection};
-use crate::domain::attributes::Attributes;
-use crate::pipeline::assess::assess;
-use crate::store::StoreError;
+use super::super::cli::{Format, ListArgs};
+use super::super::context::Context;
+use super::super::exit::{Exit, Stop};
+use super::super::output;
+use super::progress::Progress;
+use super::{answer, open};
+use crate::render::rows::{Bodies, Row, heading, line};
+use ecom_codec::envelope::rfc3339;
+use ecom_dlq::Desk;
+use ecom_dlq::selection::{Detail, Selected, Selection};
+use ecom_store::StoreError;
 
-/// Bodies read at once for letters that are shown with them.
-const BODIES: usize = 16;
+/// Runs `dlq_handler list`.
+pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Stop> {
+    let desk = open(context).await?;
+    let now = desk.clock.now_us();
+    let selection = args.which.selection(now, args.ids.clone());
+    let bodies = if args.bodies { Bodies::Shown } else { Bodies::Left };
+    // All of them are written while they are read: not over a bar on the same terminal.
+    let is_seen = args.limit == 0 && args.out.is_none() && std::io::stdout().is_terminal();
+    let progress = if is_seen { Progress::silent() } else { Progress::new() };
+    let letters = letters(context, &desk, &selection, args.limit, bodies, &progress).await?;
+    let mut rows = Rows {
+        sink: output::sink(args.out.as_deref())?,
+        format: args.format,
+        bodies,
+        now,
+        store: desk.facts.describe(),
+        written: 0,
+    };
+    let written = tokio::select! {
+        biased;
+        () = context.stop.cancelled() => Err(Stop::failed("stopped before every letter was written")),
+        written = rows.write_all(letters) => written,
+    };
+    progress.done();
+    match written {
+        Ok(()) => eprintln!("{}", rows.told(args.limit)),
+        Err(stop) if stop.is_closed_pipe() => {}
+        Err(stop) => return Err(stop),
+    }
+    Ok(Exit::Done)
+}
 
-impl Desk {
-    /// The selected letters that failed last, newest first, without bodies. Keeps no more than
-    /// `limit` in memory; calls `seen` with the number of letters looked at.
-    pub async fn newest(
-        &self,
-        selection: &Selection,
-        limit: usize,
-        seen: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<Selected>, StoreError> {
-        let mut newest = BTreeMap::new();
-        let mut letters = self.select(selection, Detail::Brief);
-        let mut count = 0;
+/// The letters in the order they are written.
+async fn letters<'d>(
+    context: &Context,
+    desk: &'d Desk,
+    selection: &'d Selection,
+    limit: usize,
+    bodies: Bodies,
+    progress: &'d Progress,
+) -> Result<BoxStream<'d, Result<Selected, StoreError>>, Stop> {
+    if limit > 0 {
+        let newest = answer(context, desk.newest(selection, limit, &|seen| progress.at(seen))).await?;
+        progress.done();
+        return Ok(desk.whole(newest));
+    }
+    let detail = if bodies == Bodies::Shown { Detail::Judged } else { Detail::Brief };
+    let all = desk.select(selection, detail);
+    let counted = all.enumerate().map(move |(index, letter)| {
+        progress.at(index as u64 + 1);
+        letter
+    });
+    Ok(counted.boxed())
+}
+
+/// Rows on their way out.
+struct Rows<W> {
+    sink: W,
+    format: Format,
+    bodies: Bodies,
+    now: i64,
+    store: String,
+    written: u64,
+}
+
+impl<W: Write> Rows<W> {
+    async fn write_all(
+        &mut self,
+        mut letters: BoxStream<'_, Result<Selected, StoreError>>,
+    ) -> Result<(), Stop> {
+        self.begin()?;
         while let Some(selected) = letters.try_next().await? {
-            count += 1;
-            seen(count);
-            let letter = &selected.record.letter;
-            let key = (letter.first_failed_at, letter.id.clone());
-            let is_wanted = newest.len() < limit || newest.first_key_value().is_some_and(|(k, _)| key > *k);
-            if is_wanted {
-                newest.insert(key, without_body(selected));
-                if newest.len() > limit {
-                    newest.pop_first();
-                }
-            }
+            self.write(&selected)?;
+            self.written += 1;
         }
-        Ok(newest.into_values().rev().collect())
+        self.end()?;
+        self.sink.flush()?;
+        Ok(())
     }
 
-    /// The same letters with their bodies and verdicts, in the same order; those removed meanwhile
-    /// are left out.
-    pub fn whole(&self, letters: Vec<Selected>) -> BoxStream<'_, Result<Selected, StoreError>> {
-        stream::iter(letters)
-            .map(move |selected| async move {
-                let Some(record) = self.ledger.letter(&selected.record.letter.id).await? else {
-                    return Ok(None);
-                };
-                let verdict = match selected.verdict {
-                    Some(verdict) => verdict,
-                    None => assess(self.facts.as_ref(), &record.letter).await?,
-                };
-                Ok(Some(Selected { record, verdict: Some(verdict) }))
-            })
-            .buffered(self.window.clamp(1, BODIES))
-            .try_filter_map(|selected| std::future::ready(Ok(selected)))
-            .boxed()
+    fn begin(&mut self) -> Result<(), Stop> {
+        match self.format {
+            Format::Table => write!(self.sink, "{}, {}\n\n{}", self.store, rfc3339(self.now), heading())?,
+            Format::Json => {
+                let (store, at) = (serde_json::json!(self.store), serde_json::json!(rfc3339(self.now)));
+                write!(self.sink, "{{\"store\": {store}, \"at\": {at}, \"letters\": [")?;
+            }
+            Format::Csv => record(&mut self.sink, Row::header(self.bodies))?,
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, selected: &Selected) -> Result<(), Stop> {
+        let row = || Row::of(selected, self.now, self.bodies);
+        match self.format {
+            Format::Table => write!(self.sink, "{}", line(selected, self.now, self.bodies))?,
+            Format::Json => {
+                let separator = if self.written == 0 { "" } else { "," };
+                write!(self.sink, "{separator}\n{}", row().json())?;
+            }
+            Format::Csv => record(&mut self.sink, row().cells())?,
+        }
+        Ok(())
+    }
+
+    /// Only a whole answer is whole JSON.
+    fn end(&mut self) -> Result<(), Stop> {
+        if self.format == Format::Json {
+            writeln!(self.sink, "\n]}}")?;
+        }
+        Ok(())
+    }
+
+    /// How many that were, and whether there may be more.
+    fn told(&self, limit: usize) -> String {
+        let more = match limit > 0 && self.written == limit as u64 {
+            true => format!(", the newest {limit}; --limit 0 for all"),
+            false => String::new(),
+        };
+        format!("{} letters{more}, from {}", output::count(self.written), self.store)
     }
 }
 
-/// A letter without what makes it large.
-pub(super) fn without_body(mut selected: Selected) -> Selected {
-    selected.record.letter.body.bytes = Bytes::new();
-    selected.record.letter.attributes = Attributes::new();
-    selected
+/// One line of CSV.
+fn record<T: AsRef<[u8]>>(sink: &mut impl Write, cells: Vec<T>) -> Result<(), Stop> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(cells).map_err(anyhow::Error::from)?;
+    let line = csv.into_inner().map_err(|error| Stop::failed(error.to_string()))?;
+    Ok(sink.write_all(&line)?)
 }

@@ -7,12 +7,12 @@ pub mod made;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ecom::bus::{Message, Received};
-use ecom::codec::envelope::{Failure, decode, encode};
-use ecom::codec::json;
-use ecom::codec::screen::{card_numbers, screen};
-use ecom::domain::letter::Kind;
-use ecom::domain::reason::Reason;
+use ecom_bus::{Message, Received};
+use ecom_codec::envelope::{Failure, decode, encode};
+use ecom_codec::json;
+use ecom_codec::screen::{card_numbers, screen};
+use ecom_domain::letter::Kind;
+use ecom_domain::reason::Reason;
 
 use look_alikes::{LOOK_ALIKES, look_alike};
 use made::{Exposed, Numbers, Place, exposed};

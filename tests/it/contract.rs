@@ -91,7 +91,7 @@ impl<P: ?Sized> Deref for Subject<P> {
 #[cfg(any(feature = "embedded", feature = "pubsub"))]
 pub struct BusSubject {
     /// The bus.
-    pub bus: Subject<dyn ecom::bus::Bus>,
+    pub bus: Subject<dyn ecom_bus::Bus>,
     /// A topic that `subscription` is on.
     pub topic: String,
     /// The subscription on `topic`.

@@ -4,10 +4,10 @@
 
 #[cfg(feature = "embedded")]
 mod acts;
-mod architecture;
 mod card_numbers;
 mod cli;
 mod contract;
+mod house;
 mod metrics;
 mod processes;
 #[cfg(feature = "embedded")]

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecom::domain::heartbeat::Heartbeat;
-use ecom::domain::reason::Reason;
-use ecom::metrics::{
+use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::reason::Reason;
+use ecom_telemetry::metrics::{
     Answer, Census, LedgerGauges, Operation, Outcome, Resolution, RoleMetrics, Topic, registry,
 };
 

@@ -17,29 +17,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ecom::bus::{Bus, Publisher, SubscribeOptions};
-use ecom::clock::{Chance, Clock};
-use ecom::domain::attributes::Attributes;
-use ecom::domain::backoff::Backoff;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::letter::{Action, HistoryEntry, Kind, Letter, LetterBody, LetterId, State};
-use ecom::domain::reason::Reason;
-use ecom::metrics::RoleMetrics;
-use ecom::pipeline::consume::{Bounds, Consume, Handler, consume};
-use ecom::pipeline::dead_letters::DeadLetters;
-use ecom::pipeline::durable::Retrying;
-use ecom::pipeline::hold::HoldSettings;
-use ecom::pipeline::letters::{Actor, Letters};
-use ecom::pipeline::order_locks::OrderLocks;
-use ecom::pipeline::orders::Orders;
-use ecom::pipeline::payments::Payments;
-use ecom::pipeline::produce::{Outgoing, Produce, produce};
-use ecom::pipeline::retries::{self, Offers, RetryPolicy};
-use ecom::pipeline::settler::Settler;
-use ecom::pipeline::sweep::sweep;
-use ecom::pipeline::window;
-use ecom::scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
-use ecom::store::{FactStore, Ledger};
+use ecom_bus::{Bus, Publisher, SubscribeOptions};
+use ecom_clock::{Chance, Clock};
+use ecom_domain::attributes::Attributes;
+use ecom_domain::backoff::Backoff;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::letter::{Action, HistoryEntry, Kind, Letter, LetterBody, LetterId, State};
+use ecom_domain::reason::Reason;
+use ecom_pipeline::consume::{Bounds, Consume, Handler, consume};
+use ecom_pipeline::dead_letters::DeadLetters;
+use ecom_pipeline::durable::Retrying;
+use ecom_pipeline::hold::HoldSettings;
+use ecom_pipeline::letters::{Actor, Letters};
+use ecom_pipeline::order_locks::OrderLocks;
+use ecom_pipeline::orders::Orders;
+use ecom_pipeline::payments::Payments;
+use ecom_pipeline::produce::{Outgoing, Produce, produce};
+use ecom_pipeline::retries::{self, Offers, RetryPolicy};
+use ecom_pipeline::settler::Settler;
+use ecom_pipeline::sweep::sweep;
+use ecom_pipeline::window;
+use ecom_scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
+use ecom_store::{FactStore, Ledger};
+use ecom_telemetry::metrics::RoleMetrics;
 use futures_util::stream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -124,7 +124,7 @@ impl World {
         stop: CancellationToken,
     ) {
         let options = SubscribeOptions {
-            streams: ecom::bus::Streams::Fixed(1),
+            streams: ecom_bus::Streams::Fixed(1),
             max_outstanding: 64,
             buffer: 4,
             lease: Duration::from_secs(10),

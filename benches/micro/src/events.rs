@@ -1,7 +1,7 @@
 //! Messages as the producers publish them and the bus hands them out.
 
 use bytes::Bytes;
-use ecom::bus::{Attributes, Message, Received};
+use ecom_bus::{Attributes, Message, Received};
 
 /// Different messages; a number of events that is a multiple of it has each equally often.
 const VARIETY: usize = 64;

@@ -4,12 +4,12 @@ use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::fact::{Fact, PaymentSlot};
-use ecom::domain::order::{Order, OrderId};
-use ecom::domain::payment::Payment;
-use ecom::store::cassandra::values;
-use ecom::store::{FactStore, StoreError};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_store::{FactStore, StoreError};
+use ecom_store_cassandra::values;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use scylla::frame::response::result::{ColumnSpec, ColumnType, NativeType, TableSpec};
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};

@@ -2,12 +2,12 @@
 
 use std::hint::black_box;
 
-use ecom::bus::Received;
-use ecom::codec::envelope::{self, Failure};
-use ecom::codec::screen::screen;
-use ecom::domain::letter::Kind;
-use ecom::domain::order::OrderId;
-use ecom::domain::reason::Reason;
+use ecom_bus::Received;
+use ecom_codec::envelope::{self, Failure};
+use ecom_codec::screen::screen;
+use ecom_domain::letter::Kind;
+use ecom_domain::order::OrderId;
+use ecom_domain::reason::Reason;
 
 use crate::events::Events;
 use crate::path::Work;

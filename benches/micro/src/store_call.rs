@@ -3,10 +3,10 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use ecom::codec::json;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::order::Order;
-use ecom::store::FactStore;
+use ecom_codec::json;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::order::Order;
+use ecom_store::FactStore;
 
 use crate::events::Events;
 use crate::facts::Facts;
@@ -40,7 +40,7 @@ pub fn direct(events: usize) -> Work {
 }
 
 fn decoded() -> Vec<(Order<'static>, EventTime)> {
-    let order = |received: &ecom::bus::Received| {
+    let order = |received: &ecom_bus::Received| {
         let order = json::order(&received.message.body).expect("a sound order");
         (order.into_owned(), received.event_time())
     };

@@ -9,21 +9,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ecom::bus::{Message, Publisher, Receipt, Received};
-use ecom::clock::Chance;
-use ecom::desk::Desk;
-use ecom::desk::plan::Purpose;
-use ecom::desk::run::{Ended, Entry, Pace};
-use ecom::desk::selection::Selection;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::letter::{Action, HistoryEntry, Kind, Letter, LetterId, State};
-use ecom::domain::order::OrderId;
-use ecom::domain::reason::Reason;
-use ecom::domain::run::{Deed, Run};
-use ecom::domain::verdict::Verdict;
-use ecom::pipeline::letters::Actor;
-use ecom::pipeline::settler::Settler;
-use ecom::store::{FactStore, Journal, Ledger};
+use ecom_bus::{Message, Publisher, Receipt, Received};
+use ecom_clock::Chance;
+use ecom_dlq::Desk;
+use ecom_dlq::plan::Purpose;
+use ecom_dlq::run::{Ended, Entry, Pace};
+use ecom_dlq::selection::Selection;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::letter::{Action, HistoryEntry, Kind, Letter, LetterId, State};
+use ecom_domain::order::OrderId;
+use ecom_domain::reason::Reason;
+use ecom_domain::run::{Deed, Run};
+use ecom_domain::verdict::Verdict;
+use ecom_pipeline::letters::Actor;
+use ecom_pipeline::settler::Settler;
+use ecom_store::{FactStore, Journal, Ledger};
 use tokio_util::sync::CancellationToken;
 
 use crate::reading::place;
@@ -49,14 +49,14 @@ impl Bench {
     #[cfg(feature = "embedded")]
     pub fn embedded() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = ecom::embedded::open(folder.path(), ecom::embedded::Options::new(Vec::new())).unwrap();
+        let store = ecom_embedded::open(folder.path(), ecom_embedded::Options::new(Vec::new())).unwrap();
         Self::on(store, 40, folder)
     }
 
     #[cfg(feature = "cassandra")]
     pub async fn cassandra() -> Option<Self> {
         let settings = crate::services::keyspace().await?;
-        let store = ecom::store::cassandra::CassandraStore::connect(&settings).await.unwrap();
+        let store = ecom_store_cassandra::CassandraStore::connect(&settings).await.unwrap();
         Some(Self::on(Arc::new(store), 8, ()))
     }
 
@@ -170,7 +170,7 @@ impl Bench {
             facts: desk.facts,
             ledger: desk.ledger,
             retrying: desk.retrying,
-            locks: ecom::pipeline::order_locks::OrderLocks::new(),
+            locks: ecom_pipeline::order_locks::OrderLocks::new(),
             policy: POLICY,
             clock: desk.clock,
             chance: desk.chance,
@@ -194,7 +194,7 @@ pub fn pace(entry: Entry, canary: u64) -> Pace<'static> {
 }
 
 /// What the verdicts of a plan are, with how many letters have each.
-pub fn verdicts(plan: &ecom::desk::plan::Plan) -> Vec<(Verdict, u64)> {
+pub fn verdicts(plan: &ecom_dlq::plan::Plan) -> Vec<(Verdict, u64)> {
     plan.verdicts.iter().map(|(verdict, letters)| (*verdict, *letters)).collect()
 }
 

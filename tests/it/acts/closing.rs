@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use ecom::clock::Clock;
-use ecom::desk::plan::Purpose;
-use ecom::domain::letter::{Action, Kind, Letter, State};
-use ecom::domain::outcome::Outcome;
-use ecom::domain::reason::Reason;
-use ecom::domain::run::Deed;
-use ecom::pipeline::retries::RetryPolicy;
-use ecom::pipeline::settler::{Occasion, Settler, Stand};
+use ecom_clock::Clock;
+use ecom_dlq::plan::Purpose;
+use ecom_domain::letter::{Action, Kind, Letter, State};
+use ecom_domain::outcome::Outcome;
+use ecom_domain::reason::Reason;
+use ecom_domain::run::Deed;
+use ecom_pipeline::retries::RetryPolicy;
+use ecom_pipeline::settler::{Occasion, Settler, Stand};
 
 use super::bench::*;
 use super::on_every_store;
@@ -57,16 +57,16 @@ async fn discarding_twice_changes_nothing(bench: &Bench) {
     let plan = desk.plan(Deed::Discard, named(&[&letter]), Purpose::Look, &|_| {}).await.unwrap();
     assert_eq!((plan.letters, plan.left_out[&State::Discarded]), (0, 1));
     // A second desk that planned before the first was done does nothing either.
-    let batch = ecom::domain::run::Batch {
+    let batch = ecom_domain::run::Batch {
         number: 0,
-        letters: vec![(letter.id.clone(), ecom::domain::verdict::Verdict::StillWaiting)],
+        letters: vec![(letter.id.clone(), ecom_domain::verdict::Verdict::StillWaiting)],
         outcomes: None,
     };
     let run = desk.begin(plan, None).await.unwrap();
     bench.journal.put_batch(&run.id, &batch).await.unwrap();
-    let run = ecom::domain::run::Run { letters: 1, batches: 1, ..run };
+    let run = ecom_domain::run::Run { letters: 1, batches: 1, ..run };
     let settler = desk.settler(&run, POLICY);
-    let ended = desk.work(run, &settler, &pace(ecom::desk::run::Entry::Fresh, 0)).await.unwrap();
+    let ended = desk.work(run, &settler, &pace(ecom_dlq::run::Entry::Fresh, 0)).await.unwrap();
     assert_eq!(ended.tally.outcomes[&Outcome::Discarded], 1);
     assert_eq!(bench.ledger.letter(&letter.id).await.unwrap(), before);
     assert_eq!(bench.history(&letter).await.len(), 1);

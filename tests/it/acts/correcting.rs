@@ -1,17 +1,17 @@
 //! Corrections: one event however often and wherever they were killed, and never of another order.
 
 use bytes::Bytes;
-use ecom::codec::envelope;
-use ecom::codec::json;
-use ecom::codec::screen::screen;
-use ecom::desk::correct::{Corrected, Refusal, Taken};
-use ecom::domain::event_time::EventTime;
-use ecom::domain::letter::{Action, HistoryEntry, Kind, Letter, State};
-use ecom::domain::order::OrderId;
-use ecom::domain::outcome::Outcome;
-use ecom::domain::reason::Reason;
-use ecom::domain::run::Deed;
-use ecom::domain::verdict::Verdict;
+use ecom_codec::envelope;
+use ecom_codec::json;
+use ecom_codec::screen::screen;
+use ecom_dlq::correct::{Corrected, Refusal, Taken};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::letter::{Action, HistoryEntry, Kind, Letter, State};
+use ecom_domain::order::OrderId;
+use ecom_domain::outcome::Outcome;
+use ecom_domain::reason::Reason;
+use ecom_domain::run::Deed;
+use ecom_domain::verdict::Verdict;
 use std::time::Duration;
 
 use super::bench::*;
@@ -185,7 +185,7 @@ async fn of_two_payments_of_one_time_either_can_be_chosen(bench: &Bench) {
     bench.payment(1, order, t).await;
     let proposal = bench.desk().propose(&tie.id, Bytes::from(body.clone())).await.unwrap();
     assert_eq!((proposal.verdict, proposal.t), (Verdict::AppliesNow, EventTime::stored(t + 1)));
-    let text = ecom::desk::render::correction::proposal("a store", &proposal);
+    let text = ecom::render::correction::proposal("a store", &proposal);
     assert!(text.contains("the letter's own body, at a later time than the event it ties with"), "{text}");
     let done = corrected(bench, &tie, &body, &topic).await.unwrap();
     assert_eq!((done.t, done.outcome), (EventTime::stored(t + 1), Outcome::Discarded));
@@ -268,7 +268,7 @@ async fn a_correction_that_is_refused_in_its_turn_is_told_to_be_back(bench: &Ben
         failed_at: NOW,
     };
     let (_, message) = envelope::encode(&received, screen(&received.message.body), &failure);
-    let back = ecom::bus::Received { message, ..received };
+    let back = ecom_bus::Received { message, ..received };
     let back = envelope::decode(&back);
     assert_eq!((back.t, back.corrects.as_ref()), (done.t, Some(&letter.id)));
     bench.record(&back).await;

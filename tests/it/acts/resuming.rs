@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ecom::desk::run::{End, Ended, Entry, Pace};
-use ecom::domain::letter::{Letter, State};
-use ecom::domain::outcome::Outcome;
-use ecom::domain::run::{Deed, Run, RunState};
+use ecom_dlq::run::{End, Ended, Entry, Pace};
+use ecom_domain::letter::{Letter, State};
+use ecom_domain::outcome::Outcome;
+use ecom_domain::run::{Deed, Run, RunState};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;

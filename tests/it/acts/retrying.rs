@@ -1,15 +1,15 @@
 //! Trying letters: every verdict comes to what it foretold, and where it does not, the canary stops.
 
-use ecom::desk::plan::Purpose;
-use ecom::desk::run::{End, Entry};
-use ecom::desk::tally::Difference;
-use ecom::domain::letter::{Action, Kind, Letter, LetterBody, LetterId, State};
-use ecom::domain::order::OrderId;
-use ecom::domain::outcome::Outcome;
-use ecom::domain::reason::Reason;
-use ecom::domain::run::{Deed, RunState};
-use ecom::domain::verdict::Verdict;
-use ecom::pipeline::settler::{Occasion, Stand};
+use ecom_dlq::plan::Purpose;
+use ecom_dlq::run::{End, Entry};
+use ecom_dlq::tally::Difference;
+use ecom_domain::letter::{Action, Kind, Letter, LetterBody, LetterId, State};
+use ecom_domain::order::OrderId;
+use ecom_domain::outcome::Outcome;
+use ecom_domain::reason::Reason;
+use ecom_domain::run::{Deed, RunState};
+use ecom_domain::verdict::Verdict;
+use ecom_pipeline::settler::{Occasion, Stand};
 
 use super::bench::*;
 use super::on_every_store;
@@ -75,7 +75,7 @@ async fn order_letters_end_as_their_verdicts_foretell(bench: &Bench) {
     assert_eq!(letters[5].body.bytes, whole.as_bytes());
     bench.order(base + 1, t).await;
     bench.order(base + 2, t + 1).await;
-    let other = ecom::domain::order::Order { quantity: 99, ..order_event(base + 3) };
+    let other = ecom_domain::order::Order { quantity: 99, ..order_event(base + 3) };
     bench.facts.record_order(&other, letters[3].t).await.unwrap();
     for letter in &letters {
         bench.record(letter).await;
@@ -201,7 +201,7 @@ async fn a_canary_that_differs_stops_the_run_until_somebody_goes_on(bench: &Benc
     // A desk that was killed before it could tell stops again; one whose human has seen it goes on.
     let stopped = bench.journal.run(&id).await.unwrap().unwrap();
     assert_eq!(stopped, ended.run);
-    let killed = ecom::domain::run::Run {
+    let killed = ecom_domain::run::Run {
         state: RunState::Begun,
         outcomes: Vec::new(),
         revision: stopped.revision + 1,
@@ -248,7 +248,7 @@ async fn letters_recorded_after_the_beginning_are_in_no_run(bench: &Bench) {
     let [early, late] = [orphan(1, order, t), orphan(2, order, t + 1)];
     bench.record(&early).await;
     let desk = bench.desk();
-    let about = ecom::desk::selection::Selection { order: early.order_id, ..Default::default() };
+    let about = ecom_dlq::selection::Selection { order: early.order_id, ..Default::default() };
     let plan = desk.plan(Deed::Retry, about, Purpose::Begin, &|_| {}).await.unwrap();
     bench.record(&late).await;
     let run = desk.begin(plan, None).await.unwrap();

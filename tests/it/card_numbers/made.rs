@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use ecom::bus::Attributes;
-use ecom::domain::letter::Kind;
+use ecom_bus::Attributes;
+use ecom_domain::letter::Kind;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ecom::bus::{
+use ecom_bus::{
     Attributes, BusError, Message, Received, Streams, SubscribeOptions, Subscription, TopicState,
 };
 use futures_util::FutureExt;

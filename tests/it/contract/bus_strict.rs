@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ecom::bus::SubscribeOptions;
+use ecom_bus::SubscribeOptions;
 
 use super::BusSubject;
 use super::bus::{options, patient, plain, publish, subscribe};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ecom::domain::event_time::EventTime;
-use ecom::domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
-use ecom::domain::order::{Order, OrderId};
-use ecom::domain::payment::{CardLastFour, Payment};
-use ecom::store::FactStore;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::{CardLastFour, Payment};
+use ecom_store::FactStore;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt};
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -379,7 +379,7 @@ async fn a_scan_yields_every_row_once(facts: &Facts) {
         if n % 3 == 0 {
             facts.record_payment(&payment(id, n), t(n + 1)).await?;
         }
-        Ok::<_, ecom::store::StoreError>(())
+        Ok::<_, ecom_store::StoreError>(())
     });
     futures_util::stream::iter(writing).buffer_unordered(64).try_collect::<()>().await.unwrap();
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ecom::domain::event_time::EventTime;
-use ecom::domain::heartbeat::Heartbeat;
-use ecom::domain::letter::{Kind, LetterId};
-use ecom::domain::run::{Batch, Deed, Run, RunId, RunState};
-use ecom::domain::verdict::Verdict;
-use ecom::store::Journal;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::letter::{Kind, LetterId};
+use ecom_domain::run::{Batch, Deed, Run, RunId, RunState};
+use ecom_domain::verdict::Verdict;
+use ecom_store::Journal;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::Subject;

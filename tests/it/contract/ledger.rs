@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use ecom::domain::attributes::Attributes;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::letter::{
+use ecom_domain::attributes::Attributes;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::letter::{
     Act, Action, Change, HistoryEntry, Kind, Letter, LetterBody, LetterId, LetterRecord, Progress, State,
     TRUNCATED_BODY, WHOLE_BODY_LIMIT,
 };
-use ecom::domain::order::OrderId;
-use ecom::domain::reason::Reason;
-use ecom::store::{Ledger, Scan, StoreError};
+use ecom_domain::order::OrderId;
+use ecom_domain::reason::Reason;
+use ecom_store::{Ledger, Scan, StoreError};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::Subject;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use ecom::domain::letter::{Act, Change, HistoryEntry, Letter, State};
-use ecom::store::Ledger;
+use ecom_domain::letter::{Act, Change, HistoryEntry, Letter, State};
+use ecom_store::Ledger;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use rand::seq::{IndexedRandom, SliceRandom};

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ecom::domain::event_time::EventTime;
-use ecom::domain::letter::{Kind, Letter, LetterId, LetterRecord, State};
-use ecom::domain::order::OrderId;
-use ecom::store::Ledger;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::letter::{Kind, Letter, LetterId, LetterRecord, State};
+use ecom_domain::order::OrderId;
+use ecom_store::Ledger;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::Subject;

@@ -14,9 +14,9 @@ use {super::BusSubject, crate::services::unique, std::time::Duration};
 pub mod embedded {
     use std::path::PathBuf;
 
-    use ecom::bus::Bus;
-    use ecom::embedded::{Embedded, Options, Route, open};
-    use ecom::store::{FactStore, Journal, Ledger};
+    use ecom_bus::Bus;
+    use ecom_embedded::{Embedded, Options, Route, open};
+    use ecom_store::{FactStore, Journal, Ledger};
 
     use super::*;
 
@@ -69,9 +69,9 @@ pub mod embedded {
 /// A project of its own for each case: the emulator takes any.
 #[cfg(feature = "pubsub")]
 pub mod pubsub {
-    use ecom::bus::Bus;
-    use ecom::bus::pubsub::provision::{Pair, Wanted, apply};
-    use ecom::bus::pubsub::{Pubsub, PubsubSettings};
+    use ecom_bus::Bus;
+    use ecom_bus_pubsub::provision::{Pair, Wanted, apply};
+    use ecom_bus_pubsub::{Pubsub, PubsubSettings};
     use google_cloud_auth::credentials::anonymous;
     use google_cloud_pubsub::client::TopicAdmin;
 
@@ -119,8 +119,8 @@ pub mod pubsub {
 /// One keyspace for all cases of a run: they keep apart by their ids.
 #[cfg(feature = "cassandra")]
 pub mod cassandra {
-    use ecom::store::cassandra::CassandraStore;
-    use ecom::store::{FactStore, Journal, Ledger};
+    use ecom_store::{FactStore, Journal, Ledger};
+    use ecom_store_cassandra::CassandraStore;
 
     use super::*;
     use crate::services::keyspace;
@@ -141,7 +141,7 @@ pub mod cassandra {
     }
 
     fn opener<P: ?Sized + Send + Sync + 'static>(
-        settings: ecom::store::cassandra::CassandraSettings,
+        settings: ecom_store_cassandra::CassandraSettings,
         seen_as: fn(Arc<CassandraStore>) -> Arc<P>,
     ) -> Open<P> {
         Arc::new(move || {

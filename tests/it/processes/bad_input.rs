@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ecom::bus::{Attributes, Bus, Message};
-use ecom::embedded::{Embedded, Options, open};
+use ecom_bus::{Attributes, Bus, Message};
+use ecom_embedded::{Embedded, Options, open};
 
 use super::program::{Running, Site, eventually};
 use super::table::Table;
@@ -238,7 +238,7 @@ async fn unusable_event_times_are_replaced_by_the_publish_time() {
 }
 
 fn now_us() -> i64 {
-    ecom::clock::Clock::System.now_us()
+    ecom_clock::Clock::System.now_us()
 }
 
 #[tokio::test]

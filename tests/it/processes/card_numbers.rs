@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use ecom::bus::{Attributes, Bus, Message, Publisher};
-use ecom::embedded::{Embedded, Options, Route, open};
+use ecom_bus::{Attributes, Bus, Message, Publisher};
+use ecom_embedded::{Embedded, Options, Route, open};
 use futures_util::StreamExt;
 use futures_util::stream;
 

@@ -1,6 +1,6 @@
 //! The desk as a person uses it: the real programs, one page, and commands copied from answers.
 
-use ecom::domain::letter::LetterId;
+use ecom_domain::letter::LetterId;
 
 use super::PLAIN;
 use super::program::{Ended, Program, Site};

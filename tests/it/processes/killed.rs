@@ -107,7 +107,7 @@ async fn drained(site: &Site, consumers: Vec<(Role, Running)>) -> u64 {
         });
         redelivered += count.unwrap_or_default();
     }
-    assert!(site.path("data").join(ecom::embedded::FILE_NAME).exists());
+    assert!(site.path("data").join(ecom_embedded::FILE_NAME).exists());
     redelivered
 }
 

@@ -1,7 +1,7 @@
 //! The five binaries on the Pub/Sub emulator and Cassandra, checked by `ecom_facts` and by plain CQL.
 
-use ecom::bus::pubsub::{Pubsub, PubsubSettings};
-use ecom::bus::{Bus, Message};
+use ecom_bus::{Bus, Message};
+use ecom_bus_pubsub::{Pubsub, PubsubSettings};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::value::Row;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use ecom::bus::{Attributes, Bus, Message};
-use ecom::clock::Clock;
-use ecom::domain::letter::LetterId;
-use ecom::embedded::{self, Options};
+use ecom_bus::{Attributes, Bus, Message};
+use ecom_clock::Clock;
+use ecom_domain::letter::LetterId;
+use ecom_embedded::Options;
 
 use super::PLAIN;
 use super::program::{PROGRAMS, Running, Site, eventually};
@@ -166,7 +166,7 @@ impl Situation {
             let arrived = || table.letters() == 1051 + number as i64;
             eventually("the letter is in the ledger", async || arrived().then_some(())).await;
         }
-        let bus = embedded::open(&site.path("data"), Options::new(Vec::new())).unwrap();
+        let bus = ecom_embedded::open(&site.path("data"), Options::new(Vec::new())).unwrap();
         let publisher = bus.publisher("payments_data", 1).await.unwrap();
         let time = Clock::System.now_us().to_string();
         for (number, status) in [(7001, "Completed"), (7002, "Failed")] {

@@ -32,7 +32,7 @@ impl Table {
 
     /// Opens the file of a folder once it is there, with its tables.
     pub async fn in_folder(folder: &Path) -> Self {
-        let file = folder.join(ecom::embedded::FILE_NAME);
+        let file = folder.join(ecom_embedded::FILE_NAME);
         eventually("the embedded file appears", async || {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(&file, flags).ok()?;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use ecom::clock::{Chance, Clock};
-use ecom::desk::outlook::{Outlook, outlook};
-use ecom::domain::letter::{Act, Action, Change, HistoryEntry, Kind, Letter, LetterId, State};
-use ecom::domain::reason::Reason;
-use ecom::metrics::RoleMetrics;
-use ecom::pipeline::durable::Retrying;
-use ecom::pipeline::letters::Actor;
-use ecom::pipeline::order_locks::OrderLocks;
-use ecom::pipeline::settler::Settler;
-use ecom::pipeline::sweep::sweep;
+use ecom_clock::{Chance, Clock};
+use ecom_dlq::outlook::{Outlook, outlook};
+use ecom_domain::letter::{Act, Action, Change, HistoryEntry, Kind, Letter, LetterId, State};
+use ecom_domain::reason::Reason;
+use ecom_pipeline::durable::Retrying;
+use ecom_pipeline::letters::Actor;
+use ecom_pipeline::order_locks::OrderLocks;
+use ecom_pipeline::settler::Settler;
+use ecom_pipeline::sweep::sweep;
+use ecom_telemetry::metrics::RoleMetrics;
 
 use super::place::*;
 

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ecom::clock::{Chance, Clock};
-use ecom::desk::Desk;
-use ecom::desk::next::Command;
-use ecom::domain::attributes::Attributes;
-use ecom::domain::backoff::Backoff;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::heartbeat::Heartbeat;
-use ecom::domain::letter::{Action, HistoryEntry, Kind, Letter, LetterBody, LetterId};
-use ecom::domain::order::{Order, OrderId};
-use ecom::domain::payment::Payment;
-use ecom::domain::reason::Reason;
-use ecom::embedded::{Embedded, Options, open};
-use ecom::metrics::RoleMetrics;
-use ecom::pipeline::durable::Retrying;
-use ecom::pipeline::letters::Actor;
-use ecom::pipeline::retries::RetryPolicy;
-use ecom::store::{FactStore, Journal, Ledger};
+use ecom_clock::{Chance, Clock};
+use ecom_dlq::Desk;
+use ecom_dlq::next::Command;
+use ecom_domain::attributes::Attributes;
+use ecom_domain::backoff::Backoff;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::letter::{Action, HistoryEntry, Kind, Letter, LetterBody, LetterId};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_domain::reason::Reason;
+use ecom_embedded::{Embedded, Options, open};
+use ecom_pipeline::durable::Retrying;
+use ecom_pipeline::letters::Actor;
+use ecom_pipeline::retries::RetryPolicy;
+use ecom_store::{FactStore, Journal, Ledger};
+use ecom_telemetry::metrics::RoleMetrics;
 
 pub const SECOND: i64 = 1_000_000;
 pub const HOUR: i64 = 3_600 * SECOND;
@@ -59,7 +59,7 @@ impl Place {
         let mut places = vec![Self::embedded()];
         #[cfg(feature = "cassandra")]
         if let Some(settings) = crate::services::own_keyspace(test).await {
-            let store = ecom::store::cassandra::CassandraStore::connect(&settings).await.unwrap();
+            let store = ecom_store_cassandra::CassandraStore::connect(&settings).await.unwrap();
             places.push(Self::on("cassandra", Arc::new(store), ()));
         }
         #[cfg(not(feature = "cassandra"))]
@@ -190,7 +190,7 @@ pub fn letter(kind: Kind, t: i64, reason: Reason, body: &[u8]) -> Letter {
         body: LetterBody::keep(&body),
         attributes: Attributes::from_iter([
             ("dlq_consumer_version", "0.1.0".into()),
-            ("dlq_published_at", ecom::codec::envelope::rfc3339(t.micros() + SECOND)),
+            ("dlq_published_at", ecom_codec::envelope::rfc3339(t.micros() + SECOND)),
             ("dlq_reason", reason.to_string()),
             ("dlq_source_subscription", "payments_data-sub".into()),
             ("event_time_us", t.micros().to_string()),

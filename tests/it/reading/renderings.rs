@@ -1,13 +1,13 @@
 //! How answers look, on a clock that stands still.
 
-use ecom::desk::cause::{DLQ_HANDLER, ORDER_CONSUMER, PAYMENT_CONSUMER};
-use ecom::desk::render;
-use ecom::desk::render::rows::{Bodies, Row, heading, line};
-use ecom::desk::selection::{Selected, Selection};
-use ecom::domain::letter::{Act, Action, Change, HistoryEntry, Kind, Letter, State};
-use ecom::domain::order::OrderId;
-use ecom::domain::reason::Reason;
-use ecom::domain::run::{Deed, Run, RunId, RunState};
+use ecom::render;
+use ecom::render::rows::{Bodies, Row, heading, line};
+use ecom_dlq::cause::{DLQ_HANDLER, ORDER_CONSUMER, PAYMENT_CONSUMER};
+use ecom_dlq::selection::{Selected, Selection};
+use ecom_domain::letter::{Act, Action, Change, HistoryEntry, Kind, Letter, State};
+use ecom_domain::order::OrderId;
+use ecom_domain::reason::Reason;
+use ecom_domain::run::{Deed, Run, RunId, RunState};
 use futures_util::TryStreamExt;
 
 use super::place::*;

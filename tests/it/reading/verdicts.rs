@@ -1,12 +1,12 @@
 //! Every verdict from a constructed situation, on every store there is.
 
-use ecom::desk::cause::{Cause, DLQ_HANDLER, ORDER_CONSUMER, PAYMENT_CONSUMER};
-use ecom::desk::selection::{Detail, Selection};
-use ecom::desk::triage::{Group, Triage};
-use ecom::domain::letter::{Act, Action, Change, HistoryEntry, Kind, Letter, State};
-use ecom::domain::order::OrderId;
-use ecom::domain::reason::Reason;
-use ecom::domain::verdict::Verdict;
+use ecom_dlq::cause::{Cause, DLQ_HANDLER, ORDER_CONSUMER, PAYMENT_CONSUMER};
+use ecom_dlq::selection::{Detail, Selection};
+use ecom_dlq::triage::{Group, Triage};
+use ecom_domain::letter::{Act, Action, Change, HistoryEntry, Kind, Letter, State};
+use ecom_domain::order::OrderId;
+use ecom_domain::reason::Reason;
+use ecom_domain::verdict::Verdict;
 use futures_util::TryStreamExt;
 
 use super::place::*;

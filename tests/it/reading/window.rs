@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::fact::{Fact, PaymentSlot};
-use ecom::domain::order::{Order, OrderId};
-use ecom::domain::payment::Payment;
-use ecom::domain::verdict::Verdict;
-use ecom::store::{FactStore, StoreError};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_domain::verdict::Verdict;
+use ecom_store::{FactStore, StoreError};
 use futures_util::stream::BoxStream;
 use tokio::sync::Barrier;
 

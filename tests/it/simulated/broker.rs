@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ecom::bus::{
+use ecom_bus::{
     Backlog, Bus, BusError, Delivery, Feed, Lease, Message, PublishError, Publisher, Receipt, Received,
     SubscribeOptions, Subscription, TopicState,
 };
-use ecom::clock::Clock;
+use ecom_clock::Clock;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc};

@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use ecom::desk::Desk;
-use ecom::desk::plan::Purpose;
-use ecom::desk::run::{Entry, Pace};
-use ecom::desk::selection::Selection;
-use ecom::domain::letter::{LetterId, LetterRecord};
-use ecom::domain::order::OrderId;
-use ecom::domain::outcome::Outcome;
-use ecom::domain::run::{Deed, Run, RunState};
-use ecom::pipeline::durable::Halt;
+use ecom_dlq::Desk;
+use ecom_dlq::plan::Purpose;
+use ecom_dlq::run::{Entry, Pace};
+use ecom_dlq::selection::Selection;
+use ecom_domain::letter::{LetterId, LetterRecord};
+use ecom_domain::order::OrderId;
+use ecom_domain::outcome::Outcome;
+use ecom_domain::run::{Deed, Run, RunState};
+use ecom_pipeline::durable::Halt;
 
 use super::judge::Judge;
 use super::*;
@@ -342,7 +342,7 @@ async fn schedule(seed: u64) -> Effort {
     judge.runs(&world.store.all_runs());
     judge.corrections(&[world.broker.log("orders"), world.broker.log("payments")].concat());
     if judge.deletes.is_empty() {
-        let units = Units::of(std::slice::from_ref(&manifest), ecom::scenario::Content::of).unwrap();
+        let units = Units::of(std::slice::from_ref(&manifest), ecom_scenario::Content::of).unwrap();
         let found = verify(&units, world.store.as_ref(), world.store.as_ref() as &dyn Ledger).await.unwrap();
         assert!(found.is_clean(), "seed {seed}: {found}");
         world.store.check_histories(seed);

@@ -4,16 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use ecom::bus::Received;
-use ecom::codec::json;
-use ecom::codec::screen::{card_numbers, screen};
-use ecom::domain::event_time::EventTime;
-use ecom::domain::fact::Fact;
-use ecom::domain::letter::{Kind, LetterId, LetterRecord, State};
-use ecom::domain::order::OrderId;
-use ecom::domain::outcome::Outcome;
-use ecom::domain::reason::Reason;
-use ecom::domain::run::{Run, RunState};
+use ecom_bus::Received;
+use ecom_codec::json;
+use ecom_codec::screen::{card_numbers, screen};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::Fact;
+use ecom_domain::letter::{Kind, LetterId, LetterRecord, State};
+use ecom_domain::order::OrderId;
+use ecom_domain::outcome::Outcome;
+use ecom_domain::reason::Reason;
+use ecom_domain::run::{Run, RunState};
 
 pub struct Judge {
     pub seed: u64,

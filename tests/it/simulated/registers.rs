@@ -8,15 +8,15 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
-use ecom::domain::letter::{
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::letter::{
     Act, Action, Change, HistoryEntry, Letter, LetterId, LetterRecord, Progress, State as LetterState,
 };
-use ecom::domain::order::{Order, OrderId};
-use ecom::domain::payment::Payment;
-use ecom::domain::run::{Batch, Run, RunId};
-use ecom::store::{FactStore, Ledger, Scan, StoreError};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_domain::run::{Batch, Run, RunId};
+use ecom_store::{FactStore, Ledger, Scan, StoreError};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use rand::{RngExt, SeedableRng};

@@ -1,9 +1,9 @@
 //! The journal on simulated cells: rows merged by revision, parts that stay once they have outcomes.
 
 use async_trait::async_trait;
-use ecom::domain::heartbeat::Heartbeat;
-use ecom::domain::run::{Batch, Run, RunId};
-use ecom::store::{Journal, StoreError};
+use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::run::{Batch, Run, RunId};
+use ecom_store::{Journal, StoreError};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 

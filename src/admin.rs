@@ -15,8 +15,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::context::Context;
-use super::exit::Stop;
-use super::roles::Gauges;
+use super::exit::CliError;
+use super::roles::RoleHandle;
 use ecom_telemetry::metrics;
 
 /// Connections served at once; scrapers and probes are few.
@@ -33,9 +33,9 @@ struct Admin {
 /// Does the work of these roles beside the admin port.
 pub(crate) async fn beside<T>(
     context: &Context,
-    roles: &[&Gauges],
-    work: impl Future<Output = Result<T, Stop>>,
-) -> Result<T, Stop> {
+    roles: &[&RoleHandle],
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
     let admin = start(context, roles).await?;
     tokio::select! {
         biased;
@@ -46,21 +46,21 @@ pub(crate) async fn beside<T>(
 
 async fn start(
     context: &Context,
-    roles: &[&Gauges],
-) -> Result<impl Future<Output = Infallible> + use<>, Stop> {
+    roles: &[&RoleHandle],
+) -> Result<impl Future<Output = Infallible> + use<>, CliError> {
     let Some(listen) = &context.config.admin.listen else { return Ok(Either::Left(pending())) };
     let listener = bind(listen).await?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!("serving /livez, /readyz and /metrics on http://{address}");
     }
-    let ledger = roles.iter().find_map(|role| role.ledger.clone());
+    let dead_letter_store = roles.iter().find_map(|role| role.dead_letter_store.clone());
     let counters = roles.iter().map(|role| Arc::clone(&role.metrics)).collect();
-    let registry = metrics::registry(counters, ledger);
-    let roles: Vec<Gauges> = roles.iter().map(|&role| role.clone()).collect();
+    let registry = metrics::registry(counters, dead_letter_store);
+    let roles: Vec<RoleHandle> = roles.iter().map(|&role| role.clone()).collect();
     let stop = context.stop.clone();
     let not_ready = move || match () {
         () if stop.is_cancelled() => Some("draining"),
-        () if roles.iter().any(Gauges::in_outage) => Some("bus or store does not answer"),
+        () if roles.iter().any(RoleHandle::in_outage) => Some("bus or store does not answer"),
         () => None,
     };
     let admin = Arc::new(Admin { registry, not_ready: Box::new(not_ready) });
@@ -68,10 +68,10 @@ async fn start(
 }
 
 /// Binds the port; a port that is taken is an error of usage.
-async fn bind(listen: &str) -> Result<TcpListener, Stop> {
+async fn bind(listen: &str) -> Result<TcpListener, CliError> {
     TcpListener::bind(listen)
         .await
-        .map_err(|error| Stop::usage(format!("could not listen on {listen} for the admin port: {error}")))
+        .map_err(|error| CliError::usage(format!("could not listen on {listen} for the admin port: {error}")))
 }
 
 /// Serves until dropped.

@@ -1,23 +1,25 @@
 //! The command lines. The only place that names clap's types.
 
-mod acts;
+mod bulk;
 mod consumer;
 mod demo;
-mod desk;
 mod dlq_handler;
 mod facts;
+mod inspect;
 mod producer;
 mod setup;
 mod shared;
 
-pub(crate) use acts::{Chosen, CorrectArgs, DiscardArgs, Named, ReopenArgs, RetryArgs, Terms};
+pub(crate) use bulk::{
+    BulkOptions, BulkSelection, CorrectArgs, DiscardArgs, IdArgument, ReopenArgs, RetryArgs,
+};
 pub(crate) use consumer::{ConsumerArgs, OrderConsumer, PaymentConsumer};
 pub(crate) use demo::Demo;
-pub(crate) use desk::{
-    Answer, ExplainArgs, HistoryArgs, LetterArgs, ListArgs, ReportArgs, ReportFormat, TriageArgs,
-};
 pub(crate) use dlq_handler::{DlqCommand, DlqHandler, RunArgs};
 pub(crate) use facts::{ExportArgs, Facts, FactsCommand, ShowArgs, VerifyArgs};
+pub(crate) use inspect::{
+    AnswerFormat, DeadLetterArgs, ExplainArgs, HistoryArgs, ListArgs, ReportArgs, ReportFormat, TriageArgs,
+};
 pub(crate) use producer::{OrdersProducer, PaymentsProducer, Preset, ProducerArgs};
 pub(crate) use setup::{Print, Setup, SetupCommand, all};
 pub(crate) use shared::Common;

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cli::Common;
-use super::exit::{self, Exit, Stop};
+use super::exit::{self, CliError, Exit};
 use super::telemetry;
-use ecom_clock::{Chance, Clock};
+use ecom_clock::{Clock, Entropy};
 use ecom_config::{Config, Loaded, Set, Sources};
-use ecom_pipeline::letters::Actor;
+use ecom_pipeline::dead_letter_intake::Actor;
 
 /// What a command works with.
 pub(crate) struct Context {
@@ -22,7 +22,7 @@ pub(crate) struct Context {
     /// Wall time.
     pub(crate) clock: Clock,
     /// Jitter and ids.
-    pub(crate) chance: Arc<Chance>,
+    pub(crate) entropy: Arc<Entropy>,
     /// Cancelled by the first signal.
     pub(crate) stop: CancellationToken,
     /// When the process started.
@@ -30,7 +30,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// The person at the desk, in histories: `ECOM_ACTOR`, else user@host.
+    /// The person at the operator, in histories: `ECOM_ACTOR`, else user@host.
     pub(crate) fn person(&self) -> Actor {
         self.actor(&format!("{}@{}", user_name(), host_name()))
     }
@@ -40,7 +40,7 @@ impl Context {
         let name = std::env::var("ECOM_ACTOR").unwrap_or_else(|_| role.to_owned());
         let now = self.clock.now_us();
         let millis = u64::try_from(now / 1_000).unwrap_or_default();
-        let run = uuid::Builder::from_unix_timestamp_millis(millis, &self.chance.bytes()).into_uuid();
+        let run = uuid::Builder::from_unix_timestamp_millis(millis, &self.entropy.bytes()).into_uuid();
         Actor { name, host: host_name(), run_id: run.hyphenated().to_string() }
     }
 }
@@ -92,7 +92,7 @@ pub(crate) enum Guard {
 /// Loads the configuration and runs the command on a runtime of one thread.
 pub(crate) fn main<F>(common: &Common, flags: Vec<Set>, guard: Guard, command: F) -> ExitCode
 where
-    F: AsyncFnOnce(Context) -> Result<Exit, Stop>,
+    F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
     main_with(common, flags, |_| Vec::new(), guard, command)
 }
@@ -106,7 +106,7 @@ pub(crate) fn main_with<F>(
     command: F,
 ) -> ExitCode
 where
-    F: AsyncFnOnce(Context) -> Result<Exit, Stop>,
+    F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
     exit::code(prepared(common, flags, own, guard).and_then(|loaded| match loaded {
         None => Ok(Exit::Done),
@@ -120,7 +120,7 @@ fn prepared(
     flags: Vec<Set>,
     own: impl Fn(&Loaded) -> Vec<Set>,
     guard: Guard,
-) -> Result<Option<Loaded>, Stop> {
+) -> Result<Option<Loaded>, CliError> {
     let mut sets = common.sets();
     sets.extend(flags);
     let mut sources = Sources::from_process(common.config.clone(), sets);
@@ -131,7 +131,7 @@ fn prepared(
         loaded = load(&sources)?;
     }
     ecom_config::guard(&loaded, &sources.env, common.embedded || guard == Guard::Exempt)
-        .map_err(|error| Stop::usage(error.to_string()).hint(error.hint()))?;
+        .map_err(|error| CliError::usage(error.to_string()).hint(error.hint()))?;
     if common.print_config {
         super::output::data(&loaded.print())?;
         return Ok(None);
@@ -139,17 +139,17 @@ fn prepared(
     Ok(Some(loaded))
 }
 
-fn load(sources: &Sources) -> Result<Loaded, Stop> {
+fn load(sources: &Sources) -> Result<Loaded, CliError> {
     ecom_config::load(sources).map_err(|faults| {
         let hints = faults.hints().join("\n");
-        let stop = Stop::usage(faults.to_string());
+        let stop = CliError::usage(faults.to_string());
         if hints.is_empty() { stop } else { stop.hint(hints) }
     })
 }
 
-fn run<F>(common: &Common, loaded: Loaded, command: F) -> Result<Exit, Stop>
+fn run<F>(common: &Common, loaded: Loaded, command: F) -> Result<Exit, CliError>
 where
-    F: AsyncFnOnce(Context) -> Result<Exit, Stop>,
+    F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
     telemetry::init(&loaded.config.log, common.verbosity())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -160,7 +160,7 @@ where
             config: loaded.config,
             common: common.clone(),
             clock: Clock::System,
-            chance: Arc::new(Chance::system()),
+            entropy: Arc::new(Entropy::system()),
             stop,
             started: Instant::now(),
         };

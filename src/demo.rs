@@ -11,17 +11,17 @@ use tokio::time::Instant;
 use super::admin;
 use super::cli::{Demo, Format};
 use super::context::Context;
-use super::exit::{Exit, Stop};
+use super::exit::{CliError, Exit};
 use super::facts::told;
 use super::heartbeats::beside;
 use super::output;
 use super::producers::{mixture, outgoing};
-use super::roles::{Gauges, Site, close, write_summary};
-use super::wiring::{self, Folder};
+use super::roles::{RoleDeps, RoleHandle, close, write_summary};
+use super::wiring::{self, DataFolder};
 use ecom_config::{Config, Loaded, Origin, Set};
-use ecom_domain::letter::Kind;
+use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
-use ecom_pipeline::produce::{Produce, produce};
+use ecom_pipeline::produce::{ProducerSettings, produce};
 use ecom_pipeline::summary::Summary;
 use ecom_pipeline::sweep::sweep;
 use ecom_scenario::{Content, Manifest, Plan, Source, Streams, Units, Verification, verify};
@@ -40,33 +40,33 @@ const MANIFEST: &str = "manifest.json";
 
 /// The five roles' counters.
 struct Roles {
-    orders_producer: Gauges,
-    payments_producer: Gauges,
-    order_consumer: Gauges,
-    payment_consumer: Gauges,
-    dlq_handler: Gauges,
+    orders_producer: RoleHandle,
+    payments_producer: RoleHandle,
+    order_consumer: RoleHandle,
+    payment_consumer: RoleHandle,
+    dlq_handler: RoleHandle,
 }
 
 impl Roles {
     fn new(context: &Context) -> Self {
-        let role = |name| Gauges::new(name, &context.chance);
+        let role = |name| RoleHandle::new(name, &context.entropy);
         Self {
             orders_producer: role("orders_producer"),
             payments_producer: role("payments_producer"),
             order_consumer: role("order_consumer"),
             payment_consumer: role("payment_consumer"),
-            dlq_handler: role("dlq_handler").over_the_ledger(context.clock),
+            dlq_handler: role("dlq_handler").with_dead_letter_gauges(context.clock),
         }
     }
 
-    fn all(&self) -> [&Gauges; 5] {
+    fn all(&self) -> [&RoleHandle; 5] {
         let Self { orders_producer, payments_producer, order_consumer, payment_consumer, dlq_handler } = self;
         [orders_producer, payments_producer, order_consumer, payment_consumer, dlq_handler]
     }
 }
 
 /// Runs `ecom_demo`.
-pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, Stop> {
+pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError> {
     let folder = context.config.embedded.data_dir.clone();
     may_start_afresh(&folder)?;
     if context.common.check {
@@ -76,22 +76,22 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, Stop> {
     afresh(&folder)?;
     let plan = plan(&context.config, cli.orders)?;
     let started = Instant::now();
-    let (bus, store) = wiring::both(&context, Folder::Create).await?;
+    let (bus, store) = wiring::both(&context, DataFolder::Create).await?;
     let run = context.actor("ecom_demo").run_id;
     let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), run, context.clock.now_us());
-    manifest.write(&folder.join(MANIFEST)).map_err(|error| Stop::failed(error.to_string()))?;
-    let site = Site {
+    manifest.write(&folder.join(MANIFEST)).map_err(|error| CliError::failed(error.to_string()))?;
+    let deps = RoleDeps {
         bus,
         store,
         config: Arc::new(context.config.clone()),
         clock: context.clock,
-        chance: Arc::clone(&context.chance),
-        bounds: ecom_pipeline::consume::Bounds::default(),
+        entropy: Arc::clone(&context.entropy),
+        bounds: ecom_pipeline::consume::StopConditions::default(),
         stop: context.stop.child_token(),
     };
     let roles = Roles::new(&context);
-    let found = admin::beside(&context, &roles.all(), run_roles(&context, &site, &roles, &manifest)).await?;
-    close(site.bus.as_ref()).await;
+    let found = admin::beside(&context, &roles.all(), run_roles(&context, &deps, &roles, &manifest)).await?;
+    close(deps.bus.as_ref()).await;
     let took = started.elapsed();
     write_summary(&context, &roles.all().map(|role| Summary::of(&role.metrics, took)))?;
     report(&context, cli, &found, took)?;
@@ -118,18 +118,18 @@ pub(crate) fn own_settings(loaded: &Loaded, orders: u32) -> Vec<Set> {
 }
 
 /// Refuses a folder that something else made.
-fn may_start_afresh(folder: &Path) -> Result<(), Stop> {
+fn may_start_afresh(folder: &Path) -> Result<(), CliError> {
     if folder.join(STORE).exists() && !folder.join(MARKER).exists() {
-        return Err(Stop::usage(format!("{} holds a store that no demo made", folder.display()))
+        return Err(CliError::usage(format!("{} holds a store that no demo made", folder.display()))
             .hint("name another folder: --data-dir DIR"));
     }
     Ok(())
 }
 
 /// Empties the folder of an earlier demo.
-fn afresh(folder: &Path) -> Result<(), Stop> {
+fn afresh(folder: &Path) -> Result<(), CliError> {
     let failed =
-        |error: std::io::Error| Stop::failed(format!("could not empty {}: {error}", folder.display()));
+        |error: std::io::Error| CliError::failed(format!("could not empty {}: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
     for name in [STORE, "ecom_store.db-wal", "ecom_store.db-shm", MANIFEST] {
         match std::fs::remove_file(folder.join(name)) {
@@ -140,51 +140,51 @@ fn afresh(folder: &Path) -> Result<(), Stop> {
     std::fs::write(folder.join(MARKER), "").map_err(failed)
 }
 
-fn plan(config: &Config, orders: u32) -> Result<Plan, Stop> {
+fn plan(config: &Config, orders: u32) -> Result<Plan, CliError> {
     Plan::try_new(config.producer.seed, 1..=i64::from(orders), mixture(&config.producer))
-        .map_err(|error| Stop::usage(error.to_string()))
+        .map_err(|error| CliError::usage(error.to_string()))
 }
 
-/// Runs all roles until everything published has been handled, makes one pass over the ledger,
+/// Runs all roles until everything published has been handled, makes one pass over the dead-letter store,
 /// and verifies.
 async fn run_roles(
     context: &Context,
-    site: &Site,
+    deps: &RoleDeps,
     roles: &Roles,
     manifest: &Manifest,
-) -> Result<Verification, Stop> {
+) -> Result<Verification, CliError> {
     let actor = context.actor("dlq_handler");
     let consuming = async {
-        let handling = site.dlq_handler(&roles.dlq_handler, actor.clone());
+        let handling = deps.dlq_handler(&roles.dlq_handler, actor.clone());
         let outcome = tokio::try_join!(
-            beside(site, &roles.order_consumer, site.order_consumer(&roles.order_consumer)),
-            beside(site, &roles.payment_consumer, site.payment_consumer(&roles.payment_consumer)),
-            beside(site, &roles.dlq_handler, handling),
+            beside(deps, &roles.order_consumer, deps.order_consumer(&roles.order_consumer)),
+            beside(deps, &roles.payment_consumer, deps.payment_consumer(&roles.payment_consumer)),
+            beside(deps, &roles.dlq_handler, handling),
         );
         outcome.map(drop)
     };
     let producing = async {
-        let topics = &site.config.bus.topics;
+        let topics = &deps.config.bus.topics;
         let (paid, all_paid) = tokio::sync::oneshot::channel();
         let payments = async {
-            publish(site, &roles.payments_producer, manifest, Kind::Payment, async { Ok(()) }).await?;
+            publish(deps, &roles.payments_producer, manifest, EventKind::Payment, async { Ok(()) }).await?;
             // The other end is there as long as orders are published.
             let _ = paid.send(());
-            Ok::<_, Stop>(())
+            Ok::<_, CliError>(())
         };
         let after_payments = async {
             let _ = all_paid.await;
-            drained(site, &topics.payments).await
+            drained(deps, &topics.payments).await
         };
-        let orders = publish(site, &roles.orders_producer, manifest, Kind::Order, after_payments);
+        let orders = publish(deps, &roles.orders_producer, manifest, EventKind::Order, after_payments);
         tokio::try_join!(
-            beside(site, &roles.orders_producer, orders),
-            beside(site, &roles.payments_producer, payments),
+            beside(deps, &roles.orders_producer, orders),
+            beside(deps, &roles.payments_producer, payments),
         )?;
-        at_rest(site).await?;
-        let swept = sweep(&site.settler(&roles.dlq_handler, actor.clone()), None).await;
-        site.stop.cancel();
-        swept.map(drop).map_err(Stop::from)
+        at_rest(deps).await?;
+        let summary = sweep(&deps.resolver(&roles.dlq_handler, actor.clone()), None).await;
+        deps.stop.cancel();
+        summary.map(drop).map_err(CliError::from)
     };
     tokio::select! {
         biased;
@@ -192,36 +192,36 @@ async fn run_roles(
         () = show_progress(roles, manifest) => {}
     }
     if context.stop.is_cancelled() {
-        return Err(Stop::failed("stopped before the end; nothing was verified"));
+        return Err(CliError::failed("stopped before the end; nothing was verified"));
     }
     let units = Units::of(std::slice::from_ref(manifest), Content::of)
-        .map_err(|error| Stop::failed(error.to_string()))?;
-    Ok(verify(&units, site.store.facts.as_ref(), site.store.ledger.as_ref()).await?)
+        .map_err(|error| CliError::failed(error.to_string()))?;
+    Ok(verify(&units, deps.store.facts.as_ref(), deps.store.dead_letter_store.as_ref()).await?)
 }
 
 /// Publishes one stream; its late part, where that comes last, only after `before_late`.
 async fn publish(
-    site: &Site,
-    gauges: &Gauges,
+    deps: &RoleDeps,
+    handle: &RoleHandle,
     manifest: &Manifest,
-    kind: Kind,
-    before_late: impl Future<Output = Result<(), Stop>>,
-) -> Result<(), Stop> {
-    let config = &site.config;
+    kind: EventKind,
+    before_late: impl Future<Output = Result<(), CliError>>,
+) -> Result<(), CliError> {
+    let config = &deps.config;
     let topic = config.bus.topics.of(kind);
-    let window = config.producer.window;
-    let settings = Produce {
-        publisher: site.bus.publisher(topic, window).await?,
+    let max_outstanding = config.producer.max_outstanding;
+    let settings = ProducerSettings {
+        publisher: deps.bus.publisher(topic, max_outstanding).await?,
         topic: kind.into(),
-        window,
+        max_outstanding,
         rate: None,
-        retrying: Arc::clone(&gauges.retrying),
-        metrics: Arc::clone(&gauges.metrics),
-        clock: site.clock,
-        chance: Arc::clone(&site.chance),
-        stop: site.stop.clone(),
+        retrier: Arc::clone(&handle.retrier),
+        metrics: Arc::clone(&handle.metrics),
+        clock: deps.clock,
+        entropy: Arc::clone(&deps.entropy),
+        stop: deps.stop.clone(),
     };
-    let mut events = manifest.events(kind).map_err(|error| Stop::failed(error.to_string()))?;
+    let mut events = manifest.events(kind).map_err(|error| CliError::failed(error.to_string()))?;
     let on_time = on_time(manifest.source.order_ids(kind));
     produce(&settings, outgoing(events.by_ref().take(on_time))).await?;
     before_late.await?;
@@ -248,17 +248,17 @@ fn on_time(order_ids: impl Iterator<Item = Option<OrderId>>) -> usize {
 
 /// Waits until every message was acked: sources first, for they publish dead letters before they
 /// ack. Counters would not do: a message that came twice counts twice.
-async fn at_rest(site: &Site) -> Result<(), Stop> {
-    let topics = &site.config.bus.topics;
+async fn at_rest(deps: &RoleDeps) -> Result<(), CliError> {
+    let topics = &deps.config.bus.topics;
     for topic in [&topics.orders, &topics.payments, &topics.dead_letters] {
-        drained(site, topic).await?;
+        drained(deps, topic).await?;
     }
     Ok(())
 }
 
 /// Waits until every message of the topic was acked, or the run is stopped.
-async fn drained(site: &Site, topic: &str) -> Result<(), Stop> {
-    while site.bus.is_drained(topic).await? == Some(false) && !site.stop.is_cancelled() {
+async fn drained(deps: &RoleDeps, topic: &str) -> Result<(), CliError> {
+    while deps.bus.is_drained(topic).await? == Some(false) && !deps.stop.is_cancelled() {
         tokio::time::sleep(LOOK).await;
     }
     Ok(())
@@ -267,7 +267,7 @@ async fn drained(site: &Site, topic: &str) -> Result<(), Stop> {
 /// Shows how far the run is, until dropped: a bar on a terminal, a line a second elsewhere.
 async fn show_progress(roles: &Roles, manifest: &Manifest) {
     let planned = |kind| manifest.source.order_ids(kind).count() as u64;
-    let total = planned(Kind::Order) + planned(Kind::Payment);
+    let total = planned(EventKind::Order) + planned(EventKind::Payment);
     let on_terminal = std::io::stderr().is_terminal();
     let target = if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template("{bar:32} {human_pos} of {human_len} messages, {per_sec}")
@@ -287,7 +287,7 @@ async fn show_progress(roles: &Roles, manifest: &Manifest) {
     }
 }
 
-fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -> Result<(), Stop> {
+fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -> Result<(), CliError> {
     let folder = &context.config.embedded.data_dir;
     let seed = context.config.producer.seed;
     if cli.format() == Format::Json {
@@ -327,7 +327,7 @@ mod tests {
     fn split(late_by: u64) -> (usize, usize) {
         let mixture = Mixture { late_orders: 0.2, late_by, ..Mixture::PLAIN };
         let source = Source::Scenario(Plan::try_new(42, 1..=100, mixture).unwrap());
-        (on_time(source.order_ids(Kind::Order)), source.order_ids(Kind::Order).count())
+        (on_time(source.order_ids(EventKind::Order)), source.order_ids(EventKind::Order).count())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ecom_bus::BusError;
-use ecom_pipeline::durable::Halt;
+use ecom_pipeline::durable::RoleError;
 use ecom_store::StoreError;
 
 /// How a process ended.
@@ -17,14 +17,14 @@ pub(crate) enum Exit {
 
 /// Why a process cannot go on.
 #[derive(Debug)]
-pub(crate) struct Stop {
+pub(crate) struct CliError {
     code: u8,
     message: String,
     hint: Option<String>,
     closed_pipe: bool,
 }
 
-impl Stop {
+impl CliError {
     /// Bad usage or configuration: exit 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { code: 2, message: message.into(), hint: None, closed_pipe: false }
@@ -47,37 +47,37 @@ impl Stop {
     }
 }
 
-impl std::fmt::Display for Stop {
+impl std::fmt::Display for CliError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl From<Halt> for Stop {
-    fn from(halt: Halt) -> Self {
+impl From<RoleError> for CliError {
+    fn from(halt: RoleError) -> Self {
         Self::failed(halt.to_string()).hint("see `--check` for what is missing, and what creates it")
     }
 }
 
-impl From<StoreError> for Stop {
+impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         Self::failed(error.to_string())
     }
 }
 
-impl From<BusError> for Stop {
+impl From<BusError> for CliError {
     fn from(error: BusError) -> Self {
         Self::failed(error.to_string())
     }
 }
 
-impl From<anyhow::Error> for Stop {
+impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
         Self::failed(format!("{error:#}"))
     }
 }
 
-impl From<std::io::Error> for Stop {
+impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
         let closed_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
         Self { closed_pipe, ..Self::failed(error.to_string()) }
@@ -85,7 +85,7 @@ impl From<std::io::Error> for Stop {
 }
 
 /// Says why, where there is something to say, and gives the code.
-pub(crate) fn code(outcome: Result<Exit, Stop>) -> ExitCode {
+pub(crate) fn code(outcome: Result<Exit, CliError>) -> ExitCode {
     match outcome {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::No) => ExitCode::from(3),

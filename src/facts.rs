@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::cli::{ExportArgs, Facts, FactsCommand, Format, ShowArgs, VerifyArgs};
 use super::context::Context;
-use super::exit::{Exit, Stop};
+use super::exit::{CliError, Exit};
 use super::output;
 use super::setup;
-use super::wiring::{self, Folder};
+use super::wiring::{self, DataFolder};
 use ecom_codec::envelope::rfc3339;
 use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
@@ -22,7 +22,7 @@ use ecom_scenario::{Content, Manifest, StreamCounts, Units, Verification, verify
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Runs `ecom_facts`.
-pub(crate) async fn main(context: Context, cli: &Facts) -> Result<Exit, Stop> {
+pub(crate) async fn main(context: Context, cli: &Facts) -> Result<Exit, CliError> {
     if context.common.check {
         return setup::check(&context).await;
     }
@@ -74,14 +74,14 @@ impl<'f> From<&'f Fact> for Row<'f> {
 
 /// One row with its write times.
 #[derive(Serialize)]
-struct Shown<'f> {
+struct DeadLetterDetails<'f> {
     #[serde(flatten)]
     row: Row<'f>,
     order_written_at: Option<String>,
     payment_written_at: Option<String>,
 }
 
-impl Shown<'_> {
+impl DeadLetterDetails<'_> {
     /// Names and values in the table's order.
     fn cells(&self) -> Vec<[String; 2]> {
         let row = &self.row;
@@ -108,13 +108,13 @@ impl Shown<'_> {
     }
 }
 
-async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, Stop> {
-    let store = wiring::store(context, Folder::MustExist).await?;
+async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
+    let store = wiring::store(context, DataFolder::MustExist).await?;
     let Some(fact) = store.facts.fact(OrderId(args.order_id)).await? else {
         eprintln!("no row for order {} in {}", args.order_id, store.facts.describe());
         return Ok(Exit::No);
     };
-    let shown = Shown {
+    let shown = DeadLetterDetails {
         row: Row::from(&fact),
         order_written_at: fact.order_written_at.map(|at| rfc3339(at.micros())),
         payment_written_at: fact.payment_written_at.map(|at| rfc3339(at.micros())),
@@ -128,24 +128,24 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-fn json_line(value: &impl Serialize) -> Result<String, Stop> {
+fn json_line(value: &impl Serialize) -> Result<String, CliError> {
     Ok(serde_json::to_string(value).map_err(anyhow::Error::from)?)
 }
 
-fn csv_text(rows: &[impl Serialize]) -> Result<String, Stop> {
+fn csv_text(rows: &[impl Serialize]) -> Result<String, CliError> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row).map_err(anyhow::Error::from)?;
     }
-    let bytes = writer.into_inner().map_err(|error| Stop::failed(error.to_string()))?;
+    let bytes = writer.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, Stop> {
-    let store = wiring::store(context, Folder::MustExist).await?;
+async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, CliError> {
+    let store = wiring::store(context, DataFolder::MustExist).await?;
     let mut sink = output::sink(args.out.as_deref())?;
     let written = export_to(&mut sink, store.facts.facts(), args.format).await;
-    match written.and_then(|rows| sink.flush().map(|()| rows).map_err(Stop::from)) {
+    match written.and_then(|rows| sink.flush().map(|()| rows).map_err(CliError::from)) {
         Ok(rows) => eprintln!("exported {} rows", output::count(rows)),
         Err(stop) if stop.is_closed_pipe() => {}
         Err(stop) => return Err(stop),
@@ -157,7 +157,7 @@ async fn export_to(
     sink: &mut impl Write,
     mut facts: futures_util::stream::BoxStream<'_, Result<Fact, ecom_store::StoreError>>,
     format: Format,
-) -> Result<u64, Stop> {
+) -> Result<u64, CliError> {
     let mut rows = 0u64;
     let mut header = true;
     while let Some(fact) = facts.next().await {
@@ -177,23 +177,23 @@ async fn export_to(
     Ok(rows)
 }
 
-fn csv_failed(error: csv::Error) -> Stop {
+fn csv_failed(error: csv::Error) -> CliError {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error.into(),
-        other => Stop::failed(format!("could not write a row: {other:?}")),
+        other => CliError::failed(format!("could not write a row: {other:?}")),
     }
 }
 
-async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, Stop> {
+async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
     let mut manifests = Vec::new();
     for path in &args.manifest {
-        manifests.push(Manifest::read(path).map_err(|error| Stop::usage(error.to_string()))?);
+        manifests.push(Manifest::read(path).map_err(|error| CliError::usage(error.to_string()))?);
     }
-    let units = Units::of(&manifests, Content::of).map_err(|error| Stop::usage(error.to_string()))?;
-    let store = wiring::store(context, Folder::MustExist).await?;
+    let units = Units::of(&manifests, Content::of).map_err(|error| CliError::usage(error.to_string()))?;
+    let store = wiring::store(context, DataFolder::MustExist).await?;
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
-        let found = verify(&units, store.facts.as_ref(), store.ledger.as_ref()).await?;
+        let found = verify(&units, store.facts.as_ref(), store.dead_letter_store.as_ref()).await?;
         if found.is_clean() || Instant::now() >= deadline || context.stop.is_cancelled() {
             break found;
         }
@@ -218,7 +218,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     Ok(if found.is_clean() { Exit::Done } else { Exit::No })
 }
 
-/// What was found, for people: a table of streams, the letters by reason, the differences.
+/// What was found, for people: a table of streams, the dead letters by reason, the differences.
 pub(crate) fn told(found: &Verification) -> String {
     let stream = |name: &str, counts: &StreamCounts| {
         let mut cells = vec![name.to_owned()];
@@ -226,7 +226,7 @@ pub(crate) fn told(found: &Verification) -> String {
             counts.published,
             counts.current,
             counts.superseded,
-            counts.ledger,
+            counts.dead_letter_store,
             counts.lost,
             counts.duplicates,
         ];
@@ -234,15 +234,15 @@ pub(crate) fn told(found: &Verification) -> String {
         <[String; 7]>::try_from(cells).unwrap_or_default()
     };
     let mut text = output::table(
-        ["stream", "published", "current", "superseded", "ledger", "lost", "duplicate"],
+        ["stream", "published", "current", "superseded", "dead-letter store", "lost", "duplicate"],
         [stream("orders", &found.orders), stream("payments", &found.payments)],
     );
-    if !found.letters.is_empty() {
-        let letters = found.letters.iter().map(|((reason, state), count)| {
+    if !found.dead_letters.is_empty() {
+        let dead_letters = found.dead_letters.iter().map(|((reason, state), count)| {
             [reason.as_str().to_owned(), state.as_str().to_owned(), output::count(*count)]
         });
         text.push('\n');
-        text.push_str(&output::table(["letters by reason", "state", "letters"], letters));
+        text.push_str(&output::table(["dead letters by reason", "state", "dead letters"], dead_letters));
     }
     text.push('\n');
     if found.is_clean() {

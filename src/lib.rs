@@ -1,15 +1,15 @@
 //! From the command line to a running role and its exit code.
 
-mod acts;
 mod admin;
+mod bulk;
 mod cli;
 mod context;
 mod demo;
-mod desk;
 mod dlq;
 mod exit;
 mod facts;
 mod heartbeats;
+mod inspect;
 mod output;
 mod producers;
 pub mod render;

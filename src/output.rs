@@ -4,37 +4,37 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
 use super::cli::Common;
-use super::exit::Stop;
+use super::exit::CliError;
 pub(crate) use crate::render::{count, list, table};
 use ecom_dlq::next::Command;
 
 /// Writes data to stdout.
-pub(crate) fn data(text: &str) -> Result<(), Stop> {
+pub(crate) fn data(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Stop::failed(format!("could not write to stdout: {error}")))
+            Err(CliError::failed(format!("could not write to stdout: {error}")))
         }
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 /// Writes data to the file, or to stdout where there is none.
-pub(crate) fn to(file: Option<&Path>, text: &str) -> Result<(), Stop> {
+pub(crate) fn to(file: Option<&Path>, text: &str) -> Result<(), CliError> {
     match file {
         None => data(text),
         Some(path) => std::fs::write(path, text)
-            .map_err(|error| Stop::failed(format!("could not write {}: {error}", path.display()))),
+            .map_err(|error| CliError::failed(format!("could not write {}: {error}", path.display()))),
     }
 }
 
 /// Where data is streamed to: the file, or stdout where there is none.
-pub(crate) fn sink(file: Option<&Path>) -> Result<BufWriter<Box<dyn Write>>, Stop> {
+pub(crate) fn sink(file: Option<&Path>) -> Result<BufWriter<Box<dyn Write>>, CliError> {
     let sink: Box<dyn Write> = match file {
         None => Box::new(std::io::stdout().lock()),
         Some(path) => Box::new(
             std::fs::File::create(path)
-                .map_err(|error| Stop::failed(format!("could not create {}: {error}", path.display())))?,
+                .map_err(|error| CliError::failed(format!("could not create {}: {error}", path.display())))?,
         ),
     };
     Ok(BufWriter::new(sink))

@@ -10,52 +10,54 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::cli::{Preset, ProducerArgs};
 use super::context::Context;
-use super::exit::{Exit, Stop};
+use super::exit::{CliError, Exit};
 use super::heartbeats;
 use super::output;
-use super::roles::{Gauges, attended, close, require_subscription, summarise};
+use super::roles::{RoleHandle, attended, close, require_subscription, summarise};
 use super::setup;
 use super::wiring;
 use ecom_config::ProducerConfig;
-use ecom_domain::letter::Kind;
-use ecom_pipeline::produce::{Outgoing, Produce, produce};
+use ecom_domain::dead_letter::EventKind;
+use ecom_pipeline::produce::{OutgoingEvent, ProducerSettings, produce};
 use ecom_scenario::manifest::{Body, Published};
 use ecom_scenario::{Manifest, Mixture, Plan, Planned, Reference, Source, Streams};
 
 /// Runs `orders_producer`.
-pub(crate) async fn orders(context: Context, args: &ProducerArgs) -> Result<Exit, Stop> {
-    run(context, args, Kind::Order).await
+pub(crate) async fn orders(context: Context, args: &ProducerArgs) -> Result<Exit, CliError> {
+    run(context, args, EventKind::Order).await
 }
 
 /// Runs `payments_producer`.
-pub(crate) async fn payments(context: Context, args: &ProducerArgs) -> Result<Exit, Stop> {
-    run(context, args, Kind::Payment).await
+pub(crate) async fn payments(context: Context, args: &ProducerArgs) -> Result<Exit, CliError> {
+    run(context, args, EventKind::Payment).await
 }
 
-async fn run(context: Context, args: &ProducerArgs, kind: Kind) -> Result<Exit, Stop> {
+async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<Exit, CliError> {
     if context.common.check {
         return setup::check(&context).await;
     }
     let (role, streams) = match kind {
-        Kind::Order => ("orders_producer", Streams::Orders),
-        Kind::Payment => ("payments_producer", Streams::Payments),
+        EventKind::Order => ("orders_producer", Streams::Orders),
+        EventKind::Payment => ("payments_producer", Streams::Payments),
     };
     let topic = context.config.bus.topics.of(kind);
     let source = source(&context.config.producer, args)?;
-    let gauges = Gauges::new(role, &context.chance);
-    let (bus, journal) = wiring::bus(&context).await?;
+    let handle = RoleHandle::new(role, &context.entropy);
+    let (bus, operations) = wiring::bus(&context).await?;
     require_subscription(bus.as_ref(), topic).await?;
-    let window = context.config.producer.window;
-    let publisher = bus.publisher(topic, window).await?;
+    let max_outstanding = context.config.producer.max_outstanding;
+    let publisher = bus.publisher(topic, max_outstanding).await?;
     let manifest = match (&args.manifest, &source) {
         (None, _) => None,
         (Some(path), Some(source)) => Some(write_manifest(&context, path, streams, source, kind)?),
         (Some(_), None) => {
-            return Err(Stop::usage("--manifest with --from - : stdin is not known before it is published")
-                .hint("put the lines into a file and pass it with --from FILE"));
+            return Err(CliError::usage(
+                "--manifest with --from - : stdin is not known before it is published",
+            )
+            .hint("put the lines into a file and pass it with --from FILE"));
         }
     };
-    let settings = settings(&context, &gauges, publisher, kind, window);
+    let settings = settings(&context, &handle, publisher, kind, max_outstanding);
     let events = events(source.as_ref(), args, kind).await?;
     let mut published = 0;
     let producing = async {
@@ -63,7 +65,8 @@ async fn run(context: Context, args: &ProducerArgs, kind: Kind) -> Result<Exit, 
         Ok(())
     };
     let outcome =
-        attended(&context, &gauges, heartbeats::beside_producer(&context, &gauges, journal, producing)).await;
+        attended(&context, &handle, heartbeats::beside_producer(&context, &handle, operations, producing))
+            .await;
     if let (Some(path), Some(manifest)) = (&args.manifest, manifest) {
         close_manifest(path, manifest, kind, published, outcome.is_ok())?;
         let verify = output::command("ecom_facts", &context.common);
@@ -71,32 +74,32 @@ async fn run(context: Context, args: &ProducerArgs, kind: Kind) -> Result<Exit, 
         eprintln!("next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s");
     }
     close(bus.as_ref()).await;
-    summarise(&context, &gauges)?;
+    summarise(&context, &handle)?;
     outcome.map(|()| Exit::Done)
 }
 
 fn settings(
     context: &Context,
-    gauges: &Gauges,
+    handle: &RoleHandle,
     publisher: Arc<dyn ecom_bus::Publisher>,
-    kind: Kind,
-    window: usize,
-) -> Produce {
-    Produce {
+    kind: EventKind,
+    max_outstanding: usize,
+) -> ProducerSettings {
+    ProducerSettings {
         publisher,
         topic: kind.into(),
-        window,
+        max_outstanding,
         rate: context.config.producer.rate.per_second(),
-        retrying: Arc::clone(&gauges.retrying),
-        metrics: Arc::clone(&gauges.metrics),
+        retrier: Arc::clone(&handle.retrier),
+        metrics: Arc::clone(&handle.metrics),
         clock: context.clock,
-        chance: Arc::clone(&context.chance),
+        entropy: Arc::clone(&context.entropy),
         stop: context.stop.clone(),
     }
 }
 
 /// What is published, where that is known beforehand; `None` = stdin, or a file that is streamed.
-fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<Source>, Stop> {
+fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<Source>, CliError> {
     if let Some(path) = &args.from {
         let known = args.manifest.is_some() && path != Path::new("-");
         return if known { read_bodies(path).map(Some) } else { Ok(None) };
@@ -106,7 +109,7 @@ fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<Source>
     }
     let (first, last) = args.order_ids;
     let mut plan = Plan::try_new(config.seed, first..=last, mixture(config))
-        .map_err(|error| Stop::usage(error.to_string()))?;
+        .map_err(|error| CliError::usage(error.to_string()))?;
     if args.cycle {
         plan = plan.cycling();
     }
@@ -129,7 +132,7 @@ pub(crate) fn mixture(config: &ProducerConfig) -> Mixture {
     }
 }
 
-fn read_bodies(path: &Path) -> Result<Source, Stop> {
+fn read_bodies(path: &Path) -> Result<Source, CliError> {
     let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
     let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     if lines.last().is_some_and(|line| line.is_empty()) {
@@ -139,15 +142,15 @@ fn read_bodies(path: &Path) -> Result<Source, Stop> {
     Ok(Source::Bodies { bodies })
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Stop {
-    Stop::usage(format!("could not read {}: {error}", path.display()))
+fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::usage(format!("could not read {}: {error}", path.display()))
 }
 
 async fn events<'s>(
     source: Option<&'s Source>,
     args: &ProducerArgs,
-    kind: Kind,
-) -> Result<BoxStream<'s, Outgoing>, Stop> {
+    kind: EventKind,
+) -> Result<BoxStream<'s, OutgoingEvent>, CliError> {
     let count = args.count.unwrap_or(u64::MAX);
     if let Some(source) = source {
         return Ok(outgoing(source.events(kind)).boxed());
@@ -159,14 +162,14 @@ async fn events<'s>(
         lines(tokio::fs::File::open(path).await.map_err(|error| unreadable(path, &error))?).boxed()
     };
     let numbered = bodies.zip(stream::iter(0..count));
-    Ok(numbered.map(|(body, event)| Outgoing { body, event }).boxed())
+    Ok(numbered.map(|(body, event)| OutgoingEvent { body, event }).boxed())
 }
 
 /// Planned messages, as the pipeline publishes them.
 pub(crate) fn outgoing<'s>(
     planned: impl Iterator<Item = Planned> + Send + 's,
-) -> impl Stream<Item = Outgoing> + Send + 's {
-    stream::iter(planned.map(|planned| Outgoing { body: planned.body, event: planned.event }))
+) -> impl Stream<Item = OutgoingEvent> + Send + 's {
+    stream::iter(planned.map(|planned| OutgoingEvent { body: planned.body, event: planned.event }))
 }
 
 /// Each line without its end; a line that cannot be read ends the stream, loudly.
@@ -194,14 +197,14 @@ fn write_manifest(
     path: &Path,
     streams: Streams,
     source: &Source,
-    kind: Kind,
-) -> Result<Manifest, Stop> {
+    kind: EventKind,
+) -> Result<Manifest, CliError> {
     if !source.is_bounded(kind) {
-        return Err(Stop::usage("--manifest needs a run that ends by itself").hint("add --count N"));
+        return Err(CliError::usage("--manifest needs a run that ends by itself").hint("add --count N"));
     }
     let run = context.actor("producer").run_id;
     let manifest = Manifest::new(streams, source.clone(), run, context.clock.now_us());
-    manifest.write(path).map_err(|error| Stop::failed(error.to_string()))?;
+    manifest.write(path).map_err(|error| CliError::failed(error.to_string()))?;
     Ok(manifest)
 }
 
@@ -209,17 +212,17 @@ fn write_manifest(
 fn close_manifest(
     path: &Path,
     mut manifest: Manifest,
-    kind: Kind,
+    kind: EventKind,
     published: u64,
     complete: bool,
-) -> Result<(), Stop> {
-    let planned = manifest.events(kind).map_err(|error| Stop::failed(error.to_string()))?.count();
+) -> Result<(), CliError> {
+    let planned = manifest.events(kind).map_err(|error| CliError::failed(error.to_string()))?.count();
     if complete && published < planned as u64 {
         manifest.published = Some(match kind {
-            Kind::Order => Published { orders: published, payments: 0 },
-            Kind::Payment => Published { orders: 0, payments: published },
+            EventKind::Order => Published { orders: published, payments: 0 },
+            EventKind::Payment => Published { orders: 0, payments: published },
         });
-        manifest.write(path).map_err(|error| Stop::failed(error.to_string()))?;
+        manifest.write(path).map_err(|error| CliError::failed(error.to_string()))?;
     }
     Ok(())
 }

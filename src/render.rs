@@ -1,15 +1,15 @@
-//! The desk's answers as text for people, and as JSON, CSV and Markdown for everything else. Pure:
+//! The operator's answers as text for people, and as JSON, CSV and Markdown for everything else. Pure:
 //! the same answer always looks the same.
 
-pub mod acts;
+pub mod bulk;
 pub mod correction;
-pub mod letter;
+pub mod dead_letter;
+pub mod history;
 pub mod markdown;
 pub mod report_json;
 pub mod report_text;
 pub mod roles;
 pub mod rows;
-pub mod runs;
 pub mod timeline;
 pub mod triage;
 
@@ -87,7 +87,7 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A number of things: `1 letter`, `2 letters`.
+/// A number of things: `1 dead_letter`, `2 dead_letters`.
 pub fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
@@ -174,7 +174,10 @@ mod tests {
     fn thousands_are_set_apart() {
         let shown: Vec<String> = [0, 999, 1_000, 1_234_567].into_iter().map(count).collect();
         assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([counted(1, "letter"), counted(1_000, "letter")], ["1 letter", "1,000 letters"]);
+        assert_eq!(
+            [counted(1, "dead letter"), counted(1_000, "dead letter")],
+            ["1 dead letter", "1,000 dead letters"]
+        );
     }
 
     #[test]

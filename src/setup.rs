@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::cli::{self, Print, Setup};
 use super::context::Context;
-use super::exit::{Exit, Stop};
+use super::exit::{CliError, Exit};
 use super::output;
 use super::wiring;
 use ecom_config::{BusKind, StoreKind};
@@ -27,7 +27,7 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
 }
 
 /// Runs `ecom_setup`.
-pub(crate) async fn main(context: Context, cli: &Setup) -> Result<Exit, Stop> {
+pub(crate) async fn main(context: Context, cli: &Setup) -> Result<Exit, CliError> {
     match cli.print {
         Some(what) => print(&context, what).map(|()| Exit::Done),
         None if context.common.check => check(&context).await,
@@ -36,13 +36,13 @@ pub(crate) async fn main(context: Context, cli: &Setup) -> Result<Exit, Stop> {
 }
 
 /// Checks what is there, as this identity sees it: exit 3 where something is missing.
-pub(crate) async fn check(context: &Context) -> Result<Exit, Stop> {
+pub(crate) async fn check(context: &Context) -> Result<Exit, CliError> {
     let lines = lines(context, Mode::Check).await?;
     show(&lines)?;
     Ok(if lines.iter().all(|line| line.good) { Exit::Done } else { Exit::No })
 }
 
-async fn apply(context: &Context) -> Result<Exit, Stop> {
+async fn apply(context: &Context) -> Result<Exit, CliError> {
     let lines = lines(context, Mode::Apply).await?;
     show(&lines)?;
     if !lines.iter().all(|line| line.good) {
@@ -58,7 +58,7 @@ enum Mode {
     Apply,
 }
 
-async fn lines(context: &Context, mode: Mode) -> Result<Vec<Line>, Stop> {
+async fn lines(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
     let mut lines = Vec::new();
     let config = &context.config;
     if config.bus.kind == BusKind::Embedded || config.store.kind == StoreKind::Embedded {
@@ -73,7 +73,7 @@ async fn lines(context: &Context, mode: Mode) -> Result<Vec<Line>, Stop> {
     Ok(lines)
 }
 
-fn show(lines: &[Line]) -> Result<(), Stop> {
+fn show(lines: &[Line]) -> Result<(), CliError> {
     let mut text = String::new();
     for line in lines {
         text.push_str(if line.good { "✓ " } else { "✗ " });
@@ -90,8 +90,8 @@ fn show(lines: &[Line]) -> Result<(), Stop> {
 
 async fn embedded(context: &Context, mode: Mode) -> Line {
     let folder = match mode {
-        Mode::Check => wiring::Folder::MustExist,
-        Mode::Apply => wiring::Folder::Create,
+        Mode::Check => wiring::DataFolder::MustExist,
+        Mode::Apply => wiring::DataFolder::Create,
     };
     match wiring::store(context, folder).await {
         Ok(store) => Line { good: true, what: store.facts.describe(), fix: None },
@@ -123,7 +123,7 @@ fn wanted(context: &Context) -> ecom_bus_pubsub::provision::Wanted {
 }
 
 #[cfg(feature = "pubsub")]
-async fn pubsub(context: &Context, mode: Mode) -> Result<Vec<Line>, Stop> {
+async fn pubsub(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
     use ecom_bus_pubsub::provision::{self, State};
     let bus = wiring::pubsub(context).await?;
     let items = match mode {
@@ -144,12 +144,12 @@ async fn pubsub(context: &Context, mode: Mode) -> Result<Vec<Line>, Stop> {
 }
 
 #[cfg(not(feature = "pubsub"))]
-async fn pubsub(_: &Context, _: Mode) -> Result<Vec<Line>, Stop> {
+async fn pubsub(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
     Err(not_built("pubsub"))
 }
 
 #[cfg(feature = "cassandra")]
-async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, Stop> {
+async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
     use ecom_store_cassandra::provision::{self, CheckState};
     let checks = match mode {
         Mode::Check => provision::check(&wiring::cassandra_settings(&context.config)).await,
@@ -170,43 +170,43 @@ async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, Stop> {
 }
 
 #[cfg(not(feature = "cassandra"))]
-async fn cassandra(_: &Context, _: Mode) -> Result<Vec<Line>, Stop> {
+async fn cassandra(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
     Err(not_built("cassandra"))
 }
 
 #[cfg(feature = "pubsub")]
-fn print_gcloud(context: &Context, iam: bool) -> Result<String, Stop> {
+fn print_gcloud(context: &Context, iam: bool) -> Result<String, CliError> {
     use ecom_bus_pubsub::{print_gcloud, print_iam};
     let settings = wiring::pubsub_settings(&context.config);
     if settings.project.is_empty() {
-        return Err(Stop::usage("bus.pubsub.project is not set").hint("name the project: --project ID"));
+        return Err(CliError::usage("bus.pubsub.project is not set").hint("name the project: --project ID"));
     }
     let printed = if iam { print_iam } else { print_gcloud };
     Ok(printed(&settings, &wanted(context)))
 }
 
 #[cfg(not(feature = "pubsub"))]
-fn print_gcloud(_: &Context, _: bool) -> Result<String, Stop> {
+fn print_gcloud(_: &Context, _: bool) -> Result<String, CliError> {
     Err(not_built("pubsub"))
 }
 
 #[cfg(feature = "cassandra")]
-fn print_cql(context: &Context) -> Result<String, Stop> {
+fn print_cql(context: &Context) -> Result<String, CliError> {
     Ok(ecom_store_cassandra::provision::print_cql(&wiring::cassandra_settings(&context.config)))
 }
 
 #[cfg(not(feature = "cassandra"))]
-fn print_cql(_: &Context) -> Result<String, Stop> {
+fn print_cql(_: &Context) -> Result<String, CliError> {
     Err(not_built("cassandra"))
 }
 
 #[cfg(not(all(feature = "pubsub", feature = "cassandra")))]
-fn not_built(feature: &str) -> Stop {
-    Stop::usage(format!("this binary was built without the feature {feature}"))
+fn not_built(feature: &str) -> CliError {
+    CliError::usage(format!("this binary was built without the feature {feature}"))
         .hint("build with default features: cargo build --release")
 }
 
-fn print(context: &Context, what: Print) -> Result<(), Stop> {
+fn print(context: &Context, what: Print) -> Result<(), CliError> {
     let text = match what {
         Print::Gcloud => print_gcloud(context, false)?,
         Print::Iam => print_gcloud(context, true)?,

@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
-use super::exit::Stop;
+use super::exit::CliError;
 use ecom_card_numbers::mask;
 use ecom_config::{Color, LogConfig, LogFormat};
 
@@ -15,7 +15,7 @@ use ecom_config::{Color, LogConfig, LogFormat};
 const QUIET: &str = "scylla=warn,hyper=warn,tonic=warn,h2=warn,tower=warn,rustls=warn,google_cloud=warn";
 
 /// Starts logging. `verbosity` shifts the level of our own lines: -2 = errors only, 1 = debug.
-pub(crate) fn init(log: &LogConfig, verbosity: i8) -> Result<(), Stop> {
+pub(crate) fn init(log: &LogConfig, verbosity: i8) -> Result<(), CliError> {
     let ours = match verbosity {
         i8::MIN..=-2 => "ecom=error",
         -1 => "ecom=warn",
@@ -26,7 +26,7 @@ pub(crate) fn init(log: &LogConfig, verbosity: i8) -> Result<(), Stop> {
     let directives = [QUIET, log.filter.as_str(), ours];
     let directives: Vec<&str> = directives.into_iter().filter(|part| !part.is_empty()).collect();
     let filter = EnvFilter::try_new(directives.join(","))
-        .map_err(|error| Stop::usage(format!("log.filter: {error}")))?;
+        .map_err(|error| CliError::usage(format!("log.filter: {error}")))?;
     let color = match log.color {
         Color::Auto => std::io::stderr().is_terminal(),
         Color::Always => true,

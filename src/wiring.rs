@@ -8,10 +8,10 @@ use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 use super::context::Context;
-use super::exit::Stop;
+use super::exit::CliError;
 use ecom_bus::Bus;
 use ecom_config::Config;
-use ecom_store::{FactStore, Journal, Ledger};
+use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 
 /// Between attempts to reach a service that is down at the start.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -24,22 +24,22 @@ const RECONNECT_IN_BACKGROUND: Duration = Duration::from_secs(60);
 pub(crate) struct Store {
     /// The fact table.
     pub(crate) facts: Arc<dyn FactStore>,
-    /// The ledger.
-    pub(crate) ledger: Arc<dyn Ledger>,
+    /// The dead-letter store.
+    pub(crate) dead_letter_store: Arc<dyn DeadLetterStore>,
     /// Heartbeats and runs.
-    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) operations: Arc<dyn OperationsStore>,
 }
 
 #[cfg(any(feature = "embedded", feature = "cassandra"))]
 impl Store {
-    fn new(store: Arc<impl FactStore + Ledger + Journal + 'static>) -> Self {
-        Self { facts: store.clone(), ledger: store.clone(), journal: store }
+    fn new(store: Arc<impl FactStore + DeadLetterStore + OperationsStore + 'static>) -> Self {
+        Self { facts: store.clone(), dead_letter_store: store.clone(), operations: store }
     }
 }
 
 /// May a command create the embedded folder?
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Folder {
+pub(crate) enum DataFolder {
     /// Roles do.
     Create,
     /// Desk and facts commands do not.
@@ -49,13 +49,13 @@ pub(crate) enum Folder {
 /// What one attempt to connect came to.
 enum Attempt {
     /// Trying again may succeed.
-    Later(Stop),
+    Later(CliError),
     /// It cannot.
-    Never(Stop),
+    Never(CliError),
 }
 
 /// Connects bus and store, and says on stderr what they are.
-pub(crate) async fn both(context: &Context, folder: Folder) -> Result<(Arc<dyn Bus>, Store), Stop> {
+pub(crate) async fn both(context: &Context, folder: DataFolder) -> Result<(Arc<dyn Bus>, Store), CliError> {
     #[cfg(feature = "embedded")]
     if context.config.bus.kind == ecom_config::BusKind::Embedded
         && context.config.store.kind == ecom_config::StoreKind::Embedded
@@ -70,28 +70,30 @@ pub(crate) async fn both(context: &Context, folder: Folder) -> Result<(Arc<dyn B
     Ok((bus, store))
 }
 
-/// Connects the bus alone; with the journal where the bus's file is the store as well.
-pub(crate) async fn bus(context: &Context) -> Result<(Arc<dyn Bus>, Option<Arc<dyn Journal>>), Stop> {
+/// Connects the bus alone; with the operations store where the bus's file is the store as well.
+pub(crate) async fn bus(
+    context: &Context,
+) -> Result<(Arc<dyn Bus>, Option<Arc<dyn OperationsStore>>), CliError> {
     let config = &context.config;
     if (config.bus.kind, config.store.kind)
         == (ecom_config::BusKind::Embedded, ecom_config::StoreKind::Embedded)
     {
-        let (bus, store) = both(context, Folder::Create).await?;
-        return Ok((bus, Some(store.journal)));
+        let (bus, store) = both(context, DataFolder::Create).await?;
+        return Ok((bus, Some(store.operations)));
     }
-    let bus = reached(context, async || connect_bus(context, Folder::Create).await).await?;
+    let bus = reached(context, async || connect_bus(context, DataFolder::Create).await).await?;
     say(&[&bus.describe()]);
     Ok((bus, None))
 }
 
-/// Connects the store's journal in the background of a command that needs no store: without a word,
+/// Connects the store's operations store in the background of a command that needs no store: without a word,
 /// for as long as it takes, and never where it cannot be.
-pub(crate) async fn journal(context: &Context) -> Arc<dyn Journal> {
+pub(crate) async fn operations(context: &Context) -> Arc<dyn OperationsStore> {
     loop {
         // Clients tell of failures loudly, and here nobody waits for the outcome.
-        let connecting = connect_store(context, Folder::MustExist).with_subscriber(NoSubscriber::new());
+        let connecting = connect_store(context, DataFolder::MustExist).with_subscriber(NoSubscriber::new());
         match connecting.await {
-            Ok(store) => return store.journal,
+            Ok(store) => return store.operations,
             Err(Attempt::Later(stop)) => tracing::debug!("{stop}; heartbeats are not written yet"),
             Err(Attempt::Never(stop)) => {
                 tracing::debug!("{stop}; heartbeats are not written");
@@ -103,7 +105,7 @@ pub(crate) async fn journal(context: &Context) -> Arc<dyn Journal> {
 }
 
 /// Connects the store alone.
-pub(crate) async fn store(context: &Context, folder: Folder) -> Result<Store, Stop> {
+pub(crate) async fn store(context: &Context, folder: DataFolder) -> Result<Store, CliError> {
     let store = reached(context, async || connect_store(context, folder).await).await?;
     say(&[&store.facts.describe()]);
     Ok(store)
@@ -114,13 +116,13 @@ fn say(parts: &[&str]) {
 }
 
 /// Tries until `connect.timeout` or a signal.
-async fn reached<T>(context: &Context, connect: impl AsyncFn() -> Result<T, Attempt>) -> Result<T, Stop> {
+async fn reached<T>(context: &Context, connect: impl AsyncFn() -> Result<T, Attempt>) -> Result<T, CliError> {
     let deadline = Instant::now() + context.config.connect.timeout;
     let mut said = false;
     loop {
         let attempt = tokio::select! {
             biased;
-            () = context.stop.cancelled() => return Err(Stop::failed("stopped before bus and store were reached")),
+            () = context.stop.cancelled() => return Err(CliError::failed("stopped before bus and store were reached")),
             attempt = connect() => attempt,
         };
         match attempt {
@@ -138,7 +140,7 @@ async fn reached<T>(context: &Context, connect: impl AsyncFn() -> Result<T, Atte
     }
 }
 
-async fn connect_bus(context: &Context, folder: Folder) -> Result<Arc<dyn Bus>, Attempt> {
+async fn connect_bus(context: &Context, folder: DataFolder) -> Result<Arc<dyn Bus>, Attempt> {
     match context.config.bus.kind {
         #[cfg(feature = "embedded")]
         ecom_config::BusKind::Embedded => {
@@ -153,7 +155,7 @@ async fn connect_bus(context: &Context, folder: Folder) -> Result<Arc<dyn Bus>, 
     }
 }
 
-async fn connect_store(context: &Context, folder: Folder) -> Result<Store, Attempt> {
+async fn connect_store(context: &Context, folder: DataFolder) -> Result<Store, Attempt> {
     match context.config.store.kind {
         #[cfg(feature = "embedded")]
         ecom_config::StoreKind::Embedded => open_embedded(context, folder).map(Store::new),
@@ -165,11 +167,11 @@ async fn connect_store(context: &Context, folder: Folder) -> Result<Store, Attem
 }
 
 #[cfg(not(all(feature = "embedded", feature = "pubsub", feature = "cassandra")))]
-fn not_built<T>(context: &Context, _: Folder) -> Result<T, Attempt> {
+fn not_built<T>(context: &Context, _: DataFolder) -> Result<T, Attempt> {
     let (bus, store) = (context.config.bus.kind, context.config.store.kind);
     let wanted = format!("{bus:?} and {store:?}").to_lowercase();
     Err(Attempt::Never(
-        Stop::usage(format!("bus and store are {wanted}, and this binary was built without one of them"))
+        CliError::usage(format!("bus and store are {wanted}, and this binary was built without one of them"))
             .hint("build with default features: cargo build --release"),
     ))
 }
@@ -188,19 +190,19 @@ fn routes(config: &Config) -> Vec<ecom_embedded::Route> {
 }
 
 #[cfg(feature = "embedded")]
-fn open_embedded(context: &Context, folder: Folder) -> Result<Arc<ecom_embedded::Embedded>, Attempt> {
+fn open_embedded(context: &Context, folder: DataFolder) -> Result<Arc<ecom_embedded::Embedded>, Attempt> {
     use ecom_embedded::{OpenError, Options, open};
     let options = match folder {
-        Folder::Create => Options { clock: context.clock, ..Options::new(routes(&context.config)) },
-        Folder::MustExist => Options { clock: context.clock, ..Options::existing() },
+        DataFolder::Create => Options { clock: context.clock, ..Options::new(routes(&context.config)) },
+        DataFolder::MustExist => Options { clock: context.clock, ..Options::existing() },
     };
     open(&context.config.embedded.data_dir, options).map_err(|error| match &error {
-        OpenError::Unavailable { .. } => Attempt::Later(Stop::failed(error.to_string())),
+        OpenError::Unavailable { .. } => Attempt::Later(CliError::failed(error.to_string())),
         OpenError::Missing { .. } => Attempt::Never(
-            Stop::failed(error.to_string())
+            CliError::failed(error.to_string())
                 .hint("start a producer or a consumer first, or name the folder with --data-dir DIR"),
         ),
-        _ => Attempt::Never(Stop::failed(error.to_string())),
+        _ => Attempt::Never(CliError::failed(error.to_string())),
     })
 }
 
@@ -216,14 +218,14 @@ pub(crate) fn pubsub_settings(config: &Config) -> ecom_bus_pubsub::PubsubSetting
 
 /// Connects Pub/Sub, for provisioning.
 #[cfg(feature = "pubsub")]
-pub(crate) async fn pubsub(context: &Context) -> Result<ecom_bus_pubsub::Pubsub, Stop> {
+pub(crate) async fn pubsub(context: &Context) -> Result<ecom_bus_pubsub::Pubsub, CliError> {
     reached(context, async || connect_pubsub(&context.config).await).await
 }
 
 #[cfg(feature = "pubsub")]
 async fn connect_pubsub(config: &Config) -> Result<ecom_bus_pubsub::Pubsub, Attempt> {
     ecom_bus_pubsub::Pubsub::connect(pubsub_settings(config)).await.map_err(|error| {
-        let stop = Stop::failed(error.to_string());
+        let stop = CliError::failed(error.to_string());
         let stop = match &config.bus.pubsub.emulator_host {
             Some(host) => stop.hint(format!(
                 "start an emulator there: gcloud beta emulators pubsub start --host-port={host}, or mean the \
@@ -269,7 +271,7 @@ pub(crate) fn cassandra_settings(config: &Config) -> ecom_store_cassandra::Cassa
 #[cfg(feature = "cassandra")]
 fn cassandra_failed(error: &ecom_store_cassandra::ConnectError) -> Attempt {
     use ecom_store_cassandra::ConnectError;
-    let stop = Stop::failed(error.to_string());
+    let stop = CliError::failed(error.to_string());
     match error {
         ConnectError::Schema { .. } => {
             Attempt::Never(stop.hint("create what is missing: ecom_setup, with the same configuration"))
@@ -286,7 +288,7 @@ fn cassandra_failed(error: &ecom_store_cassandra::ConnectError) -> Attempt {
 #[cfg(feature = "cassandra")]
 pub(crate) async fn apply_schema(
     context: &Context,
-) -> Result<Vec<ecom_store_cassandra::provision::Check>, Stop> {
+) -> Result<Vec<ecom_store_cassandra::provision::Check>, CliError> {
     let settings = cassandra_settings(&context.config);
     reached(context, async || {
         let applied = ecom_store_cassandra::provision::apply(&settings).await;

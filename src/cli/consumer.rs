@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 
 use super::{Common, given};
 use ecom_config::Set;
-use ecom_pipeline::consume::Bounds;
+use ecom_pipeline::consume::StopConditions;
 
 const AFTER_ORDERS: &str = "\
 Examples:
@@ -53,9 +53,9 @@ pub(crate) struct PaymentConsumer {
     /// (ECOM__CONSUMER__ORDER_GRACE).
     #[arg(long, value_name = "DURATION")]
     order_grace: Option<String>,
-    /// Payments that may wait at once (ECOM__CONSUMER__HOLD_LIMIT).
+    /// Payments that may wait at once (ECOM__CONSUMER__EARLY_PAYMENT_LIMIT).
     #[arg(long, value_name = "N")]
-    hold_limit: Option<usize>,
+    early_payment_limit: Option<usize>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -66,7 +66,11 @@ impl PaymentConsumer {
         let mut sets = self.consumer.sets();
         sets.extend(given(&[
             ("--order-grace", "consumer.order_grace", self.order_grace.clone()),
-            ("--hold-limit", "consumer.hold_limit", self.hold_limit.map(|limit| limit.to_string())),
+            (
+                "--hold-limit",
+                "consumer.early_payment_limit",
+                self.early_payment_limit.map(|limit| limit.to_string()),
+            ),
         ]));
         sets
     }
@@ -116,7 +120,7 @@ fn streams(given: &str) -> String {
 
 impl BoundsArgs {
     /// When the run ends by itself.
-    pub(crate) fn bounds(&self) -> Bounds {
-        Bounds { count: self.count, duration: self.duration, idle: self.exit_on_idle }
+    pub(crate) fn bounds(&self) -> StopConditions {
+        StopConditions { count: self.count, duration: self.duration, idle: self.exit_on_idle }
     }
 }

@@ -19,7 +19,7 @@ Exit codes: 0 every row is as the seed says, 1 failed, 2 bad usage or config, 3 
 ///
 /// Publishes orders and payments with late and missing orders, duplicates, updates and broken
 /// messages, consumes, dead-letters and retries them, and ends by checking the whole table and
-/// ledger against what the seed says they must be. The folder is started afresh each time and
+/// dead-letter store against what the seed says they must be. The folder is started afresh each time and
 /// kept.
 #[derive(Debug, Parser)]
 #[command(name = "ecom_demo", version, after_help = AFTER)]

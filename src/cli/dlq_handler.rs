@@ -3,26 +3,26 @@
 use clap::{Args, Parser, Subcommand};
 
 use super::Common;
-use super::acts::{CorrectArgs, DiscardArgs, ReopenArgs, RetryArgs};
+use super::bulk::{CorrectArgs, DiscardArgs, ReopenArgs, RetryArgs};
 use super::consumer::ConsumerArgs;
-use super::desk::{ExplainArgs, HistoryArgs, LetterArgs, ListArgs, ReportArgs, TriageArgs};
+use super::inspect::{DeadLetterArgs, ExplainArgs, HistoryArgs, ListArgs, ReportArgs, TriageArgs};
 use ecom_config::Set;
 
 const AFTER: &str = "\
 Examples:
-  dlq_handler                          take letters into the ledger and retry what waits, for ever
+  dlq_handler                          take dead letters into the dead-letter store and retry what waits, for ever
   dlq_handler run --once               drain the topic, try everything that is open once, and end
-  dlq_handler triage                   why letters are open, and what to run next
-  dlq_handler list --state open        the newest open letters
+  dlq_handler triage                   why dead letters are open, and what to run next
+  dlq_handler list --state open        the newest open dead letters
   dlq_handler explain 42               everything about order 42
   dlq_handler retry --verdict applies_now
                                        try what would apply; the first 20 show whether it does
-  dlq_handler report --fail-on-open    the ledger in numbers; exit 3 while anything is open
+  dlq_handler report --fail-on-open    the dead-letter store in numbers; exit 3 while anything is open
 
 Exit codes: 0 done or drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 finished \
 and the answer is no, 130 second signal";
 
-/// Takes dead letters into the ledger, retries what waits, and reports.
+/// Takes dead letters into the dead-letter store, retries what waits, and reports.
 #[derive(Debug, Parser)]
 #[command(name = "dlq_handler", version, after_help = AFTER, args_conflicts_with_subcommands = false)]
 pub(crate) struct DlqHandler {
@@ -37,27 +37,27 @@ pub(crate) struct DlqHandler {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// Take letters into the ledger and retry what waits (the default).
+    /// Take dead letters into the dead-letter store and retry what waits (the default).
     Run(RunArgs),
-    /// Why letters are open, what retrying each would do now, and what to run next.
+    /// Why dead letters are open, what retrying each would do now, and what to run next.
     Triage(TriageArgs),
-    /// Letters, newest first.
+    /// Dead letters, newest first.
     List(ListArgs),
-    /// One letter: body, attributes, history, verdict.
-    Show(LetterArgs),
-    /// One timeline for an order: its row, every letter about it, every attempt.
+    /// One dead letter: body, attributes, history, verdict.
+    Show(DeadLetterArgs),
+    /// One timeline for an order: its row, every dead letter about it, every attempt.
     Explain(ExplainArgs),
-    /// Try letters now; says first what will happen, and asks.
+    /// Try dead letters now; says first what will happen, and asks.
     Retry(RetryArgs),
-    /// Publish a corrected body in a letter's place; shows first what changes, and asks.
+    /// Publish a corrected body in a dead letter's place; shows first what changes, and asks.
     Correct(CorrectArgs),
-    /// Close letters for good, with a note; asks.
+    /// Close dead letters for good, with a note; asks.
     Discard(DiscardArgs),
     /// Undo a discard or a park; asks.
     Reopen(ReopenArgs),
-    /// The ledger in numbers: by state, reason and class, arrivals, recovery, roles.
+    /// The dead-letter store in numbers: by state, reason and class, arrivals, recovery, roles.
     Report(ReportArgs),
-    /// Who changed letters with the desk, when, which and why.
+    /// Who changed dead letters with the operator, when, which and why.
     History(HistoryArgs),
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Facts {
 pub(crate) enum FactsCommand {
     /// One row, with its write times.
     Show(ShowArgs),
-    /// Check table and ledger against what was published, to the unit.
+    /// Check table and dead-letter store against what was published, to the unit.
     Verify(VerifyArgs),
     /// Every row.
     Export(ExportArgs),

@@ -8,9 +8,9 @@ use ecom_dlq::report::Report;
 
 /// The report as Markdown.
 pub fn text(report: &Report, spell: Spell<'_>) -> String {
-    let since = report.since.map(|since| format!(", letters since {}", time(since))).unwrap_or_default();
+    let since = report.since.map(|since| format!(", dead letters since {}", time(since))).unwrap_or_default();
     let mut text = format!("# Dead letters\n\n`{}`, {}{since}\n\n", report.store, time(report.at));
-    if report.letters() == 0 {
+    if report.dead_letters() == 0 {
         text.push_str("No dead letters.\n");
     } else {
         for sentence in sentences(report) {
@@ -31,26 +31,26 @@ pub fn text(report: &Report, spell: Spell<'_>) -> String {
 }
 
 fn groups(report: &Report) -> String {
-    let rows = report.groups.iter().map(|(&(state, reason), tally)| {
+    let rows = report.groups.iter().map(|(&(state, reason), counts)| {
         [
             state.as_str().to_owned(),
             format!("`{reason}`"),
             reason.class().as_str().to_owned(),
-            count(tally.letters),
-            oldest(*tally, report.at),
+            count(counts.dead_letters),
+            oldest(*counts, report.at),
         ]
     });
-    section("By state and reason", ["state", "reason", "class", "letters", "oldest"], rows)
+    section("By state and reason", ["state", "reason", "class", "dead letters", "oldest"], rows)
 }
 
 fn arrivals(report: &Report) -> String {
-    let hours = report.arrivals.iter().filter(|hour| hour.letters > 0);
-    let rows = hours.map(|hour| [time(hour.at), count(hour.letters)]);
-    section("Arrivals in the last 24 hours", ["hour from", "letters"], rows)
+    let hours = report.arrivals.iter().filter(|hour| hour.dead_letters > 0);
+    let rows = hours.map(|hour| [time(hour.at), count(hour.dead_letters)]);
+    section("Arrivals in the last 24 hours", ["hour from", "dead letters"], rows)
 }
 
 fn roles(report: &Report) -> String {
-    let rows = report.roster.roles.iter().map(|role| {
+    let rows = report.roles.roles.iter().map(|role| {
         let missed = report.causes.iter().find(|cause| cause.role() == role.name);
         let seen = match &role.last {
             None => ["never".to_owned(), "-".to_owned()],

@@ -1,10 +1,10 @@
-//! The roles' signs of life, and what they say about the letters.
+//! The roles' signs of life, and what they say about the dead letters.
 
 use serde::Serialize;
 
 use super::{count, plain, span, time};
 use ecom_codec::envelope::rfc3339;
-use ecom_dlq::cause::{Cause, DLQ_HANDLER, ORDER_CONSUMER, Role, Roster};
+use ecom_dlq::diagnosis::{DLQ_HANDLER, Diagnosis, ORDER_CONSUMER, RoleStatus, RoleStatuses};
 
 /// A role for programs.
 #[derive(Serialize)]
@@ -20,11 +20,11 @@ pub(crate) struct RoleJson<'r> {
 }
 
 impl<'r> RoleJson<'r> {
-    pub(crate) fn all(roster: &'r Roster, now: i64) -> Vec<Self> {
-        roster.roles.iter().map(|role| Self::of(role, now)).collect()
+    pub(crate) fn all(roles: &'r RoleStatuses, now: i64) -> Vec<Self> {
+        roles.roles.iter().map(|role| Self::of(role, now)).collect()
     }
 
-    fn of(role: &'r Role, now: i64) -> Self {
+    fn of(role: &'r RoleStatus, now: i64) -> Self {
         let last = role.last.as_ref();
         Self {
             role: &role.name,
@@ -48,32 +48,32 @@ pub(crate) struct CauseJson {
 }
 
 impl CauseJson {
-    pub(crate) fn all(causes: &[Cause], now: i64) -> Vec<Self> {
-        let one = |cause: &Cause| Self { cause: word(cause), role: cause.role(), says: says(cause, now) };
+    pub(crate) fn all(causes: &[Diagnosis], now: i64) -> Vec<Self> {
+        let one = |cause: &Diagnosis| Self { cause: word(cause), role: cause.role(), says: says(cause, now) };
         causes.iter().map(one).collect()
     }
 }
 
-fn word(cause: &Cause) -> &'static str {
+fn word(cause: &Diagnosis) -> &'static str {
     match cause {
-        Cause::NeverSeen { .. } => "never_seen",
-        Cause::Silent { .. } => "silent",
-        Cause::Behind { .. } => "behind",
+        Diagnosis::NeverSeen { .. } => "never_seen",
+        Diagnosis::Silent { .. } => "silent",
+        Diagnosis::Behind { .. } => "behind",
     }
 }
 
 /// A cause in one sentence.
-pub(crate) fn says(cause: &Cause, now: i64) -> String {
+pub(crate) fn says(cause: &Diagnosis, now: i64) -> String {
     match cause {
-        Cause::NeverSeen { role } => format!("{role} was never seen: {}", consequence(role)),
-        Cause::Silent { role, host, version, seen_at } => format!(
+        Diagnosis::NeverSeen { role } => format!("{role} was never seen: {}", consequence(role)),
+        Diagnosis::Silent { role, host, version, seen_at } => format!(
             "{role} last seen {} ago on {} ({}): {}",
             span(now.saturating_sub(*seen_at)),
             plain(host),
             plain(version),
             consequence(role)
         ),
-        Cause::Behind { orders_at, payments_at, ahead } => format!(
+        Diagnosis::Behind { orders_at, payments_at, ahead } => format!(
             "order_consumer is behind: its newest order is of {}, {} before the newest waiting payment; {} waiting \
              payments are newer than any order it has recorded",
             time(*orders_at),
@@ -86,15 +86,17 @@ pub(crate) fn says(cause: &Cause, now: i64) -> String {
 fn consequence(role: &str) -> &'static str {
     match role {
         ORDER_CONSUMER => "payments wait for orders that nobody records",
-        DLQ_HANDLER => "nothing is retried, and letters on the topic are not in the ledger yet",
+        DLQ_HANDLER => {
+            "nothing is retried, and dead letters on the topic are not in the dead-letter store yet"
+        }
         _ => "nobody joins payments",
     }
 }
 
 /// One line a role, the missed ones marked.
-pub(crate) fn lines(roster: &Roster, causes: &[Cause], now: i64) -> String {
+pub(crate) fn lines(roles: &RoleStatuses, causes: &[Diagnosis], now: i64) -> String {
     let mut text = String::new();
-    for role in &roster.roles {
+    for role in &roles.roles {
         let against = causes.iter().find(|cause| cause.role() == role.name);
         let line = match (against, &role.last) {
             (Some(cause), _) => format!("✗ {}", says(cause, now)),

@@ -1,11 +1,11 @@
-//! Letters one a row: lines, JSON objects, CSV.
+//! Dead letters one a row: lines, JSON objects, CSV.
 
 use serde::Serialize;
 
 use super::{or_dash, plain, shortened, span};
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::body::BodyText;
-use ecom_dlq::selection::Selected;
+use ecom_dlq::selection::SelectedDeadLetter;
 
 /// Characters of a detail in a table; all of it is in `show`, JSON and CSV.
 const DETAIL: usize = 60;
@@ -19,7 +19,7 @@ pub enum Bodies {
     Shown,
 }
 
-/// A letter in one row.
+/// A dead letter in one row.
 #[derive(Serialize)]
 pub struct Row<'l> {
     id: &'l str,
@@ -48,30 +48,30 @@ pub struct Row<'l> {
 }
 
 impl<'l> Row<'l> {
-    /// The row of a letter.
-    pub fn of(selected: &'l Selected, now: i64, bodies: Bodies) -> Self {
-        let (letter, progress) = (&selected.record.letter, &selected.record.progress);
-        let body = (bodies == Bodies::Shown).then(|| BodyText::exact(&letter.body.bytes));
+    /// The row of a dead letter.
+    pub fn of(selected: &'l SelectedDeadLetter, now: i64, bodies: Bodies) -> Self {
+        let (dead_letter, progress) = (&selected.record.dead_letter, &selected.record.progress);
+        let body = (bodies == Bodies::Shown).then(|| BodyText::exact(&dead_letter.body.bytes));
         Self {
-            id: letter.id.as_str(),
+            id: dead_letter.id.as_str(),
             state: selected.record.state().as_str(),
-            reason: letter.reason.as_str(),
-            class: letter.reason.class().as_str(),
+            reason: dead_letter.reason.as_str(),
+            class: dead_letter.reason.class().as_str(),
             verdict: selected.verdict.map(|verdict| verdict.as_str()),
-            kind: letter.kind.as_str(),
-            order_id: letter.order_id.map(|order| order.0),
-            payment_id: letter.payment_id,
-            event_time: rfc3339(letter.t.micros()),
-            event_time_us: letter.t.micros(),
-            first_failed_at: rfc3339(letter.first_failed_at),
-            age_seconds: now.saturating_sub(letter.first_failed_at).max(0) / 1_000_000,
+            kind: dead_letter.kind.as_str(),
+            order_id: dead_letter.order_id.map(|order| order.0),
+            payment_id: dead_letter.payment_id,
+            event_time: rfc3339(dead_letter.t.micros()),
+            event_time_us: dead_letter.t.micros(),
+            first_failed_at: rfc3339(dead_letter.first_failed_at),
+            age_seconds: now.saturating_sub(dead_letter.first_failed_at).max(0) / 1_000_000,
             attempts: progress.attempts,
             next_attempt_at: progress.next_attempt_at.map(rfc3339),
             reopened: progress.generation,
-            corrects: letter.corrects.as_ref().map(|id| id.as_str()),
-            detail: &letter.detail,
-            body_length: letter.body.length,
-            body_sha256: letter.body.sha256.as_deref(),
+            corrects: dead_letter.corrects.as_ref().map(|id| id.as_str()),
+            detail: &dead_letter.detail,
+            body_length: dead_letter.body.length,
+            body_sha256: dead_letter.body.sha256.as_deref(),
             body_encoding: body.as_ref().map(BodyText::encoding),
             body,
         }
@@ -148,20 +148,20 @@ pub fn heading() -> String {
     columns(["id", "state", "reason", "verdict", "order", "payment", "age", "attempts", "detail"])
 }
 
-/// A letter on one line for people, with its body below where that is shown. Columns have widths of
+/// A dead letter on one line for people, with its body below where that is shown. Columns have widths of
 /// their own, so that lines can be written one by one.
-pub fn line(selected: &Selected, now: i64, bodies: Bodies) -> String {
-    let (letter, progress) = (&selected.record.letter, &selected.record.progress);
+pub fn line(selected: &SelectedDeadLetter, now: i64, bodies: Bodies) -> String {
+    let (dead_letter, progress) = (&selected.record.dead_letter, &selected.record.progress);
     let line = columns([
-        letter.id.as_str(),
+        dead_letter.id.as_str(),
         selected.record.state().as_str(),
-        letter.reason.as_str(),
+        dead_letter.reason.as_str(),
         &or_dash(selected.verdict.map(|verdict| verdict.as_str())),
-        &or_dash(letter.order_id),
-        &or_dash(letter.payment_id),
-        &span(now.saturating_sub(letter.first_failed_at)),
+        &or_dash(dead_letter.order_id),
+        &or_dash(dead_letter.payment_id),
+        &span(now.saturating_sub(dead_letter.first_failed_at)),
         &progress.attempts.to_string(),
-        &shortened(&plain(&letter.detail), DETAIL),
+        &shortened(&plain(&dead_letter.detail), DETAIL),
     ]);
     match bodies {
         Bodies::Left => line,
@@ -178,8 +178,8 @@ fn columns(cells: [&str; 9]) -> String {
 }
 
 /// A body below its row.
-fn body(selected: &Selected) -> String {
-    let kept = &selected.record.letter.body;
+fn body(selected: &SelectedDeadLetter) -> String {
+    let kept = &selected.record.dead_letter.body;
     let shown = BodyText::harmless(&kept.bytes);
     let mark = match &shown {
         BodyText::Utf8(_) => "",

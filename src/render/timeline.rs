@@ -1,38 +1,39 @@
-//! All about an order: one timeline, then each letter's verdict.
+//! All about an order: one timeline, then each dead letter's verdict.
 
 use serde::Serialize;
 
-use super::letter::EntryJson;
+use super::dead_letter::EntryJson;
 use super::rows::{Bodies, Row};
 use super::{StepJson, json, list, meaning, or_dash, plain, steps, time};
 use ecom_codec::envelope::rfc3339;
-use ecom_dlq::explain::{Event, Explained, Moment, Story};
+use ecom_dlq::explain::{ExplainedDeadLetter, OrderTimeline, TimelineEntry, TimelineEvent};
 use ecom_dlq::fact_text;
 use ecom_dlq::next::Spell;
-use ecom_dlq::selection::Selected;
+use ecom_dlq::selection::SelectedDeadLetter;
+use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::fact::Fact;
-use ecom_domain::letter::{LetterRecord, State};
 
 /// For people.
-pub fn text(explained: &Explained, spell: Spell<'_>) -> String {
+pub fn text(explained: &OrderTimeline, spell: Spell<'_>) -> String {
     let mut text = format!("order {} in {}, {}\n\n", explained.order, explained.store, time(explained.at));
     text.push_str(&row(explained.fact.as_ref()));
-    text.push_str("\ntimeline (letters by number, see below; event times are the producers')\n");
+    text.push_str("\ntimeline (dead letters by number, see below; event times are the producers')\n");
     let number = |id: &str| {
-        let found = explained.letters.iter().position(|story| story.record.letter.id.as_str() == id);
+        let found =
+            explained.dead_letters.iter().position(|story| story.record.dead_letter.id.as_str() == id);
         found.map_or(0, |index| index + 1)
     };
     let moments = explained.timeline();
     text.push_str(&list(moments.iter().map(|moment| [rfc3339(moment.at), event(moment, &number)])));
-    if explained.letters.is_empty() {
+    if explained.dead_letters.is_empty() {
         text.push_str("\nno dead letter is about it\n");
     }
-    for (index, story) in explained.letters.iter().enumerate() {
-        text.push_str(&format!("\n{}", letter(index + 1, story, spell)));
+    for (index, story) in explained.dead_letters.iter().enumerate() {
+        text.push_str(&format!("\n{}", dead_letter(index + 1, story, spell)));
     }
     if explained.more {
-        let shown = explained.letters.len();
-        text.push_str(&format!("\nthere are older letters about it; these are the newest {shown}\n"));
+        let shown = explained.dead_letters.len();
+        text.push_str(&format!("\nthere are older dead letters about it; these are the newest {shown}\n"));
     }
     text
 }
@@ -51,29 +52,32 @@ fn row(fact: Option<&Fact>) -> String {
     ])
 }
 
-fn event(moment: &Moment<'_>, number: &impl Fn(&str) -> usize) -> String {
+fn event(moment: &TimelineEntry<'_>, number: &impl Fn(&str) -> usize) -> String {
     match &moment.event {
-        Event::OrderShown => "order event that the row shows".to_owned(),
-        Event::PaymentShown { payment_id } => {
+        TimelineEvent::OrderShown => "order event that the row shows".to_owned(),
+        TimelineEvent::PaymentShown { payment_id } => {
             format!("payment event that the row shows: payment {}", or_dash(*payment_id))
         }
-        Event::Happened { letter } => {
-            let subject = subject(letter);
-            format!("[{}] {subject} happened", number(letter.letter.id.as_str()))
+        TimelineEvent::Happened { dead_letter } => {
+            let subject = subject(dead_letter);
+            format!("[{}] {subject} happened", number(dead_letter.dead_letter.id.as_str()))
         }
-        Event::Published { letter, subscription } => {
-            let number = number(letter.letter.id.as_str());
-            format!("[{number}] {} was published (seen on {})", subject(letter), plain(subscription))
+        TimelineEvent::Published { dead_letter, subscription } => {
+            let number = number(dead_letter.dead_letter.id.as_str());
+            format!("[{number}] {} was published (seen on {})", subject(dead_letter), plain(subscription))
         }
-        Event::Failed { letter } => {
-            let (reason, detail) = (letter.letter.reason, plain(&letter.letter.detail));
-            format!("[{}] could not be applied: {reason}: {detail}", number(letter.letter.id.as_str()))
+        TimelineEvent::Failed { dead_letter } => {
+            let (reason, detail) = (dead_letter.dead_letter.reason, plain(&dead_letter.dead_letter.detail));
+            format!(
+                "[{}] could not be applied: {reason}: {detail}",
+                number(dead_letter.dead_letter.id.as_str())
+            )
         }
-        Event::Done { letter, entry } => {
+        TimelineEvent::Done { dead_letter, entry } => {
             let note = entry.note.as_deref().map(|note| format!(" ({})", plain(note))).unwrap_or_default();
             format!(
                 "[{}] {}: {}, by {} on {}{note}",
-                number(letter.as_str()),
+                number(dead_letter.as_str()),
                 entry.action.as_str(),
                 plain(&entry.outcome),
                 plain(&entry.actor),
@@ -83,23 +87,23 @@ fn event(moment: &Moment<'_>, number: &impl Fn(&str) -> usize) -> String {
     }
 }
 
-/// What a letter is about, as far as it could be read.
-fn subject(record: &LetterRecord) -> String {
-    let letter = &record.letter;
-    match letter.payment_id {
-        Some(payment) => format!("{} {payment}", letter.kind.as_str()),
-        None => letter.kind.as_str().to_owned(),
+/// What a dead letter is about, as far as it could be read.
+fn subject(record: &DeadLetterRecord) -> String {
+    let dead_letter = &record.dead_letter;
+    match dead_letter.payment_id {
+        Some(payment) => format!("{} {payment}", dead_letter.kind.as_str()),
+        None => dead_letter.kind.as_str().to_owned(),
     }
 }
 
-fn letter(number: usize, story: &Story, spell: Spell<'_>) -> String {
-    let (id, subject, verdict) = (&story.record.letter.id, subject(&story.record), story.verdict);
+fn dead_letter(number: usize, story: &ExplainedDeadLetter, spell: Spell<'_>) -> String {
+    let (id, subject, verdict) = (&story.record.dead_letter.id, subject(&story.record), story.verdict);
     let stands = match story.record.state() {
-        state @ (State::Waiting | State::Parked) => {
+        state @ (DeadLetterState::Waiting | DeadLetterState::Parked) => {
             format!("{}, {}: {}", state.as_str(), verdict.as_str(), meaning(verdict))
         }
-        State::Discarded => format!("discarded; were it open: {}", verdict.as_str()),
-        State::Recovered => format!("recovered; now: {}", verdict.as_str()),
+        DeadLetterState::Discarded => format!("discarded; were it open: {}", verdict.as_str()),
+        DeadLetterState::Recovered => format!("recovered; now: {}", verdict.as_str()),
     };
     let mut text = format!("[{number}] {id}  {subject}, {stands}\n");
     text.push_str(&steps(&story.next, spell));
@@ -113,7 +117,7 @@ struct ExplainedJson<'e> {
     order_id: i64,
     row: Option<RowJson<'e>>,
     timeline: Vec<MomentJson<'e>>,
-    letters: Vec<StoryJson<'e>>,
+    dead_letters: Vec<StoryJson<'e>>,
     more: bool,
 }
 
@@ -132,7 +136,7 @@ struct RowJson<'e> {
 struct MomentJson<'e> {
     at: String,
     event: &'static str,
-    letter: Option<&'e str>,
+    dead_letter: Option<&'e str>,
     payment_id: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -150,37 +154,51 @@ struct StoryJson<'e> {
 }
 
 impl<'e> MomentJson<'e> {
-    fn of(moment: &Moment<'e>) -> Self {
-        let (event, letter, payment_id, reason, done) = match &moment.event {
-            Event::OrderShown => ("order_shown", None, None, None, None),
-            Event::PaymentShown { payment_id } => ("payment_shown", None, *payment_id, None, None),
-            Event::Happened { letter } => {
-                ("happened", Some(letter.letter.id.as_str()), letter.letter.payment_id, None, None)
+    fn of(moment: &TimelineEntry<'e>) -> Self {
+        let (event, dead_letter, payment_id, reason, done) = match &moment.event {
+            TimelineEvent::OrderShown => ("order_shown", None, None, None, None),
+            TimelineEvent::PaymentShown { payment_id } => ("payment_shown", None, *payment_id, None, None),
+            TimelineEvent::Happened { dead_letter } => (
+                "happened",
+                Some(dead_letter.dead_letter.id.as_str()),
+                dead_letter.dead_letter.payment_id,
+                None,
+                None,
+            ),
+            TimelineEvent::Published { dead_letter, .. } => (
+                "published",
+                Some(dead_letter.dead_letter.id.as_str()),
+                dead_letter.dead_letter.payment_id,
+                None,
+                None,
+            ),
+            TimelineEvent::Failed { dead_letter } => {
+                let reason = Some(dead_letter.dead_letter.reason.as_str());
+                (
+                    "failed",
+                    Some(dead_letter.dead_letter.id.as_str()),
+                    dead_letter.dead_letter.payment_id,
+                    reason,
+                    None,
+                )
             }
-            Event::Published { letter, .. } => {
-                ("published", Some(letter.letter.id.as_str()), letter.letter.payment_id, None, None)
-            }
-            Event::Failed { letter } => {
-                let reason = Some(letter.letter.reason.as_str());
-                ("failed", Some(letter.letter.id.as_str()), letter.letter.payment_id, reason, None)
-            }
-            Event::Done { letter, entry } => {
-                ("done", Some(letter.as_str()), None, None, Some(EntryJson::from(*entry)))
+            TimelineEvent::Done { dead_letter, entry } => {
+                ("done", Some(dead_letter.as_str()), None, None, Some(EntryJson::from(*entry)))
             }
         };
-        Self { at: rfc3339(moment.at), event, letter, payment_id, reason, done }
+        Self { at: rfc3339(moment.at), event, dead_letter, payment_id, reason, done }
     }
 }
 
 /// For programs.
-pub fn as_json(explained: &Explained, spell: Spell<'_>) -> String {
-    let selected: Vec<Selected> = explained
-        .letters
+pub fn as_json(explained: &OrderTimeline, spell: Spell<'_>) -> String {
+    let selected: Vec<SelectedDeadLetter> = explained
+        .dead_letters
         .iter()
-        .map(|story| Selected { record: story.record.clone(), verdict: Some(story.verdict) })
+        .map(|story| SelectedDeadLetter { record: story.record.clone(), verdict: Some(story.verdict) })
         .collect();
-    let stories = explained.letters.iter().zip(&selected);
-    let letters = stories
+    let stories = explained.dead_letters.iter().zip(&selected);
+    let dead_letters = stories
         .map(|(story, selected)| StoryJson {
             row: Row::of(selected, explained.at, Bodies::Left),
             meaning: meaning(story.verdict),
@@ -202,7 +220,7 @@ pub fn as_json(explained: &Explained, spell: Spell<'_>) -> String {
         order_id: explained.order.0,
         row,
         timeline: explained.timeline().iter().map(MomentJson::of).collect(),
-        letters,
+        dead_letters,
         more: explained.more,
     })
 }

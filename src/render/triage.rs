@@ -7,21 +7,21 @@ use serde::Serialize;
 use super::roles::{CauseJson, RoleJson, lines};
 use super::{StepJson, count, counted, json, meaning, span, steps, table_with, time};
 use ecom_codec::envelope::rfc3339;
-use ecom_dlq::cause::DLQ_HANDLER;
+use ecom_dlq::diagnosis::DLQ_HANDLER;
 use ecom_dlq::next::Spell;
-use ecom_dlq::triage::{Group, Triage};
+use ecom_dlq::triage::{Triage, VerdictGroup};
 
 /// For people: cause, verdicts, what to run.
 pub fn text(triage: &Triage, spell: Spell<'_>) -> String {
     let mut text = format!("{}, {}\n\n", triage.store, time(triage.at));
     let cause = if triage.causes.is_empty() { "cause: none among the roles" } else { "cause" };
-    text.push_str(&format!("{cause}\n{}\n", lines(&triage.roster, &triage.causes, triage.at)));
+    text.push_str(&format!("{cause}\n{}\n", lines(&triage.roles, &triage.causes, triage.at)));
     if triage.open == 0 {
-        text.push_str("no open letters\n");
+        text.push_str("no open dead letters\n");
     } else {
         text.push_str(&format!(
             "{}: what a retry of each would do now\n",
-            counted(triage.open, "open letter")
+            counted(triage.open, "open dead letter")
         ));
         text.push_str(&verdicts(triage));
     }
@@ -33,18 +33,21 @@ pub fn text(triage: &Triage, spell: Spell<'_>) -> String {
 
 fn verdicts(triage: &Triage) -> String {
     let rows = triage.groups.iter().map(|group| {
-        let reasons: Vec<String> =
-            group.reasons.iter().map(|(reason, letters)| format!("{reason} {}", count(*letters))).collect();
+        let reasons: Vec<String> = group
+            .reasons
+            .iter()
+            .map(|(reason, dead_letters)| format!("{reason} {}", count(*dead_letters)))
+            .collect();
         [
             group.verdict.as_str().to_owned(),
-            count(group.letters),
+            count(group.dead_letters),
             span(triage.at.saturating_sub(group.oldest_at)),
             by_itself(triage, group),
             reasons.join(", "),
         ]
     });
-    let header = ["verdict", "letters", "oldest", "resolves by itself", "reasons"];
-    let mut text = table_with(header, &["letters", "oldest"], rows);
+    let header = ["verdict", "dead letters", "oldest", "resolves by itself", "reasons"];
+    let mut text = table_with(header, &["dead letters", "oldest"], rows);
     text.push('\n');
     for group in &triage.groups {
         text.push_str(&format!("{}: {}\n", group.verdict.as_str(), meaning(group.verdict)));
@@ -52,13 +55,14 @@ fn verdicts(triage: &Triage) -> String {
     text
 }
 
-/// Whether these letters resolve by themselves, and when.
-fn by_itself(triage: &Triage, group: &Group) -> String {
+/// Whether these dead letters resolve by themselves, and when.
+fn by_itself(triage: &Triage, group: &VerdictGroup) -> String {
     let now = triage.at;
     let mut parts = Vec::new();
-    let of_all = |part: u64| if part == group.letters { String::new() } else { format!("{} ", count(part)) };
+    let of_all =
+        |part: u64| if part == group.dead_letters { String::new() } else { format!("{} ", count(part)) };
     let handled = group.closes + group.waits;
-    if handled > 0 && !triage.roster.is_alive(DLQ_HANDLER) {
+    if handled > 0 && !triage.roles.is_alive(DLQ_HANDLER) {
         parts.push(format!("{}not while dlq_handler is silent", of_all(handled)));
     } else {
         if group.closes > 0 {
@@ -95,7 +99,7 @@ struct TriageJson<'t> {
 struct GroupJson {
     verdict: &'static str,
     meaning: &'static str,
-    letters: u64,
+    dead_letters: u64,
     oldest: String,
     oldest_failed_at: String,
     oldest_age_seconds: i64,
@@ -103,7 +107,7 @@ struct GroupJson {
     by_itself: ByItself,
 }
 
-/// What becomes of the letters by themselves. Without a handler: nothing.
+/// What becomes of the dead letters by themselves. Without a handler: nothing.
 #[derive(Serialize)]
 struct ByItself {
     handler_alive: bool,
@@ -116,15 +120,19 @@ struct ByItself {
 
 /// For programs.
 pub fn as_json(triage: &Triage, spell: Spell<'_>) -> String {
-    let handler_alive = triage.roster.is_alive(DLQ_HANDLER);
-    let group = |group: &Group| GroupJson {
+    let handler_alive = triage.roles.is_alive(DLQ_HANDLER);
+    let group = |group: &VerdictGroup| GroupJson {
         verdict: group.verdict.as_str(),
         meaning: meaning(group.verdict),
-        letters: group.letters,
+        dead_letters: group.dead_letters,
         oldest: group.oldest.as_str().to_owned(),
         oldest_failed_at: rfc3339(group.oldest_at),
         oldest_age_seconds: triage.at.saturating_sub(group.oldest_at).max(0) / 1_000_000,
-        reasons: group.reasons.iter().map(|(reason, letters)| (reason.as_str(), *letters)).collect(),
+        reasons: group
+            .reasons
+            .iter()
+            .map(|(reason, dead_letters)| (reason.as_str(), *dead_letters))
+            .collect(),
         by_itself: ByItself {
             handler_alive,
             closes: group.closes,
@@ -139,7 +147,7 @@ pub fn as_json(triage: &Triage, spell: Spell<'_>) -> String {
         at: rfc3339(triage.at),
         open: triage.open,
         causes: CauseJson::all(&triage.causes, triage.at),
-        roles: RoleJson::all(&triage.roster, triage.at),
+        roles: RoleJson::all(&triage.roles, triage.at),
         verdicts: triage.groups.iter().map(group).collect(),
         next: StepJson::all(&triage.next, spell),
     })

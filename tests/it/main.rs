@@ -3,7 +3,7 @@
 #![allow(unreachable_pub, reason = "nothing is outside of this binary")]
 
 #[cfg(feature = "embedded")]
-mod acts;
+mod bulk_operations;
 mod card_numbers;
 mod cli;
 mod contract;

@@ -28,7 +28,7 @@ pub async fn keyspace() -> Option<ecom_store_cassandra::CassandraSettings> {
     Some(CREATED.get_or_init(create).await.clone())
 }
 
-/// A keyspace that nobody else writes to, for what reads all letters there are.
+/// A keyspace that nobody else writes to, for what reads all dead letters there are.
 #[cfg(feature = "cassandra")]
 pub async fn own_keyspace(of: &str) -> Option<ecom_store_cassandra::CassandraSettings> {
     let shared = keyspace().await?;

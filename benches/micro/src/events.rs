@@ -1,7 +1,7 @@
 //! Messages as the producers publish them and the bus hands them out.
 
 use bytes::Bytes;
-use ecom_bus::{Attributes, Message, Received};
+use ecom_bus::{Attributes, Message, ReceivedMessage};
 
 /// Different messages; a number of events that is a multiple of it has each equally often.
 const VARIETY: usize = 64;
@@ -14,7 +14,7 @@ const STREETS: [&str; 4] =
 const STATUSES: [&str; 4] = ["Shipped", "Pending", "Delivered", "Cancelled"];
 
 /// Received messages, over and over.
-pub struct Events(Vec<Received>);
+pub struct Events(Vec<ReceivedMessage>);
 
 impl Events {
     /// Orders, without a body's text that is escaped.
@@ -28,7 +28,7 @@ impl Events {
     }
 
     /// That many of them.
-    pub fn take(&self, events: usize) -> impl Iterator<Item = &Received> {
+    pub fn take(&self, events: usize) -> impl Iterator<Item = &ReceivedMessage> {
         self.0.iter().cycle().take(events)
     }
 }
@@ -60,13 +60,13 @@ fn payment(n: usize) -> String {
     )
 }
 
-fn received(n: usize, body: String) -> Received {
+fn received(n: usize, body: String) -> ReceivedMessage {
     let publish_time_us = PUBLISHED_US + i64::try_from(n).unwrap_or_default() * 1_000;
     let attributes = Attributes::from_iter([
         ("event_id", format!("018d2b1e-7c40-7000-8000-0000000000{n:02}")),
         ("event_time_us", publish_time_us.to_string()),
     ]);
-    Received {
+    ReceivedMessage {
         message: Message { body: Bytes::from(body), attributes },
         id: format!("99887766554433{n:02}"),
         publish_time_us,

@@ -1,12 +1,12 @@
-//! What one event costs in the pipeline itself: the real handlers, lanes and codec over a store that
+//! What one event costs in the pipeline itself: the real handlers, workers and codec over a store that
 //! answers at once, without any service.
 //!
 //! A path is prepared first and then done a number of times; only the doing is measured.
 #![allow(clippy::disallowed_methods, reason = "it measures by the real clock and pauses no time")]
 
+mod dead_letter;
 mod events;
 mod facts;
-mod letter;
 mod path;
 mod roles;
 mod store_call;

@@ -1,6 +1,6 @@
 //! The paths that are measured.
 
-use crate::{letter, roles, store_call};
+use crate::{dead_letter, roles, store_call};
 
 /// What is to be done, everything it needs being ready.
 pub type Work = Box<dyn FnOnce()>;
@@ -12,9 +12,9 @@ pub enum Path {
     Order,
     /// A payment through its handler: the same, with its turn, the look at the row and the verdict.
     Payment,
-    /// An order through a lane: intake, handler, settlement, counters, ack.
+    /// An order through a worker: intake, handler, settlement, counters, ack.
     Settle,
-    /// A dead letter: screen, encode, and decode as the letters' handler does.
+    /// A dead letter: screen, encode, and decode as the dead letters' handler does.
     Envelope,
     /// An order's values bound by a call of the port, as the handlers call it.
     Dyn,
@@ -58,8 +58,8 @@ impl Path {
         match self {
             Self::Order => roles::orders(events),
             Self::Payment => roles::payments(events),
-            Self::Settle => roles::lane(events),
-            Self::Envelope => letter::there_and_back(events),
+            Self::Settle => roles::worker(events),
+            Self::Envelope => dead_letter::there_and_back(events),
             Self::Dyn => store_call::through_the_port(events),
             Self::Direct => store_call::direct(events),
         }

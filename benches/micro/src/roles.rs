@@ -1,20 +1,20 @@
-//! The consumers' own code: handlers, and a lane around one.
+//! The consumers' own code: handlers, and a worker around one.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, Publisher, Receipt, Received, Subscription};
-use ecom_clock::{Chance, Clock};
-use ecom_domain::letter::Kind;
-use ecom_pipeline::consume::{Bounds, Consume, Handler, consume};
-use ecom_pipeline::dead_letters::DeadLetters;
-use ecom_pipeline::durable::Retrying;
+use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, Publisher, Receipt, ReceivedMessage, Subscription};
+use ecom_clock::{Clock, Entropy};
+use ecom_domain::dead_letter::EventKind;
+use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
+use ecom_pipeline::consume::{ConsumerSettings, Handler, StopConditions, consume};
+use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
+use ecom_pipeline::disposition::{Disposition, Handled};
+use ecom_pipeline::durable::Retrier;
 use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::orders::Orders;
 use ecom_pipeline::payments::Payments;
-use ecom_pipeline::settlement::{Settlement, Step};
-use ecom_pipeline::window;
 use ecom_telemetry::metrics::RoleMetrics;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
@@ -25,10 +25,10 @@ use crate::facts::Facts;
 use crate::path::Work;
 
 /// The dead-letter topic of a run without a bad message.
-struct NoLetters;
+struct NoDeadLetters;
 
 #[async_trait]
-impl Publisher for NoLetters {
+impl Publisher for NoDeadLetters {
     async fn publish(&self, _: Message) -> Receipt {
         panic!("every message here is sound");
     }
@@ -70,13 +70,13 @@ pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().expect("a runtime without I/O")
 }
 
-fn retrying(metrics: &Arc<RoleMetrics>) -> Arc<Retrying> {
-    Arc::new(Retrying::new(Arc::new(Chance::seeded(1)), Arc::clone(metrics)))
+fn retrier(metrics: &Arc<RoleMetrics>) -> Arc<Retrier> {
+    Arc::new(Retrier::new(Arc::new(Entropy::seeded(1)), Arc::clone(metrics)))
 }
 
-fn dead_letters(kind: Kind, metrics: &Arc<RoleMetrics>) -> DeadLetters {
-    DeadLetters {
-        publisher: Arc::new(NoLetters),
+fn dead_letters(kind: EventKind, metrics: &Arc<RoleMetrics>) -> DeadLetterPublisher {
+    DeadLetterPublisher {
+        publisher: Arc::new(NoDeadLetters),
         kind,
         subscription: "source-sub".to_owned(),
         clock: Clock::System,
@@ -87,8 +87,8 @@ fn dead_letters(kind: Kind, metrics: &Arc<RoleMetrics>) -> DeadLetters {
 fn order_handler(metrics: &Arc<RoleMetrics>) -> Orders {
     Orders {
         facts: Arc::new(Facts::default()),
-        dead_letters: dead_letters(Kind::Order, metrics),
-        retrying: retrying(metrics),
+        dead_letters: dead_letters(EventKind::Order, metrics),
+        retrier: retrier(metrics),
     }
 }
 
@@ -103,8 +103,8 @@ pub fn payments(events: usize) -> Work {
     let metrics = Arc::new(RoleMetrics::new("payment_consumer"));
     let handler = Payments {
         facts: Arc::new(Facts::default()),
-        dead_letters: dead_letters(Kind::Payment, &metrics),
-        retrying: retrying(&metrics),
+        dead_letters: dead_letters(EventKind::Payment, &metrics),
+        retrier: retrier(&metrics),
         locks: OrderLocks::new(),
     };
     handled(handler, Events::payments(), events)
@@ -116,28 +116,28 @@ fn handled<H: Handler>(handler: H, messages: Events, events: usize) -> Work {
         runtime.block_on(async {
             for received in messages.take(events) {
                 let step = handler.handle(black_box(received), true).await;
-                let applied = matches!(black_box(step), Ok(Step::Settled(Settlement::Applied(_))));
+                let applied = matches!(black_box(step), Ok(Handled::Settled(Disposition::Applied(_))));
                 assert!(applied, "every message here is applied");
             }
         });
     })
 }
 
-/// Orders through a lane. What the bus's adapter makes, delivery and lease, is made beforehand.
-pub fn lane(events: usize) -> Work {
+/// Orders through a worker. What the bus's adapter makes, delivery and lease, is made beforehand.
+pub fn worker(events: usize) -> Work {
     let metrics = Arc::new(RoleMetrics::new("order_consumer"));
     let handler = Arc::new(order_handler(&metrics));
     let (handed_out, intake) = mpsc::channel(events.max(1));
     for received in Events::orders().take(events) {
-        let received: Received = received.clone();
+        let received: ReceivedMessage = received.clone();
         let full = handed_out.try_send(Delivery::new(received, Box::new(Free))).is_err();
         assert!(!full, "the channel has room for all of them");
     }
-    let settings = Consume {
+    let settings = ConsumerSettings {
         subscription: Arc::new(Subscription::new(intake, Box::new(Spent))),
-        window: window::Bounds::from(1, 1),
+        concurrency: ConcurrencyBounds::from(1, 1),
         hold: None,
-        bounds: Bounds { count: u64::try_from(events).ok(), ..Bounds::default() },
+        bounds: StopConditions { count: u64::try_from(events).ok(), ..StopConditions::default() },
         metrics: Arc::clone(&metrics),
         stop: CancellationToken::new(),
     };

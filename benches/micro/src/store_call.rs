@@ -40,7 +40,7 @@ pub fn direct(events: usize) -> Work {
 }
 
 fn decoded() -> Vec<(Order<'static>, EventTime)> {
-    let order = |received: &ecom_bus::Received| {
+    let order = |received: &ecom_bus::ReceivedMessage| {
         let order = json::order(&received.message.body).expect("a sound order");
         (order.into_owned(), received.event_time())
     };

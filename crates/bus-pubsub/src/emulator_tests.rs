@@ -50,7 +50,7 @@ fn options(streams: usize) -> SubscribeOptions {
         streams: Streams::Fixed(streams),
         max_outstanding: 256,
         buffer: 16,
-        lease: Duration::from_secs(10),
+        ack_deadline: Duration::from_secs(10),
         idle_rotation: None,
     }
 }
@@ -164,7 +164,7 @@ async fn stopping_waits_for_the_lanes_and_may_be_waited_for_again() {
     let subscription = bus.subscribe("orders_data-sub", options(2)).await.unwrap();
     let held = next(&subscription).await;
     let hurried = tokio::time::timeout(Duration::from_millis(300), subscription.stop()).await;
-    assert!(hurried.is_err(), "stopped with a delivery in a lane");
+    assert!(hurried.is_err(), "stopped with a delivery in a worker");
     held.ack();
     soon("the second stop", subscription.stop()).await;
 }

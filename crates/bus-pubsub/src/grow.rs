@@ -1,4 +1,4 @@
-//! As many streams as it takes: one at first, and more while the lanes wait for messages although
+//! As many streams as it takes: one at first, and more while the workers wait for messages although
 //! the streams there are hand out many.
 
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::streams::Site;
 
-/// Between two looks at the channel to the lanes: the emulator fills a stream's responses every 50 ms.
+/// Between two looks at the channel to the workers: the emulator fills a stream's responses every 50 ms.
 const LOOK: Duration = Duration::from_millis(25);
 /// Looks between two decisions.
 const LOOKS: u32 = 8;
@@ -55,7 +55,7 @@ pub(super) async fn grow(site: Site, most: usize) {
     }
 }
 
-/// How many streams there should be: twice as many when the lanes had nothing in at least half of the
+/// How many streams there should be: twice as many when the workers had nothing in at least half of the
 /// looks, and every stream was busy.
 fn wanted(open: usize, most: usize, starved: u32, delivered: u64, took: Duration) -> usize {
     let busy = BUSY * open as u64;

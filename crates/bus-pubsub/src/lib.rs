@@ -29,7 +29,7 @@ use google_cloud_pubsub::client::{SubscriptionAdmin, TopicAdmin};
 
 use connect::Access;
 use ecom_bus::{Bus, BusError, Publisher, SubscribeOptions, Subscription, TopicState};
-use ecom_clock::Chance;
+use ecom_clock::Entropy;
 use failure::Failure;
 use publish::TopicPublisher;
 
@@ -38,7 +38,7 @@ pub struct Pubsub {
     access: Arc<Access>,
     topics: TopicAdmin,
     subscriptions: SubscriptionAdmin,
-    chance: Arc<Chance>,
+    entropy: Arc<Entropy>,
     publishers: Mutex<Vec<Weak<TopicPublisher>>>,
 }
 
@@ -57,7 +57,7 @@ impl Pubsub {
             access,
             topics,
             subscriptions,
-            chance: Arc::new(Chance::system()),
+            entropy: Arc::new(Entropy::system()),
             publishers: Mutex::default(),
         })
     }
@@ -106,7 +106,7 @@ impl Bus for Pubsub {
                 }
             }
         }
-        Ok(streams::open(self.access.clone(), name, options, self.chance.clone()))
+        Ok(streams::open(self.access.clone(), name, options, self.entropy.clone()))
     }
 
     async fn topic_state(&self, topic: &str) -> Result<TopicState, BusError> {

@@ -2,15 +2,15 @@
 
 use google_cloud_pubsub::model;
 
-use ecom_bus::{Message, Received};
+use ecom_bus::{Message, ReceivedMessage};
 
 /// A received message: the body shares the client's bytes, the attributes' texts move.
-pub(super) fn received(message: model::Message, attempt: Option<i32>) -> Received {
+pub(super) fn received(message: model::Message, attempt: Option<i32>) -> ReceivedMessage {
     let publish_time_us = message.publish_time.map_or(0, |time| {
         time.seconds().saturating_mul(1_000_000).saturating_add(i64::from(time.nanos() / 1_000))
     });
     let attributes = message.attributes.into_iter().collect();
-    Received {
+    ReceivedMessage {
         message: Message { body: message.data, attributes },
         id: message.message_id,
         publish_time_us,

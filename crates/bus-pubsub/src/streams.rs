@@ -20,7 +20,7 @@ use super::health::Health;
 use super::message::received;
 use super::{grow, supervise};
 use ecom_bus::{Backlog, Delivery, Feed, Lease, Streams, SubscribeOptions, Subscription};
-use ecom_clock::Chance;
+use ecom_clock::Entropy;
 
 /// How long the client keeps renewing a lease; after it the message is delivered again.
 const MAX_LEASE: Duration = Duration::from_secs(60 * 60);
@@ -42,7 +42,7 @@ pub(super) fn open(
     access: Arc<Access>,
     subscription: String,
     options: SubscribeOptions,
-    chance: Arc<Chance>,
+    entropy: Arc<Entropy>,
 ) -> Subscription {
     let (intake, deliveries) = mpsc::channel(options.buffer.max(1));
     let stop = CancellationToken::new();
@@ -55,7 +55,7 @@ pub(super) fn open(
         access,
         subscription,
         idle_rotation: options.idle_rotation,
-        chance,
+        entropy,
         health: Arc::new(Health::new()),
         delivered: Arc::default(),
         intake,
@@ -87,7 +87,7 @@ pub(super) struct Site {
     pub(super) subscription: String,
     shape: Shape,
     idle_rotation: Option<Duration>,
-    chance: Arc<Chance>,
+    entropy: Arc<Entropy>,
     health: Arc<Health>,
     /// Deliveries of all streams so far.
     pub(super) delivered: Arc<AtomicU64>,
@@ -106,7 +106,7 @@ impl Site {
             slot,
             shape: self.shape,
             idle_rotation: self.idle_rotation,
-            chance: self.chance.clone(),
+            entropy: self.entropy.clone(),
             health: self.health.clone(),
             delivered: self.delivered.clone(),
         };
@@ -158,7 +158,7 @@ impl Drop for Running {
 pub(super) struct Shape {
     outstanding: i64,
     bytes: i64,
-    lease: Duration,
+    ack_deadline: Duration,
 }
 
 impl Shape {
@@ -170,7 +170,7 @@ impl Shape {
         Self {
             outstanding: i64::try_from(outstanding).unwrap_or(i64::MAX),
             bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
-            lease: options.lease.clamp(Duration::from_secs(10), Duration::from_secs(600)),
+            ack_deadline: options.ack_deadline.clamp(Duration::from_secs(10), Duration::from_secs(600)),
         }
     }
 
@@ -180,7 +180,7 @@ impl Shape {
             .subscribe(subscription)
             .set_max_outstanding_messages(self.outstanding)
             .set_max_outstanding_bytes(self.bytes)
-            .set_max_lease_extension(self.lease)
+            .set_max_lease_extension(self.ack_deadline)
             .set_max_lease(MAX_LEASE)
             .set_shutdown_behavior(ShutdownBehavior::WaitForProcessing)
             .build()
@@ -189,7 +189,7 @@ impl Shape {
 
 /// Why a feeder ended.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum OperationReport {
     /// The stream ended without an error: it was shut, or the service closed it.
     Closed,
     /// The stream failed for good.
@@ -203,22 +203,22 @@ pub(super) enum Ended {
 pub(super) async fn feed(
     mut stream: MessageStream,
     intake: mpsc::Sender<Delivery>,
-    pulse: Arc<Pulse>,
+    heartbeat_source: Arc<HeartbeatSource>,
     delivered: Arc<AtomicU64>,
-) -> Ended {
+) -> OperationReport {
     loop {
         match stream.next().await {
             Some(Ok((message, handler))) => {
                 let attempt = handler.delivery_attempt();
-                let lease = StreamLease { handler, _owed: Owed::new(&pulse) };
+                let lease = StreamLease { handler, _owed: Owed::new(&heartbeat_source) };
                 delivered.fetch_add(1, Ordering::Relaxed);
                 let delivery = Delivery::new(received(message, attempt), Box::new(lease));
                 if intake.send(delivery).await.is_err() {
-                    return Ended::Unwanted;
+                    return OperationReport::Unwanted;
                 }
             }
-            Some(Err(error)) => return Ended::Failed(error),
-            None => return Ended::Closed,
+            Some(Err(error)) => return OperationReport::Failed(error),
+            None => return OperationReport::Closed,
         }
     }
 }
@@ -241,14 +241,14 @@ impl Lease for StreamLease {
 
 /// When a stream last handed out or took back a delivery, and how many it is owed.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct HeartbeatSource {
     since: Instant,
     last_ms: AtomicU64,
     owed: AtomicUsize,
     delivered: AtomicU64,
 }
 
-impl Pulse {
+impl HeartbeatSource {
     pub(super) fn new() -> Self {
         Self {
             since: Instant::now(),
@@ -292,14 +292,14 @@ impl Pulse {
 
 /// One unsettled delivery.
 #[derive(Debug)]
-struct Owed(Arc<Pulse>);
+struct Owed(Arc<HeartbeatSource>);
 
 impl Owed {
-    fn new(pulse: &Arc<Pulse>) -> Self {
-        pulse.touch();
-        pulse.owed.fetch_add(1, Ordering::AcqRel);
-        pulse.delivered.fetch_add(1, Ordering::Relaxed);
-        Self(pulse.clone())
+    fn new(heartbeat_source: &Arc<HeartbeatSource>) -> Self {
+        heartbeat_source.touch();
+        heartbeat_source.owed.fetch_add(1, Ordering::AcqRel);
+        heartbeat_source.delivered.fetch_add(1, Ordering::Relaxed);
+        Self(heartbeat_source.clone())
     }
 }
 
@@ -319,7 +319,7 @@ mod tests {
             streams: Streams::Fixed(streams),
             max_outstanding,
             buffer: 1,
-            lease: Duration::from_secs(lease),
+            ack_deadline: Duration::from_secs(lease),
             idle_rotation: None,
         }
     }
@@ -332,35 +332,40 @@ mod tests {
     #[test]
     fn streams_share_the_window_rounded_up_and_the_lease_stays_within_the_services_bounds() {
         let four = shape(4, 258, 60);
-        assert_eq!((four.outstanding, four.bytes, four.lease), (65, 32 << 20, Duration::from_secs(60)));
+        assert_eq!(
+            (four.outstanding, four.bytes, four.ack_deadline),
+            (65, 32 << 20, Duration::from_secs(60))
+        );
         assert_eq!(shape(32, 1, 1).outstanding, 1);
         assert_eq!(shape(32, 0, 1).outstanding, 1);
         assert_eq!(shape(32, 1, 1).bytes, 10 << 20);
         assert_eq!(shape(0, 7, 1).outstanding, 7);
-        assert_eq!(shape(1, 1, 1).lease, Duration::from_secs(10));
-        assert_eq!(shape(1, 1, 9_999).lease, Duration::from_secs(600));
+        assert_eq!(shape(1, 1, 1).ack_deadline, Duration::from_secs(10));
+        assert_eq!(shape(1, 1, 9_999).ack_deadline, Duration::from_secs(600));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_counted_from_the_last_delivery() {
-        let pulse = Arc::new(Pulse::new());
+        let heartbeat_source = Arc::new(HeartbeatSource::new());
         tokio::time::advance(Duration::from_secs(50)).await;
-        drop(Owed::new(&pulse));
+        drop(Owed::new(&heartbeat_source));
         let before = Instant::now();
-        pulse.silent_for(Duration::from_secs(60)).await;
+        heartbeat_source.silent_for(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_is_owed_a_settlement_is_not_silent() {
-        let pulse = Arc::new(Pulse::new());
-        let owed = Owed::new(&pulse);
-        let waited =
-            tokio::time::timeout(Duration::from_secs(600), pulse.silent_for(Duration::from_secs(60)));
+        let heartbeat_source = Arc::new(HeartbeatSource::new());
+        let owed = Owed::new(&heartbeat_source);
+        let waited = tokio::time::timeout(
+            Duration::from_secs(600),
+            heartbeat_source.silent_for(Duration::from_secs(60)),
+        );
         assert!(waited.await.is_err());
         drop(owed);
         let before = Instant::now();
-        pulse.silent_for(Duration::from_secs(60)).await;
+        heartbeat_source.silent_for(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed().as_secs(), 60);
     }
 }

@@ -15,9 +15,9 @@ use super::connect::Access;
 use super::connection::{Connection, Shared};
 use super::failure::{Failure, told};
 use super::health::{Health, Troubled};
-use super::streams::{Ended, Pulse, Shape, feed};
+use super::streams::{HeartbeatSource, OperationReport, Shape, feed};
 use ecom_bus::Delivery;
-use ecom_clock::Chance;
+use ecom_clock::Entropy;
 use ecom_domain::backoff::Backoff;
 
 /// The shortest wait before a stream is opened again.
@@ -39,7 +39,7 @@ pub(super) struct Slot {
     pub(super) slot: usize,
     pub(super) shape: Shape,
     pub(super) idle_rotation: Option<Duration>,
-    pub(super) chance: Arc<Chance>,
+    pub(super) entropy: Arc<Entropy>,
     pub(super) health: Arc<Health>,
     pub(super) delivered: Arc<AtomicU64>,
 }
@@ -47,14 +47,14 @@ pub(super) struct Slot {
 /// A stream that is open, or opening.
 struct Open {
     shutdown: ShutdownToken,
-    feeder: JoinHandle<Ended>,
-    pulse: Arc<Pulse>,
+    feeder: JoinHandle<OperationReport>,
+    heartbeat_source: Arc<HeartbeatSource>,
 }
 
 /// What happened to it.
 enum Event {
     Stop,
-    Ended(Ended),
+    OperationReport(OperationReport),
     Silent,
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
         let trouble = match opened {
             Err(trouble) => trouble,
             Ok(mut open) => match watch(&slot, &mut open, &mut retiring, &mut troubled, &stop).await {
-                Event::Stop | Event::Ended(Ended::Unwanted) => {
+                Event::Stop | Event::OperationReport(OperationReport::Unwanted) => {
                     retiring.spawn(retire(open));
                     break;
                 }
@@ -89,8 +89,8 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
                     attempt = 0;
                     continue;
                 }
-                Event::Ended(ended) => {
-                    if open.pulse.delivered() > 0 || open.pulse.age() > GOOD_LIFE {
+                Event::OperationReport(ended) => {
+                    if open.heartbeat_source.delivered() > 0 || open.heartbeat_source.age() > GOOD_LIFE {
                         attempt = 0;
                     }
                     retiring.spawn(retire(open));
@@ -99,7 +99,7 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
             },
         };
         troubled.get_or_insert_with(|| slot.health.trouble());
-        let delay = backoff.delay(attempt, slot.chance.share()).max(FIRST_DELAY);
+        let delay = backoff.delay(attempt, slot.entropy.share()).max(FIRST_DELAY);
         attempt = attempt.saturating_add(1);
         if let Some(unsaid) = troubles.admit(Instant::now()) {
             trouble.log(&slot, delay, unsaid);
@@ -128,9 +128,9 @@ async fn open(
     let stream = slot.shape.stream(&subscriber.subscriber, &slot.subscription);
     *shared = Some(subscriber);
     let shutdown = stream.shutdown_token();
-    let pulse = Arc::new(Pulse::new());
-    let feeder = tokio::spawn(feed(stream, intake.clone(), pulse.clone(), slot.delivered.clone()));
-    Ok(Open { shutdown, feeder, pulse })
+    let heartbeat_source = Arc::new(HeartbeatSource::new());
+    let feeder = tokio::spawn(feed(stream, intake.clone(), heartbeat_source.clone(), slot.delivered.clone()));
+    Ok(Open { shutdown, feeder, heartbeat_source })
 }
 
 async fn watch(
@@ -142,10 +142,10 @@ async fn watch(
 ) -> Event {
     let steady = Instant::now() + STEADY;
     // Spread, so that streams opened together are not replaced together.
-    let limit = slot.idle_rotation.map(|limit| limit.mul_f64(1.0 + 0.2 * slot.chance.share()));
+    let limit = slot.idle_rotation.map(|limit| limit.mul_f64(1.0 + 0.2 * slot.entropy.share()));
     let silence = async {
         match limit {
-            Some(limit) => open.pulse.silent_for(limit).await,
+            Some(limit) => open.heartbeat_source.silent_for(limit).await,
             None => std::future::pending().await,
         }
     };
@@ -154,7 +154,7 @@ async fn watch(
         tokio::select! {
             biased;
             () = stop.cancelled() => return Event::Stop,
-            ended = &mut open.feeder => return Event::Ended(ended.unwrap_or(Ended::Closed)),
+            ended = &mut open.feeder => return Event::OperationReport(ended.unwrap_or(OperationReport::Closed)),
             Some(_) = retiring.join_next(), if !retiring.is_empty() => {}
             () = &mut silence => return Event::Silent,
             () = tokio::time::sleep_until(steady), if troubled.is_some() => *troubled = None,
@@ -180,10 +180,12 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn of(ended: &Ended) -> Self {
+    fn of(ended: &OperationReport) -> Self {
         match ended {
-            Ended::Closed | Ended::Unwanted => Self::Passing("the service closed the stream".to_owned()),
-            Ended::Failed(error) => Self::of_error(error),
+            OperationReport::Closed | OperationReport::Unwanted => {
+                Self::Passing("the service closed the stream".to_owned())
+            }
+            OperationReport::Failed(error) => Self::of_error(error),
         }
     }
 
@@ -255,6 +257,6 @@ mod tests {
         assert!(lasting(Code::FailedPrecondition));
         assert!(!lasting(Code::Unavailable));
         assert!(!lasting(Code::Cancelled));
-        assert!(matches!(Trouble::of(&Ended::Closed), Trouble::Passing(_)));
+        assert!(matches!(Trouble::of(&OperationReport::Closed), Trouble::Passing(_)));
     }
 }

@@ -1,6 +1,6 @@
 //! One handing-out of a message.
 
-use super::message::Received;
+use super::message::ReceivedMessage;
 
 /// The right to settle a delivery. Dropping it unspent nacks.
 pub trait Lease: Send {
@@ -13,13 +13,13 @@ pub trait Lease: Send {
 /// A received message and the right to settle it, spent by value. Dropping it nacks.
 pub struct Delivery {
     /// The message.
-    pub received: Received,
+    pub received: ReceivedMessage,
     lease: Box<dyn Lease>,
 }
 
 impl Delivery {
     /// A delivery with its lease.
-    pub fn new(received: Received, lease: Box<dyn Lease>) -> Self {
+    pub fn new(received: ReceivedMessage, lease: Box<dyn Lease>) -> Self {
         Self { received, lease }
     }
 

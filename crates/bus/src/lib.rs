@@ -8,7 +8,7 @@ mod publisher;
 mod subscription;
 
 pub use delivery::{Delivery, Lease};
-pub use message::{Message, Received};
+pub use message::{Message, ReceivedMessage};
 pub use publisher::{PublishError, Publisher, Receipt};
 pub use subscription::{Backlog, Feed, Subscription};
 
@@ -49,7 +49,7 @@ pub trait Bus: Send + Sync {
 /// How many streams a subscription is received by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Streams {
-    /// One, and more for as long as they are what the lanes wait for.
+    /// One, and more for as long as they are what the workers wait for.
     Automatic,
     /// This many; at least one.
     Fixed(usize),
@@ -60,12 +60,12 @@ pub enum Streams {
 pub struct SubscribeOptions {
     /// Streams opened side by side (embedded: ignored).
     pub streams: Streams,
-    /// Deliveries handed out and not settled, over all streams: lanes plus hold.
+    /// Deliveries handed out and not settled, over all streams: workers plus hold.
     pub max_outstanding: usize,
-    /// Deliveries buffered between the adapter and the lanes.
+    /// Deliveries buffered between the adapter and the workers.
     pub buffer: usize,
     /// How long a lease lasts without renewal; a crashed consumer's messages come back after it.
-    pub lease: Duration,
+    pub ack_deadline: Duration,
     /// Rebuild a stream that was silent for this long; `None` = never.
     pub idle_rotation: Option<Duration>,
 }

@@ -25,7 +25,7 @@ impl std::fmt::Debug for Message {
 
 /// A message as it was received.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Received {
+pub struct ReceivedMessage {
     /// What travelled.
     pub message: Message,
     /// The bus's id of the message; the same on every redelivery.
@@ -36,7 +36,7 @@ pub struct Received {
     pub attempt: u32,
 }
 
-impl Received {
+impl ReceivedMessage {
     /// T of this message, as received on a source subscription.
     pub fn event_time(&self) -> EventTime {
         let claimed = self.message.attributes.get("event_time_us");

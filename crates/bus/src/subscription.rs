@@ -10,7 +10,7 @@ use super::delivery::Delivery;
 pub enum Backlog {
     /// Nothing.
     Empty,
-    /// Something, in a lane or on its way; or the bus could not be asked just now.
+    /// Something, in a worker or on its way; or the bus could not be asked just now.
     Left,
     /// The bus does not tell.
     Unknown,
@@ -29,7 +29,7 @@ pub trait Feed: Send + Sync {
     async fn stopped(&self);
 }
 
-/// A source of deliveries that many lanes may ask at once.
+/// A source of deliveries that many workers may ask at once.
 pub struct Subscription {
     intake: Mutex<mpsc::Receiver<Delivery>>,
     feed: Box<dyn Feed>,
@@ -57,8 +57,8 @@ impl Subscription {
         self.feed.backlog().await
     }
 
-    /// Stops receiving, gives back what no lane has taken, and waits until all acks are flushed.
-    /// Deliveries in the lanes must be settled or dropped before this can end.
+    /// Stops receiving, gives back what no worker has taken, and waits until all acks are flushed.
+    /// Deliveries in the workers must be settled or dropped before this can end.
     pub async fn stop(&self) {
         self.feed.close();
         {

@@ -1,4 +1,4 @@
-//! Wall time and chance as values: passed in, so that a test can set both.
+//! Wall time and randomness as values: passed in, so that a test can set both.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -45,9 +45,9 @@ pub fn micros(duration: Duration) -> i64 {
 
 /// A seeded source of jitter and of the random part of event ids.
 #[derive(Debug)]
-pub struct Chance(Mutex<ChaCha8Rng>);
+pub struct Entropy(Mutex<ChaCha8Rng>);
 
-impl Chance {
+impl Entropy {
     /// Chance that repeats itself for a seed.
     pub fn seeded(seed: u64) -> Self {
         Self(Mutex::new(ChaCha8Rng::seed_from_u64(seed)))

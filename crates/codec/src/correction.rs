@@ -6,21 +6,21 @@ use sha2::{Digest, Sha256};
 
 use super::envelope;
 use ecom_bus::{Attributes, Message};
-use ecom_domain::letter::Letter;
+use ecom_domain::dead_letter::DeadLetter;
 
-/// The attribute that names the letter a message corrects.
+/// The attribute that names the dead letter a message corrects.
 pub const CORRECTS: &str = "dlq_corrects";
 
-/// The message of the `number`-th correction of a letter (counted from 0): T and id are functions of
-/// the letter, the number and the body, the other attributes are the original's.
-pub fn correction(letter: &Letter, number: u32, body: Bytes) -> Message {
-    let t = letter.t.correction(number).micros();
-    let originals = letter.attributes.iter().filter(|(name, _)| is_originals(name));
+/// The message of the `number`-th correction of a dead letter (counted from 0): T and id are functions of
+/// the dead letter, the number and the body, the other attributes are the original's.
+pub fn correction(dead_letter: &DeadLetter, number: u32, body: Bytes) -> Message {
+    let t = dead_letter.t.correction(number).micros();
+    let originals = dead_letter.attributes.iter().filter(|(name, _)| is_originals(name));
     let mut attributes: Attributes =
         originals.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     attributes.insert("event_time_us", t.to_string());
-    attributes.insert("event_id", event_id(letter, number, t, &body));
-    attributes.insert(CORRECTS, letter.id.to_string());
+    attributes.insert("event_id", event_id(dead_letter, number, t, &body));
+    attributes.insert(CORRECTS, dead_letter.id.to_string());
     Message { body, attributes }
 }
 
@@ -30,9 +30,9 @@ fn is_originals(name: &str) -> bool {
 }
 
 /// A `UUIDv7` whose random part is a hash.
-fn event_id(letter: &Letter, number: u32, t: i64, body: &Bytes) -> String {
+fn event_id(dead_letter: &DeadLetter, number: u32, t: i64, body: &Bytes) -> String {
     let mut hash = Sha256::new();
-    hash.update(letter.id.as_str());
+    hash.update(dead_letter.id.as_str());
     hash.update(number.to_be_bytes());
     hash.update(body);
     let digest = hash.finalize();
@@ -46,10 +46,10 @@ fn event_id(letter: &Letter, number: u32, t: i64, body: &Bytes) -> String {
 mod tests {
     use super::super::screen::screen;
     use super::*;
-    use ecom_bus::Received;
+    use ecom_bus::ReceivedMessage;
     use ecom_domain::event_time::EventTime;
 
-    fn letter() -> Letter {
+    fn dead_letter() -> DeadLetter {
         let attributes = Attributes::from_iter([
             ("dlq_kind", "payment"),
             ("dlq_reason", "invalid"),
@@ -63,27 +63,33 @@ mod tests {
         ]);
         let message = Message { body: Bytes::from_static(b"{\"order_id\":7}"), attributes };
         let publish_time_us = 1_705_831_300_000_000;
-        envelope::decode(&Received { message, id: "99".into(), publish_time_us, attempt: 1 })
+        envelope::decode(&ReceivedMessage { message, id: "99".into(), publish_time_us, attempt: 1 })
     }
 
     #[test]
     fn a_correction_is_a_new_event_just_after_the_one_it_corrects() {
-        let letter = letter();
-        let message = correction(&letter, 2, Bytes::from_static(b"{}"));
+        let dead_letter = dead_letter();
+        let message = correction(&dead_letter, 2, Bytes::from_static(b"{}"));
         let names: Vec<&str> = message.attributes.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["dlq_corrects", "event_id", "event_time_us", "tenant"]);
-        assert_eq!(message.attributes.get(CORRECTS), Some(letter.id.as_str()));
-        let received = Received { message, id: "100".into(), publish_time_us: letter.t.micros(), attempt: 1 };
+        assert_eq!(message.attributes.get(CORRECTS), Some(dead_letter.id.as_str()));
+        let received = ReceivedMessage {
+            message,
+            id: "100".into(),
+            publish_time_us: dead_letter.t.micros(),
+            attempt: 1,
+        };
         assert_eq!(received.event_time(), EventTime::stored(1_705_831_290_000_003));
     }
 
     #[test]
     fn the_same_correction_is_the_same_event_and_another_is_another() {
-        let letter = letter();
+        let dead_letter = dead_letter();
         let body = Bytes::from_static(b"{}");
-        let once = correction(&letter, 0, body.clone());
-        assert_eq!(once, correction(&letter, 0, body.clone()));
-        let others = [correction(&letter, 1, body), correction(&letter, 0, Bytes::from_static(b"{ }"))];
+        let once = correction(&dead_letter, 0, body.clone());
+        assert_eq!(once, correction(&dead_letter, 0, body.clone()));
+        let others =
+            [correction(&dead_letter, 1, body), correction(&dead_letter, 0, Bytes::from_static(b"{ }"))];
         for other in others {
             assert_ne!(other.attributes.get("event_id"), once.attributes.get("event_id"));
         }
@@ -91,23 +97,23 @@ mod tests {
 
     #[test]
     fn a_correction_that_is_refused_comes_back_naming_what_it_corrects() {
-        let letter = letter();
-        let message = correction(&letter, 0, Bytes::from_static(b"{\"order_id\":7}"));
+        let dead_letter = dead_letter();
+        let message = correction(&dead_letter, 0, Bytes::from_static(b"{\"order_id\":7}"));
         let source =
-            Received { message, id: "100".into(), publish_time_us: 1_705_831_400_000_000, attempt: 1 };
+            ReceivedMessage { message, id: "100".into(), publish_time_us: 1_705_831_400_000_000, attempt: 1 };
         let failure = envelope::Failure {
             reason: ecom_domain::reason::Reason::Invalid,
             detail: "payment_id: missing".into(),
-            kind: ecom_domain::letter::Kind::Payment,
+            kind: ecom_domain::dead_letter::EventKind::Payment,
             source_subscription: "payments_data-sub".into(),
             order_id: None,
             payment_id: None,
             failed_at: 1_705_831_400_000_000,
         };
         let (_, back) = envelope::encode(&source, screen(&source.message.body), &failure);
-        let back = Received { message: back, id: "101".into(), ..source };
+        let back = ReceivedMessage { message: back, id: "101".into(), ..source };
         let came_back = envelope::decode(&back);
-        assert_eq!(came_back.corrects, Some(letter.id));
-        assert_eq!(came_back.t, letter.t.correction(0));
+        assert_eq!(came_back.corrects, Some(dead_letter.id));
+        assert_eq!(came_back.t, dead_letter.t.correction(0));
     }
 }

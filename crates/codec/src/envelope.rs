@@ -10,11 +10,11 @@ use chrono::{DateTime, SecondsFormat};
 
 use super::json::{self, Rejection};
 use super::screen::{self, Screened, screen};
-use ecom_bus::{Message, Received};
+use ecom_bus::{Message, ReceivedMessage};
 use ecom_card_numbers::mask_text;
 use ecom_domain::attributes::{Attributes, Text};
+use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, EventKind, StoredBody, sha256};
 use ecom_domain::event_time::{EventTime, Stamp};
-use ecom_domain::letter::{Kind, Letter, LetterBody, LetterId, sha256};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 
@@ -54,7 +54,7 @@ pub struct Failure {
     /// Field and cause; cut to 1 KiB.
     pub detail: String,
     /// Which source it came from.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// The subscription it came from, short name.
     pub source_subscription: String,
     /// The order it is about, where that could be read.
@@ -67,7 +67,7 @@ pub struct Failure {
 
 /// The dead letter of a message that failed, its body screened: a masked one is `pan_detected`,
 /// whatever failed besides. Says the reason it was given.
-pub fn encode(received: &Received, body: Screened, failure: &Failure) -> (Reason, Message) {
+pub fn encode(received: &ReceivedMessage, body: Screened, failure: &Failure) -> (Reason, Message) {
     let (reason, detail) = match &body {
         Screened::Clean(_) => (failure.reason, &failure.detail),
         Screened::Masked { detail, .. } => (Reason::PanDetected, detail),
@@ -153,7 +153,7 @@ fn with_originals(mut own: Vec<(Text, Text)>, originals: &Attributes, room: usiz
 }
 
 /// T of a message on the dead-letter subscription: its origin's.
-pub fn event_time(received: &Received) -> EventTime {
+pub fn event_time(received: &ReceivedMessage) -> EventTime {
     let attribute = |name| received.message.attributes.get(name);
     EventTime::of(&Stamp::dead_letter(
         received.publish_time_us,
@@ -164,12 +164,12 @@ pub fn event_time(received: &Received) -> EventTime {
     ))
 }
 
-/// The letter a message on the dead-letter subscription is. Total: what somebody else published
-/// there becomes a letter too, judged by its body, and masked where nobody did.
-pub fn decode(received: &Received) -> Letter {
+/// The dead letter a message on the dead-letter subscription is. Total: what somebody else published
+/// there becomes a dead letter too, judged by its body, and masked where nobody did.
+pub fn decode(received: &ReceivedMessage) -> DeadLetter {
     let message = &received.message;
     let attribute = |name| message.attributes.get(name);
-    let kind = attribute("dlq_kind").and_then(Kind::parse).unwrap_or(Kind::Payment);
+    let kind = attribute("dlq_kind").and_then(EventKind::parse).unwrap_or(EventKind::Payment);
     let t = event_time(received);
     let attributes = masked(&message.attributes, t);
     let told = attribute("dlq_reason").and_then(Reason::parse).map(|reason| Rejection {
@@ -184,13 +184,13 @@ pub fn decode(received: &Received) -> Letter {
         (Screened::Clean(_), None) | (Screened::Masked { .. }, _) => judged_by_body(kind, &message.body),
     };
     let sent = screened.into_bytes();
-    let mut body = LetterBody::keep(&sent);
+    let mut body = StoredBody::keep(&sent);
     if let (Some(length), Some(digest)) = (attribute("dlq_body_length"), attributes.get("dlq_body_sha256")) {
         body.length = length.parse().unwrap_or(body.length);
         body.sha256 = Some(digest.to_owned());
     }
-    Letter {
-        id: LetterId::of(kind, t, &sent),
+    DeadLetter {
+        id: DeadLetterId::of(kind, t, &sent),
         kind,
         t,
         body,
@@ -202,15 +202,15 @@ pub fn decode(received: &Received) -> Letter {
         first_failed_at: attribute("dlq_first_failed_at")
             .and_then(micros)
             .unwrap_or(received.publish_time_us),
-        corrects: attribute("dlq_corrects").and_then(LetterId::parse),
+        corrects: attribute("dlq_corrects").and_then(DeadLetterId::parse),
     }
 }
 
 /// What the body alone says of a message that came without a reason.
-fn judged_by_body(kind: Kind, body: &Bytes) -> Rejection {
+fn judged_by_body(kind: EventKind, body: &Bytes) -> Rejection {
     let decoded = match kind {
-        Kind::Order => json::order(body).map(|order| (order.order_id, None)),
-        Kind::Payment => json::payment(body).map(|payment| (payment.order_id, Some(payment.payment_id))),
+        EventKind::Order => json::order(body).map(|order| (order.order_id, None)),
+        EventKind::Payment => json::payment(body).map(|payment| (payment.order_id, Some(payment.payment_id))),
     };
     decoded.map_or_else(
         |rejection| rejection,
@@ -253,8 +253,8 @@ mod tests {
 
     const PUBLISHED: i64 = 1_705_831_290_123_456;
 
-    fn received(body: &'static [u8], attributes: Attributes) -> Received {
-        Received {
+    fn received(body: &'static [u8], attributes: Attributes) -> ReceivedMessage {
+        ReceivedMessage {
             message: Message { body: Bytes::from_static(body), attributes },
             id: "4711".into(),
             publish_time_us: PUBLISHED,
@@ -266,7 +266,7 @@ mod tests {
         Failure {
             reason: Reason::OrderNotFound,
             detail: "order 7 is not in the table".into(),
-            kind: Kind::Payment,
+            kind: EventKind::Payment,
             source_subscription: "payments_data-sub".into(),
             order_id: Some(OrderId(7)),
             payment_id: Some(1007),
@@ -274,25 +274,25 @@ mod tests {
         }
     }
 
-    fn dead(source: &Received, failure: &Failure) -> Message {
+    fn dead(source: &ReceivedMessage, failure: &Failure) -> Message {
         encode(source, screen(&source.message.body), failure).1
     }
 
-    fn arrived(message: Message) -> Received {
-        Received { message, id: "99".into(), publish_time_us: PUBLISHED + 3_000_000, attempt: 1 }
+    fn arrived(message: Message) -> ReceivedMessage {
+        ReceivedMessage { message, id: "99".into(), publish_time_us: PUBLISHED + 3_000_000, attempt: 1 }
     }
 
     #[test]
     fn a_dead_letter_keeps_body_event_time_and_t() {
         let attributes = Attributes::from_iter([("event_time_us", "1705831290000001"), ("tenant", "a")]);
         let source = received(b"\xff{", attributes);
-        let letter = decode(&arrived(dead(&source, &failure())));
-        assert_eq!(letter.body.bytes, source.message.body);
-        assert_eq!(letter.t.micros(), 1_705_831_290_000_001);
-        assert_eq!(letter.reason, Reason::OrderNotFound);
-        assert_eq!((letter.order_id, letter.payment_id), (Some(OrderId(7)), Some(1007)));
-        assert_eq!(letter.first_failed_at, PUBLISHED + 2_000_000);
-        assert_eq!(letter.attributes.get("tenant"), Some("a"));
+        let dead_letter = decode(&arrived(dead(&source, &failure())));
+        assert_eq!(dead_letter.body.bytes, source.message.body);
+        assert_eq!(dead_letter.t.micros(), 1_705_831_290_000_001);
+        assert_eq!(dead_letter.reason, Reason::OrderNotFound);
+        assert_eq!((dead_letter.order_id, dead_letter.payment_id), (Some(OrderId(7)), Some(1007)));
+        assert_eq!(dead_letter.first_failed_at, PUBLISHED + 2_000_000);
+        assert_eq!(dead_letter.attributes.get("tenant"), Some("a"));
     }
 
     #[test]
@@ -316,21 +316,23 @@ mod tests {
     #[test]
     fn a_body_as_large_as_a_request_still_fits_with_length_and_hash() {
         let body = Bytes::from(vec![b'x'; 10_000_000]);
-        let source =
-            Received { message: Message { body, ..Message::default() }, ..received(b"", Attributes::new()) };
+        let source = ReceivedMessage {
+            message: Message { body, ..Message::default() },
+            ..received(b"", Attributes::new())
+        };
         let message = dead(&source, &failure());
         let size: usize = message.attributes.iter().map(|(n, v)| n.len() + v.len()).sum();
         assert!(message.body.len() + size <= MESSAGE_LIMIT);
-        let letter = decode(&arrived(message));
-        assert_eq!(letter.body.length, 10_000_000);
-        assert!(!letter.body.is_whole());
+        let dead_letter = decode(&arrived(message));
+        assert_eq!(dead_letter.body.length, 10_000_000);
+        assert!(!dead_letter.body.is_whole());
     }
 
     #[test]
     fn a_message_without_attributes_on_the_dead_letter_topic_is_judged_by_its_body() {
-        let letter = decode(&received(b"not json", Attributes::new()));
-        assert_eq!(letter.reason, Reason::Undecodable);
-        assert_eq!(letter.kind, Kind::Payment);
+        let dead_letter = decode(&received(b"not json", Attributes::new()));
+        assert_eq!(dead_letter.reason, Reason::Undecodable);
+        assert_eq!(dead_letter.kind, EventKind::Payment);
     }
 
     const WITH_CARD: &[u8] =
@@ -346,28 +348,40 @@ mod tests {
             let text = String::from_utf8_lossy(&message.body).into_owned();
             assert_eq!(text.len(), WITH_CARD.len());
             assert!(text.contains("\"card **** **** **** 1111\"") && !text.contains("4111"), "{text}");
-            let letter = decode(&arrived(message.clone()));
-            assert_eq!((letter.reason, letter.body.bytes), (Reason::PanDetected, message.body.clone()));
-            assert_eq!(letter.detail, "payment_method: a full card number (Visa, 16 digits)");
-            assert_eq!((letter.order_id, letter.payment_id), (Some(OrderId(7)), Some(1007)));
-            assert_eq!(letter.id, LetterId::of(Kind::Payment, source.event_time(), &message.body));
+            let dead_letter = decode(&arrived(message.clone()));
+            assert_eq!(
+                (dead_letter.reason, dead_letter.body.bytes),
+                (Reason::PanDetected, message.body.clone())
+            );
+            assert_eq!(dead_letter.detail, "payment_method: a full card number (Visa, 16 digits)");
+            assert_eq!((dead_letter.order_id, dead_letter.payment_id), (Some(OrderId(7)), Some(1007)));
+            assert_eq!(
+                dead_letter.id,
+                DeadLetterId::of(EventKind::Payment, source.event_time(), &message.body)
+            );
         }
     }
 
     #[test]
-    fn a_body_that_nobody_masked_is_masked_before_it_is_a_letter() {
+    fn a_body_that_nobody_masked_is_masked_before_it_is_a_dead_letter() {
         for reason in [None, Some("order_not_found"), Some("pan_detected"), Some("nonsense")] {
             let mut attributes = Attributes::from_iter([("dlq_detail", "saw 5555 5555 5555 4444")]);
             if let Some(reason) = reason {
                 attributes.insert("dlq_reason", reason);
             }
-            let letter = decode(&received(WITH_CARD, attributes));
-            let attributes: Vec<_> = letter.attributes.iter().collect();
-            let told = format!("{letter:?} {attributes:?} {}", String::from_utf8_lossy(&letter.body.bytes));
-            assert_eq!(letter.reason, Reason::PanDetected);
-            assert_eq!((letter.order_id, letter.payment_id), (Some(OrderId(7)), Some(1007)));
+            let dead_letter = decode(&received(WITH_CARD, attributes));
+            let attributes: Vec<_> = dead_letter.attributes.iter().collect();
+            let told = format!(
+                "{dead_letter:?} {attributes:?} {}",
+                String::from_utf8_lossy(&dead_letter.body.bytes)
+            );
+            assert_eq!(dead_letter.reason, Reason::PanDetected);
+            assert_eq!((dead_letter.order_id, dead_letter.payment_id), (Some(OrderId(7)), Some(1007)));
             assert!(told.contains("**** **** **** 1111") && !told.contains("4111") && !told.contains("5555"));
-            assert_eq!(letter.id, LetterId::of(Kind::Payment, letter.t, &letter.body.bytes));
+            assert_eq!(
+                dead_letter.id,
+                DeadLetterId::of(EventKind::Payment, dead_letter.t, &dead_letter.body.bytes)
+            );
         }
     }
 
@@ -384,9 +398,9 @@ mod tests {
         ]);
         let source = received(b"{", far_future.clone());
         let message = dead(&source, &failure());
-        let letter = decode(&arrived(message.clone()));
-        assert_eq!(letter.t, source.event_time());
-        for attributes in [message.attributes, letter.attributes] {
+        let dead_letter = decode(&arrived(message.clone()));
+        assert_eq!(dead_letter.t, source.event_time());
+        for attributes in [message.attributes, dead_letter.attributes] {
             let shown = format!("{:?}", attributes.iter().collect::<Vec<_>>());
             assert!(!shown.contains("4111"), "{shown}");
             assert_eq!(attributes.get("note"), Some("paid with ****-****-****-1111"));
@@ -403,10 +417,10 @@ mod tests {
 
     #[test]
     fn ids_of_the_bus_are_no_card_numbers() {
-        let source = Received { id: "4111111111111111".into(), ..received(b"{", Attributes::new()) };
-        let letter = decode(&arrived(dead(&source, &failure())));
-        assert_eq!(letter.t, source.event_time());
-        assert_eq!(letter.attributes.get("dlq_source_message_id"), Some(&*source.id));
+        let source = ReceivedMessage { id: "4111111111111111".into(), ..received(b"{", Attributes::new()) };
+        let dead_letter = decode(&arrived(dead(&source, &failure())));
+        assert_eq!(dead_letter.t, source.event_time());
+        assert_eq!(dead_letter.attributes.get("dlq_source_message_id"), Some(&*source.id));
     }
 
     proptest! {
@@ -414,15 +428,15 @@ mod tests {
         fn the_envelope_survives_the_hop(body in proptest::collection::vec(any::<u8>(), 0..300), names in proptest::collection::btree_map("[a-z_]{1,12}", ".{0,40}", 0..20), claimed in proptest::option::of(1i64..2_000_000_000_000_000), id in "[0-9]{1,18}", detail in ".{0,2000}") {
             let mut attributes: Attributes = names.clone().into_iter().collect();
             if let Some(claimed) = claimed { attributes.insert("event_time_us", claimed.to_string()); }
-            let source = Received { message: Message { body: Bytes::from(body), attributes: attributes.clone() }, id: id.clone(), publish_time_us: PUBLISHED, attempt: 3 };
+            let source = ReceivedMessage { message: Message { body: Bytes::from(body), attributes: attributes.clone() }, id: id.clone(), publish_time_us: PUBLISHED, attempt: 3 };
             let event_time = attributes.get("event_time_us");
             let t = EventTime::of(&Stamp::source(PUBLISHED, &id, event_time));
-            let letter = decode(&arrived(dead(&source, &Failure { detail: detail.clone(), ..failure() })));
-            prop_assert_eq!(letter.t, t);
-            prop_assert_eq!(&letter.body.bytes, &source.message.body);
-            prop_assert!(letter.detail.len() <= VALUE_LIMIT && detail.starts_with(&letter.detail));
+            let dead_letter = decode(&arrived(dead(&source, &Failure { detail: detail.clone(), ..failure() })));
+            prop_assert_eq!(dead_letter.t, t);
+            prop_assert_eq!(&dead_letter.body.bytes, &source.message.body);
+            prop_assert!(dead_letter.detail.len() <= VALUE_LIMIT && detail.starts_with(&dead_letter.detail));
             for (name, value) in names.iter().filter(|(name, _)| !OWN.contains(&name.as_str()) && !name.starts_with("goog") && *name != "event_time_us") {
-                prop_assert_eq!(letter.attributes.get(name), Some(&**value), "{}", name);
+                prop_assert_eq!(dead_letter.attributes.get(name), Some(&**value), "{}", name);
             }
         }
     }

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use super::json::{BODY_LIMIT, ORDER_FIELDS, PAYMENT_FIELDS};
 use ecom_card_numbers::{self, Card, CleanBody, MaskedBody};
-use ecom_domain::letter::LetterId;
+use ecom_domain::dead_letter::DeadLetterId;
 
 /// Ids that may look like a card number where they are numbers of the body itself.
 const OWN_IDS: [&str; 3] = ["order_id", "customer_id", "payment_id"];
@@ -60,12 +60,12 @@ pub fn card_numbers(body: &[u8]) -> Option<String> {
 }
 
 /// An attribute's value without card numbers. Times and ids stay as they are: they decide which
-/// letter it is.
+/// dead letter it is.
 pub(super) fn attribute<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
     let is_own = match name {
         "order_id" | "payment_id" => value.parse::<i64>().is_ok_and(|id| id > 0),
         "dlq_source_message_id" | "event_time_us" => true,
-        "dlq_corrects" => LetterId::parse(value).is_some(),
+        "dlq_corrects" => DeadLetterId::parse(value).is_some(),
         "dlq_body_sha256" => value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit()),
         _ => false,
     };
@@ -80,7 +80,7 @@ fn forbidden(body: &[u8], cards: &mut Vec<Card>) -> Vec<&'static str> {
     if !is_object {
         return vec!["body"; cards.len()];
     }
-    let mut walk = Walk::new(body);
+    let mut walk = Execution::new(body);
     let mut places = Vec::new();
     cards.retain(|card| {
         let place = walk.to(card.range().start);
@@ -138,7 +138,7 @@ impl Place<'_> {
 }
 
 /// Goes through a sound JSON object once.
-struct Walk<'j> {
+struct Execution<'j> {
     json: &'j [u8],
     at: usize,
     depth: usize,
@@ -150,7 +150,7 @@ struct Walk<'j> {
     field: Option<&'j [u8]>,
 }
 
-impl<'j> Walk<'j> {
+impl<'j> Execution<'j> {
     fn new(json: &'j [u8]) -> Self {
         Self {
             json,

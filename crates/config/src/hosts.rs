@@ -24,16 +24,16 @@ fn is_host(text: &str) -> bool {
 /// A topic's or subscription's short name, as Pub/Sub allows it.
 pub(super) fn resource(text: &str) -> Result<String, String> {
     let mut characters = text.chars();
-    let starts_with_letter = characters.next().is_some_and(|c| c.is_ascii_alphabetic());
+    let starts_with_dead_letter = characters.next().is_some_and(|c| c.is_ascii_alphabetic());
     let allowed = characters.all(|c| c.is_ascii_alphanumeric() || "-_.~+%".contains(c));
     if !(3..=255).contains(&text.len()) {
         return Err(format!("must have 3 to 255 characters, is \"{text}\""));
     }
-    if !starts_with_letter {
-        return Err(format!("must start with a letter, is \"{text}\""));
+    if !starts_with_dead_letter {
+        return Err(format!("must start with a dead letter, is \"{text}\""));
     }
     if !allowed {
-        return Err(format!("may hold letters, digits and - _ . ~ + % only, is \"{text}\""));
+        return Err(format!("may hold dead letters, digits and - _ . ~ + % only, is \"{text}\""));
     }
     if text.to_ascii_lowercase().starts_with("goog") {
         return Err(format!("must not start with goog, is \"{text}\""));

@@ -4,7 +4,7 @@
 pub(super) const PASSWORD: &str = "store.cassandra.password";
 
 /// A text key that takes a bare number, too.
-pub(super) const HOLD_BYTES: &str = "consumer.hold_bytes";
+pub(super) const EARLY_PAYMENT_BYTES: &str = "consumer.early_payment_bytes";
 
 /// Variables other tools know, and the keys they set here.
 pub(super) const ECOSYSTEM: [(&str, &str); 3] = [

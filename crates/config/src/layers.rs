@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::document::{self, EMPTY_SECTION};
 use super::fault::Fault;
-use super::known::{self, ECOSYSTEM, HOLD_BYTES, PASSWORD, PREFIX};
+use super::known::{self, EARLY_PAYMENT_BYTES, ECOSYSTEM, PASSWORD, PREFIX};
 use super::origin::Origin;
 use super::sources::Set;
 use super::value::Value;
@@ -82,7 +82,7 @@ impl Layers {
             }
             self.put(&found.key, origin, |default| {
                 let what = match found.value {
-                    Ok(Value::Integer(number)) if found.key == HOLD_BYTES => {
+                    Ok(Value::Integer(number)) if found.key == EARLY_PAYMENT_BYTES => {
                         return Ok(Value::Text(number.to_string()));
                     }
                     Ok(value) => {

@@ -70,7 +70,11 @@ mod tests {
                 ("ECOM__EMBEDDED__DATA_DIR", awkward),
                 ("ECOM__STORE__CASSANDRA__CONTACT_POINTS", "a:1,b:2"),
             ]),
-            sets: sets(&["consumer.hold_bytes=17", "producer.late_orders=1", "producer.missing_orders=0"]),
+            sets: sets(&[
+                "consumer.early_payment_bytes=17",
+                "producer.late_orders=1",
+                "producer.missing_orders=0",
+            ]),
         };
         let first = load(&sources).unwrap();
         let second = load_text(&first.print()).unwrap();

@@ -59,7 +59,7 @@ fn the_defaults_are_sound_and_embedded() {
     assert_eq!(config.bus.topics.orders, "orders_data");
     assert_eq!(config.bus.subscriptions.dead_letters, "dlq_payments_data-sub");
     assert_eq!(config.consumer.order_grace, Some(Duration::from_secs(2)));
-    assert_eq!(config.consumer.hold_bytes, 64 << 20);
+    assert_eq!(config.consumer.early_payment_bytes, 64 << 20);
     assert_eq!(config.dead_letters.retention, Duration::from_hours(90 * 24));
     assert_eq!(config.store.cassandra.credentials, None);
     assert_eq!(config.admin.listen, None);
@@ -92,22 +92,27 @@ fn every_key_of_the_defaults_is_read() {
 
 #[test]
 fn later_layers_win_and_say_who_they_are() {
-    let first =
-        Written::new("[consumer]\nstreams = 5\nmax_in_flight = 50\nhold_limit = 500\norder_grace = \"5s\"");
-    let second = Written::new("[consumer]\nmax_in_flight = 60\nhold_limit = 600\norder_grace = \"6s\"");
+    let first = Written::new(
+        "[consumer]\nstreams = 5\nmax_in_flight = 50\nearly_payment_limit = 500\norder_grace = \"5s\"",
+    );
+    let second =
+        Written::new("[consumer]\nmax_in_flight = 60\nearly_payment_limit = 600\norder_grace = \"6s\"");
     let sources = Sources {
         files: vec![first.path(), second.path()],
-        env: env(&[("ECOM__CONSUMER__HOLD_LIMIT", "700"), ("ECOM__CONSUMER__ORDER_GRACE", "7s")]),
+        env: env(&[("ECOM__CONSUMER__EARLY_PAYMENT_LIMIT", "700"), ("ECOM__CONSUMER__ORDER_GRACE", "7s")]),
         sets: vec![Set::flag("--order-grace", "consumer.order_grace", "8s")],
     };
     let loaded = load(&sources).unwrap();
     let consumer = &loaded.config.consumer;
-    assert_eq!((consumer.streams, consumer.max_in_flight, consumer.hold_limit), (Some(5), 60, 700));
+    assert_eq!((consumer.streams, consumer.max_in_flight, consumer.early_payment_limit), (Some(5), 60, 700));
     assert_eq!(consumer.order_grace, Some(Duration::from_secs(8)));
-    assert_eq!(shown_origin(&loaded, "consumer.hold_bytes"), "default");
+    assert_eq!(shown_origin(&loaded, "consumer.early_payment_bytes"), "default");
     assert_eq!(shown_origin(&loaded, "consumer.streams"), first.path().display().to_string());
     assert_eq!(shown_origin(&loaded, "consumer.max_in_flight"), second.path().display().to_string());
-    assert_eq!(shown_origin(&loaded, "consumer.hold_limit"), "environment ECOM__CONSUMER__HOLD_LIMIT");
+    assert_eq!(
+        shown_origin(&loaded, "consumer.early_payment_limit"),
+        "environment ECOM__CONSUMER__EARLY_PAYMENT_LIMIT"
+    );
     assert_eq!(shown_origin(&loaded, "consumer.order_grace"), "--order-grace");
 }
 
@@ -255,18 +260,18 @@ fn durations_have_units_and_bounds_and_zero_is_off() {
     let loaded = load_sets(&[
         "consumer.order_grace=0s",
         "bus.pubsub.stream_idle_rotation=0s",
-        "bus.pubsub.lease=1m 30s",
-        "embedded.lease=1s",
+        "bus.pubsub.ack_deadline=1m 30s",
+        "embedded.ack_deadline=1s",
         "connect.timeout=1500ms",
     ])
     .unwrap();
     assert_eq!(loaded.config.consumer.order_grace, None);
     assert_eq!(loaded.config.bus.pubsub.stream_idle_rotation, None);
-    assert_eq!(loaded.config.bus.pubsub.lease, Duration::from_secs(90));
+    assert_eq!(loaded.config.bus.pubsub.ack_deadline, Duration::from_secs(90));
     assert_eq!(loaded.config.connect.timeout, Duration::from_millis(1500));
     for (set, why) in [
-        ("bus.pubsub.lease=5s", "must be 10s to 10m, is \"5s\""),
-        ("bus.pubsub.lease=601s", "must be 10s to 10m"),
+        ("bus.pubsub.ack_deadline=5s", "must be 10s to 10m, is \"5s\""),
+        ("bus.pubsub.ack_deadline=601s", "must be 10s to 10m"),
         ("consumer.order_grace=31m", "must be 1ms to 30m, or \"0s\" for off, is \"31m\""),
         ("connect.timeout=5", "must be a duration such as \"30s\", is \"5\""),
         ("connect.timeout=soon", "must be a duration"),
@@ -279,11 +284,14 @@ fn durations_have_units_and_bounds_and_zero_is_off() {
 }
 
 #[test]
-fn hold_bytes_take_a_size_or_a_number() {
-    for text in ["[consumer]\nhold_bytes = 1048576", "[consumer]\nhold_bytes = \"1MiB\""] {
-        assert_eq!(load_text(text).unwrap().config.consumer.hold_bytes, 1 << 20);
+fn early_payment_bytes_take_a_size_or_a_number() {
+    for text in ["[consumer]\nearly_payment_bytes = 1048576", "[consumer]\nearly_payment_bytes = \"1MiB\""] {
+        assert_eq!(load_text(text).unwrap().config.consumer.early_payment_bytes, 1 << 20);
     }
-    assert_eq!(load_sets(&["consumer.hold_bytes=1048576"]).unwrap().config.consumer.hold_bytes, 1 << 20);
+    assert_eq!(
+        load_sets(&["consumer.early_payment_bytes=1048576"]).unwrap().config.consumer.early_payment_bytes,
+        1 << 20
+    );
 }
 
 #[test]

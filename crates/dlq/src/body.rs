@@ -1,6 +1,6 @@
 //! How a body is shown: byte for byte where it is text, else in base64, marked as such.
 
-/// A body, or what the ledger keeps of it, as text.
+/// A body, or what the dead-letter store keeps of it, as text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BodyText<'b> {
     /// The bytes are this text.

@@ -1,5 +1,5 @@
-//! Putting a corrected body in a letter's place. The correction is a new message: it is claimed in the
-//! letter's history, published on its source topic, and the letter is discarded once that has a
+//! Putting a corrected body in a dead letter's place. The correction is a new message: it is claimed in the
+//! dead letter's history, published on its source topic, and the dead letter is discarded once that has a
 //! receipt. Killed anywhere in between, the same correction done again is the same event.
 
 use std::time::Duration;
@@ -7,20 +7,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::claims::{self, Claims};
-use super::tally::Tally;
-use super::{Desk, fact_text, run};
+use super::correction_claims::{self, CorrectionClaims};
+use super::outcome_counts::OutcomeCounts;
+use super::{DeadLetterQueue, execute, fact_text};
 use ecom_bus::Publisher;
 use ecom_codec::correction::correction;
+use ecom_domain::actual_outcome::ActualOutcome;
+use ecom_domain::bulk_operation::{BulkOperation, OperationStatus};
+use ecom_domain::dead_letter::{
+    DeadLetterId, DeadLetterRecord, DeadLetterState, EventKind, HistoryAction, HistoryEntry, sha256,
+};
 use ecom_domain::event_time::EventTime;
-use ecom_domain::letter::{Action, HistoryEntry, Kind, LetterId, LetterRecord, State, sha256};
 use ecom_domain::order::OrderId;
-use ecom_domain::outcome::Outcome;
-use ecom_domain::run::{Run, RunState};
-use ecom_domain::verdict::{Standing, Verdict};
-use ecom_pipeline::assess::{Subject, event, standing};
-use ecom_pipeline::durable::Halt;
-use ecom_pipeline::settler::Settler;
+use ecom_domain::verdict::{ApplyCheck, Verdict};
+use ecom_pipeline::apply_check::{Event, apply_check, event};
+use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
+use ecom_pipeline::durable::RoleError;
 
 /// Between two looks whether a consumer took the correction.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -29,9 +31,9 @@ const CORRECTED_BY: &str = "corrected by message ";
 
 /// A correction that may be made.
 #[derive(Clone, Debug)]
-pub struct Proposal {
-    /// The letter.
-    pub record: LetterRecord,
+pub struct CorrectionPlan {
+    /// The dead letter.
+    pub record: DeadLetterRecord,
     /// The corrected body.
     pub body: Bytes,
     /// T of the correction, unless another is made before it.
@@ -46,26 +48,26 @@ pub struct Proposal {
 
 /// Why a correction is not made.
 #[derive(thiserror::Error, Debug)]
-pub enum Refusal {
+pub enum CorrectionError {
     /// The store refused something.
     #[error(transparent)]
-    Halt(#[from] Halt),
-    /// No such letter.
-    #[error("there is no letter {0}")]
-    Unknown(LetterId),
+    Store(#[from] RoleError),
+    /// No such dead letter.
+    #[error("there is no dead letter {0}")]
+    Unknown(DeadLetterId),
     /// It is not open, so there is nothing to correct.
-    #[error("letter {id} is {}", state.as_str())]
+    #[error("dead letter {id} is {}", state.as_str())]
     Closed {
-        /// The letter.
-        id: LetterId,
+        /// The dead letter.
+        id: DeadLetterId,
         /// Its state.
-        state: State,
+        state: DeadLetterState,
     },
     /// This very body has been published in its place.
-    #[error("letter {id} has been {by}")]
+    #[error("dead letter {id} has been {by}")]
     Done {
-        /// The letter.
-        id: LetterId,
+        /// The dead letter.
+        id: DeadLetterId,
         /// By which message.
         by: String,
     },
@@ -73,173 +75,182 @@ pub enum Refusal {
     #[error("the corrected body is no {}: {detail}", kind.as_str())]
     NoEvent {
         /// What it should be.
-        kind: Kind,
+        kind: EventKind,
         /// Field and cause.
         detail: String,
     },
-    /// It is about another order than the letter.
-    #[error("the letter is about order {was}, the corrected body about order {is}")]
+    /// It is about another order than the dead letter.
+    #[error("the dead letter is about order {was}, the corrected body about order {is}")]
     OtherOrder {
-        /// The letter's.
+        /// The dead letter's.
         was: OrderId,
         /// The body's.
         is: OrderId,
     },
     /// Nothing was corrected.
-    #[error("the body is the letter's own, byte for byte")]
+    #[error("the body is the dead letter's own, byte for byte")]
     Same,
 }
 
 /// A correction that was made.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Corrected {
+pub struct CorrectionResult {
     /// The message that carries it.
     pub message_id: String,
     /// Its T.
     pub t: EventTime,
-    /// The letter's state, read after it was discarded.
-    pub outcome: Outcome,
+    /// The dead letter's state, read after it was discarded.
+    pub outcome: ActualOutcome,
 }
 
 /// What became of the message.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Taken {
+pub enum CorrectionStatus {
     /// The row shows it, or a newer event.
-    Shown(Verdict),
+    Applied(Verdict),
     /// It was dead-lettered in its turn.
-    CameBack(LetterId),
+    DeadLettered(DeadLetterId),
     /// No consumer has taken it yet.
-    NotYet,
+    Pending,
 }
 
-impl Desk {
+impl DeadLetterQueue {
     /// Closes the run of a correction that was made.
-    pub async fn finish(&self, run: Run, outcome: Outcome) -> Result<Run, Halt> {
-        let mut tally = Tally::default();
-        tally.count(outcome);
-        self.rewrite(run, RunState::Finished, &tally).await
+    pub async fn finish(
+        &self,
+        run: BulkOperation,
+        outcome: ActualOutcome,
+    ) -> Result<BulkOperation, RoleError> {
+        let mut counts = OutcomeCounts::default();
+        counts.count(outcome);
+        self.rewrite(run, OperationStatus::Finished, &counts).await
     }
 
-    /// Looks whether a letter may be corrected by this body, and what that would do.
-    pub async fn propose(&self, id: &LetterId, body: Bytes) -> Result<Proposal, Refusal> {
-        let record = self.retrying.read(|| self.ledger.letter(id)).await?;
-        let record = record.ok_or_else(|| Refusal::Unknown(id.clone()))?;
-        let letter = &record.letter;
-        let history = self.retrying.read(|| self.ledger.history(id)).await?;
-        let claims = Claims::of(&history);
+    /// Looks whether a dead letter may be corrected by this body, and what that would do.
+    pub async fn propose(&self, id: &DeadLetterId, body: Bytes) -> Result<CorrectionPlan, CorrectionError> {
+        let record = self.retrier.read(|| self.dead_letter_store.dead_letter(id)).await?;
+        let record = record.ok_or_else(|| CorrectionError::Unknown(id.clone()))?;
+        let dead_letter = &record.dead_letter;
+        let history = self.retrier.read(|| self.dead_letter_store.history(id)).await?;
+        let claims = CorrectionClaims::of(&history);
         let number = claims.number_of(&sha256(&body));
         if !record.state().is_open() {
             return Err(closed(&record, number.and_then(|_| corrected_by(&history))));
         }
-        let subject = event(letter.kind, &body)
-            .map_err(|rejection| Refusal::NoEvent { kind: letter.kind, detail: rejection.detail })?;
+        let subject = event(dead_letter.kind, &body).map_err(|rejection| CorrectionError::NoEvent {
+            kind: dead_letter.kind,
+            detail: rejection.detail,
+        })?;
         let is = subject.order_id();
-        let of_first = || event(letter.kind, claims.first.as_deref()?.as_bytes()).ok().map(|e| e.order_id());
-        if let Some(was) = letter.order_id.or_else(of_first).filter(|was| *was != is) {
-            return Err(Refusal::OtherOrder { was, is });
+        let of_first =
+            || event(dead_letter.kind, claims.first.as_deref()?.as_bytes()).ok().map(|e| e.order_id());
+        if let Some(was) = dead_letter.order_id.or_else(of_first).filter(|was| *was != is) {
+            return Err(CorrectionError::OtherOrder { was, is });
         }
-        let is_same = letter.body.is_whole() && letter.body.bytes == body;
+        let is_same = dead_letter.body.is_whole() && dead_letter.body.bytes == body;
         // Of two events of one time the same body a microsecond later is a choice.
-        if is_same && self.stands(&subject, letter.t).await? != Standing::Conflict {
-            return Err(Refusal::Same);
+        if is_same && self.stands(&subject, dead_letter.t).await? != ApplyCheck::Conflict {
+            return Err(CorrectionError::Same);
         }
-        let t = letter.t.correction(number.unwrap_or_else(|| claims.next()));
+        let t = dead_letter.t.correction(number.unwrap_or_else(|| claims.next()));
         let verdict = self.stands(&subject, t).await?.into();
         drop(subject);
         let fact = match verdict {
-            Verdict::AppliesNow => self.retrying.read(|| self.facts.fact(is)).await?,
+            Verdict::AppliesNow => self.retrier.read(|| self.facts.fact(is)).await?,
             _ => None,
         };
-        let replaces = fact.as_ref().and_then(|fact| match letter.kind {
-            Kind::Order => fact_text::order(fact),
-            Kind::Payment => fact_text::payment(fact),
+        let replaces = fact.as_ref().and_then(|fact| match dead_letter.kind {
+            EventKind::Order => fact_text::order(fact),
+            EventKind::Payment => fact_text::payment(fact),
         });
-        Ok(Proposal { record, body, t, verdict, order_id: is, replaces })
+        Ok(CorrectionPlan { record, body, t, verdict, order_id: is, replaces })
     }
 
-    async fn stands(&self, subject: &Subject<'_>, t: EventTime) -> Result<Standing, Halt> {
-        self.retrying.read(|| standing(self.facts.as_ref(), subject, t)).await
+    async fn stands(&self, subject: &Event<'_>, t: EventTime) -> Result<ApplyCheck, RoleError> {
+        self.retrier.read(|| apply_check(self.facts.as_ref(), subject, t)).await
     }
 
-    /// Makes the correction: claims its number, publishes it on the letter's source topic, awaits the
-    /// receipt, discards the letter. Refuses where the letter was closed since it was proposed.
+    /// Makes the correction: claims its number, publishes it on the dead letter's source topic, awaits the
+    /// receipt, discards the dead letter. Refuses where the dead letter was closed since it was proposed.
     pub async fn correct(
         &self,
-        proposal: &Proposal,
-        settler: &Settler,
+        plan: &CorrectionPlan,
+        resolver: &DeadLetterResolver,
         publisher: &dyn Publisher,
-    ) -> Result<Corrected, Refusal> {
-        let Proposal { record, body, .. } = proposal;
-        let id = &record.letter.id;
-        match settler.letter(id).await?.map(|record| record.state()) {
+    ) -> Result<CorrectionResult, CorrectionError> {
+        let CorrectionPlan { record, body, .. } = plan;
+        let id = &record.dead_letter.id;
+        match resolver.dead_letter(id).await?.map(|record| record.state()) {
             Some(state) if state.is_open() => {}
-            Some(state) => return Err(Refusal::Closed { id: id.clone(), state }),
-            None => return Err(Refusal::Unknown(id.clone())),
+            Some(state) => return Err(CorrectionError::Closed { id: id.clone(), state }),
+            None => return Err(CorrectionError::Unknown(id.clone())),
         }
-        let number = claims::claim(settler, record, body).await?;
-        let t = record.letter.t.correction(number);
-        // A letter may be dated a few seconds ahead of its publish time; its correction, too.
-        let early = u64::try_from(t.micros().saturating_sub(settler.clock.now_us())).unwrap_or_default();
+        let number = correction_claims::claim(resolver, record, body).await?;
+        let t = record.dead_letter.t.correction(number);
+        // A dead letter may be dated a few seconds ahead of its publish time; its correction, too.
+        let early = u64::try_from(t.micros().saturating_sub(resolver.clock.now_us())).unwrap_or_default();
         tokio::time::sleep(Duration::from_micros(early)).await;
-        let message = correction(&record.letter, number, body.clone());
-        let publishing = self.retrying.publishing(record.letter.kind.into());
+        let message = correction(&record.dead_letter, number, body.clone());
+        let publishing = self.retrier.publishing(record.dead_letter.kind.into());
         let (_, message_id) = publishing.published(publisher, &message).await?;
-        if let Some(record) = settler.letter(id).await?
+        if let Some(record) = resolver.dead_letter(id).await?
             && record.state().is_open()
         {
-            let instead = proposal.replaces.as_deref().map(|was| format!(", in place of {was}"));
+            let instead = plan.replaces.as_deref().map(|was| format!(", in place of {was}"));
             let by = format!("{CORRECTED_BY}{message_id}{}", instead.unwrap_or_default());
-            let note = settler.note.as_ref().map_or_else(|| by.clone(), |note| format!("{by}: {note}"));
-            let line = settler.outcome(Action::Discarded, "corrected", Outcome::Discarded);
+            let note = resolver.note.as_ref().map_or_else(|| by.clone(), |note| format!("{by}: {note}"));
+            let line = resolver.outcome(HistoryAction::Discarded, "corrected", ActualOutcome::Discarded);
             let line = HistoryEntry { note: Some(note), ..line };
-            settler.act(&record, settler.becomes(record.progress.generation, State::Discarded), line).await?;
+            resolver
+                .act(&record, resolver.becomes(record.progress.generation, DeadLetterState::Discarded), line)
+                .await?;
         }
-        Ok(Corrected { message_id, t, outcome: run::seen(settler, id).await? })
+        Ok(CorrectionResult { message_id, t, outcome: execute::seen(resolver, id).await? })
     }
 
     /// Waits until the row shows the correction, or a consumer refused it. Of a corrected order the
     /// open payments are looked at then.
     pub async fn taken(
         &self,
-        proposal: &Proposal,
-        corrected: &Corrected,
-        settler: &Settler,
+        plan: &CorrectionPlan,
+        corrected: &CorrectionResult,
+        resolver: &DeadLetterResolver,
         patience: Duration,
-    ) -> Result<Taken, Halt> {
-        let (kind, t, until) = (proposal.record.letter.kind, corrected.t, Instant::now() + patience);
-        let Ok(subject) = event(kind, &proposal.body) else { return Ok(Taken::NotYet) };
-        let came_back = LetterId::of(kind, t, &proposal.body);
+    ) -> Result<CorrectionStatus, RoleError> {
+        let (kind, t, until) = (plan.record.dead_letter.kind, corrected.t, Instant::now() + patience);
+        let Ok(subject) = event(kind, &plan.body) else { return Ok(CorrectionStatus::Pending) };
+        let came_back = DeadLetterId::of(kind, t, &plan.body);
         loop {
-            match settler.retrying.read(|| standing(self.facts.as_ref(), &subject, t)).await? {
-                shown @ (Standing::AlreadyApplied | Standing::Superseded) => {
-                    if kind == Kind::Order {
-                        settler.recheck(subject.order_id()).await?;
+            match resolver.retrier.read(|| apply_check(self.facts.as_ref(), &subject, t)).await? {
+                shown @ (ApplyCheck::AlreadyApplied | ApplyCheck::Superseded) => {
+                    if kind == EventKind::Order {
+                        resolver.recheck(subject.order_id()).await?;
                     }
-                    return Ok(Taken::Shown(shown.into()));
+                    return Ok(CorrectionStatus::Applied(shown.into()));
                 }
-                Standing::AppliesNow | Standing::StillWaiting | Standing::Conflict => {}
+                ApplyCheck::AppliesNow | ApplyCheck::StillWaiting | ApplyCheck::Conflict => {}
             }
-            if settler.letter(&came_back).await?.is_some() {
-                return Ok(Taken::CameBack(came_back));
+            if resolver.dead_letter(&came_back).await?.is_some() {
+                return Ok(CorrectionStatus::DeadLettered(came_back));
             }
             if Instant::now() >= until {
-                return Ok(Taken::NotYet);
+                return Ok(CorrectionStatus::Pending);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 }
 
-fn closed(record: &LetterRecord, by: Option<String>) -> Refusal {
-    let (id, state) = (record.letter.id.clone(), record.state());
+fn closed(record: &DeadLetterRecord, by: Option<String>) -> CorrectionError {
+    let (id, state) = (record.dead_letter.id.clone(), record.state());
     match (by, state) {
-        (Some(by), State::Discarded) => Refusal::Done { id, by },
-        (_, state) => Refusal::Closed { id, state },
+        (Some(by), DeadLetterState::Discarded) => CorrectionError::Done { id, by },
+        (_, state) => CorrectionError::Closed { id, state },
     }
 }
 
-/// By which message a letter was corrected last, in words.
+/// By which message a dead letter was corrected last, in words.
 fn corrected_by(history: &[HistoryEntry]) -> Option<String> {
     let note = |line: &HistoryEntry| line.note.clone().filter(|note| note.starts_with(CORRECTED_BY));
-    history.iter().rev().filter(|line| line.action == Action::Discarded).find_map(note)
+    history.iter().rev().filter(|line| line.action == HistoryAction::Discarded).find_map(note)
 }

@@ -1,14 +1,14 @@
-//! The audit: who changed letters, when, which and why.
+//! The audit: who changed dead letters, when, which and why.
 
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::Desk;
-use ecom_domain::run::Run;
+use super::DeadLetterQueue;
+use ecom_domain::bulk_operation::BulkOperation;
 use ecom_store::StoreError;
 
-impl Desk {
+impl DeadLetterQueue {
     /// The latest runs, newest first.
-    pub async fn runs(&self, limit: usize) -> Result<Vec<Run>, StoreError> {
-        self.journal.runs().take(limit).try_collect().await
+    pub async fn runs(&self, limit: usize) -> Result<Vec<BulkOperation>, StoreError> {
+        self.operations.runs().take(limit).try_collect().await
     }
 }

@@ -2,7 +2,7 @@
 //! they stand, each with what it is good for.
 
 use super::selection::Selection;
-use ecom_domain::letter::{LetterId, LetterRecord, State};
+use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, DeadLetterState};
 use ecom_domain::order::OrderId;
 use ecom_domain::verdict::Verdict;
 
@@ -33,52 +33,52 @@ impl Command {
         Self { binary: role, words: Vec::new() }
     }
 
-    /// Says why letters are there, and what retrying each would do.
+    /// Says why dead letters are there, and what retrying each would do.
     pub fn triage() -> Self {
-        Self::desk(["triage"])
+        Self::queue(["triage"])
     }
 
-    /// Tries the selected letters.
+    /// Tries the selected dead letters.
     pub fn retry(selection: &Selection) -> Self {
-        Self::desk(["retry"]).with(selection.words())
+        Self::queue(["retry"]).with(selection.words())
     }
 
-    /// Lists the selected letters.
+    /// Lists the selected dead letters.
     pub fn list(selection: &Selection) -> Self {
-        Self::desk(["list"]).with(selection.words())
+        Self::queue(["list"]).with(selection.words())
     }
 
-    /// Shows a letter.
-    pub fn show(id: &LetterId) -> Self {
-        Self::desk(["show", id.as_str()])
+    /// Shows a dead letter.
+    pub fn show(id: &DeadLetterId) -> Self {
+        Self::queue(["show", id.as_str()])
     }
 
-    /// Writes a letter's body into a file.
-    pub fn save_body(id: &LetterId) -> Self {
-        Self::desk(["show", id.as_str(), "--body", "--out", &body_file(id)])
+    /// Writes a dead letter's body into a file.
+    pub fn save_body(id: &DeadLetterId) -> Self {
+        Self::queue(["show", id.as_str(), "--body", "--out", &body_file(id)])
     }
 
-    /// Publishes the body in that file in the letter's place.
-    pub fn correct(id: &LetterId) -> Self {
-        Self::desk(["correct", id.as_str(), "--with", &body_file(id)])
+    /// Publishes the body in that file in the dead letter's place.
+    pub fn correct(id: &DeadLetterId) -> Self {
+        Self::queue(["correct", id.as_str(), "--with", &body_file(id)])
     }
 
-    /// Closes a letter, with a note to be replaced by the reason.
-    pub fn discard(id: &LetterId) -> Self {
-        Self::desk(["discard", id.as_str(), "--note", "<why>"])
+    /// Closes a dead letter, with a note to be replaced by the reason.
+    pub fn discard(id: &DeadLetterId) -> Self {
+        Self::queue(["discard", id.as_str(), "--note", "<why>"])
     }
 
-    /// Opens a discarded letter again.
-    pub fn reopen(id: &LetterId) -> Self {
-        Self::desk(["reopen", id.as_str()])
+    /// Opens a discarded dead letter again.
+    pub fn reopen(id: &DeadLetterId) -> Self {
+        Self::queue(["reopen", id.as_str()])
     }
 
     /// Tells all about an order.
     pub fn explain(order: OrderId) -> Self {
-        Self::desk(["explain", &order.to_string()])
+        Self::queue(["explain", &order.to_string()])
     }
 
-    fn desk<const N: usize>(words: [&str; N]) -> Self {
+    fn queue<const N: usize>(words: [&str; N]) -> Self {
         Self { binary: "dlq_handler", words: words.map(str::to_owned).into() }
     }
 
@@ -88,8 +88,8 @@ impl Command {
     }
 }
 
-/// Where a letter's body is written for somebody to correct it.
-fn body_file(id: &LetterId) -> String {
+/// Where a dead letter's body is written for somebody to correct it.
+fn body_file(id: &DeadLetterId) -> String {
     format!("{id}.json")
 }
 
@@ -100,19 +100,19 @@ impl Step {
     }
 }
 
-/// What to run after looking at one letter.
-pub fn after_letter(record: &LetterRecord, verdict: Verdict) -> Vec<Step> {
-    let letter = &record.letter;
-    let alone = Selection { ids: vec![letter.id.clone()], ..Selection::default() };
+/// What to run after looking at one dead letter.
+pub fn after_dead_letter(record: &DeadLetterRecord, verdict: Verdict) -> Vec<Step> {
+    let dead_letter = &record.dead_letter;
+    let alone = Selection { ids: vec![dead_letter.id.clone()], ..Selection::default() };
     match record.state() {
-        State::Recovered => return Vec::new(),
-        State::Discarded => {
+        DeadLetterState::Recovered => return Vec::new(),
+        DeadLetterState::Discarded => {
             let closed = format!("opens it again; a retry would then find: {}", verdict.as_str());
-            return vec![Step::new(Command::reopen(&letter.id), closed)];
+            return vec![Step::new(Command::reopen(&dead_letter.id), closed)];
         }
-        State::Waiting | State::Parked => {}
+        DeadLetterState::Waiting | DeadLetterState::Parked => {}
     }
-    let about_order = |why: &str| match letter.order_id {
+    let about_order = |why: &str| match dead_letter.order_id {
         Some(order) => Step::new(Command::explain(order), why),
         None => Step::new(Command::triage(), why),
     };
@@ -125,18 +125,18 @@ pub fn after_letter(record: &LetterRecord, verdict: Verdict) -> Vec<Step> {
         Verdict::StillWaiting => vec![about_order("all that is known of its order")],
         Verdict::Conflict => {
             let mut steps = vec![about_order("both events of the same time, to choose between")];
-            steps.extend(choices(&letter.id));
+            steps.extend(choices(&dead_letter.id));
             steps
         }
         Verdict::Poison => vec![
-            Step::new(Command::save_body(&letter.id), "a copy of the body, to be corrected"),
-            Step::new(Command::correct(&letter.id), "shows the difference, then publishes it instead"),
+            Step::new(Command::save_body(&dead_letter.id), "a copy of the body, to be corrected"),
+            Step::new(Command::correct(&dead_letter.id), "shows the difference, then publishes it instead"),
         ],
     }
 }
 
 /// Either event of a time may be the right one.
-fn choices(id: &LetterId) -> [Step; 3] {
+fn choices(id: &DeadLetterId) -> [Step; 3] {
     [
         Step::new(Command::discard(id), "where the row shows the right one"),
         Step::new(Command::save_body(id), "where this one is right: its body, as it is or corrected,"),
@@ -144,9 +144,9 @@ fn choices(id: &LetterId) -> [Step; 3] {
     ]
 }
 
-/// What to run for a letter after everything about its order was told.
-pub fn after_order(record: &LetterRecord, verdict: Verdict) -> Vec<Step> {
-    let id = &record.letter.id;
+/// What to run for a dead letter after everything about its order was told.
+pub fn after_order(record: &DeadLetterRecord, verdict: Verdict) -> Vec<Step> {
+    let id = &record.dead_letter.id;
     match (record.state().is_open(), verdict) {
         (true, Verdict::StillWaiting) => {
             vec![Step::new(Command::triage(), "whether orders are being recorded, or are behind")]
@@ -157,6 +157,6 @@ pub fn after_order(record: &LetterRecord, verdict: Verdict) -> Vec<Step> {
             steps
         }
         (true, Verdict::Poison) => vec![Step::new(Command::show(id), "what is wrong with it")],
-        (_, _) => after_letter(record, verdict),
+        (_, _) => after_dead_letter(record, verdict),
     }
 }

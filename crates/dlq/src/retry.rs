@@ -1,10 +1,10 @@
-//! Trying a letter now: the very attempt a handler makes.
+//! Trying a dead letter now: the very attempt a handler makes.
 
-use ecom_domain::letter::LetterId;
-use ecom_pipeline::durable::Halt;
-use ecom_pipeline::settler::{Occasion, Settler};
+use ecom_domain::dead_letter::DeadLetterId;
+use ecom_pipeline::dead_letter_resolver::{AttemptTrigger, DeadLetterResolver};
+use ecom_pipeline::durable::RoleError;
 
-/// Tries an open letter, whatever its schedule; one that was discarded must be reopened first.
-pub(super) async fn retry(settler: &Settler, id: &LetterId) -> Result<(), Halt> {
-    settler.attempt(id, Occasion::Desk).await.map(drop)
+/// Tries an open dead letter, whatever its schedule; one that was discarded must be reopened first.
+pub(super) async fn retry(resolver: &DeadLetterResolver, id: &DeadLetterId) -> Result<(), RoleError> {
+    resolver.attempt(id, AttemptTrigger::Operator).await.map(drop)
 }

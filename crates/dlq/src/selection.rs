@@ -1,23 +1,23 @@
-//! Which letters a command is about.
+//! Which dead letters a command is about.
 
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 
-use super::Desk;
+use super::DeadLetterQueue;
 use ecom_codec::envelope::rfc3339;
-use ecom_domain::letter::{LetterId, LetterRecord, State};
+use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, DeadLetterState};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::{Class, Reason};
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::assess::assess;
+use ecom_pipeline::apply_check::assess;
 use ecom_store::{Scan, StoreError};
 
-/// Letters named by id, or every letter that passes all filters.
+/// Dead letters named by id, or every dead letter that passes all filters.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Selection {
-    /// These letters only; empty = whatever the filters pass.
-    pub ids: Vec<LetterId>,
+    /// These dead letters only; empty = whatever the filters pass.
+    pub ids: Vec<DeadLetterId>,
     /// In one of these states; empty = any.
-    pub states: Vec<State>,
+    pub states: Vec<DeadLetterState>,
     /// With this reason.
     pub reason: Option<Reason>,
     /// With a reason of this class.
@@ -34,31 +34,31 @@ pub struct Selection {
     pub until: Option<i64>,
 }
 
-/// A letter, and its verdict where that was asked for.
+/// A dead letter, and its verdict where that was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Selected {
-    /// The letter.
-    pub record: LetterRecord,
+pub struct SelectedDeadLetter {
+    /// The dead letter.
+    pub record: DeadLetterRecord,
     /// What retrying it would do now.
     pub verdict: Option<Verdict>,
 }
 
 impl Selection {
-    /// The letters somebody or something still has to act on.
+    /// The dead letters somebody or something still has to act on.
     pub fn open() -> Self {
-        Self { states: vec![State::Waiting, State::Parked], ..Self::default() }
+        Self { states: vec![DeadLetterState::Waiting, DeadLetterState::Parked], ..Self::default() }
     }
 
-    /// Whether a letter passes every filter but the verdict's, which needs a look at the fact table.
-    pub fn wants(&self, record: &LetterRecord) -> bool {
-        let letter = &record.letter;
-        let failed = letter.first_failed_at;
-        (self.ids.is_empty() || self.ids.contains(&letter.id))
+    /// Whether a dead letter passes every filter but the verdict's, which needs a look at the fact table.
+    pub fn wants(&self, record: &DeadLetterRecord) -> bool {
+        let dead_letter = &record.dead_letter;
+        let failed = dead_letter.first_failed_at;
+        (self.ids.is_empty() || self.ids.contains(&dead_letter.id))
             && (self.states.is_empty() || self.states.contains(&record.state()))
-            && self.reason.is_none_or(|reason| letter.reason == reason)
-            && self.class.is_none_or(|class| letter.reason.class() == class)
-            && self.order.is_none_or(|order| letter.order_id == Some(order))
-            && self.payment.is_none_or(|payment| letter.payment_id == Some(payment))
+            && self.reason.is_none_or(|reason| dead_letter.reason == reason)
+            && self.class.is_none_or(|class| dead_letter.reason.class() == class)
+            && self.order.is_none_or(|order| dead_letter.order_id == Some(order))
+            && self.payment.is_none_or(|payment| dead_letter.payment_id == Some(payment))
             && self.since.is_none_or(|since| failed >= since)
             && self.until.is_none_or(|until| failed < until)
     }
@@ -89,7 +89,7 @@ impl Selection {
     }
 }
 
-/// What is read of each letter.
+/// What is read of each dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Detail {
     /// All but bodies and attributes; no verdict, unless the selection asks for one.
@@ -98,24 +98,24 @@ pub enum Detail {
     Judged,
 }
 
-impl Desk {
-    /// Reads the selected letters, newest day first, looking their orders up within the window.
+impl DeadLetterQueue {
+    /// Reads the selected dead letters, newest day first, looking their orders up within the window.
     pub fn select<'d>(
         &'d self,
         selection: &'d Selection,
         detail: Detail,
-    ) -> BoxStream<'d, Result<Selected, StoreError>> {
+    ) -> BoxStream<'d, Result<SelectedDeadLetter, StoreError>> {
         let judged = detail == Detail::Judged || selection.verdict.is_some();
         let wanted = self
             .candidates(selection, judged)
             .try_filter(move |record| std::future::ready(selection.wants(record)));
         if !judged {
-            return wanted.map_ok(|record| Selected { record, verdict: None }).boxed();
+            return wanted.map_ok(|record| SelectedDeadLetter { record, verdict: None }).boxed();
         }
         wanted
             .map_ok(move |record| async move {
-                let verdict = Some(assess(self.facts.as_ref(), &record.letter).await?);
-                Ok(Selected { record, verdict })
+                let verdict = Some(assess(self.facts.as_ref(), &record.dead_letter).await?);
+                Ok(SelectedDeadLetter { record, verdict })
             })
             .try_buffer_unordered(self.window.max(1))
             .try_filter(move |selected| {
@@ -124,22 +124,22 @@ impl Desk {
             .boxed()
     }
 
-    /// The letters to look at, by the narrowest way the selection leaves.
+    /// The dead letters to look at, by the narrowest way the selection leaves.
     fn candidates<'d>(
         &'d self,
         selection: &'d Selection,
         bodies: bool,
-    ) -> BoxStream<'d, Result<LetterRecord, StoreError>> {
+    ) -> BoxStream<'d, Result<DeadLetterRecord, StoreError>> {
         if !selection.ids.is_empty() {
             return futures_util::stream::iter(&selection.ids)
-                .map(move |id| self.ledger.letter(id))
+                .map(move |id| self.dead_letter_store.dead_letter(id))
                 .buffered(self.window.max(1))
                 .try_filter_map(|record| std::future::ready(Ok(record)))
                 .boxed();
         }
         match selection.order {
-            Some(order) => self.ledger.letters_of(order),
-            None => self.ledger.letters(Scan { bodies, ..Scan::ALL }),
+            Some(order) => self.dead_letter_store.dead_letters_of(order),
+            None => self.dead_letter_store.dead_letters(Scan { bodies, ..Scan::ALL }),
         }
     }
 }

@@ -1,21 +1,21 @@
-//! All about one letter.
+//! All about one dead letter.
 
-use super::Desk;
-use super::next::{Step, after_letter};
-use ecom_domain::letter::{HistoryEntry, LetterId, LetterRecord};
+use super::DeadLetterQueue;
+use super::next::{Step, after_dead_letter};
+use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, HistoryEntry};
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::assess::assess;
+use ecom_pipeline::apply_check::assess;
 use ecom_store::StoreError;
 
-/// A letter with its history, what retrying it would do, and what to run next.
+/// A dead letter with its history, what retrying it would do, and what to run next.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Shown {
+pub struct DeadLetterDetails {
     /// The store, with host or path.
     pub store: String,
     /// When this was read, microseconds since the epoch.
     pub at: i64,
-    /// The letter.
-    pub record: LetterRecord,
+    /// The dead letter.
+    pub record: DeadLetterRecord,
     /// What retrying it would do now.
     pub verdict: Verdict,
     /// What was done to it, oldest first.
@@ -24,14 +24,14 @@ pub struct Shown {
     pub next: Vec<Step>,
 }
 
-impl Desk {
-    /// Reads a letter; `None` where there is none of this id.
-    pub async fn show(&self, id: &LetterId) -> Result<Option<Shown>, StoreError> {
-        let Some(record) = self.ledger.letter(id).await? else { return Ok(None) };
-        let verdict = assess(self.facts.as_ref(), &record.letter).await?;
-        let history = self.ledger.history(id).await?;
-        let next = after_letter(&record, verdict);
+impl DeadLetterQueue {
+    /// Reads a dead letter; `None` where there is none of this id.
+    pub async fn show(&self, id: &DeadLetterId) -> Result<Option<DeadLetterDetails>, StoreError> {
+        let Some(record) = self.dead_letter_store.dead_letter(id).await? else { return Ok(None) };
+        let verdict = assess(self.facts.as_ref(), &record.dead_letter).await?;
+        let history = self.dead_letter_store.history(id).await?;
+        let next = after_dead_letter(&record, verdict);
         let (store, at) = (self.facts.describe(), self.clock.now_us());
-        Ok(Some(Shown { store, at, record, verdict, history, next }))
+        Ok(Some(DeadLetterDetails { store, at, record, verdict, history, next }))
     }
 }

@@ -1,4 +1,4 @@
-//! What is said beside a body: texts by name, as messages carry them and letters keep them.
+//! What is said beside a body: texts by name, as messages carry them and dead letters keep them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

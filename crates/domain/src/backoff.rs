@@ -23,9 +23,9 @@ impl Backoff {
         self.first.saturating_mul(1u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(self.max)
     }
 
-    /// The delay before retry number `attempt`, given `chance` in 0..1.
-    pub fn delay(&self, attempt: u32, chance: f64) -> Duration {
-        self.ceiling(attempt).mul_f64(chance.clamp(0.0, 1.0))
+    /// The delay before retry number `attempt`, given `entropy` in 0..1.
+    pub fn delay(&self, attempt: u32, entropy: f64) -> Duration {
+        self.ceiling(attempt).mul_f64(entropy.clamp(0.0, 1.0))
     }
 }
 
@@ -42,9 +42,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_delay_never_exceeds_its_ceiling_and_ceilings_never_fall(attempt in 0u32..200, chance in 0.0f64..1.0) {
+        fn a_delay_never_exceeds_its_ceiling_and_ceilings_never_fall(attempt in 0u32..200, entropy in 0.0f64..1.0) {
             let backoff = Backoff::IN_PLACE;
-            prop_assert!(backoff.delay(attempt, chance) <= backoff.ceiling(attempt));
+            prop_assert!(backoff.delay(attempt, entropy) <= backoff.ceiling(attempt));
             prop_assert!(backoff.ceiling(attempt) <= backoff.ceiling(attempt + 1));
             prop_assert!(backoff.ceiling(attempt) <= Duration::from_secs(5));
         }

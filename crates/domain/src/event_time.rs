@@ -95,12 +95,12 @@ fn slot(id: &str) -> i64 {
     i64::try_from(slot).unwrap_or_default()
 }
 
-/// The write time of a ledger cell: precedence instead of a wall clock, so that a handler with a
+/// The write time of a dead-letter store cell: precedence instead of a wall clock, so that a handler with a
 /// fast clock cannot undo what came before it in rank.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LedgerTime(i64);
+pub struct WriteTimestamp(i64);
 
-impl LedgerTime {
+impl WriteTimestamp {
     /// The write time of a state: T + 8·generation + rank.
     pub fn of(t: EventTime, generation: u32, rank: u8) -> Self {
         Self(t.micros().saturating_add(8 * i64::from(generation) + i64::from(rank.min(7))))
@@ -164,11 +164,11 @@ mod tests {
     #[test]
     fn a_dead_letter_has_its_origins_time_unless_that_lies_in_the_future() {
         let origin = PUBLISHED - 60_000_000;
-        let letter = |origin_us| {
+        let dead_letter = |origin_us| {
             EventTime::of(&Stamp::dead_letter(PUBLISHED, "900", Some(origin_us), Some("17"), None)).micros()
         };
-        assert_eq!(letter(origin), EventTime::of(&Stamp::source(origin, "17", None)).micros());
-        assert_eq!(letter(PUBLISHED + 6_000_000), BASE + 17);
+        assert_eq!(dead_letter(origin), EventTime::of(&Stamp::source(origin, "17", None)).micros());
+        assert_eq!(dead_letter(PUBLISHED + 6_000_000), BASE + 17);
         let foreign = EventTime::of(&Stamp::dead_letter(PUBLISHED, "900", None, None, None));
         assert_eq!(foreign.micros(), BASE + 900);
     }
@@ -176,8 +176,8 @@ mod tests {
     #[test]
     fn state_times_rise_by_rank_and_by_generation() {
         let t = EventTime::stored(100);
-        assert!(LedgerTime::of(t, 0, 3) < LedgerTime::of(t, 1, 0));
-        assert_eq!(LedgerTime::of(t, 0, 0).micros(), 100);
+        assert!(WriteTimestamp::of(t, 0, 3) < WriteTimestamp::of(t, 1, 0));
+        assert_eq!(WriteTimestamp::of(t, 0, 0).micros(), 100);
     }
 
     proptest! {

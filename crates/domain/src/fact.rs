@@ -58,7 +58,7 @@ pub enum PaymentSlot {
     /// An order without a payment.
     Empty,
     /// An order with a payment, and when that was written.
-    Taken {
+    CorrectionStatus {
         /// The payment's cells.
         payment: PaymentCells,
         /// Its write time.

@@ -1,4 +1,4 @@
-//! A sign of life of a role, so that a desk can say who is missing.
+//! A sign of life of a role, so that a operator can say who is missing.
 
 /// When a role was last seen on a host, and how far it had come.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -17,7 +17,7 @@ pub enum Reason {
     HandlerFailed,
 }
 
-/// What the handler does with letters of a reason by itself.
+/// What the handler does with dead letters of a reason by itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Class {
     /// Retried until it applies or is too old.

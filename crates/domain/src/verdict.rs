@@ -1,5 +1,5 @@
-//! How an event stands to the row it is about, and what that makes of a letter. The consumer, the
-//! retries and the desk all ask these functions.
+//! How an event stands to the row it is about, and what that makes of a dead letter. The consumer, the
+//! retries and the operator all ask these functions.
 
 use super::event_time::EventTime;
 use super::fact::{OrderCells, PaymentSlot};
@@ -8,7 +8,7 @@ use super::payment::Payment;
 
 /// What applying an event would do now.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Standing {
+pub enum ApplyCheck {
     /// The column group is empty, or holds an older event.
     AppliesNow,
     /// The row shows exactly this event at this T.
@@ -21,7 +21,7 @@ pub enum Standing {
     Conflict,
 }
 
-/// What pressing retry on a letter would do now.
+/// What pressing retry on a dead letter would do now.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Verdict {
     /// It would be applied and shown.
@@ -67,39 +67,41 @@ impl Verdict {
     }
 }
 
-impl From<Standing> for Verdict {
-    fn from(standing: Standing) -> Self {
-        match standing {
-            Standing::AppliesNow => Self::AppliesNow,
-            Standing::AlreadyApplied => Self::AlreadyApplied,
-            Standing::Superseded => Self::Superseded,
-            Standing::StillWaiting => Self::StillWaiting,
-            Standing::Conflict => Self::Conflict,
+impl From<ApplyCheck> for Verdict {
+    fn from(apply_check: ApplyCheck) -> Self {
+        match apply_check {
+            ApplyCheck::AppliesNow => Self::AppliesNow,
+            ApplyCheck::AlreadyApplied => Self::AlreadyApplied,
+            ApplyCheck::Superseded => Self::Superseded,
+            ApplyCheck::StillWaiting => Self::StillWaiting,
+            ApplyCheck::Conflict => Self::Conflict,
         }
     }
 }
 
 /// Judges a payment at T against the register it would be written to.
-pub fn judge(slot: &PaymentSlot, payment: &Payment<'_>, t: EventTime) -> Standing {
+pub fn judge(slot: &PaymentSlot, payment: &Payment<'_>, t: EventTime) -> ApplyCheck {
     match slot {
-        PaymentSlot::NoOrder => Standing::StillWaiting,
-        PaymentSlot::Empty => Standing::AppliesNow,
-        PaymentSlot::Taken { payment: held, written_at } => against(*written_at, t, || held.matches(payment)),
+        PaymentSlot::NoOrder => ApplyCheck::StillWaiting,
+        PaymentSlot::Empty => ApplyCheck::AppliesNow,
+        PaymentSlot::CorrectionStatus { payment: held, written_at } => {
+            against(*written_at, t, || held.matches(payment))
+        }
     }
 }
 
 /// Judges an order at T against the register it would be written to: its cells, and when they were
 /// written; `None` where there is no order.
-pub fn judge_order(held: Option<(&OrderCells, EventTime)>, order: &Order<'_>, t: EventTime) -> Standing {
-    held.map_or(Standing::AppliesNow, |(cells, written_at)| against(written_at, t, || cells.matches(order)))
+pub fn judge_order(held: Option<(&OrderCells, EventTime)>, order: &Order<'_>, t: EventTime) -> ApplyCheck {
+    held.map_or(ApplyCheck::AppliesNow, |(cells, written_at)| against(written_at, t, || cells.matches(order)))
 }
 
-fn against(written_at: EventTime, t: EventTime, matches: impl FnOnce() -> bool) -> Standing {
+fn against(written_at: EventTime, t: EventTime, matches: impl FnOnce() -> bool) -> ApplyCheck {
     match written_at.cmp(&t) {
-        std::cmp::Ordering::Less => Standing::AppliesNow,
-        std::cmp::Ordering::Greater => Standing::Superseded,
-        std::cmp::Ordering::Equal if matches() => Standing::AlreadyApplied,
-        std::cmp::Ordering::Equal => Standing::Conflict,
+        std::cmp::Ordering::Less => ApplyCheck::AppliesNow,
+        std::cmp::Ordering::Greater => ApplyCheck::Superseded,
+        std::cmp::Ordering::Equal if matches() => ApplyCheck::AlreadyApplied,
+        std::cmp::Ordering::Equal => ApplyCheck::Conflict,
     }
 }
 
@@ -121,25 +123,28 @@ mod tests {
     }
 
     fn taken(id: i64, t: i64) -> PaymentSlot {
-        PaymentSlot::Taken { payment: PaymentCells::from(&payment(id)), written_at: EventTime::stored(t) }
+        PaymentSlot::CorrectionStatus {
+            payment: PaymentCells::from(&payment(id)),
+            written_at: EventTime::stored(t),
+        }
     }
 
     #[test]
     fn the_larger_t_wins_and_equal_t_needs_equal_values() {
         let now = EventTime::stored(100);
-        assert_eq!(judge(&PaymentSlot::NoOrder, &payment(1), now), Standing::StillWaiting);
-        assert_eq!(judge(&PaymentSlot::Empty, &payment(1), now), Standing::AppliesNow);
-        assert_eq!(judge(&taken(2, 99), &payment(1), now), Standing::AppliesNow);
-        assert_eq!(judge(&taken(2, 101), &payment(1), now), Standing::Superseded);
-        assert_eq!(judge(&taken(1, 100), &payment(1), now), Standing::AlreadyApplied);
-        assert_eq!(judge(&taken(2, 100), &payment(1), now), Standing::Conflict);
+        assert_eq!(judge(&PaymentSlot::NoOrder, &payment(1), now), ApplyCheck::StillWaiting);
+        assert_eq!(judge(&PaymentSlot::Empty, &payment(1), now), ApplyCheck::AppliesNow);
+        assert_eq!(judge(&taken(2, 99), &payment(1), now), ApplyCheck::AppliesNow);
+        assert_eq!(judge(&taken(2, 101), &payment(1), now), ApplyCheck::Superseded);
+        assert_eq!(judge(&taken(1, 100), &payment(1), now), ApplyCheck::AlreadyApplied);
+        assert_eq!(judge(&taken(2, 100), &payment(1), now), ApplyCheck::Conflict);
     }
 
     #[test]
     fn an_older_cards_digits_make_another_payment() {
         let mut held = PaymentCells::from(&payment(1));
         held.card_last_four = Some("1234".into());
-        let slot = PaymentSlot::Taken { payment: held, written_at: EventTime::stored(100) };
-        assert_eq!(judge(&slot, &payment(1), EventTime::stored(100)), Standing::Conflict);
+        let slot = PaymentSlot::CorrectionStatus { payment: held, written_at: EventTime::stored(100) };
+        assert_eq!(judge(&slot, &payment(1), EventTime::stored(100)), ApplyCheck::Conflict);
     }
 }

@@ -27,7 +27,7 @@ impl Bus for Embedded {
             .ok_or_else(|| self.missing("topic", topic))?;
         let full_name = format!("topic {topic} on {}", self.describe());
         let engine = self.engine.clone();
-        Ok(Arc::new(TopicPublisher::new(engine, id, full_name, window, self.bell(id), self.clock)))
+        Ok(Arc::new(TopicPublisher::new(engine, id, full_name, window, self.notifier(id), self.clock)))
     }
 
     async fn subscribe(
@@ -41,8 +41,8 @@ impl Bus for Embedded {
             .map_err(|failure| self.bus_error(format!("look up subscription {subscription}"), failure))?
             .ok_or_else(|| self.missing("subscription", subscription))?;
         let name = format!("{subscription} on {}", self.describe());
-        let bell = self.bell(mailbox.topic);
-        Ok(feed::start(self.engine.clone(), mailbox, name, bell, self.clock, options))
+        let notifier = self.notifier(mailbox.topic);
+        Ok(feed::start(self.engine.clone(), mailbox, name, notifier, self.clock, options))
     }
 
     async fn topic_state(&self, topic: &str) -> Result<TopicState, BusError> {
@@ -125,7 +125,7 @@ mod tests {
             streams: ecom_bus::Streams::Fixed(1),
             max_outstanding: 1,
             buffer: 1,
-            lease: Duration::from_secs(1),
+            ack_deadline: Duration::from_secs(1),
             idle_rotation: None,
         };
         let error = bus.subscribe("nobody", options).await.err().unwrap();
@@ -144,7 +144,7 @@ mod tests {
             streams: ecom_bus::Streams::Fixed(1),
             max_outstanding: 10,
             buffer: 10,
-            lease: Duration::from_secs(60),
+            ack_deadline: Duration::from_secs(60),
             idle_rotation: None,
         };
         let (first, late) = (subscribe(&bus).await, both.subscribe("late", options).await.unwrap());

@@ -253,7 +253,7 @@ mod tests {
         let text = format!("could not record an order on embedded at {}: database is locked", file.display());
         assert_eq!(error.to_string(), text);
         assert!(process.fact(OrderId(1)).await.unwrap().is_none());
-        assert!(open(dir.path(), Options::existing()).is_ok(), "a desk can still look");
+        assert!(open(dir.path(), Options::existing()).is_ok(), "a operator can still look");
         stopped.execute_batch("COMMIT").unwrap();
         process.engine.write(|connection| connection.execute("DELETE FROM facts", [])).await.unwrap();
     }

@@ -29,7 +29,7 @@ pub(super) enum Access {
 
 /// Wakes the feeds of a topic.
 #[derive(Clone, Default)]
-pub(super) struct Bell(Arc<watch::Sender<()>>);
+pub(super) struct TopicNotifier(Arc<watch::Sender<()>>);
 
 /// Why a job was not done. The file is as it was before, or, where the commit itself failed,
 /// perhaps as it was to be.
@@ -40,7 +40,7 @@ pub(super) enum Failure {
     Sqlite(Arc<rusqlite::Error>),
     /// The thread has ended.
     #[error("the engine has ended")]
-    Ended,
+    OperationReport,
 }
 
 /// One piece of work for the thread.
@@ -80,7 +80,7 @@ struct Task<W, T> {
     work: W,
     outcome: Result<T, Failure>,
     reply: oneshot::Sender<Result<T, Failure>>,
-    bell: Option<Bell>,
+    notifier: Option<TopicNotifier>,
 }
 
 impl Engine {
@@ -115,11 +115,11 @@ impl Engine {
         &self,
         access: Access,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-        bell: Option<Bell>,
+        notifier: Option<TopicNotifier>,
     ) -> Answer<T> {
         let (reply, answer) = oneshot::channel();
-        let task = Task { work, outcome: Err(Failure::Ended), reply, bell };
-        // Without a place the reply is dropped, which the answer reports as `Ended`.
+        let task = Task { work, outcome: Err(Failure::OperationReport), reply, notifier };
+        // Without a place the reply is dropped, which the answer reports as `OperationReport`.
         if let Ok(place) = self.place().await {
             place.take(access, Box::new(task));
         }
@@ -131,7 +131,7 @@ impl Engine {
         if let Some(done) = self.done.lock().unwrap_or_else(PoisonError::into_inner).take() {
             tokio::spawn(answer(done));
         }
-        self.requests.reserve().await.map(Place).map_err(|_| Failure::Ended)
+        self.requests.reserve().await.map(Place).map_err(|_| Failure::OperationReport)
     }
 
     /// Waits until everything submitted so far was tried.
@@ -166,11 +166,11 @@ impl Done {
 impl<T> Answer<T> {
     /// Waits for the commit.
     pub(super) async fn wait(self) -> Result<T, Failure> {
-        self.0.await.unwrap_or(Err(Failure::Ended))
+        self.0.await.unwrap_or(Err(Failure::OperationReport))
     }
 }
 
-impl Bell {
+impl TopicNotifier {
     /// Wakes whoever listens.
     pub(super) fn ring(&self) {
         self.0.send_replace(());
@@ -186,7 +186,7 @@ impl Failure {
     /// Whether trying again may succeed.
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Self::Ended => true,
+            Self::OperationReport => true,
             Self::Sqlite(error) => error.sqlite_error_code().is_some_and(|code| match code {
                 ErrorCode::PermissionDenied
                 | ErrorCode::OperationAborted
@@ -209,7 +209,7 @@ impl Failure {
     /// Whether another process holds the lock: the connection itself is sound.
     pub(super) fn is_busy(&self) -> bool {
         match self {
-            Self::Ended => false,
+            Self::OperationReport => false,
             Self::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy),
         }
     }
@@ -236,8 +236,8 @@ where
             Some(failure) => Err(failure.clone()),
             None => self.outcome,
         };
-        if let (Ok(_), Some(bell)) = (&outcome, &self.bell) {
-            bell.ring();
+        if let (Ok(_), Some(notifier)) = (&outcome, &self.notifier) {
+            notifier.ring();
         }
         // Whoever asked may have gone away.
         let _ = self.reply.send(outcome);

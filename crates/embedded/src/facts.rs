@@ -143,7 +143,7 @@ fn payment_slot(connection: &Connection, order_id: OrderId) -> rusqlite::Result<
             Ok(match payment.payment_id {
                 None => PaymentSlot::Empty,
                 // A payment set by hand, without a time, gives way to any event.
-                Some(_) => PaymentSlot::Taken {
+                Some(_) => PaymentSlot::CorrectionStatus {
                     payment,
                     written_at: EventTime::stored(row.get::<_, Option<i64>>(5)?.unwrap_or(0)),
                 },
@@ -206,7 +206,7 @@ mod tests {
     use super::super::testing::{process, raw};
     use super::*;
     use ecom_domain::payment::CardLastFour;
-    use ecom_domain::verdict::{Standing, judge};
+    use ecom_domain::verdict::{ApplyCheck, judge};
 
     fn order(id: i64, customer: i64) -> Order<'static> {
         Order {
@@ -249,7 +249,7 @@ mod tests {
         assert!(fact.order.matches(&order) && fact.payment.matches(&payment), "{fact:?}");
         assert_eq!((fact.order_written_at, fact.payment_written_at), (Some(t(3)), Some(t(5))));
         let slot = store.payment_slot(OrderId(1)).await.unwrap();
-        assert_eq!(judge(&slot, &payment, t(5)), Standing::AlreadyApplied);
+        assert_eq!(judge(&slot, &payment, t(5)), ApplyCheck::AlreadyApplied);
     }
 
     #[tokio::test]
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(store.fact(OrderId(1)).await.unwrap().unwrap().payment_written_at, None);
         store.record_payment(&payment(1, 8, None), t(1)).await.unwrap();
         let slot = store.payment_slot(OrderId(1)).await.unwrap();
-        assert_eq!(judge(&slot, &payment(1, 8, None), t(1)), Standing::AlreadyApplied);
+        assert_eq!(judge(&slot, &payment(1, 8, None), t(1)), ApplyCheck::AlreadyApplied);
         hand.execute("DELETE FROM facts", []).unwrap();
         assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::NoOrder);
         assert_eq!(store.fact(OrderId(1)).await.unwrap(), None);

@@ -11,9 +11,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{Bell, Engine, Failure};
+use super::engine::{Engine, Failure, TopicNotifier};
 use super::turn::{self, Leased, Mailbox, Settled, Token, Turn};
-use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, Received, SubscribeOptions, Subscription};
+use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, ReceivedMessage, SubscribeOptions, Subscription};
 use ecom_clock::{Clock, micros};
 use ecom_domain::backoff::Backoff;
 
@@ -33,7 +33,7 @@ pub(super) fn start(
     engine: Engine,
     mailbox: Mailbox,
     name: String,
-    bell: Bell,
+    notifier: TopicNotifier,
     clock: Clock,
     options: SubscribeOptions,
 ) -> Subscription {
@@ -46,10 +46,10 @@ pub(super) fn start(
         engine,
         mailbox,
         name,
-        rings: bell.listen(),
-        bell,
+        rings: notifier.listen(),
+        notifier,
         clock,
-        lease: options.lease.max(SHORTEST_LEASE),
+        ack_deadline: options.ack_deadline.max(SHORTEST_LEASE),
         max_outstanding: options.max_outstanding.max(1),
         intake: Some(intake),
         outcomes: Arc::default(),
@@ -114,7 +114,7 @@ impl Drop for Handle {
     }
 }
 
-/// What the lanes have settled and the task has not fetched. Bounded by what is outstanding.
+/// What the workers have settled and the task has not fetched. Bounded by what is outstanding.
 #[derive(Default)]
 struct Outcomes {
     settled: Mutex<Vec<Settled>>,
@@ -163,12 +163,12 @@ struct Round {
     engine: Engine,
     mailbox: Mailbox,
     name: String,
-    bell: Bell,
+    notifier: TopicNotifier,
     rings: watch::Receiver<()>,
     clock: Clock,
-    lease: Duration,
+    ack_deadline: Duration,
     max_outstanding: usize,
-    /// Dropped on closing, which ends the lanes' wait.
+    /// Dropped on closing, which ends the workers' wait.
     intake: Option<mpsc::Sender<Delivery>>,
     outcomes: Arc<Outcomes>,
     /// Deliveries handed out and not settled.
@@ -242,7 +242,7 @@ impl Round {
 
     async fn take_turn(&mut self, want: usize, renewed: Vec<Token>) -> Result<Vec<Leased>, Failure> {
         let now = self.clock.now_us();
-        let until = now.saturating_add(micros(self.lease));
+        let until = now.saturating_add(micros(self.ack_deadline));
         let renews = !renewed.is_empty() || self.held.is_empty();
         let settled = self.spent.clone();
         let nacks = settled.iter().any(|one| matches!(one, Settled::Nacked(_)));
@@ -250,10 +250,10 @@ impl Round {
         let leased = self.engine.write(move |connection| turn.run(connection)).await?;
         self.spent.clear();
         if renews {
-            self.renewal = Instant::now() + self.lease / RENEWALS;
+            self.renewal = Instant::now() + self.ack_deadline / RENEWALS;
         }
         if nacks {
-            self.bell.ring();
+            self.notifier.ring();
         }
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "{} answers again", self.name);
@@ -282,7 +282,7 @@ impl Round {
                     BTreeMap::new()
                 }
             };
-            let received = Received {
+            let received = ReceivedMessage {
                 message: Message { body: Bytes::from(body), attributes: attributes.into_iter().collect() },
                 id: token.message.to_string(),
                 publish_time_us: publish_time,
@@ -528,7 +528,7 @@ mod tests {
             streams: ecom_bus::Streams::Fixed(1),
             max_outstanding: 20,
             buffer: 1,
-            lease: Duration::from_secs(60),
+            ack_deadline: Duration::from_secs(60),
             idle_rotation: None,
         };
         let subscription =

@@ -7,11 +7,11 @@
 
 mod bus;
 mod database;
+mod dead_letters;
 mod engine;
 mod facts;
 mod feed;
-mod journal;
-mod ledger;
+mod operations;
 mod publish;
 mod schema;
 #[cfg(test)]
@@ -27,7 +27,7 @@ use database::Database;
 use ecom_bus::BusError;
 use ecom_clock::Clock;
 use ecom_store::StoreError;
-use engine::{Bell, Engine, Failure};
+use engine::{Engine, Failure, TopicNotifier};
 
 /// Name of the file within its folder.
 pub const FILE_NAME: &str = "ecom_store.db";
@@ -99,7 +99,7 @@ pub enum OpenError {
     },
     /// The folder could not be created.
     #[error("could not create the folder {}: {source}", path.display())]
-    Folder {
+    DataFolder {
         /// The folder.
         path: PathBuf,
         /// The system's error.
@@ -126,24 +126,24 @@ pub enum OpenError {
     },
 }
 
-/// Bus, fact store, ledger and journal over one file. Implements the ports `Bus`, `FactStore`, `Ledger`
-/// and `Journal`.
+/// Bus, fact store, dead-letter store and operations store over one file. Implements the ports `Bus`, `FactStore`, `DeadLetterStore`
+/// and `OperationsStore`.
 pub struct Embedded {
     engine: Engine,
     clock: Clock,
     description: Arc<str>,
-    bells: Mutex<BTreeMap<i64, Bell>>,
+    bells: Mutex<BTreeMap<i64, TopicNotifier>>,
 }
 
 /// Opens `ecom_store.db` in the folder `dir`. Whoever comes first creates schema, topics and
 /// subscriptions, in one transaction. May block for as long as `busy_timeout`.
 pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
     let dir =
-        std::path::absolute(dir).map_err(|source| OpenError::Folder { path: dir.to_owned(), source })?;
+        std::path::absolute(dir).map_err(|source| OpenError::DataFolder { path: dir.to_owned(), source })?;
     let path = dir.join(FILE_NAME);
     match options.absent {
         Absent::Create => {
-            std::fs::create_dir_all(&dir).map_err(|source| OpenError::Folder { path: dir, source })?
+            std::fs::create_dir_all(&dir).map_err(|source| OpenError::DataFolder { path: dir, source })?
         }
         Absent::Refuse if path.is_file() => {}
         Absent::Refuse => return Err(OpenError::Missing { path }),
@@ -169,7 +169,7 @@ impl Embedded {
     }
 
     /// What rings when something arrives on a topic.
-    fn bell(&self, topic: i64) -> Bell {
+    fn notifier(&self, topic: i64) -> TopicNotifier {
         let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
         bells.entry(topic).or_default().clone()
     }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde::Serializer;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::engine::{Access, Bell, Engine, Failure, Job};
+use super::engine::{Access, Engine, Failure, Job, TopicNotifier};
 use ecom_bus::{Attributes, Message, PublishError, Publisher, Receipt};
 use ecom_clock::Clock;
 
@@ -24,7 +24,7 @@ pub(super) struct TopicPublisher {
     topic: i64,
     full_name: Arc<str>,
     window: Arc<Semaphore>,
-    bell: Bell,
+    notifier: TopicNotifier,
     clock: Clock,
     outbox: Arc<Mutex<Outbox>>,
 }
@@ -51,7 +51,7 @@ struct Waiting {
 struct Post {
     topic: i64,
     outbox: Arc<Mutex<Outbox>>,
-    bell: Bell,
+    notifier: TopicNotifier,
     /// What it has taken, once it has.
     taken: Option<Vec<Waiting>>,
     /// The id before those it gave.
@@ -65,16 +65,16 @@ impl TopicPublisher {
         topic: i64,
         full_name: String,
         window: usize,
-        bell: Bell,
+        notifier: TopicNotifier,
         clock: Clock,
     ) -> Self {
         let window = Arc::new(Semaphore::new(window.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { engine, topic, full_name: full_name.into(), window, bell, clock, outbox: Arc::default() }
+        Self { engine, topic, full_name: full_name.into(), window, notifier, clock, outbox: Arc::default() }
     }
 
     fn post(&self) -> Post {
-        let (outbox, bell) = (Arc::clone(&self.outbox), self.bell.clone());
-        Post { topic: self.topic, outbox, bell, taken: None, last: 0 }
+        let (outbox, notifier) = (Arc::clone(&self.outbox), self.notifier.clone());
+        Post { topic: self.topic, outbox, notifier, taken: None, last: 0 }
     }
 }
 
@@ -98,7 +98,7 @@ impl Publisher for TopicPublisher {
         }
         let topic = Arc::clone(&self.full_name);
         Receipt::new(async move {
-            let outcome = answer.await.unwrap_or(Err(Failure::Ended));
+            let outcome = answer.await.unwrap_or(Err(Failure::OperationReport));
             drop(permit);
             outcome.map(|id| id.to_string()).map_err(|failure| refusal(&topic, failure))
         })
@@ -123,7 +123,7 @@ impl Job for Post {
 
     fn answer(mut self: Box<Self>, failed: Option<&Failure>) {
         if failed.is_none() {
-            self.bell.ring();
+            self.notifier.ring();
         }
         for (id, waiting) in (self.last + 1..).zip(std::mem::take(self.take())) {
             // Whoever asked may have gone away.

@@ -37,8 +37,8 @@ CREATE VIEW orders_payments_facts AS SELECT
 FROM facts;
 
 CREATE TABLE dead_letters (
-    -- One row a letter. Times are microseconds since the epoch; state NULL means what the reason
-    -- says. A row without a kind is a letter that was acted on and has not been recorded (again).
+    -- One row a dead letter. Times are microseconds since the epoch; state NULL means what the reason
+    -- says. A row without a kind is a dead letter that was acted on and has not been recorded (again).
     id TEXT PRIMARY KEY,
     t INTEGER NOT NULL,
     kind TEXT,
@@ -58,13 +58,13 @@ CREATE TABLE dead_letters (
     schedule_time INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE dead_letter_bodies (
-    -- Apart, so that reading letters without their bodies stays fast.
-    letter_id TEXT PRIMARY KEY,
+    -- Apart, so that reading dead letters without their bodies stays fast.
+    dead_letter_id TEXT PRIMARY KEY,
     attributes TEXT NOT NULL,
     body BLOB NOT NULL
 );
 CREATE TABLE dead_letter_history (
-    letter_id TEXT NOT NULL,
+    dead_letter_id TEXT NOT NULL,
     entry_id TEXT NOT NULL,
     at INTEGER NOT NULL,
     action TEXT NOT NULL,
@@ -73,12 +73,12 @@ CREATE TABLE dead_letter_history (
     host TEXT NOT NULL,
     note TEXT,
     run_id TEXT,
-    PRIMARY KEY (letter_id, entry_id)
+    PRIMARY KEY (dead_letter_id, entry_id)
 ) WITHOUT ROWID;
 CREATE VIEW dead_letter_history_readable AS SELECT
-    letter_id, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1e6, 'unixepoch') AS at,
+    dead_letter_id, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1e6, 'unixepoch') AS at,
     action, outcome, actor, host, note, run_id
-FROM dead_letter_history ORDER BY letter_id, dead_letter_history.at, entry_id;
+FROM dead_letter_history ORDER BY dead_letter_id, dead_letter_history.at, entry_id;
 
 CREATE TABLE topics (
     id INTEGER PRIMARY KEY,
@@ -114,9 +114,9 @@ CREATE INDEX deliveries_by_due ON deliveries (subscription, due);
 ";
 
 const SECOND: &str = "
--- The letter whose corrected body this was: it came back.
+-- The dead letter whose corrected body this was: it came back.
 ALTER TABLE dead_letters ADD COLUMN corrects TEXT;
--- Which letters are about an order.
+-- Which dead letters are about an order.
 CREATE INDEX dead_letters_by_order ON dead_letters (order_id, t, id) WHERE order_id IS NOT NULL;
 DROP VIEW IF EXISTS dead_letters_open;
 DROP VIEW IF EXISTS dead_letters_readable;
@@ -130,7 +130,7 @@ CREATE VIEW dead_letters_readable AS SELECT
     attempts,
     strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at / 1e6, 'unixepoch') AS next_attempt,
     corrects, CAST(body AS TEXT) AS body, attributes
-FROM dead_letters LEFT JOIN dead_letter_bodies ON letter_id = id
+FROM dead_letters LEFT JOIN dead_letter_bodies ON dead_letter_id = id
 WHERE kind IS NOT NULL;
 CREATE VIEW dead_letters_open AS
 SELECT * FROM dead_letters_readable WHERE state IN ('waiting', 'parked');
@@ -144,23 +144,23 @@ CREATE TABLE role_heartbeats (
     newest_event_at INTEGER,
     PRIMARY KEY (role, host)
 ) WITHOUT ROWID;
-CREATE TABLE desk_runs (
-    -- What people did to dead letters. outcomes is letters by what came of them, as JSON.
+CREATE TABLE bulk_operations (
+    -- What people did to dead letters. outcomes is dead letters by what came of them, as JSON.
     id TEXT PRIMARY KEY,
-    deed TEXT NOT NULL,
+    kind TEXT NOT NULL,
     started_at INTEGER NOT NULL,
     actor TEXT NOT NULL,
     host TEXT NOT NULL,
     selection TEXT NOT NULL,
     note TEXT,
-    letters INTEGER NOT NULL,
+    dead_letters INTEGER NOT NULL,
     batches INTEGER NOT NULL,
     state TEXT NOT NULL,
     ended_at INTEGER,
     outcomes TEXT NOT NULL,
     revision INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE desk_run_batches (
+CREATE TABLE bulk_operation_batches (
     -- The plan of each run, in parts: ids and verdicts as JSON. outcomes NULL = not all of it is done.
     run_id TEXT NOT NULL,
     number INTEGER NOT NULL,
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_the_first_version_becomes_as_a_new_one_and_keeps_letters_and_messages() {
+    fn a_file_of_the_first_version_becomes_as_a_new_one_and_keeps_dead_letters_and_messages() {
         let mut old = Connection::open_in_memory().unwrap();
         old.execute_batch(FIRST).unwrap();
         // As the first version had them.
@@ -310,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn the_letters_of_an_order_are_found_by_the_index() {
+    fn the_dead_letters_of_an_order_are_found_by_the_index() {
         let mut connection = Connection::open_in_memory().unwrap();
         provision(&mut connection, &[]).unwrap();
-        let plan = format!("EXPLAIN QUERY PLAN {}", super::super::ledger::page_of_order());
+        let plan = format!("EXPLAIN QUERY PLAN {}", super::super::dead_letters::page_of_order());
         let plan: Vec<String> = connection
             .prepare(&plan)
             .unwrap()

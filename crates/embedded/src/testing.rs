@@ -40,13 +40,13 @@ pub(super) async fn subscribe(process: &Embedded) -> Subscription {
 pub(super) async fn subscribe_with(
     process: &Embedded,
     max_outstanding: usize,
-    lease: Duration,
+    ack_deadline: Duration,
 ) -> Subscription {
     let options = SubscribeOptions {
         streams: Streams::Fixed(1),
         max_outstanding,
         buffer: 50,
-        lease,
+        ack_deadline,
         idle_rotation: None,
     };
     process.subscribe(SUBSCRIPTION, options).await.unwrap()

@@ -52,7 +52,7 @@ pub(super) enum Settled {
 pub(super) struct Turn {
     /// Whose.
     pub(super) mailbox: Mailbox,
-    /// What the lanes have settled since the last round.
+    /// What the workers have settled since the last round.
     pub(super) settled: Vec<Settled>,
     /// What is to be kept longer.
     pub(super) renewed: Vec<Token>,

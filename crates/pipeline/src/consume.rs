@@ -1,5 +1,5 @@
-//! Lanes: long-lived tasks that each take a delivery, handle it, settle it. The lane is the permit; there
-//! are as many as the window says.
+//! Lanes: long-lived tasks that each take a delivery, handle it, settle it. The worker is the permit; there
+//! are as many as the limit says.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,34 +11,41 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::durable::Halt;
-use super::hold::{Held, Hold, HoldSettings};
-use super::settlement::{Settlement, Step};
-use super::window::{self, Window};
-use ecom_bus::{Backlog, Delivery, Received, Subscription};
+use super::concurrency_limit::{self, ConcurrencyBounds, ConcurrencyLimit};
+use super::disposition::{Disposition, Handled};
+use super::durable::RoleError;
+use super::early_payments::{BufferedPayment, EarlyPaymentBuffer, EarlyPaymentSettings};
+use ecom_bus::{Backlog, Delivery, ReceivedMessage, Subscription};
 use ecom_domain::event_time::EventTime;
-use ecom_telemetry::metrics::{Outcome, RoleMetrics};
+use ecom_telemetry::metrics::{DispositionLabel, RoleMetrics};
 
 /// Lanes that look again for the orders of held payments.
-const HOLD_LANES: usize = 32;
+const EARLY_PAYMENT_WORKERS: usize = 32;
 
 /// What a role does with a message. Lanes are generic over it, so its futures need no heap block.
 pub trait Handler: Send + Sync + 'static {
     /// Settles the message, or asks to look again later where it may.
-    fn handle(&self, received: &Received, may_hold: bool) -> impl Future<Output = Result<Step, Halt>> + Send;
+    fn handle(
+        &self,
+        received: &ReceivedMessage,
+        may_buffer: bool,
+    ) -> impl Future<Output = Result<Handled, RoleError>> + Send;
 
     /// Settles a message on which `handle` panicked.
-    fn panicked(&self, received: &Received) -> impl Future<Output = Result<Settlement, Halt>> + Send;
+    fn panicked(
+        &self,
+        received: &ReceivedMessage,
+    ) -> impl Future<Output = Result<Disposition, RoleError>> + Send;
 
     /// T of the event the message carries.
-    fn event_time(&self, received: &Received) -> EventTime {
+    fn event_time(&self, received: &ReceivedMessage) -> EventTime {
         received.event_time()
     }
 }
 
 /// When a run ends by itself.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Bounds {
+pub struct StopConditions {
     /// After this many deliveries.
     pub count: Option<u64>,
     /// After this long.
@@ -48,46 +55,46 @@ pub struct Bounds {
 }
 
 /// How a role consumes.
-pub struct Consume {
+pub struct ConsumerSettings {
     /// Where deliveries come from.
     pub subscription: Arc<Subscription>,
     /// Deliveries handled at once.
-    pub window: window::Bounds,
+    pub concurrency: ConcurrencyBounds,
     /// Whether and how payments wait for their orders.
-    pub hold: Option<HoldSettings>,
+    pub hold: Option<EarlyPaymentSettings>,
     /// When the run ends by itself.
-    pub bounds: Bounds,
+    pub bounds: StopConditions,
     /// What is counted.
     pub metrics: Arc<RoleMetrics>,
     /// Cancelled = stop receiving, settle what is in flight.
     pub stop: CancellationToken,
 }
 
-struct Lane<H> {
+struct Worker<H> {
     handler: Arc<H>,
     subscription: Arc<Subscription>,
-    hold: Option<Arc<Hold>>,
+    hold: Option<Arc<EarlyPaymentBuffer>>,
     left: Arc<AtomicU64>,
-    lanes: Arc<Lanes>,
+    workers: Arc<WorkerCount>,
     metrics: Arc<RoleMetrics>,
     stop: CancellationToken,
 }
 
-/// How many lanes there are, and are to be.
+/// How many workers there are, and are to be.
 #[derive(Default)]
-struct Lanes {
+struct WorkerCount {
     there: AtomicUsize,
     wanted: AtomicUsize,
 }
 
-impl<H> Clone for Lane<H> {
+impl<H> Clone for Worker<H> {
     fn clone(&self) -> Self {
         Self {
             handler: Arc::clone(&self.handler),
             subscription: Arc::clone(&self.subscription),
             hold: self.hold.clone(),
             left: Arc::clone(&self.left),
-            lanes: Arc::clone(&self.lanes),
+            workers: Arc::clone(&self.workers),
             metrics: Arc::clone(&self.metrics),
             stop: self.stop.clone(),
         }
@@ -96,42 +103,42 @@ impl<H> Clone for Lane<H> {
 
 /// Consumes until stopped or bounded, settles everything in flight, and flushes the acks.
 /// Dropping this future is the crash: everything unsettled goes back to the bus.
-pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(), Halt> {
-    let Consume { subscription, window, hold, bounds, metrics, stop } = settings;
+pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) -> Result<(), RoleError> {
+    let ConsumerSettings { subscription, concurrency: limit, hold, bounds, metrics, stop } = settings;
     let stop = stop.child_token();
-    let mut window = Window::new(window);
+    let mut limit = ConcurrencyLimit::new(limit);
     let held_at_most = hold.map_or(0, |hold| hold.limit);
-    let hold = hold.map(|hold| Arc::new(Hold::new(hold, stop.clone())));
-    let lane = Lane {
+    let hold = hold.map(|hold| Arc::new(EarlyPaymentBuffer::new(hold, stop.clone())));
+    let worker = Worker {
         handler,
         subscription: Arc::clone(&subscription),
         hold: hold.clone(),
         left: Arc::new(AtomicU64::new(bounds.count.unwrap_or(u64::MAX))),
-        lanes: Arc::default(),
+        workers: Arc::default(),
         metrics: Arc::clone(&metrics),
         stop: stop.clone(),
     };
     let mut tasks = JoinSet::new();
-    lane.fit(&window, held_at_most, &mut tasks);
+    worker.fit(&limit, held_at_most, &mut tasks);
     if let Some(hold) = &hold {
-        for _ in 0..HOLD_LANES.min(window.size()) {
-            tasks.spawn(lane.clone().run_held(Arc::clone(hold)));
+        for _ in 0..EARLY_PAYMENT_WORKERS.min(limit.size()) {
+            tasks.spawn(worker.clone().run_held(Arc::clone(hold)));
         }
     }
     let mut watch = JoinSet::new();
     watch.spawn(watch_bounds(bounds, Arc::clone(&metrics), Arc::clone(&subscription), stop.clone()));
-    let mut ticks = tokio::time::interval(window::TICK);
+    let mut ticks = tokio::time::interval(concurrency_limit::TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut outcome = Ok(());
     loop {
         let ended = tokio::select! {
             biased;
             ended = tasks.join_next() => ended,
-            _ = ticks.tick(), if !window.is_fixed() && !stop.is_cancelled() => {
-                let held = hold.as_ref().map_or(0, |hold| hold.held());
+            _ = ticks.tick(), if !limit.is_fixed() && !stop.is_cancelled() => {
+                let buffered = hold.as_ref().map_or(0, |hold| hold.buffered());
                 let in_flight = usize::try_from(metrics.in_flight.get()).unwrap_or_default();
-                window.tick(metrics.finished(), in_flight.saturating_sub(held));
-                lane.fit(&window, held_at_most, &mut tasks);
+                limit.tick(metrics.finished(), in_flight.saturating_sub(buffered));
+                worker.fit(&limit, held_at_most, &mut tasks);
                 continue;
             }
         };
@@ -149,7 +156,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: Consume) -> Result<(
     outcome
 }
 
-impl Lanes {
+impl WorkerCount {
     /// How many are to be added, which are then there.
     fn lacking(&self, wanted: usize) -> usize {
         self.wanted.store(wanted, Ordering::Relaxed);
@@ -166,7 +173,7 @@ impl Lanes {
 }
 
 async fn watch_bounds(
-    bounds: Bounds,
+    bounds: StopConditions,
     metrics: Arc<RoleMetrics>,
     subscription: Arc<Subscription>,
     stop: CancellationToken,
@@ -189,25 +196,25 @@ async fn watch_bounds(
     }
 }
 
-impl<H: Handler> Lane<H> {
-    /// Adds the lanes that a window lacks; one that is too many goes by itself.
-    fn fit(&self, window: &Window, held_at_most: usize, tasks: &mut JoinSet<Result<(), Halt>>) {
-        let limit = window.size().saturating_add(held_at_most);
-        self.metrics.in_flight_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
-        for _ in 0..self.lanes.lacking(window.size()) {
+impl<H: Handler> Worker<H> {
+    /// Adds the workers that a limit lacks; one that is too many goes by itself.
+    fn fit(&self, limit: &ConcurrencyLimit, held_at_most: usize, tasks: &mut JoinSet<Result<(), RoleError>>) {
+        let most = limit.size().saturating_add(held_at_most);
+        self.metrics.in_flight_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+        for _ in 0..self.workers.lacking(limit.size()) {
             tasks.spawn(self.clone().run());
         }
     }
 
-    async fn run(self) -> Result<(), Halt> {
-        while !self.lanes.is_one_too_many() {
+    async fn run(self) -> Result<(), RoleError> {
+        while !self.workers.is_one_too_many() {
             let delivery = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
                 delivery = self.subscription.next() => delivery,
             };
             let Some(delivery) = delivery else {
-                return Err(Halt::Ended(self.metrics.role.to_owned()));
+                return Err(RoleError::OperationReport(self.metrics.role.to_owned()));
             };
             if !self.take_one() {
                 delivery.nack();
@@ -232,18 +239,18 @@ impl<H: Handler> Lane<H> {
         left.is_ok()
     }
 
-    async fn fresh(&self, delivery: Delivery) -> Result<(), Halt> {
+    async fn fresh(&self, delivery: Delivery) -> Result<(), RoleError> {
         let taken = Instant::now();
         match self.step(&delivery.received, self.hold.is_some()).await? {
-            Step::Settled(settlement) => self.settle(delivery, taken, &settlement),
-            Step::Hold => {
+            Handled::Settled(disposition) => self.settle(delivery, taken, &disposition),
+            Handled::AwaitOrder => {
                 let kept = match &self.hold {
                     Some(hold) if !self.stop.is_cancelled() => hold.take(delivery, taken),
                     Some(_) | None => Err(delivery),
                 };
                 match kept {
                     Ok(()) => {
-                        self.metrics.held.inc();
+                        self.metrics.buffered.inc();
                     }
                     Err(delivery) if self.stop.is_cancelled() => self.give_back(delivery, taken),
                     Err(delivery) => self.last_look(delivery, taken).await?,
@@ -253,18 +260,18 @@ impl<H: Handler> Lane<H> {
         Ok(())
     }
 
-    async fn run_held(self, hold: Arc<Hold>) -> Result<(), Halt> {
-        while let Some(held) = hold.next().await {
+    async fn run_held(self, hold: Arc<EarlyPaymentBuffer>) -> Result<(), RoleError> {
+        while let Some(buffered) = hold.next().await {
             let stopping = self.stop.is_cancelled();
-            if !held.may_wait() && !stopping {
-                self.last_look(held.delivery, held.taken).await?;
+            if !buffered.may_wait() && !stopping {
+                self.last_look(buffered.delivery, buffered.taken).await?;
                 continue;
             }
-            match self.step(&held.delivery.received, true).await? {
-                Step::Settled(settlement) => self.settle(held.delivery, held.taken, &settlement),
-                Step::Hold if stopping => self.give_back(held.delivery, held.taken),
-                Step::Hold => {
-                    if let Err(Held { delivery, taken, .. }) = hold.wait(held) {
+            match self.step(&buffered.delivery.received, true).await? {
+                Handled::Settled(disposition) => self.settle(buffered.delivery, buffered.taken, &disposition),
+                Handled::AwaitOrder if stopping => self.give_back(buffered.delivery, buffered.taken),
+                Handled::AwaitOrder => {
+                    if let Err(BufferedPayment { delivery, taken, .. }) = hold.wait(buffered) {
                         self.give_back(delivery, taken);
                     }
                 }
@@ -274,34 +281,34 @@ impl<H: Handler> Lane<H> {
     }
 
     /// Looks once more and does not wait again.
-    async fn last_look(&self, delivery: Delivery, taken: Instant) -> Result<(), Halt> {
+    async fn last_look(&self, delivery: Delivery, taken: Instant) -> Result<(), RoleError> {
         match self.step(&delivery.received, false).await? {
-            Step::Settled(settlement) => self.settle(delivery, taken, &settlement),
-            Step::Hold => self.give_back(delivery, taken),
+            Handled::Settled(disposition) => self.settle(delivery, taken, &disposition),
+            Handled::AwaitOrder => self.give_back(delivery, taken),
         }
         Ok(())
     }
 
     /// One message's panic is that message's own.
-    async fn step(&self, received: &Received, may_hold: bool) -> Result<Step, Halt> {
-        match AssertUnwindSafe(self.handler.handle(received, may_hold)).catch_unwind().await {
+    async fn step(&self, received: &ReceivedMessage, may_buffer: bool) -> Result<Handled, RoleError> {
+        match AssertUnwindSafe(self.handler.handle(received, may_buffer)).catch_unwind().await {
             Ok(step) => step,
             Err(_) => {
                 tracing::error!(role = self.metrics.role, message.id = received.id, "the handler panicked");
-                self.handler.panicked(received).await.map(Step::Settled)
+                self.handler.panicked(received).await.map(Handled::Settled)
             }
         }
     }
 
-    fn settle(&self, delivery: Delivery, taken: Instant, settlement: &Settlement) {
-        self.metrics.settled(settlement.outcome(), taken.elapsed());
-        self.metrics.came_to(self.handler.event_time(&delivery.received));
+    fn settle(&self, delivery: Delivery, taken: Instant, disposition: &Disposition) {
+        self.metrics.settled(disposition.outcome(), taken.elapsed());
+        self.metrics.advance_watermark(self.handler.event_time(&delivery.received));
         self.metrics.in_flight.dec();
         delivery.ack();
     }
 
     fn give_back(&self, delivery: Delivery, taken: Instant) {
-        self.metrics.settled(Outcome::Nacked, taken.elapsed());
+        self.metrics.settled(DispositionLabel::Nacked, taken.elapsed());
         self.metrics.in_flight.dec();
         delivery.nack();
     }
@@ -321,9 +328,9 @@ mod tests {
     use ecom_domain::reason::Reason;
 
     /// What became of each delivery, by its id.
-    type Fates = Arc<Mutex<Vec<(String, &'static str)>>>;
+    type Settled = Arc<Mutex<Vec<(String, &'static str)>>>;
 
-    struct Noted(String, Fates);
+    struct Noted(String, Settled);
 
     impl Lease for Noted {
         fn ack(self: Box<Self>) {
@@ -353,7 +360,7 @@ mod tests {
     }
 
     /// A bus that has something left until it is settled.
-    struct SlowFeed(Fates);
+    struct SlowFeed(Settled);
 
     #[async_trait]
     impl Feed for SlowFeed {
@@ -374,19 +381,20 @@ mod tests {
     struct Moody;
 
     impl Handler for Moody {
-        async fn handle(&self, received: &Received, may_hold: bool) -> Result<Step, Halt> {
+        async fn handle(&self, received: &ReceivedMessage, may_buffer: bool) -> Result<Handled, RoleError> {
             match received.message.body.as_ref() {
                 b"bad" => panic!("cannot bear this message"),
-                b"early" if may_hold => Ok(Step::Hold),
-                b"early" => {
-                    Ok(Step::Settled(Settlement::DeadLettered(Reason::OrderNotFound, Durable::in_a_test())))
-                }
-                _ => Ok(Step::Settled(Settlement::Applied(Durable::in_a_test()))),
+                b"early" if may_buffer => Ok(Handled::AwaitOrder),
+                b"early" => Ok(Handled::Settled(Disposition::DeadLettered(
+                    Reason::OrderNotFound,
+                    Durable::in_a_test(),
+                ))),
+                _ => Ok(Handled::Settled(Disposition::Applied(Durable::in_a_test()))),
             }
         }
 
-        async fn panicked(&self, _: &Received) -> Result<Settlement, Halt> {
-            Ok(Settlement::DeadLettered(Reason::HandlerFailed, Durable::in_a_test()))
+        async fn panicked(&self, _: &ReceivedMessage) -> Result<Disposition, RoleError> {
+            Ok(Disposition::DeadLettered(Reason::HandlerFailed, Durable::in_a_test()))
         }
     }
 
@@ -398,42 +406,42 @@ mod tests {
     }
 
     impl Handler for Slow {
-        async fn handle(&self, _: &Received, _: bool) -> Result<Step, Halt> {
+        async fn handle(&self, _: &ReceivedMessage, _: bool) -> Result<Handled, RoleError> {
             let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
             self.most.fetch_max(now, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(100)).await;
             self.now.fetch_sub(1, Ordering::Relaxed);
-            Ok(Step::Settled(Settlement::Applied(Durable::in_a_test())))
+            Ok(Handled::Settled(Disposition::Applied(Durable::in_a_test())))
         }
 
-        async fn panicked(&self, _: &Received) -> Result<Settlement, Halt> {
-            Ok(Settlement::DeadLettered(Reason::HandlerFailed, Durable::in_a_test()))
+        async fn panicked(&self, _: &ReceivedMessage) -> Result<Disposition, RoleError> {
+            Ok(Disposition::DeadLettered(Reason::HandlerFailed, Durable::in_a_test()))
         }
     }
 
-    fn delivery(id: usize, body: &'static str, fates: &Fates) -> Delivery {
+    fn delivery(id: usize, body: &'static str, fates: &Settled) -> Delivery {
         let message = Message { body: Bytes::from_static(body.as_bytes()), ..Message::default() };
-        let received = Received { message, id: id.to_string(), publish_time_us: 1, attempt: 1 };
+        let received = ReceivedMessage { message, id: id.to_string(), publish_time_us: 1, attempt: 1 };
         let lease = Noted(id.to_string(), Arc::clone(fates));
         Delivery::new(received, Box::new(lease))
     }
 
     async fn consumed(
         bodies: &[&'static str],
-        hold: Option<HoldSettings>,
+        hold: Option<EarlyPaymentSettings>,
         count: u64,
-    ) -> (Fates, Arc<RoleMetrics>) {
-        let fates = Fates::default();
+    ) -> (Settled, Arc<RoleMetrics>) {
+        let fates = Settled::default();
         let (sender, receiver) = mpsc::channel(16);
         for (id, body) in bodies.iter().enumerate() {
             sender.send(delivery(id, body, &fates)).await.unwrap();
         }
         let metrics = Arc::new(RoleMetrics::new("test"));
-        let settings = Consume {
+        let settings = ConsumerSettings {
             subscription: Arc::new(Subscription::new(receiver, Box::new(NoFeed))),
-            window: window::Bounds::from(2, 2),
+            concurrency: ConcurrencyBounds::from(2, 2),
             hold,
-            bounds: Bounds { count: Some(count), ..Bounds::default() },
+            bounds: StopConditions { count: Some(count), ..StopConditions::default() },
             metrics: Arc::clone(&metrics),
             stop: CancellationToken::new(),
         };
@@ -447,8 +455,8 @@ mod tests {
         let (fates, metrics) = consumed(&["good", "bad", "good"], None, 3).await;
         assert_eq!(fates.lock().unwrap().len(), 3);
         assert!(fates.lock().unwrap().iter().all(|(_, fate)| *fate == "ack"));
-        assert_eq!(metrics.count(Outcome::Applied), 2);
-        assert_eq!(metrics.count(Outcome::DeadLettered), 1);
+        assert_eq!(metrics.count(DispositionLabel::Applied), 2);
+        assert_eq!(metrics.count(DispositionLabel::DeadLettered), 1);
         // Published in the first millisecond, with ids 0 to 2.
         assert_eq!(metrics.newest_event(), Some(EventTime::stored(2)));
         assert_eq!(metrics.in_flight.get(), 0);
@@ -457,35 +465,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_hold_is_no_wait_and_a_stopped_one_gives_back() {
         let grace = Duration::from_secs(2);
-        let hold = HoldSettings { grace, limit: 1, bytes: 1_000 };
+        let hold = EarlyPaymentSettings { grace, limit: 1, bytes: 1_000 };
         let (fates, metrics) = consumed(&["early", "early"], Some(hold), 2).await;
         let count = |fate| fates.lock().unwrap().iter().filter(|(_, was)| *was == fate).count();
         assert_eq!(count("ack") + count("nack"), 2);
-        assert_eq!(metrics.count(Outcome::Nacked), count("nack") as u64);
+        assert_eq!(metrics.count(DispositionLabel::Nacked), count("nack") as u64);
         assert_eq!(metrics.in_flight.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_store_gets_more_lanes_which_go_when_they_are_not_needed() {
-        let fates = Fates::default();
+        let fates = Settled::default();
         let (sender, receiver) = mpsc::channel(5_000);
         for id in 0..5_000 {
             sender.try_send(delivery(id, "good", &fates)).ok().unwrap();
         }
         let (metrics, handler) = (Arc::new(RoleMetrics::new("test")), Arc::new(Slow::default()));
-        let settings = Consume {
+        let settings = ConsumerSettings {
             subscription: Arc::new(Subscription::new(receiver, Box::new(NoFeed))),
-            window: window::Bounds::from(2, 64),
+            concurrency: ConcurrencyBounds::from(2, 64),
             hold: None,
-            bounds: Bounds { duration: Some(Duration::from_secs(60)), ..Bounds::default() },
+            bounds: StopConditions { duration: Some(Duration::from_secs(60)), ..StopConditions::default() },
             metrics: Arc::clone(&metrics),
             stop: CancellationToken::new(),
         };
         let consuming = consume(Arc::clone(&handler), settings);
         let watching = async {
             tokio::time::sleep(Duration::from_secs(20)).await;
-            // Two lanes would have done 400 of them.
-            (metrics.count(Outcome::Applied), metrics.in_flight_limit.get())
+            // Two workers would have done 400 of them.
+            (metrics.count(DispositionLabel::Applied), metrics.in_flight_limit.get())
         };
         let (consumed, (applied, limit)) = tokio::join!(consuming, watching);
         consumed.unwrap();
@@ -498,14 +506,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_not_taken_for_the_end_while_something_is_left() {
-        let fates = Fates::default();
+        let fates = Settled::default();
         let (sender, receiver) = mpsc::channel(16);
         let metrics = Arc::new(RoleMetrics::new("test"));
-        let settings = Consume {
+        let settings = ConsumerSettings {
             subscription: Arc::new(Subscription::new(receiver, Box::new(SlowFeed(Arc::clone(&fates))))),
-            window: window::Bounds::from(2, 2),
+            concurrency: ConcurrencyBounds::from(2, 2),
             hold: None,
-            bounds: Bounds { idle: Some(Duration::from_secs(1)), ..Bounds::default() },
+            bounds: StopConditions { idle: Some(Duration::from_secs(1)), ..StopConditions::default() },
             metrics: Arc::clone(&metrics),
             stop: CancellationToken::new(),
         };
@@ -516,7 +524,7 @@ mod tests {
         };
         let (consumed, _sender) = tokio::join!(consume(Arc::new(Moody), settings), slow);
         consumed.unwrap();
-        assert_eq!(metrics.count(Outcome::Applied), 1, "it ended before the message came");
+        assert_eq!(metrics.count(DispositionLabel::Applied), 1, "it ended before the message came");
         assert_eq!(*fates.lock().unwrap(), [("1".to_owned(), "ack")]);
     }
 

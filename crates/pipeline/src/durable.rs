@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use ecom_bus::{Message, PublishError, Publisher};
-use ecom_clock::Chance;
+use ecom_clock::Entropy;
 use ecom_domain::backoff::Backoff;
 use ecom_domain::fact::PaymentSlot;
 use ecom_store::StoreError;
-use ecom_telemetry::metrics::{Answer, Calls, Operation, RoleMetrics, Topic};
+use ecom_telemetry::metrics::{Answer, Calls, RoleMetrics, StoreOperation, Topic};
 
 /// At most one warning about an outage in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl Durable {
 /// A call was refused in a way that trying again cannot mend; the role stops, and what it had in
 /// flight goes back to the bus.
 #[derive(thiserror::Error, Debug)]
-pub enum Halt {
+pub enum RoleError {
     /// The store refused a statement.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -46,24 +46,24 @@ pub enum Halt {
     Publish(#[from] PublishError),
     /// The subscription ended although nobody stopped it.
     #[error("the subscription {0} ended by itself")]
-    Ended(String),
+    OperationReport(String),
 }
 
 /// Repeats calls through outages, and tells of them.
-pub struct Retrying {
+pub struct Retrier {
     backoff: Backoff,
-    chance: Arc<Chance>,
+    entropy: Arc<Entropy>,
     metrics: Arc<RoleMetrics>,
     out: AtomicBool,
     warned: Mutex<Option<Instant>>,
 }
 
-impl Retrying {
+impl Retrier {
     /// Retries with full jitter between 50 ms and 5 s.
-    pub fn new(chance: Arc<Chance>, metrics: Arc<RoleMetrics>) -> Self {
+    pub fn new(entropy: Arc<Entropy>, metrics: Arc<RoleMetrics>) -> Self {
         Self {
             backoff: Backoff::IN_PLACE,
-            chance,
+            entropy,
             metrics,
             out: AtomicBool::new(false),
             warned: Mutex::new(None),
@@ -76,29 +76,29 @@ impl Retrying {
     }
 
     /// Calls of the store of this kind, each attempt counted and timed where somebody can ask.
-    pub fn storing(&self, operation: Operation) -> Repeating<'_> {
-        Repeating { retrying: self, calls: self.metrics.store(operation) }
+    pub fn storing(&self, operation: StoreOperation) -> Repeating<'_> {
+        Repeating { retrier: self, calls: self.metrics.store(operation) }
     }
 
     /// Attempts to publish on this topic, each counted and timed where somebody can ask.
     pub fn publishing(&self, topic: Topic) -> Repeating<'_> {
-        Repeating { retrying: self, calls: self.metrics.publish(topic) }
+        Repeating { retrier: self, calls: self.metrics.publish(topic) }
     }
 
     /// Repeats a write until it definitely succeeded.
-    pub async fn write<F>(&self, call: impl Fn() -> F) -> Result<Durable, Halt>
+    pub async fn write<F>(&self, call: impl Fn() -> F) -> Result<Durable, RoleError>
     where
         F: Future<Output = Result<(), StoreError>>,
     {
-        Repeating { retrying: self, calls: None }.write(call).await
+        Repeating { retrier: self, calls: None }.write(call).await
     }
 
     /// Repeats a read until it succeeded.
-    pub async fn read<T, F>(&self, call: impl Fn() -> F) -> Result<T, Halt>
+    pub async fn read<T, F>(&self, call: impl Fn() -> F) -> Result<T, RoleError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        Repeating { retrying: self, calls: None }.read(call).await
+        Repeating { retrier: self, calls: None }.read(call).await
     }
 
     /// What the role counts.
@@ -117,7 +117,7 @@ impl Retrying {
         if self.should_warn() {
             tracing::warn!(role = self.metrics.role, attempt, "{error}; intake stops until it answers");
         }
-        tokio::time::sleep(self.backoff.delay(attempt, self.chance.share())).await;
+        tokio::time::sleep(self.backoff.delay(attempt, self.entropy.share())).await;
     }
 
     fn should_warn(&self) -> bool {
@@ -133,13 +133,13 @@ impl Retrying {
 /// Calls of one kind, repeated through outages.
 #[derive(Clone, Copy)]
 pub struct Repeating<'r> {
-    retrying: &'r Retrying,
+    retrier: &'r Retrier,
     calls: Option<&'r Calls>,
 }
 
 impl Repeating<'_> {
     /// Repeats a write until it definitely succeeded.
-    pub async fn write<F>(self, call: impl Fn() -> F) -> Result<Durable, Halt>
+    pub async fn write<F>(self, call: impl Fn() -> F) -> Result<Durable, RoleError>
     where
         F: Future<Output = Result<(), StoreError>>,
     {
@@ -147,7 +147,7 @@ impl Repeating<'_> {
     }
 
     /// Repeats a read until it succeeded.
-    pub async fn read<T, F>(self, call: impl Fn() -> F) -> Result<T, Halt>
+    pub async fn read<T, F>(self, call: impl Fn() -> F) -> Result<T, RoleError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
@@ -155,7 +155,7 @@ impl Repeating<'_> {
     }
 
     /// Publishes until a receipt resolved.
-    pub async fn publish(self, publisher: &dyn Publisher, message: &Message) -> Result<Durable, Halt> {
+    pub async fn publish(self, publisher: &dyn Publisher, message: &Message) -> Result<Durable, RoleError> {
         self.published(publisher, message).await.map(|(durable, _)| durable)
     }
 
@@ -164,7 +164,7 @@ impl Repeating<'_> {
         self,
         publisher: &dyn Publisher,
         message: &Message,
-    ) -> Result<(Durable, String), Halt> {
+    ) -> Result<(Durable, String), RoleError> {
         let published = || async { publisher.publish(message.clone()).await.await };
         let id = self.repeat(published, PublishError::is_outage).await?;
         Ok((Durable(()), id))
@@ -188,9 +188,9 @@ impl Repeating<'_> {
                 calls.observe(answer, started.elapsed());
             }
             match outcome {
-                Err(error) if answer == Answer::Unavailable => self.retrying.wait(attempt, &error).await,
+                Err(error) if answer == Answer::Unavailable => self.retrier.wait(attempt, &error).await,
                 Ok(_) => {
-                    self.retrying.recovered(attempt);
+                    self.retrier.recovered(attempt);
                     return outcome;
                 }
                 Err(_) => return outcome,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ecom_clock::Clock;
 use ecom_domain::event_time::EventTime;
 use ecom_domain::heartbeat::Heartbeat;
-use ecom_store::Journal;
+use ecom_store::OperationsStore;
 use ecom_telemetry::metrics::RoleMetrics;
 
 /// Between two signs of life.
@@ -16,7 +16,7 @@ pub const INTERVAL: Duration = Duration::from_secs(10);
 pub const LAST: Duration = Duration::from_secs(1);
 
 /// Whose signs of life they are.
-pub struct Pulse {
+pub struct HeartbeatSource {
     /// The host it runs on.
     pub host: String,
     /// Wall time.
@@ -25,8 +25,8 @@ pub struct Pulse {
     pub metrics: Arc<RoleMetrics>,
 }
 
-impl Pulse {
-    async fn beat(&self, journal: &dyn Journal) {
+impl HeartbeatSource {
+    async fn beat(&self, operations: &dyn OperationsStore) {
         let heartbeat = Heartbeat {
             role: self.metrics.role.to_owned(),
             host: self.host.clone(),
@@ -34,24 +34,24 @@ impl Pulse {
             seen_at: self.clock.now_us(),
             newest_event_at: self.metrics.newest_event().map(EventTime::micros),
         };
-        if let Err(error) = journal.beat(&heartbeat).await {
+        if let Err(error) = operations.beat(&heartbeat).await {
             tracing::debug!(role = self.metrics.role, "{error}");
         }
     }
 }
 
-/// Runs a role with its signs of life, from when the journal is there.
+/// Runs a role with its signs of life, from when the operations store is there.
 pub async fn beside<T>(
-    pulse: &Pulse,
-    journal: impl Future<Output = Arc<dyn Journal>>,
+    heartbeat_source: &HeartbeatSource,
+    operations: impl Future<Output = Arc<dyn OperationsStore>>,
     role: impl Future<Output = T>,
 ) -> T {
     let connected = OnceLock::new();
     let beats = async {
-        let journal = journal.await;
-        let journal = connected.get_or_init(|| journal);
+        let operations = operations.await;
+        let operations = connected.get_or_init(|| operations);
         loop {
-            pulse.beat(journal.as_ref()).await;
+            heartbeat_source.beat(operations.as_ref()).await;
             tokio::time::sleep(INTERVAL).await;
         }
     };
@@ -60,10 +60,10 @@ pub async fn beside<T>(
         outcome = role => outcome,
         outcome = beats => outcome,
     };
-    if let Some(journal) = connected.get()
-        && tokio::time::timeout(LAST, pulse.beat(journal.as_ref())).await.is_err()
+    if let Some(operations) = connected.get()
+        && tokio::time::timeout(LAST, heartbeat_source.beat(operations.as_ref())).await.is_err()
     {
-        tracing::debug!(role = pulse.metrics.role, "the last heartbeat was not written in time");
+        tracing::debug!(role = heartbeat_source.metrics.role, "the last heartbeat was not written in time");
     }
     outcome
 }
@@ -77,7 +77,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use ecom_domain::run::{Batch, Run, RunId};
+    use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
     use ecom_store::StoreError;
 
     const START: i64 = 1_750_000_000_000_000;
@@ -92,7 +92,7 @@ mod tests {
     struct Notes(Mood, Mutex<Vec<Heartbeat>>);
 
     #[async_trait]
-    impl Journal for Notes {
+    impl OperationsStore for Notes {
         async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
             self.1.lock().unwrap().push(heartbeat.clone());
             match self.0 {
@@ -109,49 +109,49 @@ mod tests {
             unimplemented!("only written")
         }
 
-        async fn put_run(&self, _: &Run) -> Result<(), StoreError> {
-            unimplemented!("no desk")
+        async fn put_run(&self, _: &BulkOperation) -> Result<(), StoreError> {
+            unimplemented!("not used here")
         }
 
-        async fn run(&self, _: &RunId) -> Result<Option<Run>, StoreError> {
-            unimplemented!("no desk")
+        async fn run(&self, _: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
+            unimplemented!("not used here")
         }
 
-        fn runs(&self) -> BoxStream<'_, Result<Run, StoreError>> {
-            unimplemented!("no desk")
+        fn runs(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
+            unimplemented!("not used here")
         }
 
-        async fn put_batch(&self, _: &RunId, _: &Batch) -> Result<(), StoreError> {
-            unimplemented!("no desk")
+        async fn put_batch(&self, _: &OperationId, _: &PlanBatch) -> Result<(), StoreError> {
+            unimplemented!("not used here")
         }
 
-        async fn batch(&self, _: &RunId, _: u32) -> Result<Option<Batch>, StoreError> {
-            unimplemented!("no desk")
+        async fn batch(&self, _: &OperationId, _: u32) -> Result<Option<PlanBatch>, StoreError> {
+            unimplemented!("not used here")
         }
     }
 
-    fn pulse() -> Pulse {
+    fn heartbeat_source() -> HeartbeatSource {
         let metrics = Arc::new(RoleMetrics::new("order_consumer"));
-        Pulse { host: "worker-1".into(), clock: Clock::anchored(START), metrics }
+        HeartbeatSource { host: "worker-1".into(), clock: Clock::anchored(START), metrics }
     }
 
-    /// Runs a role of 25 s beside a journal that is there after a while. Returns what was to be
+    /// Runs a role of 25 s beside a operations store that is there after a while. Returns what was to be
     /// written, in seconds since the start with the newest event, and how long it all took.
     async fn run(mood: Mood, connects_after: Duration) -> (Vec<(i64, Option<i64>)>, Duration) {
-        let (notes, pulse) = (Arc::new(Notes(mood, Mutex::default())), pulse());
+        let (notes, heartbeat_source) = (Arc::new(Notes(mood, Mutex::default())), heartbeat_source());
         let started = Instant::now();
         let role = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            pulse.metrics.came_to(EventTime::stored(7));
-            pulse.metrics.came_to(EventTime::stored(6));
+            heartbeat_source.metrics.advance_watermark(EventTime::stored(7));
+            heartbeat_source.metrics.advance_watermark(EventTime::stored(6));
             tokio::time::sleep(Duration::from_secs(20)).await;
             "done"
         };
-        let journal = async {
+        let operations = async {
             tokio::time::sleep(connects_after).await;
-            Arc::clone(&notes) as Arc<dyn Journal>
+            Arc::clone(&notes) as Arc<dyn OperationsStore>
         };
-        assert_eq!(beside(&pulse, journal, role).await, "done");
+        assert_eq!(beside(&heartbeat_source, operations, role).await, "done");
         let took = started.elapsed();
         let notes = notes.1.lock().unwrap();
         assert!(notes.iter().all(|beat| beat.role == "order_consumer" && beat.host == "worker-1"));

@@ -4,11 +4,11 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use ecom_domain::order::OrderId;
 
-/// Stripes: with 256 lanes two different orders meet on one about every fourth time, harmlessly.
+/// Stripes: with 256 workers two different orders meet on one about every fourth time, harmlessly.
 const STRIPES: usize = 1_024;
 
 /// An order's turn: nobody else in the process has one until it is dropped.
-pub type Turn<'l> = MutexGuard<'l, ()>;
+pub type OrderGuard<'l> = MutexGuard<'l, ()>;
 
 /// Striped locks by order id, held around SELECT and UPDATE.
 pub struct OrderLocks(Vec<Mutex<()>>);
@@ -20,7 +20,7 @@ impl OrderLocks {
     }
 
     /// Waits for the order's turn.
-    pub async fn lock(&self, order: OrderId) -> Turn<'_> {
+    pub async fn lock(&self, order: OrderId) -> OrderGuard<'_> {
         let stripe = usize::try_from(order.0.unsigned_abs() % STRIPES as u64).unwrap_or_default();
         self.0[stripe].lock().await
     }

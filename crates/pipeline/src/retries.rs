@@ -1,4 +1,4 @@
-//! When letters are tried again: by their schedule, and by a sweep over all of them.
+//! When dead letters are tried again: by their schedule, and by a sweep over all of them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -9,63 +9,63 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::durable::Halt;
-use super::settler::{Occasion, Settler, Stand};
-use super::sweep::{self, Swept};
+use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver};
+use super::durable::RoleError;
+use super::sweep::{self, SweepSummary};
 use ecom_domain::backoff::Backoff;
-use ecom_domain::letter::LetterId;
+use ecom_domain::dead_letter::DeadLetterId;
 
-/// Letters whose next attempt one handler keeps in mind; the sweep finds the rest.
+/// Dead letters whose next attempt one handler keeps in mind; the sweep finds the rest.
 const SCHEDULE_LIMIT: usize = 50_000;
-/// Letters attempted at once.
+/// Dead letters attempted at once.
 const CONCURRENCY: usize = 32;
 
-/// When letters are tried again.
+/// When dead letters are tried again.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
     /// Between attempts; its first ceiling is the wait before the first one.
     pub backoff: Backoff,
-    /// A letter still waiting this long after its first failure is parked.
+    /// A dead letter still waiting this long after its first failure is parked.
     pub max_age: Duration,
-    /// Between sweeps over all letters.
+    /// Between sweeps over all dead letters.
     pub sweep_interval: Duration,
-    /// Resolved letters are removed this long after their last act.
+    /// Resolved dead letters are removed this long after their last act.
     pub retention: Duration,
 }
 
-/// Announces letters to the schedule; what does not fit is left to the sweep.
+/// Announces dead letters to the schedule; what does not fit is left to the sweep.
 #[derive(Clone)]
-pub struct Offers(mpsc::Sender<(LetterId, Option<i64>)>);
+pub struct RetryQueue(mpsc::Sender<(DeadLetterId, Option<i64>)>);
 
-impl Offers {
+impl RetryQueue {
     /// A way to announce, and the schedule's end of it.
-    pub fn channel() -> (Self, mpsc::Receiver<(LetterId, Option<i64>)>) {
+    pub fn channel() -> (Self, mpsc::Receiver<(DeadLetterId, Option<i64>)>) {
         let (sender, receiver) = mpsc::channel(4_096);
         (Self(sender), receiver)
     }
 
-    /// A letter just recorded: due after the first backoff.
-    pub fn fresh(&self, id: LetterId) {
-        // A full or closed channel loses nothing: the letter is in the ledger, the sweep finds it.
+    /// A dead letter just recorded: due after the first backoff.
+    pub fn fresh(&self, id: DeadLetterId) {
+        // A full or closed channel loses nothing: the dead letter is in the dead-letter store, the sweep finds it.
         drop(self.0.try_send((id, None)));
     }
 
-    /// A letter found by the sweep, due at this time; waits for room.
-    pub async fn due(&self, id: LetterId, at: i64) {
+    /// A dead letter found by the sweep, due at this time; waits for room.
+    pub async fn due(&self, id: DeadLetterId, at: i64) {
         drop(self.0.send((id, Some(at))).await);
     }
 }
 
-/// Letters in mind, by when they are due.
+/// Dead letters in mind, by when they are due.
 #[derive(Default)]
 struct Schedule {
-    by_time: BTreeSet<(i64, LetterId)>,
-    times: HashMap<LetterId, i64>,
+    by_time: BTreeSet<(i64, DeadLetterId)>,
+    times: HashMap<DeadLetterId, i64>,
     overflowed: bool,
 }
 
 impl Schedule {
-    fn add(&mut self, id: LetterId, due: i64) {
+    fn add(&mut self, id: DeadLetterId, due: i64) {
         if self.times.contains_key(&id) {
             return;
         }
@@ -81,7 +81,7 @@ impl Schedule {
         self.by_time.first().map(|(due, _)| *due)
     }
 
-    fn take_due(&mut self, now: i64) -> Option<LetterId> {
+    fn take_due(&mut self, now: i64) -> Option<DeadLetterId> {
         self.first_due().filter(|due| *due <= now)?;
         let (_, id) = self.by_time.pop_first()?;
         self.times.remove(&id);
@@ -93,24 +93,24 @@ impl Schedule {
     }
 }
 
-/// Tries letters by their schedule and sweeps over all of them, until stopped.
+/// Tries dead letters by their schedule and sweeps over all of them, until stopped.
 pub async fn run(
-    settler: &Settler,
-    offers: Offers,
-    mut offered: mpsc::Receiver<(LetterId, Option<i64>)>,
+    resolver: &DeadLetterResolver,
+    retry_queue: RetryQueue,
+    mut queued: mpsc::Receiver<(DeadLetterId, Option<i64>)>,
     stop: CancellationToken,
-) -> Result<(), Halt> {
+) -> Result<(), RoleError> {
     let mut schedule = Schedule::default();
     let mut attempts = FuturesUnordered::new();
     let mut next_sweep = Instant::now();
     let mut sweeping = None;
     loop {
-        let now = settler.clock.now_us();
+        let now = resolver.clock.now_us();
         while attempts.len() < CONCURRENCY
             && let Some(id) = schedule.take_due(now)
         {
             attempts.push(async move {
-                let stand = settler.attempt(&id, Occasion::Schedule).await;
+                let stand = resolver.attempt(&id, AttemptTrigger::Schedule).await;
                 (id, stand)
             });
         }
@@ -121,22 +121,22 @@ pub async fn run(
             biased;
             () = stop.cancelled() => break,
             Some((id, stand)) = attempts.next() => {
-                if let Stand::Waits(due) = stand? {
+                if let AttemptResult::Waits(due) = stand? {
                     schedule.add(id, due);
                 }
             }
-            swept = async { sweeping.as_mut().expect("guarded").await }, if sweeping.is_some() => {
+            summary = async { sweeping.as_mut().expect("guarded").await }, if sweeping.is_some() => {
                 sweeping = None;
-                let swept: Swept = swept?;
-                tracing::debug!(?swept, "swept over the ledger");
+                let summary: SweepSummary = summary?;
+                tracing::debug!(?summary, "swept over the dead-letter store");
             }
-            Some((id, due)) = offered.recv() => {
-                schedule.add(id, due.unwrap_or_else(|| settler.first_due()));
+            Some((id, due)) = queued.recv() => {
+                schedule.add(id, due.unwrap_or_else(|| resolver.first_due()));
             }
             () = tokio::time::sleep_until(next_sweep), if sweeping.is_none() => {
-                next_sweep = Instant::now() + settler.policy.sweep_interval;
+                next_sweep = Instant::now() + resolver.policy.sweep_interval;
                 schedule.overflowed = false;
-                sweeping = Some(Box::pin(sweep::sweep(settler, Some(offers.clone()))));
+                sweeping = Some(Box::pin(sweep::sweep(resolver, Some(retry_queue.clone()))));
             }
             () = tokio::time::sleep(until_due.unwrap_or_default()), if may_attempt => {}
         }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use ecom_domain::reason::Reason;
-use ecom_telemetry::metrics::{Outcome, RoleMetrics};
+use ecom_telemetry::metrics::{DispositionLabel, RoleMetrics};
 
 /// Counts of one run of a role. Per process, and a health sign; the proof is `ecom_facts verify`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Summary {
     /// The role.
     pub role: &'static str,
-    /// Deliveries taken by a lane.
+    /// Deliveries taken by a worker.
     pub received: u64,
     /// Messages with a receipt (producers).
     pub published: u64,
@@ -23,10 +23,10 @@ pub struct Summary {
     pub already_applied: u64,
     /// The row showed a newer one.
     pub superseded: u64,
-    /// Written to the ledger.
+    /// Written to the dead-letter store.
     pub recorded: u64,
     /// Payments that entered the hold.
-    pub held: u64,
+    pub buffered: u64,
     /// Dead letters published, by reason.
     pub dead_lettered: BTreeMap<&'static str, u64>,
     /// Deliveries given back.
@@ -37,9 +37,9 @@ pub struct Summary {
     pub elapsed_seconds: f64,
     /// Messages settled or published per second.
     pub per_second: f64,
-    /// From lane to settlement, half of the messages.
+    /// From worker to settlement, half of the messages.
     pub p50_seconds: f64,
-    /// From lane to settlement, 99 of 100 messages.
+    /// From worker to settlement, 99 of 100 messages.
     pub p99_seconds: f64,
 }
 
@@ -56,13 +56,13 @@ impl Summary {
             role: metrics.role,
             received: metrics.received.get(),
             published: metrics.published.get(),
-            applied: metrics.count(Outcome::Applied),
-            already_applied: metrics.count(Outcome::AlreadyApplied),
-            superseded: metrics.count(Outcome::Superseded),
-            recorded: metrics.count(Outcome::Recorded),
-            held: metrics.held.get(),
+            applied: metrics.count(DispositionLabel::Applied),
+            already_applied: metrics.count(DispositionLabel::AlreadyApplied),
+            superseded: metrics.count(DispositionLabel::Superseded),
+            recorded: metrics.count(DispositionLabel::Recorded),
+            buffered: metrics.buffered.get(),
             dead_lettered,
-            nacked: metrics.count(Outcome::Nacked),
+            nacked: metrics.count(DispositionLabel::Nacked),
             redelivered: metrics.redelivered.get(),
             elapsed_seconds: elapsed.as_secs_f64(),
             per_second: done as f64 / elapsed.as_secs_f64().max(0.001),
@@ -82,7 +82,7 @@ impl std::fmt::Display for Summary {
             ("already applied", self.already_applied),
             ("superseded", self.superseded),
             ("recorded", self.recorded),
-            ("held", self.held),
+            ("held", self.buffered),
             ("nacked", self.nacked),
             ("redelivered", self.redelivered),
         ];

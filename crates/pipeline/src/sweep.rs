@@ -1,104 +1,112 @@
-//! A pass over the whole ledger: what waits is scheduled or tried, what is parked is looked at
+//! A pass over the whole dead-letter store: what waits is scheduled or tried, what is parked is looked at
 //! again, what was resolved long ago is removed.
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::durable::Halt;
-use super::retries::Offers;
-use super::settler::{Occasion, Settler, Stand, applies_by_itself};
+use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver, applies_by_itself};
+use super::durable::RoleError;
+use super::retries::RetryQueue;
 use ecom_clock::micros;
-use ecom_domain::letter::{LetterRecord, State};
+use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::reason::Reason;
 use ecom_store::Scan;
-use ecom_telemetry::metrics::Operation;
+use ecom_telemetry::metrics::StoreOperation;
 
-/// Letters tried at once in a pass.
+/// Dead letters tried at once in a pass.
 const CONCURRENCY: usize = 32;
 
 /// What a pass did.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Swept {
-    /// Letters read.
-    pub letters: u64,
-    /// Letters that became `recovered`.
+pub struct SweepSummary {
+    /// Dead letters read.
+    pub dead_letters: u64,
+    /// Dead letters that became `recovered`.
     pub recovered: u64,
-    /// Letters open after the pass.
+    /// Dead letters open after the pass.
     pub open: u64,
-    /// Resolved letters removed.
+    /// Resolved dead letters removed.
     pub removed: u64,
 }
 
-/// Goes over all letters, newest day first. With `offers`, waiting letters are left to the schedule, but
+/// Goes over all dead letters, newest day first. With `retry_queue`, waiting dead letters are left to the schedule, but
 /// for those past their age: the schedule may have no room for the oldest. Without, they are tried now,
 /// whenever they are due.
-pub async fn sweep(settler: &Settler, offers: Option<Offers>) -> Result<Swept, Halt> {
-    let mut swept = Swept::default();
+pub async fn sweep(
+    resolver: &DeadLetterResolver,
+    retry_queue: Option<RetryQueue>,
+) -> Result<SweepSummary, RoleError> {
+    let mut summary = SweepSummary::default();
     let mut attempts = FuturesUnordered::new();
-    let mut letters = settler.ledger.letters(Scan::BRIEF);
-    while let Some(record) = letters.next().await {
+    let mut dead_letters = resolver.dead_letter_store.dead_letters(Scan::BRIEF);
+    while let Some(record) = dead_letters.next().await {
         let record = match record {
             Ok(record) => record,
             // What could not be read is read by the next pass.
             Err(error) if error.is_outage() => {
-                tracing::warn!("{error}; the pass over the ledger ends early");
+                tracing::warn!("{error}; the pass over the dead-letter store ends early");
                 break;
             }
             Err(error) => return Err(error.into()),
         };
-        swept.letters += 1;
-        if is_expired(settler, &record) {
-            settler.retrying.storing(Operation::Remove).write(|| settler.ledger.remove(&record)).await?;
-            swept.removed += 1;
+        summary.dead_letters += 1;
+        if is_expired(resolver, &record) {
+            resolver
+                .retrier
+                .storing(StoreOperation::Remove)
+                .write(|| resolver.dead_letter_store.remove(&record))
+                .await?;
+            summary.removed += 1;
             continue;
         }
-        match (record.state(), &offers) {
-            (State::Waiting, Some(offers)) if !is_overdue(settler, &record) => {
+        match (record.state(), &retry_queue) {
+            (DeadLetterState::Waiting, Some(retry_queue)) if !is_overdue(resolver, &record) => {
                 let due = record.progress.next_attempt_at.unwrap_or_default();
-                offers.due(record.letter.id, due).await;
-                swept.open += 1;
+                retry_queue.due(record.dead_letter.id, due).await;
+                summary.open += 1;
             }
-            (State::Parked, _) if is_for_a_human(record.letter.reason) => swept.open += 1,
-            (State::Waiting | State::Parked | State::Discarded, _) => {
-                let id = record.letter.id;
-                attempts.push(async move { settler.attempt(&id, Occasion::Pass).await });
+            (DeadLetterState::Parked, _) if is_for_a_human(record.dead_letter.reason) => summary.open += 1,
+            (DeadLetterState::Waiting | DeadLetterState::Parked | DeadLetterState::Discarded, _) => {
+                let id = record.dead_letter.id;
+                attempts.push(async move { resolver.attempt(&id, AttemptTrigger::Sweep).await });
             }
-            (State::Recovered, _) => {}
+            (DeadLetterState::Recovered, _) => {}
         }
         while attempts.len() >= CONCURRENCY
             && let Some(stand) = attempts.next().await
         {
-            swept.count(stand?);
+            summary.count(stand?);
         }
     }
     while let Some(stand) = attempts.next().await {
-        swept.count(stand?);
+        summary.count(stand?);
     }
-    Ok(swept)
+    Ok(summary)
 }
 
-impl Swept {
-    fn count(&mut self, stand: Stand) {
+impl SweepSummary {
+    fn count(&mut self, stand: AttemptResult) {
         match stand {
-            Stand::Rests(State::Recovered) => self.recovered += 1,
-            Stand::Rests(State::Waiting | State::Parked) | Stand::Waits(_) => self.open += 1,
-            Stand::Rests(State::Discarded) | Stand::Gone => {}
+            AttemptResult::Rests(DeadLetterState::Recovered) => self.recovered += 1,
+            AttemptResult::Rests(DeadLetterState::Waiting | DeadLetterState::Parked)
+            | AttemptResult::Waits(_) => self.open += 1,
+            AttemptResult::Rests(DeadLetterState::Discarded) | AttemptResult::Gone => {}
         }
     }
 }
 
-/// Whether the next attempt is a waiting letter's last.
-fn is_overdue(settler: &Settler, record: &LetterRecord) -> bool {
-    let age = settler.clock.now_us().saturating_sub(record.letter.first_failed_at);
-    age > micros(settler.policy.max_age)
+/// Whether the next attempt is a waiting dead letter's last.
+fn is_overdue(resolver: &DeadLetterResolver, record: &DeadLetterRecord) -> bool {
+    let age = resolver.clock.now_us().saturating_sub(record.dead_letter.first_failed_at);
+    age > micros(resolver.policy.max_age)
 }
 
-fn is_expired(settler: &Settler, record: &LetterRecord) -> bool {
-    let oldest = settler.clock.now_us().saturating_sub(micros(settler.policy.retention));
+fn is_expired(resolver: &DeadLetterResolver, record: &DeadLetterRecord) -> bool {
+    let oldest = resolver.clock.now_us().saturating_sub(micros(resolver.policy.retention));
     !record.state().is_open() && record.progress.state_at.is_some_and(|at| at < oldest)
 }
 
-/// Whether looking again at a parked letter of this reason cannot change anything: its body is no
+/// Whether looking again at a parked dead letter of this reason cannot change anything: its body is no
 /// event. One whose handler panicked may have been applied by a redelivery.
 pub fn is_for_a_human(reason: Reason) -> bool {
     !applies_by_itself(reason) && reason != Reason::HandlerFailed

@@ -9,12 +9,12 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::body::{self, NoCard};
-use super::draw::{Purpose, one_of, rng};
+use super::draw::{PlanPurpose, one_of, rng};
 use super::invalid::{self, Defect};
 use super::mixture::Mixture;
 use super::planned::{Content, Planned};
 use ecom_codec::screen::{Screened, screen};
-use ecom_domain::letter::Kind;
+use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::{CardLastFour, Payment};
 use ecom_domain::reason::Reason;
@@ -80,17 +80,17 @@ pub struct Case {
 impl Case {
     /// The case of this order id.
     pub fn of(seed: u64, mixture: &Mixture, order_id: OrderId) -> Self {
-        let rng = &mut rng(seed, order_id, 0, Purpose::Traits);
-        let mut chance = |share: f64| rng.random::<f64>() < share;
-        let missing = chance(mixture.missing_orders);
-        let late = chance(mixture.late_orders) && !missing;
-        let order_duplicate = chance(mixture.duplicates) && !missing;
-        let order_update = chance(mixture.order_updates) && !missing;
-        let payment_duplicate = chance(mixture.duplicates);
-        let second_payment = chance(mixture.second_payments);
-        let (bad_order, bad_payment) = (chance(mixture.invalid), chance(mixture.invalid));
+        let rng = &mut rng(seed, order_id, 0, PlanPurpose::Traits);
+        let mut entropy = |share: f64| rng.random::<f64>() < share;
+        let missing = entropy(mixture.missing_orders);
+        let late = entropy(mixture.late_orders) && !missing;
+        let order_duplicate = entropy(mixture.duplicates) && !missing;
+        let order_update = entropy(mixture.order_updates) && !missing;
+        let payment_duplicate = entropy(mixture.duplicates);
+        let second_payment = entropy(mixture.second_payments);
+        let (bad_order, bad_payment) = (entropy(mixture.invalid), entropy(mixture.invalid));
         let mut defect = |kind| Defect::all(kind).nth(rng.random_range(0..Defect::COUNT));
-        let (order_defect, payment_defect) = (defect(Kind::Order), defect(Kind::Payment));
+        let (order_defect, payment_defect) = (defect(EventKind::Order), defect(EventKind::Payment));
         Self {
             order_id,
             missing,
@@ -108,11 +108,11 @@ impl Case {
     }
 
     /// How many messages it makes on this topic.
-    pub(super) fn messages(&self, kind: Kind) -> usize {
+    pub(super) fn messages(&self, kind: EventKind) -> usize {
         let more = match kind {
-            Kind::Order if self.missing => [false, false, false, self.invalid_order.is_some()],
-            Kind::Order => [true, self.order_update, self.order_duplicate, self.invalid_order.is_some()],
-            Kind::Payment => {
+            EventKind::Order if self.missing => [false, false, false, self.invalid_order.is_some()],
+            EventKind::Order => [true, self.order_update, self.order_duplicate, self.invalid_order.is_some()],
+            EventKind::Payment => {
                 [true, self.second_payment, self.payment_duplicate, self.invalid_payment.is_some()]
             }
         };
@@ -123,7 +123,7 @@ impl Case {
     pub fn order_events(&self) -> Vec<Planned> {
         let mut events = Vec::with_capacity(2);
         if !self.missing {
-            let rng = &mut rng(self.seed, self.order_id, 0, Purpose::Order);
+            let rng = &mut rng(self.seed, self.order_id, 0, PlanPurpose::Order);
             let order = self.order(rng);
             let first = body::order(&order);
             let update = self.order_update.then(|| self.updated(rng, &order));
@@ -138,9 +138,9 @@ impl Case {
             }
         }
         if let Some(defect) = self.invalid_order {
-            let order = self.order(&mut rng(self.seed, self.order_id, 0, Purpose::BadOrder));
+            let order = self.order(&mut rng(self.seed, self.order_id, 0, PlanPurpose::BadOrder));
             let body = invalid::order(&order, defect);
-            push_bad(&mut events, Kind::Order, self.order_id, body, defect);
+            push_bad(&mut events, EventKind::Order, self.order_id, body, defect);
         }
         events
     }
@@ -148,20 +148,20 @@ impl Case {
     /// Its messages on the payments topic, in order. Positions count from 0.
     pub fn payment_events(&self) -> Vec<Planned> {
         let mut events = Vec::with_capacity(2);
-        let (payment, first) = self.payment(Purpose::Payment, 0);
+        let (payment, first) = self.payment(PlanPurpose::Payment, 0);
         let duplicate = self.payment_duplicate.then(|| Content::Payment(payment.clone()));
         push(&mut events, self.order_id, Content::Payment(payment), first.clone(), None);
         if self.second_payment {
-            let (payment, body) = self.payment(Purpose::SecondPayment, 1);
+            let (payment, body) = self.payment(PlanPurpose::SecondPayment, 1);
             push(&mut events, self.order_id, Content::Payment(payment), body, None);
         }
         if let Some(payment) = duplicate {
             push(&mut events, self.order_id, payment, first, Some(0));
         }
         if let Some(defect) = self.invalid_payment {
-            let (payment, _) = self.payment(Purpose::BadPayment, 8);
+            let (payment, _) = self.payment(PlanPurpose::BadPayment, 8);
             let body = invalid::payment(&payment, defect);
-            push_bad(&mut events, Kind::Payment, self.order_id, body, defect);
+            push_bad(&mut events, EventKind::Payment, self.order_id, body, defect);
         }
         events
     }
@@ -193,7 +193,7 @@ impl Case {
     }
 
     /// A payment of this order; `nth` makes its id and its hour.
-    fn payment(&self, purpose: Purpose, nth: u8) -> (Payment<'static>, bytes::Bytes) {
+    fn payment(&self, purpose: PlanPurpose, nth: u8) -> (Payment<'static>, bytes::Bytes) {
         let rng = &mut rng(self.seed, self.order_id, 0, purpose);
         let (method, has_card) = one_of(rng, &METHODS);
         let card = format!("{:04}", rng.random_range(0..10_000));
@@ -236,15 +236,23 @@ fn push(
     copy_of: Option<u64>,
 ) {
     let kind = match content {
-        Content::Order(_) => Kind::Order,
-        Content::Payment(_) | Content::Rejected(_) | Content::Masked(_) | Content::Foreign => Kind::Payment,
+        Content::Order(_) => EventKind::Order,
+        Content::Payment(_) | Content::Rejected(_) | Content::Masked(_) | Content::Foreign => {
+            EventKind::Payment
+        }
     };
     let sequence = events.len() as u64;
     let event = copy_of.unwrap_or(sequence);
     events.push(Planned { kind, order_id: Some(order_id), body, content, sequence, event });
 }
 
-fn push_bad(events: &mut Vec<Planned>, kind: Kind, order_id: OrderId, body: bytes::Bytes, defect: Defect) {
+fn push_bad(
+    events: &mut Vec<Planned>,
+    kind: EventKind,
+    order_id: OrderId,
+    body: bytes::Bytes,
+    defect: Defect,
+) {
     let sequence = events.len() as u64;
     let content = match (defect.reason(), screen(&body)) {
         (Reason::PanDetected, Screened::Masked { body, .. }) => Content::Masked(body.into_bytes()),

@@ -9,7 +9,7 @@ use ecom_domain::order::OrderId;
 /// What the numbers are for. Each purpose has a stream of its own, so that another share in the
 /// mixture changes who is late or missing, and no one's values.
 #[derive(Clone, Copy)]
-pub(super) enum Purpose {
+pub(super) enum PlanPurpose {
     /// Which events the order has.
     Traits = 0,
     /// The order and its update.
@@ -29,7 +29,7 @@ pub(super) enum Purpose {
 }
 
 /// The generator of one record; `cycle` is 0 where every cycle publishes the same content.
-pub(super) fn rng(seed: u64, order_id: OrderId, cycle: u64, purpose: Purpose) -> ChaCha8Rng {
+pub(super) fn rng(seed: u64, order_id: OrderId, cycle: u64, purpose: PlanPurpose) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&order_id.0.to_le_bytes());

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::case::Case;
 use super::mixture::{Mixture, MixtureError};
 use super::planned::Planned;
-use ecom_domain::letter::Kind;
+use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 
 /// The largest order id of a scenario: payment ids are ten times that, and no number of either
@@ -139,11 +139,11 @@ pub fn payment_events(plan: &Plan) -> impl Iterator<Item = Planned> + Send + use
 }
 
 /// The order that each message of a topic is about, in order of publishing, without making them.
-pub fn order_ids(plan: &Plan, kind: Kind) -> Box<dyn Iterator<Item = OrderId> + Send> {
+pub fn order_ids(plan: &Plan, kind: EventKind) -> Box<dyn Iterator<Item = OrderId> + Send> {
     let ids = move |case: Case| std::iter::repeat_n(case.order_id, case.messages(kind));
     match kind {
-        Kind::Order => Box::new(OrderCases::of(plan).flat_map(ids)),
-        Kind::Payment => Box::new(payment_cases(plan).flat_map(ids)),
+        EventKind::Order => Box::new(OrderCases::of(plan).flat_map(ids)),
+        EventKind::Payment => Box::new(payment_cases(plan).flat_map(ids)),
     }
 }
 
@@ -213,7 +213,7 @@ mod tests {
     use crate::planned::Content;
     use crate::reference::Reference;
     use ecom_domain::reason::Reason;
-    use ecom_pipeline::produce::COPY_DISTANCE;
+    use ecom_pipeline::produce::DUPLICATE_DISTANCE;
     use proptest::prelude::*;
     use sha2::{Digest, Sha256};
     use std::collections::{BTreeMap, BTreeSet};
@@ -258,9 +258,9 @@ mod tests {
             events.into_iter().map(|planned| planned.order_id.expect("each is about an order")).collect()
         };
         let orders = about(order_events(&plan).collect());
-        assert_eq!(order_ids(&plan, Kind::Order).collect::<Vec<_>>(), orders);
+        assert_eq!(order_ids(&plan, EventKind::Order).collect::<Vec<_>>(), orders);
         let payments = about(payment_events(&plan).collect());
-        assert_eq!(order_ids(&plan, Kind::Payment).collect::<Vec<_>>(), payments);
+        assert_eq!(order_ids(&plan, EventKind::Payment).collect::<Vec<_>>(), payments);
     }
 
     #[test]
@@ -378,7 +378,7 @@ mod tests {
             };
         }
         assert_eq!(reasons.len(), 6);
-        for kind in [Kind::Order, Kind::Payment] {
+        for kind in [EventKind::Order, EventKind::Payment] {
             assert_eq!(Defect::all(kind).count(), Defect::COUNT);
         }
     }
@@ -389,7 +389,7 @@ mod tests {
         let mut bodies = BTreeMap::new();
         let mut copies = 0;
         for planned in order_events(&plan) {
-            assert!(planned.sequence - planned.event < COPY_DISTANCE as u64);
+            assert!(planned.sequence - planned.event < DUPLICATE_DISTANCE as u64);
             copies += u64::from(planned.is_copy());
             let first = bodies.entry(planned.event).or_insert_with(|| planned.body.clone());
             assert_eq!(*first, planned.body);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::body::json;
-use ecom_domain::letter::Kind;
+use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
@@ -73,10 +73,10 @@ impl Defect {
     const PAYMENTS: [Self; 3] = [Self::ThreeCardDigits, Self::FiveCardDigits, Self::CardNotText];
 
     /// Every defect a message of this kind can have.
-    pub fn all(kind: Kind) -> impl Iterator<Item = Self> {
+    pub fn all(kind: EventKind) -> impl Iterator<Item = Self> {
         let own = match kind {
-            Kind::Order => Self::ORDERS,
-            Kind::Payment => Self::PAYMENTS,
+            EventKind::Order => Self::ORDERS,
+            EventKind::Payment => Self::PAYMENTS,
         };
         Self::COMMON.into_iter().chain(own)
     }

@@ -1,4 +1,4 @@
-//! Seeded scenarios: what the producers publish, and what table and ledger must hold afterwards.
+//! Seeded scenarios: what the producers publish, and what table and dead-letter store must hold afterwards.
 //!
 //! Every record's content is derived from `(seed, order_id)` alone, so two producers agree without
 //! talking, in any order and over any part of the range. A [`Manifest`], written before the first

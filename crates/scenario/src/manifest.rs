@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::generate::{Plan, order_events, order_ids, payment_events};
 use super::planned::{Content, Planned};
 use super::reference::Reference;
-use ecom_domain::letter::Kind;
+use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 
 /// The version this build writes, and the only one it reads. It changes with the file's form, and with
@@ -140,14 +140,17 @@ impl Manifest {
     }
 
     /// The messages of one stream, in order of publishing; none where the run does not have it.
-    pub fn events(&self, kind: Kind) -> Result<Box<dyn Iterator<Item = Planned> + Send + '_>, ManifestError> {
+    pub fn events(
+        &self,
+        kind: EventKind,
+    ) -> Result<Box<dyn Iterator<Item = Planned> + Send + '_>, ManifestError> {
         if !self.kind.includes(kind) {
             return Ok(Box::new(std::iter::empty()));
         }
         let events = self.source.events(kind);
         match (self.published, kind) {
-            (Some(published), Kind::Order) => Ok(Box::new(events.take(to_usize(published.orders)))),
-            (Some(published), Kind::Payment) => Ok(Box::new(events.take(to_usize(published.payments)))),
+            (Some(published), EventKind::Order) => Ok(Box::new(events.take(to_usize(published.orders)))),
+            (Some(published), EventKind::Payment) => Ok(Box::new(events.take(to_usize(published.payments)))),
             (None, _) if self.source.is_bounded(kind) => Ok(events),
             (None, _) => Err(ManifestError::Unbounded { run_id: self.run_id.clone() }),
         }
@@ -195,10 +198,10 @@ struct VersionOnly {
 
 impl Streams {
     /// Whether messages of this kind are among them.
-    pub fn includes(self, kind: Kind) -> bool {
+    pub fn includes(self, kind: EventKind) -> bool {
         match self {
-            Self::Orders => kind == Kind::Order,
-            Self::Payments => kind == Kind::Payment,
+            Self::Orders => kind == EventKind::Order,
+            Self::Payments => kind == EventKind::Payment,
             Self::Both => true,
         }
     }
@@ -206,12 +209,12 @@ impl Streams {
 
 impl Source {
     /// The messages of one stream, in order of publishing.
-    pub fn events(&self, kind: Kind) -> Box<dyn Iterator<Item = Planned> + Send + '_> {
+    pub fn events(&self, kind: EventKind) -> Box<dyn Iterator<Item = Planned> + Send + '_> {
         match (self, kind) {
-            (Self::Scenario(plan), Kind::Order) => Box::new(order_events(plan)),
-            (Self::Scenario(plan), Kind::Payment) => Box::new(payment_events(plan)),
-            (Self::Reference(reference), Kind::Order) => Box::new(reference.order_events()),
-            (Self::Reference(reference), Kind::Payment) => Box::new(reference.payment_events()),
+            (Self::Scenario(plan), EventKind::Order) => Box::new(order_events(plan)),
+            (Self::Scenario(plan), EventKind::Payment) => Box::new(payment_events(plan)),
+            (Self::Reference(reference), EventKind::Order) => Box::new(reference.order_events()),
+            (Self::Reference(reference), EventKind::Payment) => Box::new(reference.payment_events()),
             (Self::Bodies { bodies }, _) => {
                 Box::new((0..).zip(bodies).map(move |(sequence, body)| foreign(kind, sequence, &body.0)))
             }
@@ -219,7 +222,7 @@ impl Source {
     }
 
     /// The order that each message of one stream is about, in order of publishing.
-    pub fn order_ids(&self, kind: Kind) -> Box<dyn Iterator<Item = Option<OrderId>> + Send + '_> {
+    pub fn order_ids(&self, kind: EventKind) -> Box<dyn Iterator<Item = Option<OrderId>> + Send + '_> {
         match self {
             Self::Scenario(plan) => Box::new(order_ids(plan, kind).map(Some)),
             Self::Reference(_) | Self::Bodies { .. } => {
@@ -229,16 +232,16 @@ impl Source {
     }
 
     /// Whether this stream ends by itself.
-    pub fn is_bounded(&self, kind: Kind) -> bool {
+    pub fn is_bounded(&self, kind: EventKind) -> bool {
         match (self, kind) {
             (Self::Scenario(plan), _) => plan.is_bounded(),
-            (Self::Reference(reference), Kind::Order) => reference.count.is_some(),
-            (Self::Reference(_), Kind::Payment) | (Self::Bodies { .. }, _) => true,
+            (Self::Reference(reference), EventKind::Order) => reference.count.is_some(),
+            (Self::Reference(_), EventKind::Payment) | (Self::Bodies { .. }, _) => true,
         }
     }
 }
 
-fn foreign(kind: Kind, sequence: u64, body: &Bytes) -> Planned {
+fn foreign(kind: EventKind, sequence: u64, body: &Bytes) -> Planned {
     let content = Content::Foreign;
     Planned { kind, order_id: None, body: body.clone(), content, sequence, event: sequence }
 }
@@ -310,7 +313,7 @@ mod tests {
             manifest.write(&path).expect("written");
             let read = Manifest::read(&path).expect("read");
             assert_eq!(read, manifest);
-            for kind in [Kind::Order, Kind::Payment] {
+            for kind in [EventKind::Order, EventKind::Payment] {
                 let events: Vec<Planned> = manifest.events(kind).expect("bounded").collect();
                 assert_eq!(events, read.events(kind).expect("bounded").collect::<Vec<_>>());
             }
@@ -321,14 +324,14 @@ mod tests {
     #[test]
     fn an_endless_run_is_refused_until_it_says_how_far_it_came() {
         let mut manifest = manifest(Source::Scenario(scenario().cycling()));
-        let refusal = manifest.events(Kind::Order).err().expect("refused").to_string();
+        let refusal = manifest.events(EventKind::Order).err().expect("refused").to_string();
         assert!(refusal.contains("--count"), "{refusal}");
         manifest.published = Some(Published { orders: 250, payments: 10 });
-        assert_eq!(manifest.events(Kind::Order).expect("bounded").count(), 250);
-        assert_eq!(manifest.events(Kind::Payment).expect("bounded").count(), 10);
+        assert_eq!(manifest.events(EventKind::Order).expect("bounded").count(), 250);
+        assert_eq!(manifest.events(EventKind::Payment).expect("bounded").count(), 10);
         let reference = self::manifest(Source::Reference(Reference { seed: 1, count: None }));
-        assert!(reference.events(Kind::Order).is_err());
-        assert_eq!(reference.events(Kind::Payment).expect("bounded").count(), 500);
+        assert!(reference.events(EventKind::Order).is_err());
+        assert_eq!(reference.events(EventKind::Payment).expect("bounded").count(), 500);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Table and ledger in memory for tests of `verify`, and a pipeline that keeps the rules.
+//! Table and dead-letter store in memory for tests of `verify`, and a pipeline that keeps the rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +10,21 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::manifest::Manifest;
 use super::planned::Content;
 use ecom_domain::attributes::Attributes;
+use ecom_domain::dead_letter::{
+    DeadLetter, DeadLetterId, DeadLetterProgress, DeadLetterRecord, DeadLetterState, DeadLetterUpdate,
+    EventKind, HistoryAction, HistoryEntry, StoredBody,
+};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
-use ecom_domain::letter::{
-    Act, Action, HistoryEntry, Kind, Letter, LetterBody, LetterId, LetterRecord, Progress, State,
-};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
-use ecom_store::{FactStore, Ledger, Scan, StoreError};
+use ecom_store::{DeadLetterStore, FactStore, Scan, StoreError};
 
 /// A message as a consumer gets it.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
-    pub(super) kind: Kind,
+    pub(super) kind: EventKind,
     pub(super) body: Bytes,
     pub(super) content: Content,
     pub(super) t: EventTime,
@@ -32,7 +33,7 @@ pub(super) struct Message {
 /// What a run publishes, with the times its producers give.
 pub(super) fn published(manifest: &Manifest) -> Vec<Message> {
     let stream = |kind| manifest.events(kind).expect("a bounded run");
-    let events = stream(Kind::Order).chain(stream(Kind::Payment));
+    let events = stream(EventKind::Order).chain(stream(EventKind::Payment));
     let message = |planned: super::Planned| {
         let after = i64::try_from(planned.event).expect("a small test") * 3;
         let t = EventTime::stored(manifest.started_at_us + after);
@@ -45,9 +46,9 @@ pub(super) fn published(manifest: &Manifest) -> Vec<Message> {
 #[derive(Clone, Default, Debug)]
 pub(super) struct Memory {
     pub(super) facts: BTreeMap<OrderId, Fact>,
-    pub(super) letters: BTreeMap<LetterId, LetterRecord>,
-    /// Letters whose history has a correction.
-    pub(super) corrected: BTreeSet<LetterId>,
+    pub(super) dead_letters: BTreeMap<DeadLetterId, DeadLetterRecord>,
+    /// Dead letters whose history has a correction.
+    pub(super) corrected: BTreeSet<DeadLetterId>,
 }
 
 impl Memory {
@@ -56,10 +57,16 @@ impl Memory {
         match &message.content {
             Content::Order(order) => self.order(order, message.t),
             Content::Payment(payment) if self.has_order(payment.order_id) => self.payment(payment, message.t),
-            Content::Payment(payment) => self.letter(message, Reason::OrderNotFound, Some(payment.order_id)),
-            Content::Rejected(reason) => self.letter(message, *reason, None),
+            Content::Payment(payment) => {
+                self.dead_letter(message, Reason::OrderNotFound, Some(payment.order_id))
+            }
+            Content::Rejected(reason) => self.dead_letter(message, *reason, None),
             Content::Masked(body) => {
-                self.letter(&Message { body: body.clone(), ..message.clone() }, Reason::PanDetected, None);
+                self.dead_letter(
+                    &Message { body: body.clone(), ..message.clone() },
+                    Reason::PanDetected,
+                    None,
+                );
             }
             Content::Foreign => {}
         }
@@ -69,25 +76,25 @@ impl Memory {
     pub(super) fn sweep(&mut self, messages: &[Message]) {
         for message in messages {
             let Content::Payment(payment) = &message.content else { continue };
-            let id = LetterId::of(message.kind, message.t, &message.body);
-            if self.has_order(payment.order_id) && self.letters.contains_key(&id) {
+            let id = DeadLetterId::of(message.kind, message.t, &message.body);
+            if self.has_order(payment.order_id) && self.dead_letters.contains_key(&id) {
                 self.payment(payment, message.t);
-                self.state(&id, State::Recovered);
+                self.state(&id, DeadLetterState::Recovered);
             }
         }
     }
 
-    pub(super) fn state(&mut self, id: &LetterId, state: State) {
-        self.letters.get_mut(id).expect("a letter of this id").progress.state = Some(state);
+    pub(super) fn state(&mut self, id: &DeadLetterId, state: DeadLetterState) {
+        self.dead_letters.get_mut(id).expect("a dead letter of this id").progress.state = Some(state);
     }
 
-    pub(super) fn letter(&mut self, message: &Message, reason: Reason, order_id: Option<OrderId>) {
-        let id = LetterId::of(message.kind, message.t, &message.body);
-        let letter = Letter {
+    pub(super) fn dead_letter(&mut self, message: &Message, reason: Reason, order_id: Option<OrderId>) {
+        let id = DeadLetterId::of(message.kind, message.t, &message.body);
+        let dead_letter = DeadLetter {
             id: id.clone(),
             kind: message.kind,
             t: message.t,
-            body: LetterBody::keep(&message.body),
+            body: StoredBody::keep(&message.body),
             attributes: Attributes::new(),
             reason,
             detail: String::new(),
@@ -96,7 +103,9 @@ impl Memory {
             first_failed_at: 0,
             corrects: None,
         };
-        self.letters.entry(id).or_insert(LetterRecord { letter, progress: Progress::default() });
+        self.dead_letters
+            .entry(id)
+            .or_insert(DeadLetterRecord { dead_letter, progress: DeadLetterProgress::default() });
     }
 
     pub(super) fn order(&mut self, order: &Order<'_>, t: EventTime) {
@@ -156,20 +165,20 @@ impl FactStore for Memory {
 }
 
 #[async_trait]
-impl Ledger for Memory {
-    async fn record(&self, _: &Letter, _: &HistoryEntry) -> Result<(), StoreError> {
+impl DeadLetterStore for Memory {
+    async fn record(&self, _: &DeadLetter, _: &HistoryEntry) -> Result<(), StoreError> {
         unimplemented!("only read")
     }
 
-    async fn letter(&self, _: &LetterId) -> Result<Option<LetterRecord>, StoreError> {
+    async fn dead_letter(&self, _: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {
         unimplemented!("only scanned")
     }
 
-    async fn history(&self, id: &LetterId) -> Result<Vec<HistoryEntry>, StoreError> {
+    async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
         let corrected = self.corrected.contains(id).then(|| HistoryEntry {
             at: 0,
             entry_id: "corrected".to_owned(),
-            action: Action::Corrected,
+            action: HistoryAction::CorrectionResult,
             outcome: String::new(),
             actor: "on-call".to_owned(),
             host: "here".to_owned(),
@@ -179,22 +188,22 @@ impl Ledger for Memory {
         Ok(corrected.into_iter().collect())
     }
 
-    async fn act(&self, _: &Act) -> Result<(), StoreError> {
+    async fn act(&self, _: &DeadLetterUpdate) -> Result<(), StoreError> {
         unimplemented!("only read")
     }
 
-    fn letters(&self, scan: Scan) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
-        assert!(scan.bodies, "letters are told apart by body");
-        stream::iter(self.letters.values().cloned().map(Ok)).boxed()
+    fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+        assert!(scan.bodies, "dead letters are told apart by body");
+        stream::iter(self.dead_letters.values().cloned().map(Ok)).boxed()
     }
 
-    fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
-        let wanted = move |record: &LetterRecord| record.letter.order_id == Some(order_id);
-        let letters = self.letters(Scan::ALL);
-        letters.try_filter(move |record| std::future::ready(wanted(record))).boxed()
+    fn dead_letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+        let wanted = move |record: &DeadLetterRecord| record.dead_letter.order_id == Some(order_id);
+        let dead_letters = self.dead_letters(Scan::ALL);
+        dead_letters.try_filter(move |record| std::future::ready(wanted(record))).boxed()
     }
 
-    async fn remove(&self, _: &LetterRecord) -> Result<(), StoreError> {
+    async fn remove(&self, _: &DeadLetterRecord) -> Result<(), StoreError> {
         unimplemented!("only read")
     }
 }

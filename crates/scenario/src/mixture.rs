@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Mixture {
     /// Orders published `late_by` positions after their turn, so that their payment comes first.
     pub late_orders: f64,
-    /// Orders never published: their payments must end in the ledger.
+    /// Orders never published: their payments must end in the dead-letter store.
     pub missing_orders: f64,
     /// Orders, and likewise payments, whose first event is published twice.
     pub duplicates: f64,

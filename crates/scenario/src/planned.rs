@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use ecom_codec::json;
 use ecom_codec::screen::{Screened, screen};
-use ecom_domain::letter::Kind;
+use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
@@ -26,14 +26,14 @@ pub enum Content {
 
 impl Content {
     /// What a body from elsewhere says, by the very decoder the consumers use.
-    pub fn of(kind: Kind, body: &Bytes) -> Self {
+    pub fn of(kind: EventKind, body: &Bytes) -> Self {
         let clean = match screen(body) {
             Screened::Masked { body, .. } => return Self::Masked(body.into_bytes()),
             Screened::Clean(body) => body.into_bytes(),
         };
         let decoded = match kind {
-            Kind::Order => json::order(&clean).map(|order| Self::Order(order.into_owned())),
-            Kind::Payment => json::payment(&clean).map(|payment| Self::Payment(payment.into_owned())),
+            EventKind::Order => json::order(&clean).map(|order| Self::Order(order.into_owned())),
+            EventKind::Payment => json::payment(&clean).map(|payment| Self::Payment(payment.into_owned())),
         };
         decoded.unwrap_or_else(|rejection| Self::Rejected(rejection.reason))
     }
@@ -43,7 +43,7 @@ impl Content {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Planned {
     /// Which topic it belongs on.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// The order it is about; absent for foreign bodies.
     pub order_id: Option<OrderId>,
     /// The body, as it is to be published.

@@ -7,9 +7,9 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::body::{self, NoCard};
-use super::draw::{Purpose, one_of, rng};
+use super::draw::{PlanPurpose, one_of, rng};
 use super::planned::{Content, Planned};
-use ecom_domain::letter::Kind;
+use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::{CardLastFour, Payment};
 
@@ -27,7 +27,7 @@ const METHODS: [&str; 5] = ["Credit Card", "Debit Card", "PayPal", "Google Pay",
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reference {
-    /// Decides what the reference leaves to chance.
+    /// Decides what the reference leaves to randomness.
     pub seed: u64,
     /// How many order events, and at most how many payments; without it orders never end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ impl Reference {
 
     fn order(self, sequence: u64) -> Planned {
         let order_id = OrderId(1i64.saturating_add_unsigned(sequence % ORDERS));
-        let rng = &mut rng(self.seed, order_id, sequence / ORDERS, Purpose::ReferenceOrder);
+        let rng = &mut rng(self.seed, order_id, sequence / ORDERS, PlanPurpose::ReferenceOrder);
         let order = Order {
             order_id,
             customer_id: rng.random_range(100..=1_000),
@@ -59,12 +59,12 @@ impl Reference {
             creation_date: Cow::Borrowed("2024-01-21"),
         };
         let body = body::order(&order);
-        planned(Kind::Order, order_id, body, Content::Order(order), sequence)
+        planned(EventKind::Order, order_id, body, Content::Order(order), sequence)
     }
 
     fn payment(self, sequence: u64) -> Planned {
         let order_id = OrderId(1i64.saturating_add_unsigned(sequence));
-        let rng = &mut rng(self.seed, order_id, 0, Purpose::ReferencePayment);
+        let rng = &mut rng(self.seed, order_id, 0, PlanPurpose::ReferencePayment);
         let payment = Payment {
             payment_id: order_id.0 + 1_000,
             order_id,
@@ -74,11 +74,17 @@ impl Reference {
             payment_datetime: Cow::Owned(format!("2024-01-21T{:02}:01:30Z", order_id.0)),
         };
         let body = body::payment(&payment, NoCard::Omitted);
-        planned(Kind::Payment, order_id, body, Content::Payment(payment), sequence)
+        planned(EventKind::Payment, order_id, body, Content::Payment(payment), sequence)
     }
 }
 
-fn planned(kind: Kind, order_id: OrderId, body: bytes::Bytes, content: Content, sequence: u64) -> Planned {
+fn planned(
+    kind: EventKind,
+    order_id: OrderId,
+    body: bytes::Bytes,
+    content: Content,
+    sequence: u64,
+) -> Planned {
     Planned { kind, order_id: Some(order_id), body, content, sequence, event: sequence }
 }
 

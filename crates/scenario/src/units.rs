@@ -9,22 +9,22 @@ use bytes::Bytes;
 
 use super::manifest::{Manifest, ManifestError};
 use super::planned::{Content, Planned};
+use ecom_domain::dead_letter::{EventKind, StoredBody};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{OrderCells, PaymentCells};
-use ecom_domain::letter::{Kind, LetterBody};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 
 /// Says what a foreign body is: an order, a payment, or what it must be dead-lettered for.
-pub type Decode = fn(Kind, &Bytes) -> Content;
+pub type Decode = fn(EventKind, &Bytes) -> Content;
 
 /// One distinct message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unit {
     /// The order it is about; 0 where a bad body does not say.
     pub(super) order_id: OrderId,
-    pub(super) kind: Kind,
+    pub(super) kind: EventKind,
     /// Hash of kind and body.
     pub(super) body: u64,
     /// The values of a valid event, or why it is none.
@@ -49,7 +49,7 @@ pub struct Units {
     /// When each source began.
     started: Vec<EventTime>,
     /// The streams the manifests are about; of others nothing is known.
-    covered: Vec<Kind>,
+    covered: Vec<EventKind>,
 }
 
 impl Units {
@@ -59,17 +59,17 @@ impl Units {
         runs.sort_by_key(|manifest| manifest.started_at_us);
         let mut units = Vec::new();
         for (source, manifest) in (0..).zip(&runs) {
-            for kind in [Kind::Order, Kind::Payment] {
+            for kind in [EventKind::Order, EventKind::Payment] {
                 units.extend(manifest.events(kind)?.map(|planned| unit(planned, source, decode)));
             }
         }
         let started = runs.iter().map(|manifest| EventTime::stored(manifest.started_at_us)).collect();
-        let covers = |kind: &Kind| runs.iter().any(|manifest| manifest.kind.includes(*kind));
-        let covered = [Kind::Order, Kind::Payment].into_iter().filter(covers).collect();
+        let covers = |kind: &EventKind| runs.iter().any(|manifest| manifest.kind.includes(*kind));
+        let covered = [EventKind::Order, EventKind::Payment].into_iter().filter(covers).collect();
         Ok(Self::index(merge(units), started, covered))
     }
 
-    fn index(mut units: Vec<Unit>, started: Vec<EventTime>, covered: Vec<Kind>) -> Self {
+    fn index(mut units: Vec<Unit>, started: Vec<EventTime>, covered: Vec<EventKind>) -> Self {
         units.sort_unstable_by_key(|unit| (unit.order_id, unit.kind, unit.source, unit.position));
         let mut by_body: Vec<(u64, u32)> = units.iter().map(|unit| unit.body).zip(0..).collect();
         by_body.sort_unstable();
@@ -79,7 +79,7 @@ impl Units {
     }
 
     /// Whether the manifests say what was published on this stream.
-    pub(super) fn covers(&self, kind: Kind) -> bool {
+    pub(super) fn covers(&self, kind: EventKind) -> bool {
         self.covered.contains(&kind)
     }
 
@@ -120,8 +120,8 @@ impl Units {
         &self.units[index]
     }
 
-    /// The index of the unit a letter holds.
-    pub(super) fn find(&self, kind: Kind, body: &LetterBody) -> Option<usize> {
+    /// The index of the unit a dead letter holds.
+    pub(super) fn find(&self, kind: EventKind, body: &StoredBody) -> Option<usize> {
         let wanted = body_hash(kind, body);
         let found = self.by_body.binary_search_by_key(&wanted, |(hash, _)| *hash).ok()?;
         Some(self.by_body[found].1 as usize)
@@ -144,7 +144,7 @@ fn unit(planned: Planned, source: u32, decode: Decode) -> Unit {
             known
         }
     };
-    let mut kept = LetterBody::keep(&planned.body);
+    let mut kept = StoredBody::keep(&planned.body);
     let mut order_id = planned.order_id;
     let (values, payment_id) = match content {
         Content::Order(order) => {
@@ -157,7 +157,7 @@ fn unit(planned: Planned, source: u32, decode: Decode) -> Unit {
         }
         Content::Rejected(reason) => (Err(reason), None),
         Content::Masked(masked) => {
-            kept = LetterBody::keep(&masked);
+            kept = StoredBody::keep(&masked);
             (Err(Reason::PanDetected), None)
         }
         Content::Foreign => (Err(Reason::Undecodable), None),
@@ -188,8 +188,8 @@ fn merge(mut units: Vec<Unit>) -> Vec<Unit> {
     units
 }
 
-/// Bodies the ledger does not keep whole are known by their SHA-256.
-fn body_hash(kind: Kind, body: &LetterBody) -> u64 {
+/// Bodies the dead-letter store does not keep whole are known by their SHA-256.
+fn body_hash(kind: EventKind, body: &StoredBody) -> u64 {
     let content = body.sha256.as_ref().map_or(&*body.bytes, |sha256| sha256.as_bytes());
     hash(&(kind, body.length, content))
 }
@@ -245,7 +245,7 @@ mod tests {
     use crate::manifest::{Body, Source, Streams};
     use crate::mixture::Mixture;
 
-    fn no_foreign(_: Kind, _: &Bytes) -> Content {
+    fn no_foreign(_: EventKind, _: &Bytes) -> Content {
         Content::Foreign
     }
 
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_foreign_body_is_what_decoding_it_says() {
-        fn decode(_: Kind, body: &Bytes) -> Content {
+        fn decode(_: EventKind, body: &Bytes) -> Content {
             match &body[..] {
                 b"pan" => Content::Masked(Bytes::from_static(b"***")),
                 _ => Content::Rejected(Reason::Invalid),
@@ -290,11 +290,11 @@ mod tests {
         let units = Units::of(&[manifest], decode).expect("bounded");
         assert_eq!(units.len(), 2);
         let found = |kind, body: &Bytes| {
-            units.find(kind, &LetterBody::keep(body)).map(|index| units.unit(index).values)
+            units.find(kind, &StoredBody::keep(body)).map(|index| units.unit(index).values)
         };
-        assert_eq!(found(Kind::Payment, &huge), Some(Err(Reason::Invalid)));
-        assert_eq!(found(Kind::Payment, &Bytes::from_static(b"***")), Some(Err(Reason::PanDetected)));
-        assert_eq!(found(Kind::Payment, &Bytes::from_static(b"pan")), None);
-        assert_eq!(found(Kind::Order, &huge), None);
+        assert_eq!(found(EventKind::Payment, &huge), Some(Err(Reason::Invalid)));
+        assert_eq!(found(EventKind::Payment, &Bytes::from_static(b"***")), Some(Err(Reason::PanDetected)));
+        assert_eq!(found(EventKind::Payment, &Bytes::from_static(b"pan")), None);
+        assert_eq!(found(EventKind::Order, &huge), None);
     }
 }

@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use ecom_domain::letter::State;
+use ecom_domain::dead_letter::DeadLetterState;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 
 /// How many differences are kept: those of the lowest order ids. All are counted.
 pub(super) const KEPT_DIFFERENCES: usize = 100;
 
-/// A way in which table and ledger are not what they must be.
+/// A way in which table and dead-letter store are not what they must be.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// A published event that is neither current, nor superseded, nor in the ledger.
+    /// A published event that is neither current, nor superseded, nor in the dead-letter store.
     Lost,
     /// The same, its row showing an older event in its place.
     Stale,
@@ -27,15 +27,15 @@ pub enum Fault {
     Doubled,
     /// A row with a payment and no order.
     PaymentWithoutOrder,
-    /// A letter whose body was never published.
-    InventedLetter,
-    /// A letter recorded for another reason than its body has.
+    /// A dead letter whose body was never published.
+    InventedDeadLetter,
+    /// A dead letter recorded for another reason than its body has.
     WrongReason,
-    /// A recovered letter whose payment the row shows neither at its time nor superseded.
+    /// A recovered dead letter whose payment the row shows neither at its time nor superseded.
     RecoveredWithoutEffect,
-    /// An open letter whose payment is in its row.
+    /// An open dead letter whose payment is in its row.
     OpenThoughApplied,
-    /// An open letter that waits for an order which is in the table.
+    /// An open dead letter that waits for an order which is in the table.
     WaitingThoughOrderThere,
 }
 
@@ -49,7 +49,7 @@ impl Fault {
             Self::Invented => "invented",
             Self::Doubled => "doubled",
             Self::PaymentWithoutOrder => "payment_without_order",
-            Self::InventedLetter => "invented_letter",
+            Self::InventedDeadLetter => "invented_letter",
             Self::WrongReason => "wrong_reason",
             Self::RecoveredWithoutEffect => "recovered_without_effect",
             Self::OpenThoughApplied => "open_though_applied",
@@ -79,8 +79,8 @@ pub struct StreamCounts {
     pub current: u64,
     /// Replaced by a newer event.
     pub superseded: u64,
-    /// In the ledger, not recovered.
-    pub ledger: u64,
+    /// In the dead-letter store, not recovered.
+    pub dead_letter_store: u64,
     /// None of these.
     pub lost: u64,
     /// Copies of units published besides.
@@ -96,10 +96,10 @@ pub struct Verification {
     pub payments: StreamCounts,
     /// Rows in the fact table.
     pub rows: u64,
-    /// Letters in the ledger by reason and state.
-    #[serde(serialize_with = "letters")]
-    pub letters: BTreeMap<(Reason, State), u64>,
-    /// Rows that show a corrected body in place of the discarded letter's.
+    /// Dead letters in the dead-letter store by reason and state.
+    #[serde(serialize_with = "dead_letters")]
+    pub dead_letters: BTreeMap<(Reason, DeadLetterState), u64>,
+    /// Rows that show a corrected body in place of the discarded dead letter's.
     pub corrected: u64,
     /// Differences by kind, all of them.
     pub faults: BTreeMap<Fault, u64>,
@@ -108,7 +108,7 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Whether nothing is lost, invented or mixed, and every letter is as it must be.
+    /// Whether nothing is lost, invented or mixed, and every dead letter is as it must be.
     pub fn is_clean(&self) -> bool {
         self.faults.is_empty()
     }
@@ -130,10 +130,10 @@ impl Verification {
 
 impl std::fmt::Display for StreamCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { published, current, superseded, ledger, lost, duplicates } = self;
+        let Self { published, current, superseded, dead_letter_store, lost, duplicates } = self;
         write!(
             f,
-            "{published} published = {current} current + {superseded} superseded + {ledger} in ledger"
+            "{published} published = {current} current + {superseded} superseded + {dead_letter_store} in the dead-letter store"
         )?;
         if *lost > 0 {
             write!(f, " + {lost} lost")?;
@@ -160,8 +160,8 @@ impl std::fmt::Display for Verification {
         writeln!(f, "orders    {}", self.orders)?;
         writeln!(f, "payments  {}", self.payments)?;
         writeln!(f, "rows      {}", self.rows)?;
-        for ((reason, state), count) in &self.letters {
-            writeln!(f, "letters   {count} {reason}, {}", state.as_str())?;
+        for ((reason, state), count) in &self.dead_letters {
+            writeln!(f, "dead letters   {count} {reason}, {}", state.as_str())?;
         }
         if self.corrected > 0 {
             writeln!(f, "corrected {}", self.corrected)?;
@@ -187,8 +187,8 @@ fn order_id<S: serde::Serializer>(order_id: &Option<OrderId>, serializer: S) -> 
     order_id.map(|order_id| order_id.0).serialize(serializer)
 }
 
-fn letters<S: serde::Serializer>(
-    letters: &BTreeMap<(Reason, State), u64>,
+fn dead_letters<S: serde::Serializer>(
+    dead_letters: &BTreeMap<(Reason, DeadLetterState), u64>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
@@ -197,7 +197,7 @@ fn letters<S: serde::Serializer>(
         state: &'static str,
         count: u64,
     }
-    serializer.collect_seq(letters.iter().map(|((reason, state), count)| Line {
+    serializer.collect_seq(dead_letters.iter().map(|((reason, state), count)| Line {
         reason: reason.as_str(),
         state: state.as_str(),
         count: *count,

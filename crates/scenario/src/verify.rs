@@ -1,8 +1,8 @@
 //! Holds what was published against what the store has, to the unit.
 //!
-//! Each unit is, at quiescence, the first of: current (its row shows all its values), ledger (a
-//! letter not recovered), superseded (its order is there, and its row shows a newer event), lost.
-//! And every row and every letter must map to a unit.
+//! Each unit is, at quiescence, the first of: current (its row shows all its values), dead-letter store (a
+//! dead letter not recovered), superseded (its order is there, and its row shows a newer event), lost.
+//! And every row and every dead letter must map to a unit.
 
 use std::collections::BTreeMap;
 
@@ -10,64 +10,71 @@ use futures_util::StreamExt;
 
 use super::units::{Unit, Units, order_cells, payment_cells};
 use super::verification::{Fault, StreamCounts, Verification};
+use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, DeadLetterState, EventKind, HistoryAction};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, OrderCells};
-use ecom_domain::letter::{Action, Kind, LetterId, LetterRecord, State};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
-use ecom_store::{FactStore, Ledger, Scan, StoreError};
+use ecom_store::{DeadLetterStore, FactStore, Scan, StoreError};
 
 /// How many column groups may wait for a correction that explains them.
 const UNEXPLAINED_LIMIT: usize = 10_000;
-/// How many corrections of one letter are looked for.
+/// How many corrections of one dead letter are looked for.
 const CORRECTIONS: u32 = 16;
-/// A correction names the letter it corrects.
+/// A correction names the dead letter it corrects.
 const CORRECTS: &str = "dlq_corrects";
 
-/// Reads all facts and all letters once and says where every unit ended. The pipeline must be at
-/// rest, after a sweep of the ledger; a unit still under way is told as lost.
+/// Reads all facts and all dead letters once and says where every unit ended. The pipeline must be at
+/// rest, after a sweep of the dead-letter store; a unit still under way is told as lost.
 pub async fn verify(
     units: &Units,
     facts: &dyn FactStore,
-    ledger: &dyn Ledger,
+    dead_letter_store: &dyn DeadLetterStore,
 ) -> Result<Verification, StoreError> {
     let mut audit = Audit::new(units);
     let mut rows = facts.facts();
     while let Some(row) = rows.next().await {
         audit.row(&row?);
     }
-    let mut letters = ledger.letters(Scan::ALL);
-    while let Some(record) = letters.next().await {
+    let mut dead_letters = dead_letter_store.dead_letters(Scan::ALL);
+    while let Some(record) = dead_letters.next().await {
         let record = record?;
-        audit.letter(&record);
-        if audit.may_explain(&record) && was_corrected(ledger, &record.letter.id).await? {
+        audit.dead_letter(&record);
+        if audit.may_explain(&record) && was_corrected(dead_letter_store, &record.dead_letter.id).await? {
             audit.correction(&record);
         }
     }
     for (order_id, kind, mut corrected) in std::mem::take(&mut audit.chains) {
         for _ in 0..CORRECTIONS {
-            let Some(record) = ledger.letter(&corrected).await? else { break };
-            if let Some(index) = units.find(kind, &record.letter.body) {
+            let Some(record) = dead_letter_store.dead_letter(&corrected).await? else { break };
+            if let Some(index) = units.find(kind, &record.dead_letter.body) {
                 audit.holds(order_id, kind, index);
                 break;
             }
-            let Some(of) = record.letter.corrects else { break };
+            let Some(of) = record.dead_letter.corrects else { break };
             corrected = of;
         }
     }
     Ok(audit.finish())
 }
 
-/// Whether the desk noted a correction of this letter.
-async fn was_corrected(ledger: &dyn Ledger, id: &LetterId) -> Result<bool, StoreError> {
-    Ok(ledger.history(id).await?.iter().any(|entry| entry.action == Action::Corrected))
+/// Whether the operator noted a correction of this dead letter.
+async fn was_corrected(
+    dead_letter_store: &dyn DeadLetterStore,
+    id: &DeadLetterId,
+) -> Result<bool, StoreError> {
+    Ok(dead_letter_store
+        .history(id)
+        .await?
+        .iter()
+        .any(|entry| entry.action == HistoryAction::CorrectionResult))
 }
 
 /// What has been seen of one unit.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     current: bool,
-    in_ledger: bool,
+    in_dead_letter_store: bool,
 }
 
 /// What the table has of one order.
@@ -94,15 +101,15 @@ struct Unexplained {
     what: &'static str,
 }
 
-/// The pass over rows, then letters, then units. Its memory is bounded by the units.
+/// The pass over rows, then dead letters, then units. Its memory is bounded by the units.
 struct Audit<'u> {
     units: &'u Units,
     seen: Vec<Seen>,
     rows: Vec<Row>,
-    unexplained: BTreeMap<(EventTime, Kind), Vec<Unexplained>>,
+    unexplained: BTreeMap<(EventTime, EventKind), Vec<Unexplained>>,
     unexplained_count: usize,
-    /// Groups that show the correction of a correction: their order, and the letter to go on from.
-    chains: Vec<(OrderId, Kind, LetterId)>,
+    /// Groups that show the correction of a correction: their order, and the dead letter to go on from.
+    chains: Vec<(OrderId, EventKind, DeadLetterId)>,
     found: Verification,
 }
 
@@ -136,19 +143,19 @@ impl<'u> Audit<'u> {
         if !no_order {
             row.order = Group {
                 written_at: fact.order_written_at,
-                shows: self.group(order, Kind::Order, order_cells(&fact.order)),
+                shows: self.group(order, EventKind::Order, order_cells(&fact.order)),
             };
             if row.order.shows.is_none() {
-                self.unexplained(order_id, order, Kind::Order, fact.order_written_at);
+                self.unexplained(order_id, order, EventKind::Order, fact.order_written_at);
             }
         }
         if !no_payment && fact.has_order() {
             row.payment = Group {
                 written_at: fact.payment_written_at,
-                shows: self.group(order, Kind::Payment, payment_cells(&fact.payment)),
+                shows: self.group(order, EventKind::Payment, payment_cells(&fact.payment)),
             };
             if row.payment.shows.is_none() {
-                self.unexplained(order_id, order, Kind::Payment, fact.payment_written_at);
+                self.unexplained(order_id, order, EventKind::Payment, fact.payment_written_at);
             }
         }
         if !no_payment && !fact.has_order() {
@@ -161,7 +168,7 @@ impl<'u> Audit<'u> {
     }
 
     /// Marks the units whose values a column group shows; the newest of them.
-    fn group(&mut self, order: Option<usize>, kind: Kind, values: u64) -> Option<usize> {
+    fn group(&mut self, order: Option<usize>, kind: EventKind, values: u64) -> Option<usize> {
         let mut newest = None;
         for index in self.units.about(order?) {
             let unit = self.units.unit(index);
@@ -173,7 +180,13 @@ impl<'u> Audit<'u> {
         newest
     }
 
-    fn unexplained(&mut self, order_id: OrderId, order: Option<usize>, kind: Kind, at: Option<EventTime>) {
+    fn unexplained(
+        &mut self,
+        order_id: OrderId,
+        order: Option<usize>,
+        kind: EventKind,
+        at: Option<EventTime>,
+    ) {
         if !self.units.covers(kind) {
             return;
         }
@@ -184,10 +197,16 @@ impl<'u> Audit<'u> {
                 .any(|u| u.kind == kind && u.values.is_ok())
         });
         let (fault, what) = match (published, kind) {
-            (true, Kind::Order) => (Fault::Mixed, "its order columns show no event published for it"),
-            (true, Kind::Payment) => (Fault::Mixed, "its payment columns show no event published for it"),
-            (false, Kind::Order) => (Fault::Invented, "in the table, though no such order was published"),
-            (false, Kind::Payment) => (Fault::Invented, "has a payment, though none was published for it"),
+            (true, EventKind::Order) => (Fault::Mixed, "its order columns show no event published for it"),
+            (true, EventKind::Payment) => {
+                (Fault::Mixed, "its payment columns show no event published for it")
+            }
+            (false, EventKind::Order) => {
+                (Fault::Invented, "in the table, though no such order was published")
+            }
+            (false, EventKind::Payment) => {
+                (Fault::Invented, "has a payment, though none was published for it")
+            }
         };
         match at {
             Some(at) if self.unexplained_count < UNEXPLAINED_LIMIT => {
@@ -199,71 +218,71 @@ impl<'u> Audit<'u> {
         }
     }
 
-    fn letter(&mut self, record: &LetterRecord) {
-        let (letter, state) = (&record.letter, record.state());
-        if !self.units.covers(letter.kind) {
+    fn dead_letter(&mut self, record: &DeadLetterRecord) {
+        let (dead_letter, state) = (&record.dead_letter, record.state());
+        if !self.units.covers(dead_letter.kind) {
             return;
         }
-        *self.found.letters.entry((letter.reason, state)).or_default() += 1;
-        let Some(index) = self.units.find(letter.kind, &letter.body) else {
-            if letter.attributes.get(CORRECTS).is_none() {
-                let what = format!("letter {} holds a body that was never published", letter.id);
-                self.found.differs(letter.order_id, Fault::InventedLetter, what);
+        *self.found.dead_letters.entry((dead_letter.reason, state)).or_default() += 1;
+        let Some(index) = self.units.find(dead_letter.kind, &dead_letter.body) else {
+            if dead_letter.attributes.get(CORRECTS).is_none() {
+                let what = format!("dead letter {} holds a body that was never published", dead_letter.id);
+                self.found.differs(dead_letter.order_id, Fault::InventedDeadLetter, what);
             }
             return;
         };
-        self.seen[index].in_ledger |= state != State::Recovered;
+        self.seen[index].in_dead_letter_store |= state != DeadLetterState::Recovered;
         let unit = *self.units.unit(index);
         self.reason(&unit, record);
         self.evidence(index, &unit, record);
     }
 
-    /// Whether a group without an explanation has a time that a correction of this letter would have.
-    fn may_explain(&self, record: &LetterRecord) -> bool {
-        let letter = &record.letter;
-        self.units.covers(letter.kind)
+    /// Whether a group without an explanation has a time that a correction of this dead letter would have.
+    fn may_explain(&self, record: &DeadLetterRecord) -> bool {
+        let dead_letter = &record.dead_letter;
+        self.units.covers(dead_letter.kind)
             && (0..CORRECTIONS)
-                .any(|nth| self.unexplained.contains_key(&(letter.t.correction(nth), letter.kind)))
+                .any(|nth| self.unexplained.contains_key(&(dead_letter.t.correction(nth), dead_letter.kind)))
     }
 
-    /// A letter explains a group that shows its correction, whether it was discarded, recovered
-    /// because the correction superseded it, or its desk was killed before it could discard it.
-    fn correction(&mut self, record: &LetterRecord) {
-        let letter = &record.letter;
+    /// A dead letter explains a group that shows its correction, whether it was discarded, recovered
+    /// because the correction superseded it, or its operator was killed before it could discard it.
+    fn correction(&mut self, record: &DeadLetterRecord) {
+        let dead_letter = &record.dead_letter;
         for nth in 0..CORRECTIONS {
-            let key = (letter.t.correction(nth), letter.kind);
+            let key = (dead_letter.t.correction(nth), dead_letter.kind);
             let Some(groups) = self.unexplained.get_mut(&key) else { continue };
             let wanted =
-                |group: &Unexplained| letter.order_id.is_none_or(|order_id| order_id == group.order_id);
+                |group: &Unexplained| dead_letter.order_id.is_none_or(|order_id| order_id == group.order_id);
             let Some(position) = groups.iter().position(wanted) else { continue };
             let group = groups.swap_remove(position);
             self.found.corrected += 1;
-            match (self.units.find(letter.kind, &letter.body), &letter.corrects) {
-                (Some(index), _) => self.holds(group.order_id, letter.kind, index),
-                (None, Some(of)) => self.chains.push((group.order_id, letter.kind, of.clone())),
+            match (self.units.find(dead_letter.kind, &dead_letter.body), &dead_letter.corrects) {
+                (Some(index), _) => self.holds(group.order_id, dead_letter.kind, index),
+                (None, Some(of)) => self.chains.push((group.order_id, dead_letter.kind, of.clone())),
                 (None, None) => {}
             }
         }
     }
 
     /// A group shows the correction of this unit.
-    fn holds(&mut self, order_id: OrderId, kind: Kind, index: usize) {
+    fn holds(&mut self, order_id: OrderId, kind: EventKind, index: usize) {
         self.seen[index].current = true;
         let Some(order) = self.units.order(order_id) else { return };
         let row = &mut self.rows[order];
         match kind {
-            Kind::Order => row.order.shows = Some(index),
-            Kind::Payment => row.payment.shows = Some(index),
+            EventKind::Order => row.order.shows = Some(index),
+            EventKind::Payment => row.payment.shows = Some(index),
         }
     }
 
     /// The reason must be the body's own.
-    fn reason(&mut self, unit: &Unit, record: &LetterRecord) {
-        let reason = record.letter.reason;
+    fn reason(&mut self, unit: &Unit, record: &DeadLetterRecord) {
+        let reason = record.dead_letter.reason;
         let (fits, wanted) = match (unit.values, unit.kind) {
             (Err(expected), _) => (reason == expected, expected.as_str()),
-            (Ok(_), Kind::Order) => (false, "none"),
-            (Ok(_), Kind::Payment) => (
+            (Ok(_), EventKind::Order) => (false, "none"),
+            (Ok(_), EventKind::Payment) => (
                 match reason {
                     Reason::OrderNotFound => true,
                     Reason::TimestampTie => self.has_other_payments(unit),
@@ -275,7 +294,7 @@ impl<'u> Audit<'u> {
             ),
         };
         if !fits {
-            let what = format!("letter {} is {reason}, expected {wanted}", record.letter.id);
+            let what = format!("dead letter {} is {reason}, expected {wanted}", record.dead_letter.id);
             self.found.differs(known(unit.order_id), Fault::WrongReason, what);
         }
     }
@@ -283,40 +302,44 @@ impl<'u> Audit<'u> {
     fn has_other_payments(&self, unit: &Unit) -> bool {
         let is_payment = |index| {
             let other = self.units.unit(index);
-            other.kind == Kind::Payment && other.values.is_ok()
+            other.kind == EventKind::Payment && other.values.is_ok()
         };
         self.units
             .order(unit.order_id)
             .is_some_and(|order| self.units.about(order).filter(|index| is_payment(*index)).count() > 1)
     }
 
-    /// A recovered letter needs an effect, an open one must have none.
-    fn evidence(&mut self, index: usize, unit: &Unit, record: &LetterRecord) {
-        let letter = &record.letter;
+    /// A recovered dead letter needs an effect, an open one must have none.
+    fn evidence(&mut self, index: usize, unit: &Unit, record: &DeadLetterRecord) {
+        let dead_letter = &record.dead_letter;
         let row = self.units.order(unit.order_id).map(|order| self.rows[order]).unwrap_or_default();
         let written_at = match unit.kind {
-            Kind::Order => row.order.written_at,
-            Kind::Payment => row.payment.written_at,
+            EventKind::Order => row.order.written_at,
+            EventKind::Payment => row.payment.written_at,
         };
         let shown = self.seen[index].current && unit.values.is_ok();
-        let superseded = row.has_order && written_at.is_some_and(|at| at > letter.t);
-        let applied = row.has_order && shown && written_at.is_some_and(|at| at >= letter.t);
+        let superseded = row.has_order && written_at.is_some_and(|at| at > dead_letter.t);
+        let applied = row.has_order && shown && written_at.is_some_and(|at| at >= dead_letter.t);
         let fault = match record.state() {
-            State::Recovered if applied || (superseded && unit.values.is_ok()) => return,
-            State::Recovered => (Fault::RecoveredWithoutEffect, "is recovered, but its row does not show it"),
-            State::Waiting | State::Parked if applied => {
+            DeadLetterState::Recovered if applied || (superseded && unit.values.is_ok()) => return,
+            DeadLetterState::Recovered => {
+                (Fault::RecoveredWithoutEffect, "is recovered, but its row does not show it")
+            }
+            DeadLetterState::Waiting | DeadLetterState::Parked if applied => {
                 (Fault::OpenThoughApplied, "is open, but its row shows it")
             }
-            State::Waiting | State::Parked if letter.reason == Reason::OrderNotFound && row.has_order => {
+            DeadLetterState::Waiting | DeadLetterState::Parked
+                if dead_letter.reason == Reason::OrderNotFound && row.has_order =>
+            {
                 (Fault::WaitingThoughOrderThere, "waits for its order, which is in the table")
             }
-            State::Waiting | State::Parked | State::Discarded => return,
+            DeadLetterState::Waiting | DeadLetterState::Parked | DeadLetterState::Discarded => return,
         };
         let (fault, what) = fault;
         self.found.differs(
             known(unit.order_id),
             fault,
-            format!("letter {} of {} {what}", letter.id, name(unit)),
+            format!("dead letter {} of {} {what}", dead_letter.id, name(unit)),
         );
     }
 
@@ -338,8 +361,8 @@ impl<'u> Audit<'u> {
     fn settle(&mut self, order: usize, index: usize) {
         let (unit, row, seen) = (*self.units.unit(index), self.rows[order], self.seen[index]);
         let group = match unit.kind {
-            Kind::Order => row.order,
-            Kind::Payment => row.payment,
+            EventKind::Order => row.order,
+            EventKind::Payment => row.payment,
         };
         let held = group.shows.map(|shown| self.units.unit(shown));
         let newer = held.is_some_and(|held| self.units.replaces(held, group.written_at, &unit));
@@ -348,26 +371,28 @@ impl<'u> Audit<'u> {
         counts.duplicates += u64::from(unit.copies);
         if seen.current {
             counts.current += 1;
-        } else if seen.in_ledger {
-            counts.ledger += 1;
+        } else if seen.in_dead_letter_store {
+            counts.dead_letter_store += 1;
         } else if unit.values.is_ok() && row.has_order && newer {
             counts.superseded += 1;
         } else {
             counts.lost += 1;
             let (fault, why) = match unit.values {
-                Err(reason) => (Fault::Lost, format!("must be in the ledger as {reason}, but is not")),
+                Err(reason) => {
+                    (Fault::Lost, format!("must be in the dead-letter store as {reason}, but is not"))
+                }
                 Ok(_) if held.is_some() => (Fault::Stale, "is lost: its row shows an older one".to_owned()),
                 Ok(_) if row.has_order => (Fault::Lost, "is lost: its row does not show it".to_owned()),
-                Ok(_) => (Fault::Lost, "is neither in the table nor in the ledger".to_owned()),
+                Ok(_) => (Fault::Lost, "is neither in the table nor in the dead-letter store".to_owned()),
             };
             self.found.differs(known(self.units.order_id(order)), fault, format!("{} {why}", name(&unit)));
         }
     }
 
-    fn counts(&mut self, kind: Kind) -> &mut StreamCounts {
+    fn counts(&mut self, kind: EventKind) -> &mut StreamCounts {
         match kind {
-            Kind::Order => &mut self.found.orders,
-            Kind::Payment => &mut self.found.payments,
+            EventKind::Order => &mut self.found.orders,
+            EventKind::Payment => &mut self.found.payments,
         }
     }
 }
@@ -420,7 +445,7 @@ mod tests {
         }
     }
 
-    /// Table and ledger after these runs, their messages taken in an order of chance.
+    /// Table and dead-letter store after these runs, their messages taken in an order of randomness.
     fn settled(manifests: &[Manifest], shuffle: u64) -> (Memory, Vec<Message>) {
         let mut messages: Vec<Message> = manifests.iter().flat_map(published).collect();
         messages.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(shuffle));
@@ -431,12 +456,12 @@ mod tests {
     }
 
     fn verified(manifests: &[Manifest], memory: &Memory) -> Verification {
-        let decode = |_: Kind, _: &Bytes| Content::Rejected(Reason::Invalid);
+        let decode = |_: EventKind, _: &Bytes| Content::Rejected(Reason::Invalid);
         let units = Units::of(manifests, decode).expect("bounded runs");
         verify(&units, memory, memory).now_or_never().expect("memory never waits").expect("nor fails")
     }
 
-    /// What `verify` says after this was done to a clean table and ledger.
+    /// What `verify` says after this was done to a clean table and dead-letter store.
     fn spoilt(spoil: impl FnOnce(&mut Memory, &[Message])) -> Verification {
         let runs = [scenario(1, 200, rough())];
         let (mut memory, messages) = settled(&runs, 9);
@@ -454,9 +479,10 @@ mod tests {
         memory.facts.values_mut().find(|fact| has(fact)).expect("such a row")
     }
 
-    fn letter_with(memory: &Memory, reason: Reason, state: State) -> LetterRecord {
-        let wanted = |record: &&LetterRecord| record.letter.reason == reason && record.state() == state;
-        memory.letters.values().find(wanted).expect("such a letter").clone()
+    fn dead_letter_with(memory: &Memory, reason: Reason, state: DeadLetterState) -> DeadLetterRecord {
+        let wanted =
+            |record: &&DeadLetterRecord| record.dead_letter.reason == reason && record.state() == state;
+        memory.dead_letters.values().find(wanted).expect("such a dead letter").clone()
     }
 
     #[test]
@@ -466,8 +492,11 @@ mod tests {
         let found = verified(&runs, &memory);
         assert!(found.is_clean(), "{found}");
         for counts in [found.orders, found.payments] {
-            assert_eq!(counts.published, counts.current + counts.superseded + counts.ledger);
-            assert!(counts.current > 100 && counts.superseded > 20 && counts.ledger > 20, "{counts}");
+            assert_eq!(counts.published, counts.current + counts.superseded + counts.dead_letter_store);
+            assert!(
+                counts.current > 100 && counts.superseded > 20 && counts.dead_letter_store > 20,
+                "{counts}"
+            );
             assert!(counts.duplicates > 20, "{counts}");
         }
         assert_eq!(found.rows, found.orders.current);
@@ -510,7 +539,7 @@ mod tests {
         assert_eq!((found.orders.lost, found.payments.lost), (0, 1));
     }
 
-    /// Orders in the table with one payment that never was in the ledger.
+    /// Orders in the table with one payment that never was in the dead-letter store.
     fn unparked_singles(memory: &Memory, messages: &[Message]) -> Vec<OrderId> {
         let payments_of = |order_id| {
             let is_its = |m: &&Message| matches!(&m.content, Content::Payment(p) if p.order_id == order_id);
@@ -519,9 +548,10 @@ mod tests {
             bodies.dedup();
             bodies.len()
         };
-        let in_ledger = |order_id| memory.letters.values().any(|r| r.letter.order_id == Some(order_id));
+        let in_dead_letter_store =
+            |order_id| memory.dead_letters.values().any(|r| r.dead_letter.order_id == Some(order_id));
         let ids = memory.facts.keys().copied();
-        ids.filter(|order_id| payments_of(*order_id) == 1 && !in_ledger(*order_id)).collect()
+        ids.filter(|order_id| payments_of(*order_id) == 1 && !in_dead_letter_store(*order_id)).collect()
     }
 
     #[test]
@@ -576,7 +606,9 @@ mod tests {
     #[test]
     fn the_order_of_a_missing_order_is_invented() {
         let found = spoilt(|memory, _| {
-            let missing = letter_with(memory, Reason::OrderNotFound, State::Waiting).letter.order_id;
+            let missing = dead_letter_with(memory, Reason::OrderNotFound, DeadLetterState::Waiting)
+                .dead_letter
+                .order_id;
             let mut row = memory.facts.values().next().expect("a row").clone();
             row.order_id = missing.expect("readable");
             (row.payment, row.payment_written_at) = Default::default();
@@ -598,38 +630,44 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_nobody_published_is_found() {
+    fn a_dead_letter_nobody_published_is_found() {
         let found = spoilt(|memory, messages| {
             let message = Message { body: Bytes::from_static(b"{\"invented\":1}"), ..messages[0].clone() };
-            memory.letter(&message, Reason::Invalid, None);
+            memory.dead_letter(&message, Reason::Invalid, None);
         });
-        assert_eq!(faults(&found), [(Fault::InventedLetter, 1)], "{found}");
+        assert_eq!(faults(&found), [(Fault::InventedDeadLetter, 1)], "{found}");
     }
 
     #[test]
-    fn a_letter_recovered_without_effect_is_found() {
+    fn a_dead_letter_recovered_without_effect_is_found() {
         let found = spoilt(|memory, _| {
-            let waiting = letter_with(memory, Reason::OrderNotFound, State::Waiting);
-            memory.state(&waiting.letter.id, State::Recovered);
+            let waiting = dead_letter_with(memory, Reason::OrderNotFound, DeadLetterState::Waiting);
+            memory.state(&waiting.dead_letter.id, DeadLetterState::Recovered);
         });
         assert_eq!(faults(&found), [(Fault::Lost, 1), (Fault::RecoveredWithoutEffect, 1)], "{found}");
         let found = spoilt(|memory, _| {
-            let poison = letter_with(memory, Reason::Invalid, State::Parked);
-            memory.state(&poison.letter.id, State::Recovered);
+            let poison = dead_letter_with(memory, Reason::Invalid, DeadLetterState::Parked);
+            memory.state(&poison.dead_letter.id, DeadLetterState::Recovered);
         });
         assert_eq!(faults(&found), [(Fault::Lost, 1), (Fault::RecoveredWithoutEffect, 1)], "{found}");
     }
 
     #[test]
-    fn an_open_letter_that_is_applied_is_found() {
+    fn an_open_dead_letter_that_is_applied_is_found() {
         let found = spoilt(|memory, _| {
-            let shows = |record: &LetterRecord| {
-                let row = record.letter.order_id.and_then(|order_id| memory.facts.get(&order_id));
-                row.is_some_and(|row| row.payment_written_at == Some(record.letter.t))
+            let shows = |record: &DeadLetterRecord| {
+                let row = record.dead_letter.order_id.and_then(|order_id| memory.facts.get(&order_id));
+                row.is_some_and(|row| row.payment_written_at == Some(record.dead_letter.t))
             };
-            let applied =
-                memory.letters.values().find(|record| shows(record)).expect("one").letter.id.clone();
-            memory.state(&applied, State::Parked);
+            let applied = memory
+                .dead_letters
+                .values()
+                .find(|record| shows(record))
+                .expect("one")
+                .dead_letter
+                .id
+                .clone();
+            memory.state(&applied, DeadLetterState::Parked);
         });
         assert_eq!(faults(&found), [(Fault::OpenThoughApplied, 1)], "{found}");
         assert_eq!(found.payments.lost, 0);
@@ -638,30 +676,35 @@ mod tests {
     #[test]
     fn a_wrong_reason_and_a_refused_good_message_are_found() {
         let found = spoilt(|memory, messages| {
-            let poison = letter_with(memory, Reason::Invalid, State::Parked);
-            memory.letters.get_mut(&poison.letter.id).expect("there").letter.reason = Reason::HandlerFailed;
+            let poison = dead_letter_with(memory, Reason::Invalid, DeadLetterState::Parked);
+            memory.dead_letters.get_mut(&poison.dead_letter.id).expect("there").dead_letter.reason =
+                Reason::HandlerFailed;
             let good = messages.iter().find(|message| matches!(message.content, Content::Order(_)));
-            memory.letter(good.expect("an order"), Reason::Invalid, None);
+            memory.dead_letter(good.expect("an order"), Reason::Invalid, None);
         });
         assert_eq!(faults(&found), [(Fault::WrongReason, 2), (Fault::OpenThoughApplied, 1)], "{found}");
     }
 
     #[test]
-    fn a_bad_message_missing_from_the_ledger_is_lost() {
+    fn a_bad_message_missing_from_the_dead_letter_store_is_lost() {
         let found = spoilt(|memory, _| {
-            let poison = letter_with(memory, Reason::Undecodable, State::Parked);
-            memory.letters.remove(&poison.letter.id);
+            let poison = dead_letter_with(memory, Reason::Undecodable, DeadLetterState::Parked);
+            memory.dead_letters.remove(&poison.dead_letter.id);
         });
         assert_eq!(faults(&found), [(Fault::Lost, 1)], "{found}");
     }
 
     #[test]
-    fn a_discarded_letter_still_holds_its_message() {
+    fn a_discarded_dead_letter_still_holds_its_message() {
         let found = spoilt(|memory, _| {
             for reason in [Reason::Undecodable, Reason::OrderNotFound] {
-                let open = if reason == Reason::OrderNotFound { State::Waiting } else { State::Parked };
-                let letter = letter_with(memory, reason, open);
-                memory.state(&letter.letter.id, State::Discarded);
+                let open = if reason == Reason::OrderNotFound {
+                    DeadLetterState::Waiting
+                } else {
+                    DeadLetterState::Parked
+                };
+                let dead_letter = dead_letter_with(memory, reason, open);
+                memory.state(&dead_letter.dead_letter.id, DeadLetterState::Discarded);
             }
         });
         assert!(found.is_clean(), "{found}");
@@ -673,12 +716,12 @@ mod tests {
             let ids = unparked_singles(memory, messages);
             let order_id = ids[0];
             let bad = messages.iter().find(|m| {
-                let about = m.kind == Kind::Payment && matches!(m.content, Content::Rejected(_));
+                let about = m.kind == EventKind::Payment && matches!(m.content, Content::Rejected(_));
                 about && Some(m.t) > memory.facts[&order_id].payment_written_at
             });
             let bad = bad.expect("a later bad payment");
-            let bad_id = LetterId::of(bad.kind, bad.t, &bad.body);
-            memory.state(&bad_id, State::Discarded);
+            let bad_id = DeadLetterId::of(bad.kind, bad.t, &bad.body);
+            memory.state(&bad_id, DeadLetterState::Discarded);
             if noted {
                 memory.corrected.insert(bad_id);
             }
@@ -709,14 +752,14 @@ mod tests {
     }
 
     #[test]
-    fn the_references_streams_leave_most_payments_in_the_ledger() {
+    fn the_references_streams_leave_most_payments_in_the_dead_letter_store() {
         let source = Source::Reference(Reference { seed: 1, count: Some(200) });
         let runs = [Manifest::new(Streams::Both, source, "run".to_owned(), STARTED)];
         let (memory, _) = settled(&runs, 5);
         let found = verified(&runs, &memory);
         assert!(found.is_clean(), "{found}");
         assert_eq!((found.orders.current, found.orders.superseded), (80, 120));
-        assert_eq!((found.payments.current, found.payments.ledger), (80, 120));
+        assert_eq!((found.payments.current, found.payments.dead_letter_store), (80, 120));
     }
 
     proptest! {

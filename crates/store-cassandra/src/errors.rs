@@ -13,7 +13,7 @@ pub(super) enum Failure {
     /// Outcome unknown, or not now.
     Outage,
     /// Not as it is.
-    Refusal,
+    CorrectionError,
 }
 
 /// What this failure of an execution is. Variants a later driver adds count as outages: retried,
@@ -28,7 +28,7 @@ pub(super) fn classify(error: &ExecutionError) -> Failure {
             | BadQuery::SerializationError(_)
             | BadQuery::ValuesTooLongForKey(..)
             | BadQuery::TooManyQueriesInBatchStatement(_),
-        ) => Failure::Refusal,
+        ) => Failure::CorrectionError,
         ExecutionError::PrepareError(error) => of_prepare(error),
         // No node to ask, no connection to one, or no answer in time: it may have been applied.
         ExecutionError::EmptyPlan
@@ -38,7 +38,7 @@ pub(super) fn classify(error: &ExecutionError) -> Failure {
         | ExecutionError::MetadataError(_)
         | ExecutionError::BadQuery(_) => Failure::Outage,
         // We never ask for it.
-        ExecutionError::UseKeyspaceError(_) => Failure::Refusal,
+        ExecutionError::UseKeyspaceError(_) => Failure::CorrectionError,
         _ => Failure::Outage,
     }
 }
@@ -54,7 +54,7 @@ fn of_prepare(error: &PrepareError) -> Failure {
             | ConnectionPoolError::NodeDisabledByHostFilter,
         )
         | PrepareError::ConnectionPoolError(_) => Failure::Outage,
-        PrepareError::PreparedStatementIdsMismatch => Failure::Refusal,
+        PrepareError::PreparedStatementIdsMismatch => Failure::CorrectionError,
         _ => Failure::Outage,
     }
 }
@@ -76,7 +76,7 @@ fn of_attempt(error: &RequestAttemptError) -> Failure {
         | RequestAttemptError::UnexpectedResponse(_)
         | RequestAttemptError::RepreparedIdChanged { .. }
         | RequestAttemptError::RepreparedIdMissingInBatch
-        | RequestAttemptError::NonfinishedPagingState => Failure::Refusal,
+        | RequestAttemptError::NonfinishedPagingState => Failure::CorrectionError,
         _ => Failure::Outage,
     }
 }
@@ -105,7 +105,7 @@ fn of_server(error: &DbError) -> Failure {
         | DbError::AuthenticationError
         | DbError::Unauthorized
         | DbError::ConfigError
-        | DbError::ProtocolError => Failure::Refusal,
+        | DbError::ProtocolError => Failure::CorrectionError,
         DbError::Other(_) | _ => Failure::Outage,
     }
 }
@@ -138,7 +138,7 @@ impl Cause {
             Self::Execution(error) => classify(error),
             Self::Prepare(error) => of_prepare(error),
             Self::NotRows(_) | Self::FirstRow(_) | Self::Rows(_) | Self::Row(_) | Self::Word { .. } => {
-                Failure::Refusal
+                Failure::CorrectionError
             }
         }
     }
@@ -148,7 +148,7 @@ impl Cause {
         let on = on.to_owned();
         match self.failure() {
             Failure::Outage => StoreError::Unavailable { what, on, source: Box::new(self) },
-            Failure::Refusal => StoreError::Refused { what, on, source: Box::new(self) },
+            Failure::CorrectionError => StoreError::Refused { what, on, source: Box::new(self) },
         }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
             ExecutionError::BadQuery(BadQuery::PartitionKeyExtraction),
             ExecutionError::LastAttemptError(RequestAttemptError::RepreparedIdMissingInBatch),
         ] {
-            assert_eq!(classify(&error), Failure::Refusal, "{error}");
+            assert_eq!(classify(&error), Failure::CorrectionError, "{error}");
         }
     }
 

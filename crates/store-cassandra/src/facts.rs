@@ -72,7 +72,7 @@ fn slot(row: Option<SlotRow<'_>>) -> PaymentSlot {
     match row {
         None | Some((None, ..)) => PaymentSlot::NoOrder,
         Some((Some(_), Some(payment_id), method, card, status, datetime, Some(written_at))) => {
-            PaymentSlot::Taken {
+            PaymentSlot::CorrectionStatus {
                 payment: PaymentCells {
                     payment_id: Some(payment_id),
                     payment_method: text(method),
@@ -153,7 +153,9 @@ mod tests {
     #[test]
     fn a_taken_slot_has_every_cell_and_its_write_time() {
         let row = (Some(7), Some(1), Some("PayPal"), None, Some("Completed"), Some("now"), Some(5));
-        let PaymentSlot::Taken { payment, written_at } = slot(Some(row)) else { panic!("it is taken") };
+        let PaymentSlot::CorrectionStatus { payment, written_at } = slot(Some(row)) else {
+            panic!("it is taken")
+        };
         assert_eq!(written_at, EventTime::stored(5));
         assert_eq!(payment.payment_method.as_deref(), Some("PayPal"));
         assert_eq!(payment.card_last_four, None);
@@ -204,12 +206,12 @@ mod tests {
             assert!(fact.order.matches(&order(1)) && fact.payment.matches(&later), "{fact:?}");
             assert_eq!(fact.order_written_at, Some(EventTime::stored(T)));
             assert_eq!(fact.payment_written_at, Some(EventTime::stored(T + 2)));
-            let PaymentSlot::Taken { payment: held, written_at } =
+            let PaymentSlot::CorrectionStatus { payment: buffered, written_at } =
                 store.payment_slot(OrderId(1)).await.expect("read")
             else {
                 panic!("there is a payment");
             };
-            assert!(held.matches(&later));
+            assert!(buffered.matches(&later));
             assert_eq!(written_at, EventTime::stored(T + 2));
         })
         .await;

@@ -5,10 +5,10 @@
 //! idempotent, so repeating one changes nothing; the callers repeat them, the driver does not.
 #![allow(clippy::result_large_err, reason = "the driver's errors are; the port's error boxes them")]
 
+mod dead_letters;
 mod errors;
 mod facts;
-mod journal;
-mod ledger;
+mod operations;
 mod pages;
 pub mod provision;
 mod schema;

@@ -56,7 +56,7 @@ pub async fn apply(settings: &CassandraSettings) -> Result<Vec<Check>, ConnectEr
         Schema::read().statements.into_iter().partition(|cql| cql.starts_with("ALTER"));
     run(&session, settings, creations).await?;
     if is_of_an_earlier_version {
-        upgrade::fill_letters_by_order(&session, settings).await?;
+        upgrade::fill_dead_letters_by_order(&session, settings).await?;
     }
     run(&session, settings, additions).await?;
     checklist(&session, settings).await

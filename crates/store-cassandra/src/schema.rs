@@ -184,12 +184,12 @@ mod tests {
 
     #[test]
     fn keys_and_nested_types_are_read() {
-        let letters = shape("dead_letters");
+        let dead_letters = shape("dead_letters");
         assert_eq!(
-            &letters[..3],
+            &dead_letters[..3],
             ["day int partition_key", "bucket smallint partition_key", "id text clustering"]
         );
-        assert!(letters.contains(&"attributes frozen<map<text, text>> regular".to_owned()));
+        assert!(dead_letters.contains(&"attributes frozen<map<text, text>> regular".to_owned()));
         let history = shape("dead_letter_history");
         assert_eq!(
             &history[2..5],

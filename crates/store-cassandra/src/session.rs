@@ -22,7 +22,7 @@ use scylla::frame::types::Consistency;
 use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 
-use super::ledger::Days;
+use super::dead_letters::Days;
 use super::provision;
 use super::settings::{CassandraSettings, Tls};
 use super::statements::Statements;
@@ -154,7 +154,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// The store on Cassandra: fact table and ledger.
+/// The store on Cassandra: fact table and dead-letter store.
 pub struct CassandraStore {
     pub(super) session: Session,
     pub(super) statements: Statements,

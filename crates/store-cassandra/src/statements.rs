@@ -44,20 +44,20 @@ payment_id, payment_method, card_last_four, payment_status, payment_datetime, \
 WRITETIME(customer_id) AS order_written_at, WRITETIME(payment_id) AS payment_written_at \
 FROM ecom_store.orders_payments_facts";
 
-/// A day that has letters. Its time is the smallest there is: the row never changes.
+/// A day that has dead letters. Its time is the smallest there is: the row never changes.
 pub(super) const RECORD_DAY: &str =
     "INSERT INTO ecom_store.dead_letter_days (day) VALUES (?) USING TIMESTAMP 1";
 
-/// Every day that has letters, in no order.
+/// Every day that has dead letters, in no order.
 pub(super) const DAYS: &str = "SELECT day FROM ecom_store.dead_letter_days";
 
-/// A letter's immutable columns at T; never its state.
-pub(super) const RECORD_LETTER: &str = "\
+/// A dead letter's immutable columns at T; never its state.
+pub(super) const RECORD_DEAD_LETTER: &str = "\
 INSERT INTO ecom_store.dead_letters (day, bucket, id, kind, t, body, body_length, body_sha256, \
 attributes, reason, detail, order_id, payment_id, first_failed_at, corrects) \
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
 
-/// A line of a letter's history, at the time of the change it belongs to.
+/// A line of a dead letter's history, at the time of the change it belongs to.
 pub(super) const RECORD_ENTRY: &str = "\
 INSERT INTO ecom_store.dead_letter_history \
 (day, bucket, id, at, entry_id, action, outcome, actor, host, note, run_id) \
@@ -73,47 +73,47 @@ pub(super) const SET_SCHEDULE: &str = "\
 UPDATE ecom_store.dead_letters USING TIMESTAMP ? SET attempts = ?, next_attempt_at = ? \
 WHERE day = ? AND bucket = ? AND id = ?";
 
-/// One letter, whole.
-pub(super) const LETTER: &str = "\
+/// One dead letter, whole.
+pub(super) const DEAD_LETTER: &str = "\
 SELECT id, kind, t, body, body_length, body_sha256, attributes, reason, detail, order_id, payment_id, \
 first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
 FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? AND id = ?";
 
-/// The letters of a partition, whole.
-pub(super) const LETTERS: &str = "\
+/// The dead letters of a partition, whole.
+pub(super) const DEAD_LETTERS: &str = "\
 SELECT id, kind, t, body, body_length, body_sha256, attributes, reason, detail, order_id, payment_id, \
 first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
 FROM ecom_store.dead_letters WHERE day = ? AND bucket = ?";
 
-/// The letters of a partition; body and attributes stay with the server.
-pub(super) const LETTERS_BRIEF: &str = "\
+/// The dead letters of a partition; body and attributes stay with the server.
+pub(super) const DEAD_LETTERS_BRIEF: &str = "\
 SELECT id, kind, t, (blob) 0x AS body, body_length, body_sha256, \
 (frozen<map<text, text>>) {} AS attributes, reason, detail, order_id, payment_id, \
 first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
 FROM ecom_store.dead_letters WHERE day = ? AND bucket = ?";
 
-/// A letter's history, oldest first.
+/// A dead letter's history, oldest first.
 pub(super) const HISTORY: &str = "\
 SELECT at, entry_id, action, outcome, actor, host, note, run_id \
 FROM ecom_store.dead_letter_history WHERE day = ? AND bucket = ? AND id = ?";
 
-/// Removes a letter at its highest cell's time.
-pub(super) const REMOVE_LETTER: &str = "\
+/// Removes a dead letter at its highest cell's time.
+pub(super) const REMOVE_DEAD_LETTER: &str = "\
 DELETE FROM ecom_store.dead_letters USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND id = ?";
 
-/// Removes a letter's history, at the same time.
+/// Removes a dead letter's history, at the same time.
 pub(super) const REMOVE_HISTORY: &str = "\
 DELETE FROM ecom_store.dead_letter_history USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND id = ?";
 
-/// A letter's line in the index by order, at T.
+/// A dead letter's line in the index by order, at T.
 pub(super) const RECORD_BY_ORDER: &str =
     "INSERT INTO ecom_store.dead_letters_by_order (order_id, t, id) VALUES (?, ?, ?) USING TIMESTAMP ?";
 
-/// The ids of an order's letters, latest T first.
-pub(super) const LETTERS_BY_ORDER: &str =
+/// The ids of an order's dead letters, latest T first.
+pub(super) const DEAD_LETTERS_BY_ORDER: &str =
     "SELECT id FROM ecom_store.dead_letters_by_order WHERE order_id = ?";
 
-/// Removes a letter's line in the index by order, at its highest cell's time.
+/// Removes a dead letter's line in the index by order, at its highest cell's time.
 pub(super) const REMOVE_BY_ORDER: &str = "\
 DELETE FROM ecom_store.dead_letters_by_order USING TIMESTAMP ? WHERE order_id = ? AND t = ? AND id = ?";
 
@@ -131,34 +131,34 @@ pub(super) const HEARTBEATS: &str =
 
 /// A run as a whole, at started_at + revision.
 pub(super) const PUT_RUN: &str = "\
-INSERT INTO ecom_store.desk_runs (shelf, id, deed, started_at, actor, host, selection, note, letters, \
+INSERT INTO ecom_store.bulk_operations (bucket, id, kind, started_at, actor, host, selection, note, dead_letters, \
 batches, state, ended_at, outcomes, revision) \
 VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
 
 /// One run.
 pub(super) const RUN: &str = "\
-SELECT id, deed, started_at, actor, host, selection, note, letters, batches, state, ended_at, \
-outcomes, revision FROM ecom_store.desk_runs WHERE shelf = 0 AND id = ?";
+SELECT id, kind, started_at, actor, host, selection, note, dead_letters, batches, state, ended_at, \
+outcomes, revision FROM ecom_store.bulk_operations WHERE bucket = 0 AND id = ?";
 
 /// Every run, newest first.
 pub(super) const RUNS: &str = "\
-SELECT id, deed, started_at, actor, host, selection, note, letters, batches, state, ended_at, \
-outcomes, revision FROM ecom_store.desk_runs WHERE shelf = 0";
+SELECT id, kind, started_at, actor, host, selection, note, dead_letters, batches, state, ended_at, \
+outcomes, revision FROM ecom_store.bulk_operations WHERE bucket = 0";
 
 /// A part of a run's plan.
 pub(super) const PUT_BATCH: &str = "\
-INSERT INTO ecom_store.desk_run_batches (run_id, number, planned, outcomes) VALUES (?, ?, ?, ?) \
+INSERT INTO ecom_store.bulk_operation_batches (run_id, number, planned, outcomes) VALUES (?, ?, ?, ?) \
 USING TIMESTAMP ?";
 
 /// One part of a run's plan.
 pub(super) const BATCH: &str =
-    "SELECT planned, outcomes FROM ecom_store.desk_run_batches WHERE run_id = ? AND number = ?";
+    "SELECT planned, outcomes FROM ecom_store.bulk_operation_batches WHERE run_id = ? AND number = ?";
 
 /// Rows of facts, days and history lines a page: about 1 MB of facts.
 const PAGE: i32 = 4_000;
-/// Letters a page without their bodies, and runs.
+/// Dead letters a page without their bodies, and runs.
 const PAGE_BRIEF: i32 = 500;
-/// Letters a page with bodies of up to 1 MiB each.
+/// Dead letters a page with bodies of up to 1 MiB each.
 const PAGE_WHOLE: i32 = 16;
 
 /// The statements, ready to run.
@@ -170,21 +170,21 @@ pub(super) struct Statements {
     pub(super) facts: PreparedStatement,
     pub(super) record_day: PreparedStatement,
     pub(super) days: PreparedStatement,
-    /// Letter and history line: two tables, one partition, hence one mutation.
-    pub(super) record_letter: Batch,
+    /// Dead letter and history line: two tables, one partition, hence one mutation.
+    pub(super) record_dead_letter: Batch,
     /// State and history line.
     pub(super) set_state: Batch,
     /// Schedule and history line.
     pub(super) set_schedule: Batch,
     pub(super) record_entry: PreparedStatement,
-    pub(super) letter: PreparedStatement,
-    pub(super) letters: PreparedStatement,
-    pub(super) letters_brief: PreparedStatement,
+    pub(super) dead_letter: PreparedStatement,
+    pub(super) dead_letters: PreparedStatement,
+    pub(super) dead_letters_brief: PreparedStatement,
     pub(super) history: PreparedStatement,
-    /// Letter and history.
+    /// Dead letter and history.
     pub(super) remove: Batch,
     pub(super) record_by_order: PreparedStatement,
-    pub(super) letters_by_order: PreparedStatement,
+    pub(super) dead_letters_by_order: PreparedStatement,
     pub(super) remove_by_order: PreparedStatement,
     pub(super) beat: PreparedStatement,
     /// Sign of life and how far the role has come.
@@ -218,17 +218,17 @@ impl Statements {
             facts: scan(FACTS, PAGE).await?,
             record_day: one(RECORD_DAY).await?,
             days: scan(DAYS, PAGE).await?,
-            record_letter: together(one(RECORD_LETTER).await?, record_entry.clone()),
+            record_dead_letter: together(one(RECORD_DEAD_LETTER).await?, record_entry.clone()),
             set_state: together(one(SET_STATE).await?, record_entry.clone()),
             set_schedule: together(one(SET_SCHEDULE).await?, record_entry.clone()),
             record_entry,
-            letter: one(LETTER).await?,
-            letters: scan(LETTERS, PAGE_WHOLE).await?,
-            letters_brief: scan(LETTERS_BRIEF, PAGE_BRIEF).await?,
+            dead_letter: one(DEAD_LETTER).await?,
+            dead_letters: scan(DEAD_LETTERS, PAGE_WHOLE).await?,
+            dead_letters_brief: scan(DEAD_LETTERS_BRIEF, PAGE_BRIEF).await?,
             history: scan(HISTORY, PAGE).await?,
-            remove: together(one(REMOVE_LETTER).await?, one(REMOVE_HISTORY).await?),
+            remove: together(one(REMOVE_DEAD_LETTER).await?, one(REMOVE_HISTORY).await?),
             record_by_order: one(RECORD_BY_ORDER).await?,
-            letters_by_order: scan(LETTERS_BY_ORDER, PAGE).await?,
+            dead_letters_by_order: scan(DEAD_LETTERS_BY_ORDER, PAGE).await?,
             remove_by_order: one(REMOVE_BY_ORDER).await?,
             beat_newest: together(beat.clone(), one(BEAT_NEWEST).await?),
             beat,
@@ -270,18 +270,18 @@ mod tests {
         FACTS,
         RECORD_DAY,
         DAYS,
-        RECORD_LETTER,
+        RECORD_DEAD_LETTER,
         RECORD_ENTRY,
         SET_STATE,
         SET_SCHEDULE,
-        LETTER,
-        LETTERS,
-        LETTERS_BRIEF,
+        DEAD_LETTER,
+        DEAD_LETTERS,
+        DEAD_LETTERS_BRIEF,
         HISTORY,
-        REMOVE_LETTER,
+        REMOVE_DEAD_LETTER,
         REMOVE_HISTORY,
         RECORD_BY_ORDER,
-        LETTERS_BY_ORDER,
+        DEAD_LETTERS_BY_ORDER,
         REMOVE_BY_ORDER,
         BEAT,
         BEAT_NEWEST,
@@ -336,8 +336,8 @@ mod tests {
     }
 
     #[test]
-    fn recording_a_letter_never_writes_what_an_act_writes() {
-        let recorded = words(RECORD_LETTER);
+    fn recording_a_dead_letter_never_writes_what_an_act_writes() {
+        let recorded = words(RECORD_DEAD_LETTER);
         for column in regular_columns("dead_letters") {
             let by_act = words(SET_STATE).contains(&column.as_str());
             let by_schedule = words(SET_SCHEDULE).contains(&column.as_str());
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_run_is_written_and_read_as_a_whole() {
-        for column in regular_columns("desk_runs") {
+        for column in regular_columns("bulk_operations") {
             for cql in [PUT_RUN, RUN, RUNS] {
                 assert!(words(cql).contains(&column.as_str()), "{column} in {cql}");
             }

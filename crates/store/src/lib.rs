@@ -1,17 +1,17 @@
-//! The store as the pipeline sees it: registers of the fact table, the ledger of dead
-//! letters, and the journal of roles and runs.
+//! The store as the pipeline sees it: registers of the fact table, the dead-letter store of dead
+//! dead letters, and the operations store of roles and runs.
 //!
 //! Ports hold registers, not outcomes: what to do with what they hold is decided once, in
 //! `domain::verdict` and `pipeline`. Two adapters stand behind them: Cassandra
 //! (`store::cassandra`) and the embedded one.
 
+mod dead_letters;
 mod facts;
-mod journal;
-mod ledger;
+mod operations;
 
+pub use dead_letters::{DeadLetterStore, Scan};
 pub use facts::FactStore;
-pub use journal::Journal;
-pub use ledger::{Ledger, Scan};
+pub use operations::OperationsStore;
 
 /// Why the store could not do what was asked.
 #[derive(thiserror::Error, Debug)]

@@ -3,7 +3,7 @@
 //!
 //! `docs/metrics.md` is the same table for people; a test holds the two together.
 
-mod census;
+mod dead_letter_counts;
 mod durations;
 mod exposition;
 mod labels;
@@ -17,12 +17,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-pub use census::{Census, LedgerGauges};
+pub use dead_letter_counts::{DeadLetterCounts, DeadLetterGauges};
 use durations::{Durations, Quantiles};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
-use exposition::{Family, Kind};
-pub use labels::{Answer, Operation, Outcome, Resolution, Topic};
+use exposition::{Family, MetricKind};
+pub use labels::{Answer, DispositionLabel, Resolution, StoreOperation, Topic};
 
 /// What every name begins with.
 const PREFIX: &str = "ecom";
@@ -31,55 +31,57 @@ const COMMIT: Option<&str> = option_env!("ECOM_COMMIT");
 
 /// Upper bounds of messages and calls in seconds, from a local write to an outage.
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
-/// Upper bounds of a letter's age in seconds, from the first retry to a week, the default of
+/// Upper bounds of a dead letter's age in seconds, from the first retry to a week, the default of
 /// `dead_letters.max_age`.
 const AGES: &[f64] = &[1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0];
 
-const BUILD: Family = Family::new("build", Kind::Info, "1, with the running version and its commit");
-const RECEIVED: Family = Family::new("messages_received", Kind::Counter, "Deliveries taken by a lane");
+const BUILD: Family = Family::new("build", MetricKind::Info, "1, with the running version and its commit");
+const RECEIVED: Family =
+    Family::new("messages_received", MetricKind::Counter, "Deliveries taken by a worker");
 const REDELIVERED: Family = Family::new(
     "messages_redelivered",
-    Kind::Counter,
+    MetricKind::Counter,
     "Of those, repeated ones, where the bus counts attempts",
 );
-const HELD: Family = Family::new("messages_held", Kind::Counter, "Payments that entered the hold");
+const HELD: Family = Family::new("messages_held", MetricKind::Counter, "Payments that entered the hold");
 const MESSAGE: Family = Family::new(
     "message",
-    Kind::Seconds,
-    "From lane to settlement, waiting in the hold included; its count is the settled deliveries",
+    MetricKind::Seconds,
+    "From worker to settlement, waiting in the hold included; its count is the settled deliveries",
 );
 const IN_FLIGHT: Family = Family::new(
     "in_flight",
-    Kind::Gauge,
-    "Deliveries in a lane or in the hold; of a producer, messages without a receipt",
+    MetricKind::Gauge,
+    "Deliveries in a worker or in the hold; of a producer, messages without a receipt",
 );
 const IN_FLIGHT_LIMIT: Family =
-    Family::new("in_flight_limit", Kind::Gauge, "The most there can be in flight now");
+    Family::new("in_flight_limit", MetricKind::Gauge, "The most there can be in flight now");
 const PUBLISH: Family =
-    Family::new("publish", Kind::Seconds, "From handing over to the receipt, each attempt");
-const STORE: Family = Family::new("store", Kind::Seconds, "Calls of the store, each attempt");
-const PUBLISHED_LETTERS: Family = Family::new(
+    Family::new("publish", MetricKind::Seconds, "From handing over to the receipt, each attempt");
+const STORE: Family = Family::new("store", MetricKind::Seconds, "Calls of the store, each attempt");
+const PUBLISHED_DEAD_LETTERS: Family = Family::new(
     "dead_letters_published",
-    Kind::Counter,
+    MetricKind::Counter,
     "Dead letters with a receipt; undecodable, invalid and pan_detected are decode failures",
 );
-const RESOLVED_LETTERS: Family =
-    Family::new("dead_letters_resolved", Kind::Counter, "Letters the handler recovered or parked");
-const LETTER_AGE: Family = Family::new(
+const RESOLVED_DEAD_LETTERS: Family =
+    Family::new("dead_letters_resolved", MetricKind::Counter, "Dead letters the handler recovered or parked");
+const DEAD_LETTER_AGE: Family = Family::new(
     "dead_letter_age",
-    Kind::Seconds,
-    "Age of those letters, from the first failure to the handler's act",
+    MetricKind::Seconds,
+    "Age of those dead letters, from the first failure to the handler's act",
 );
-const LETTERS: Family = Family::new("dead_letters", Kind::Gauge, "Letters in the ledger, as last counted");
+const DEAD_LETTERS: Family =
+    Family::new("dead_letters", MetricKind::Gauge, "Dead letters in the dead-letter store, as last counted");
 const OLDEST_WAITING: Family = Family::new(
     "dead_letter_oldest_waiting_age",
-    Kind::GaugeSeconds,
-    "Age of the oldest waiting letter, from its first failure; 0 where none waits",
+    MetricKind::GaugeSeconds,
+    "Age of the oldest waiting dead letter, from its first failure; 0 where none waits",
 );
 const HEARTBEAT_AGE: Family = Family::new(
     "heartbeat_age",
-    Kind::GaugeSeconds,
-    "Time since any process of a role was last seen, by the heartbeats beside the ledger",
+    MetricKind::GaugeSeconds,
+    "Time since any process of a role was last seen, by the heartbeats beside the dead-letter store",
 );
 
 /// Calls of one kind, by what came of them.
@@ -102,23 +104,23 @@ impl Calls {
 pub struct RoleMetrics {
     /// The role's name, a label of all of them.
     pub role: &'static str,
-    /// Deliveries taken by a lane.
+    /// Deliveries taken by a worker.
     pub received: Counter,
     /// Of those, deliveries the bus counted as repeated.
     pub redelivered: Counter,
     /// Payments that entered the hold.
-    pub held: Counter,
+    pub buffered: Counter,
     /// A producer's messages with a receipt, for its summary.
     pub published: Counter,
-    /// Deliveries in a lane or in the hold; of a producer, messages without a receipt.
+    /// Deliveries in a worker or in the hold; of a producer, messages without a receipt.
     pub in_flight: Gauge,
     /// The most there can be in flight now.
     pub in_flight_limit: Gauge,
-    settled: [Durations; Outcome::ALL.len()],
+    settled: [Durations; DispositionLabel::ALL.len()],
     took: Quantiles,
     dead_lettered: [Counter; Reason::ALL.len()],
     resolved: [Durations; Resolution::ALL.len()],
-    store: [Calls; Operation::ALL.len()],
+    store: [Calls; StoreOperation::ALL.len()],
     publish: [Calls; Topic::ALL.len()],
     newest_event: AtomicI64,
     /// Whether somebody can ask for them.
@@ -132,7 +134,7 @@ impl RoleMetrics {
             role,
             received: Counter::default(),
             redelivered: Counter::default(),
-            held: Counter::default(),
+            buffered: Counter::default(),
             published: Counter::default(),
             in_flight: Gauge::default(),
             in_flight_limit: Gauge::default(),
@@ -147,14 +149,14 @@ impl RoleMetrics {
         }
     }
 
-    /// Counts a settled delivery and how long it took from its lane to its settlement.
-    pub fn settled(&self, outcome: Outcome, took: Duration) {
+    /// Counts a settled delivery and how long it took from its worker to its settlement.
+    pub fn settled(&self, outcome: DispositionLabel, took: Duration) {
         self.settled[outcome as usize].observe(took);
         self.took.observe(took);
     }
 
     /// Notes how far the role has come: T of an event it settled or published.
-    pub fn came_to(&self, t: EventTime) {
+    pub fn advance_watermark(&self, t: EventTime) {
         self.newest_event.fetch_max(t.micros(), Ordering::Relaxed);
     }
 
@@ -169,13 +171,13 @@ impl RoleMetrics {
         self.dead_lettered[reason as usize].inc();
     }
 
-    /// Counts a letter the handler was done with, and its age.
+    /// Counts a dead letter the handler was done with, and its age.
     pub fn resolved(&self, resolution: Resolution, age: Duration) {
         self.resolved[resolution as usize].observe(age);
     }
 
     /// Where these calls of the store are counted; nowhere as long as nobody can ask.
-    pub fn store(&self, operation: Operation) -> Option<&Calls> {
+    pub fn store(&self, operation: StoreOperation) -> Option<&Calls> {
         self.exported.load(Ordering::Relaxed).then(|| &self.store[operation as usize])
     }
 
@@ -185,13 +187,13 @@ impl RoleMetrics {
     }
 
     /// Deliveries settled so.
-    pub fn count(&self, outcome: Outcome) -> u64 {
+    pub fn count(&self, outcome: DispositionLabel) -> u64 {
         self.settled[outcome as usize].count()
     }
 
     /// Deliveries settled in any way but given back.
     pub fn finished(&self) -> u64 {
-        let done = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Nacked);
+        let done = DispositionLabel::ALL.into_iter().filter(|outcome| *outcome != DispositionLabel::Nacked);
         done.map(|outcome| self.count(outcome)).sum()
     }
 
@@ -207,8 +209,8 @@ impl RoleMetrics {
     }
 }
 
-/// The registry of a process that runs these roles, and counts this ledger where it handles one.
-pub fn registry(roles: Vec<Arc<RoleMetrics>>, ledger: Option<Arc<LedgerGauges>>) -> Registry {
+/// The registry of a process that runs these roles, and counts this dead-letter store where it handles one.
+pub fn registry(roles: Vec<Arc<RoleMetrics>>, dead_letter_store: Option<Arc<DeadLetterGauges>>) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
     let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT.unwrap_or("unknown"))]);
     registry.register(BUILD.name, BUILD.help, build);
@@ -216,8 +218,8 @@ pub fn registry(roles: Vec<Arc<RoleMetrics>>, ledger: Option<Arc<LedgerGauges>>)
         role.exported.store(true, Ordering::Relaxed);
     }
     registry.register_collector(Box::new(exposition::Roles(roles)));
-    if let Some(ledger) = ledger {
-        registry.register_collector(Box::new(ledger));
+    if let Some(dead_letter_store) = dead_letter_store {
+        registry.register_collector(Box::new(dead_letter_store));
     }
     registry
 }

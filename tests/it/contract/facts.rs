@@ -93,7 +93,7 @@ async fn row(facts: &Facts, id: OrderId) -> Fact {
 }
 
 fn taken(payment: &Payment<'_>, written_at: EventTime) -> PaymentSlot {
-    PaymentSlot::Taken { payment: payment.into(), written_at }
+    PaymentSlot::CorrectionStatus { payment: payment.into(), written_at }
 }
 
 async fn an_order_never_seen_has_no_row(facts: &Facts) {
@@ -477,7 +477,7 @@ async fn any_schedule_of_writes_ends_at_the_largest_t(facts: &Facts) {
                     payment_written_at: Some(written_at),
                     order_written_at: Some(_),
                     ..
-                }) => PaymentSlot::Taken { payment, written_at },
+                }) => PaymentSlot::CorrectionStatus { payment, written_at },
                 Some(Fact { order_written_at: Some(_), .. }) => PaymentSlot::Empty,
                 _ => PaymentSlot::NoOrder,
             };

@@ -16,7 +16,7 @@ pub mod embedded {
 
     use ecom_bus::Bus;
     use ecom_embedded::{Embedded, Options, Route, open};
-    use ecom_store::{FactStore, Journal, Ledger};
+    use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 
     use super::*;
 
@@ -30,7 +30,7 @@ pub mod embedded {
             topic,
             subscription,
             unheard,
-            lease: Duration::from_secs(1),
+            ack_deadline: Duration::from_secs(1),
             patience: Duration::from_secs(30),
         })
     }
@@ -41,15 +41,15 @@ pub mod embedded {
         Some(Subject::new(open, 100, folder).await)
     }
 
-    pub async fn ledger() -> Option<Subject<dyn Ledger>> {
+    pub async fn dead_letter_store() -> Option<Subject<dyn DeadLetterStore>> {
         let folder = tempfile::tempdir().unwrap();
-        let open: Open<dyn Ledger> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
+        let open: Open<dyn DeadLetterStore> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
         Some(Subject::new(open, 100, folder).await)
     }
 
-    pub async fn journal() -> Option<Subject<dyn Journal>> {
+    pub async fn operations() -> Option<Subject<dyn OperationsStore>> {
         let folder = tempfile::tempdir().unwrap();
-        let open: Open<dyn Journal> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
+        let open: Open<dyn OperationsStore> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
         Some(Subject::new(open, 100, folder).await)
     }
 
@@ -96,7 +96,7 @@ pub mod pubsub {
             topic,
             subscription,
             unheard,
-            lease: LEASE,
+            ack_deadline: LEASE,
             patience: Duration::from_secs(90),
         })
     }
@@ -119,7 +119,7 @@ pub mod pubsub {
 /// One keyspace for all cases of a run: they keep apart by their ids.
 #[cfg(feature = "cassandra")]
 pub mod cassandra {
-    use ecom_store::{FactStore, Journal, Ledger};
+    use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
     use ecom_store_cassandra::CassandraStore;
 
     use super::*;
@@ -130,13 +130,13 @@ pub mod cassandra {
         Some(Subject::new(open, 10, ()).await)
     }
 
-    pub async fn ledger() -> Option<Subject<dyn Ledger>> {
-        let open: Open<dyn Ledger> = opener(keyspace().await?, |store| store);
+    pub async fn dead_letter_store() -> Option<Subject<dyn DeadLetterStore>> {
+        let open: Open<dyn DeadLetterStore> = opener(keyspace().await?, |store| store);
         Some(Subject::new(open, 10, ()).await)
     }
 
-    pub async fn journal() -> Option<Subject<dyn Journal>> {
-        let open: Open<dyn Journal> = opener(keyspace().await?, |store| store);
+    pub async fn operations() -> Option<Subject<dyn OperationsStore>> {
+        let open: Open<dyn OperationsStore> = opener(keyspace().await?, |store| store);
         Some(Subject::new(open, 10, ()).await)
     }
 

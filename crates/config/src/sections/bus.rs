@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::hosts;
 use super::super::reader::Reader;
-use ecom_domain::letter::Kind;
+use ecom_domain::dead_letter::EventKind;
 
 /// Which bus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,10 +41,10 @@ pub struct Names {
 
 impl Names {
     /// The one for events of this kind.
-    pub fn of(&self, kind: Kind) -> &str {
+    pub fn of(&self, kind: EventKind) -> &str {
         match kind {
-            Kind::Order => &self.orders,
-            Kind::Payment => &self.payments,
+            EventKind::Order => &self.orders,
+            EventKind::Payment => &self.payments,
         }
     }
 }
@@ -57,7 +57,7 @@ pub struct PubsubConfig {
     /// The emulator as `host:port`; `None` = the real service.
     pub emulator_host: Option<String>,
     /// How long a lease lasts without renewal, 10 s to 10 min.
-    pub lease: Duration,
+    pub ack_deadline: Duration,
     /// Rebuild a stream that was silent for this long; `None` = never, as on the emulator.
     pub stream_idle_rotation: Option<Duration>,
 }
@@ -104,7 +104,8 @@ impl PubsubConfig {
             text => Ok(Some(text.to_owned())),
         });
         // Pub/Sub's own bounds of an acknowledgement deadline.
-        let lease = reader.duration("bus.pubsub.lease", Duration::from_secs(10)..=Duration::from_mins(10));
+        let ack_deadline =
+            reader.duration("bus.pubsub.ack_deadline", Duration::from_secs(10)..=Duration::from_mins(10));
         let rotation = reader.duration_or_off(
             "bus.pubsub.stream_idle_rotation",
             Duration::from_secs(1)..=Duration::from_hours(24),
@@ -112,7 +113,7 @@ impl PubsubConfig {
         let emulator_host = emulator_host?;
         Some(Self {
             project: project?,
-            lease: lease?,
+            ack_deadline: ack_deadline?,
             stream_idle_rotation: rotation?.filter(|_| emulator_host.is_none()),
             emulator_host,
         })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::known::HOLD_BYTES;
+use super::super::known::EARLY_PAYMENT_BYTES;
 use super::super::reader::Reader;
 use super::super::size;
 
@@ -16,9 +16,9 @@ pub struct ConsumerConfig {
     /// How long a payment waits for its order; `None` = not at all.
     pub order_grace: Option<Duration>,
     /// Payments that may wait at once; at least one.
-    pub hold_limit: usize,
+    pub early_payment_limit: usize,
     /// Bytes of bodies that may wait at once.
-    pub hold_bytes: usize,
+    pub early_payment_bytes: usize,
 }
 
 impl ConsumerConfig {
@@ -28,14 +28,14 @@ impl ConsumerConfig {
         // A held payment keeps its lease, which the Pub/Sub client renews for 60 min at most: half of that.
         let order_grace = reader
             .duration_or_off("consumer.order_grace", Duration::from_millis(1)..=Duration::from_mins(30));
-        let hold_limit = reader.number("consumer.hold_limit", 1..=1_000_000);
-        let hold_bytes = reader.parsed(HOLD_BYTES, size::bytes);
+        let early_payment_limit = reader.number("consumer.early_payment_limit", 1..=1_000_000);
+        let early_payment_bytes = reader.parsed(EARLY_PAYMENT_BYTES, size::bytes);
         Some(Self {
             streams: Some(streams?).filter(|streams| *streams > 0),
             max_in_flight: max_in_flight?,
             order_grace: order_grace?,
-            hold_limit: hold_limit?,
-            hold_bytes: hold_bytes?,
+            early_payment_limit: early_payment_limit?,
+            early_payment_bytes: early_payment_bytes?,
         })
     }
 }

@@ -9,15 +9,15 @@ const MS: Duration = Duration::from_millis(1);
 /// When dead letters are tried again, and when they are left to a human.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeadLettersConfig {
-    /// Wait before the first retry of a waiting letter; not zero, not above `max_backoff`.
+    /// Wait before the first retry of a waiting dead letter; not zero, not above `max_backoff`.
     pub first_retry: Duration,
     /// Longest wait between two retries.
     pub max_backoff: Duration,
-    /// Age at which a waiting letter is parked.
+    /// Age at which a waiting dead letter is parked.
     pub max_age: Duration,
-    /// How often parked letters are checked again.
+    /// How often parked dead letters are checked again.
     pub sweep_interval: Duration,
-    /// How long resolved letters are kept.
+    /// How long resolved dead letters are kept.
     pub retention: Duration,
 }
 

@@ -11,7 +11,7 @@ pub struct EmbeddedConfig {
     /// The folder, relative to the working directory.
     pub data_dir: PathBuf,
     /// How long a lease lasts without renewal, 1 s to 10 min.
-    pub lease: Duration,
+    pub ack_deadline: Duration,
 }
 
 impl EmbeddedConfig {
@@ -20,7 +20,8 @@ impl EmbeddedConfig {
             "" => Err("must not be empty".to_owned()),
             text => Ok(PathBuf::from(text)),
         });
-        let lease = reader.duration("embedded.lease", Duration::from_secs(1)..=Duration::from_mins(10));
-        Some(Self { data_dir: data_dir?, lease: lease? })
+        let ack_deadline =
+            reader.duration("embedded.ack_deadline", Duration::from_secs(1)..=Duration::from_mins(10));
+        Some(Self { data_dir: data_dir?, ack_deadline: ack_deadline? })
     }
 }

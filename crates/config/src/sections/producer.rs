@@ -9,7 +9,7 @@ pub struct ProducerConfig {
     /// Events a second.
     pub rate: Rate,
     /// Messages published and not yet acknowledged; at least one.
-    pub window: usize,
+    pub max_outstanding: usize,
     /// Seed of every record's content.
     pub seed: u64,
     /// Share of orders published later than their payment.
@@ -31,7 +31,7 @@ pub struct ProducerConfig {
 impl ProducerConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let rate = reader.parsed("producer.rate", str::parse);
-        let window = reader.number("producer.window", 1..=1_000_000);
+        let max_outstanding = reader.number("producer.max_outstanding", 1..=1_000_000);
         let seed = reader.number("producer.seed", 0..=i64::MAX.unsigned_abs());
         let late_orders = reader.share("producer.late_orders");
         let missing_orders = reader.share("producer.missing_orders");
@@ -50,7 +50,7 @@ impl ProducerConfig {
         }
         Some(Self {
             rate: rate?,
-            window: window?,
+            max_outstanding: max_outstanding?,
             seed: seed?,
             late_orders: late_orders?,
             missing_orders: missing_orders?,

@@ -9,13 +9,13 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::durations::Durations;
-use super::labels::{Answer, Operation, Outcome, Resolution, Topic};
+use super::labels::{Answer, DispositionLabel, Resolution, StoreOperation, Topic};
 use super::{Calls, RoleMetrics};
 use ecom_domain::reason::Reason;
 
 /// What a family is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     /// Only rises; `_total` is added to its name.
     Counter,
     /// Rises and falls.
@@ -32,7 +32,7 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Family {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: MetricKind,
     pub(super) help: &'static str,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Family {
 pub(super) type Label = (&'static str, &'static str);
 
 impl Family {
-    pub(super) const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+    pub(super) const fn new(name: &'static str, kind: MetricKind, help: &'static str) -> Self {
         Self { name, kind, help }
     }
 
@@ -50,11 +50,11 @@ impl Family {
         encoder: &'e mut DescriptorEncoder<'_>,
     ) -> Result<MetricEncoder<'e>, fmt::Error> {
         let (kind, unit) = match self.kind {
-            Kind::Counter => (MetricType::Counter, None),
-            Kind::Gauge => (MetricType::Gauge, None),
-            Kind::GaugeSeconds => (MetricType::Gauge, Some(&Unit::Seconds)),
-            Kind::Seconds => (MetricType::Histogram, Some(&Unit::Seconds)),
-            Kind::Info => (MetricType::Info, None),
+            MetricKind::Counter => (MetricType::Counter, None),
+            MetricKind::Gauge => (MetricType::Gauge, None),
+            MetricKind::GaugeSeconds => (MetricType::Gauge, Some(&Unit::Seconds)),
+            MetricKind::Seconds => (MetricType::Histogram, Some(&Unit::Seconds)),
+            MetricKind::Info => (MetricType::Info, None),
         };
         encoder.encode_descriptor(self.name, self.help, unit, kind)
     }
@@ -69,27 +69,27 @@ impl Collector for Roles {
         let encoder = &mut encoder;
         self.counter(encoder, &super::RECEIVED, |role| role.received.get())?;
         self.counter(encoder, &super::REDELIVERED, |role| role.redelivered.get())?;
-        self.counter(encoder, &super::HELD, |role| role.held.get())?;
-        self.counters(encoder, &super::PUBLISHED_LETTERS, |role| {
+        self.counter(encoder, &super::HELD, |role| role.buffered.get())?;
+        self.counters(encoder, &super::PUBLISHED_DEAD_LETTERS, |role| {
             let counted = |reason: Reason| (Some(("reason", reason.as_str())), role.dead_letters(reason));
             Reason::ALL.into_iter().map(counted).collect()
         })?;
-        self.counters(encoder, &super::RESOLVED_LETTERS, |role| {
+        self.counters(encoder, &super::RESOLVED_DEAD_LETTERS, |role| {
             let resolved = Resolution::ALL.into_iter().zip(&role.resolved);
             resolved.map(|(how, ages)| (Some(("resolution", how.as_str())), ages.count())).collect()
         })?;
         self.gauge(encoder, &super::IN_FLIGHT, |role| role.in_flight.get())?;
         self.gauge(encoder, &super::IN_FLIGHT_LIMIT, |role| role.in_flight_limit.get())?;
         self.histograms(encoder, &super::MESSAGE, |role| {
-            let settled = Outcome::ALL.into_iter().zip(&role.settled);
+            let settled = DispositionLabel::ALL.into_iter().zip(&role.settled);
             settled.map(|(outcome, took)| (vec![("outcome", outcome.as_str())], took)).collect()
         })?;
-        self.histograms(encoder, &super::LETTER_AGE, |role| {
+        self.histograms(encoder, &super::DEAD_LETTER_AGE, |role| {
             let resolved = Resolution::ALL.into_iter().zip(&role.resolved);
             resolved.map(|(how, ages)| (vec![("resolution", how.as_str())], ages)).collect()
         })?;
         self.histograms(encoder, &super::STORE, |role| {
-            by_answer(Operation::ALL.map(|operation| ("operation", operation.as_str())), &role.store)
+            by_answer(StoreOperation::ALL.map(|operation| ("operation", operation.as_str())), &role.store)
         })?;
         self.histograms(encoder, &super::PUBLISH, |role| {
             by_answer(Topic::ALL.map(|topic| ("topic", topic.as_str())), &role.publish)

@@ -1,10 +1,10 @@
 //! The labels there are, and their values: enums, so that a scrape is never of more series than these.
 
-use ecom_domain::letter::Kind;
+use ecom_domain::dead_letter::EventKind;
 
 /// How a delivery was settled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum DispositionLabel {
     /// Written to the fact table.
     Applied,
     /// The row showed it already.
@@ -13,13 +13,13 @@ pub enum Outcome {
     Superseded,
     /// Published on the dead-letter topic.
     DeadLettered,
-    /// Written to the ledger.
+    /// Written to the dead-letter store.
     Recorded,
     /// Given back.
     Nacked,
 }
 
-impl Outcome {
+impl DispositionLabel {
     /// Every value, in the order of their counters.
     pub(super) const ALL: [Self; 6] = [
         Self::Applied,
@@ -45,7 +45,7 @@ impl Outcome {
 
 /// What is asked of the store, by the ports' own words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Operation {
+pub enum StoreOperation {
     /// Writes order columns.
     RecordOrder,
     /// Reads what a payment would be written over.
@@ -54,29 +54,29 @@ pub enum Operation {
     RecordPayment,
     /// Reads one row.
     Fact,
-    /// Writes a letter.
-    RecordLetter,
-    /// Reads a letter.
-    Letter,
-    /// Reads the letters about an order.
-    LettersOf,
-    /// Writes a change of a letter and its line of history.
-    Act,
-    /// Removes a letter.
+    /// Writes a dead letter.
+    RecordDeadLetter,
+    /// Reads a dead letter.
+    DeadLetter,
+    /// Reads the dead letters about an order.
+    DeadLettersOf,
+    /// Writes a change of a dead letter and its line of history.
+    ApplyUpdate,
+    /// Removes a dead letter.
     Remove,
 }
 
-impl Operation {
+impl StoreOperation {
     /// Every value, in the order of their counters.
     pub(super) const ALL: [Self; 9] = [
         Self::RecordOrder,
         Self::PaymentSlot,
         Self::RecordPayment,
         Self::Fact,
-        Self::RecordLetter,
-        Self::Letter,
-        Self::LettersOf,
-        Self::Act,
+        Self::RecordDeadLetter,
+        Self::DeadLetter,
+        Self::DeadLettersOf,
+        Self::ApplyUpdate,
         Self::Remove,
     ];
 
@@ -87,10 +87,10 @@ impl Operation {
             Self::PaymentSlot => "payment_slot",
             Self::RecordPayment => "record_payment",
             Self::Fact => "fact",
-            Self::RecordLetter => "record_letter",
-            Self::Letter => "letter",
-            Self::LettersOf => "letters_of",
-            Self::Act => "act",
+            Self::RecordDeadLetter => "record_dead_letter",
+            Self::DeadLetter => "dead_letter",
+            Self::DeadLettersOf => "dead_letters_of",
+            Self::ApplyUpdate => "apply_update",
             Self::Remove => "remove",
         }
     }
@@ -121,12 +121,12 @@ impl Topic {
     }
 }
 
-impl From<Kind> for Topic {
+impl From<EventKind> for Topic {
     /// Where events of this kind are published.
-    fn from(kind: Kind) -> Self {
+    fn from(kind: EventKind) -> Self {
         match kind {
-            Kind::Order => Self::Orders,
-            Kind::Payment => Self::Payments,
+            EventKind::Order => Self::Orders,
+            EventKind::Payment => Self::Payments,
         }
     }
 }
@@ -156,7 +156,7 @@ impl Answer {
     }
 }
 
-/// What the handler made of a letter.
+/// What the handler made of a dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resolution {
     /// The row shows its event, or a newer one.

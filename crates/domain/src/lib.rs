@@ -11,4 +11,5 @@ pub mod heartbeat;
 pub mod order;
 pub mod payment;
 pub mod reason;
+pub mod role;
 pub mod verdict;

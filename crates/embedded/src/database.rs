@@ -38,8 +38,8 @@ impl Database {
             .map_err(|source| unavailable(&path, source))?;
         let found = schema::provision(&mut connection, &options.routes)
             .map_err(|source| unavailable(&path, source))?;
-        if found > schema::VERSION {
-            return Err(OpenError::Newer { path, found, known: schema::VERSION });
+        if found != schema::VERSION {
+            return Err(OpenError::SchemaVersion { path, found, expected: schema::VERSION });
         }
         Ok(Self { path, busy_timeout: options.busy_timeout, connection: Some(connection) })
     }
@@ -200,12 +200,19 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_later_version_is_left_alone() {
+    fn a_file_of_another_schema_version_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         drop(process(dir.path()));
-        raw(dir.path()).pragma_update(None, "user_version", 99).unwrap();
-        let error = open(dir.path(), Options::existing()).unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 99, known: schema::VERSION, .. }), "{error}");
+        for version in [99, schema::VERSION - 1] {
+            raw(dir.path()).pragma_update(None, "user_version", version).unwrap();
+            for options in [Options::existing(), Options::new(vec![Route::new("a", "a-sub")])] {
+                let error = open(dir.path(), options).unwrap_err();
+                let OpenError::SchemaVersion { found, expected, .. } = error else { panic!("{error}") };
+                assert_eq!((found, expected), (version, schema::VERSION));
+                assert!(error.to_string().contains("move the file away"), "{error}");
+            }
+        }
+        assert_eq!(number(dir.path(), "PRAGMA user_version"), schema::VERSION - 1);
     }
 
     #[test]

@@ -105,15 +105,19 @@ pub enum OpenError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The file was written by a later version of this program.
-    #[error("{} has schema version {found}, this program knows {known}", path.display())]
-    Newer {
+    /// The file was created by a version of this program that uses another schema.
+    #[error(
+        "{} has schema version {found}, but this program needs {expected}: open it with the version that \
+         created it, or move the file away and start with an empty one",
+        path.display()
+    )]
+    SchemaVersion {
         /// The file.
         path: PathBuf,
         /// The file's schema version.
         found: i64,
-        /// The latest this program knows.
-        known: i64,
+        /// The schema version this program reads and writes.
+        expected: i64,
     },
     /// The file could not be opened or its schema not be created; where another process holds
     /// it, trying again may succeed.

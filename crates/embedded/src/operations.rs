@@ -42,11 +42,12 @@ const PUT_RUN: &str =
 const RUN: &str = "SELECT id, kind, started_at, actor, host, selection, note, dead_letters, batches, state,
     ended_at, outcomes, revision FROM bulk_operations";
 /// The plan does not change: what a part can gain are its outcomes.
-const PUT_BATCH: &str = "INSERT INTO bulk_operation_batches (run_id, number, planned, outcomes)
+const PUT_BATCH: &str = "INSERT INTO bulk_operation_batches (operation_id, number, planned, outcomes)
     VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (run_id, number) DO UPDATE SET planned = excluded.planned, outcomes = excluded.outcomes
+    ON CONFLICT (operation_id, number) DO UPDATE SET planned = excluded.planned, outcomes = excluded.outcomes
     WHERE bulk_operation_batches.outcomes IS NULL AND excluded.outcomes IS NOT NULL";
-const BATCH: &str = "SELECT planned, outcomes FROM bulk_operation_batches WHERE run_id = ?1 AND number = ?2";
+const BATCH: &str =
+    "SELECT planned, outcomes FROM bulk_operation_batches WHERE operation_id = ?1 AND number = ?2";
 
 #[async_trait]
 impl OperationsStore for Embedded {

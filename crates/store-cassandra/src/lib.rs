@@ -15,7 +15,6 @@ mod schema;
 mod session;
 mod settings;
 mod statements;
-mod upgrade;
 pub mod values;
 
 pub use schema::{Column, ColumnKind, Schema, Table};

@@ -6,7 +6,6 @@ use super::errors::Cause;
 use super::schema::{SCHEMA_CQL, Schema, Table, in_keyspace, with_replication};
 use super::session::{ConnectError, Trouble, open};
 use super::settings::CassandraSettings;
-use super::upgrade;
 
 /// One line of the checklist.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,38 +45,20 @@ impl CheckState {
     }
 }
 
-/// Creates what is missing and waits until every node knows it; changes nothing that is there. A
-/// keyspace of an earlier version is brought up to date; begun and not finished, it is begun again.
-/// Returns the checklist as it is then.
+/// Creates what is missing, waits until all nodes agree on the schema, and returns the checklist after
+/// that. Changes nothing that exists: a table that differs from `schema.cql` is reported, not altered.
 pub async fn apply(settings: &CassandraSettings) -> Result<Vec<Check>, ConnectError> {
     let session = open(settings).await?;
-    let is_of_an_earlier_version = upgrade::is_due(&troubles(&session, settings).await?, &settings.keyspace);
-    let (additions, creations): (Vec<String>, Vec<String>) =
-        Schema::read().statements.into_iter().partition(|cql| cql.starts_with("ALTER"));
-    run(&session, settings, creations).await?;
-    if is_of_an_earlier_version {
-        upgrade::fill_dead_letters_by_order(&session, settings).await?;
-    }
-    run(&session, settings, additions).await?;
-    checklist(&session, settings).await
-}
-
-/// Runs statements of `schema.cql` and waits until every node knows what they changed.
-async fn run(
-    session: &Session,
-    settings: &CassandraSettings,
-    statements: Vec<String>,
-) -> Result<(), ConnectError> {
-    for cql in statements {
+    for cql in Schema::read().statements {
         let cql = with_replication(&in_keyspace(&cql, &settings.keyspace), &settings.replication.cql());
         let done = session.query_unpaged(cql, ()).await;
         done.map_err(|error| Cause::from(error).at("apply schema.cql", &settings.name()))?;
     }
-    let agreed = session.await_schema_agreement().await;
-    agreed.map(drop).map_err(|error| {
+    session.await_schema_agreement().await.map_err(|error| {
         let cause = Cause::from(scylla::errors::ExecutionError::from(error));
-        cause.at("wait until its nodes agree on the schema", &settings.name()).into()
-    })
+        cause.at("wait until all nodes agree on the schema", &settings.name())
+    })?;
+    checklist(&session, settings).await
 }
 
 /// The checklist, without changing anything. A cluster that cannot be reached is a line of it.
@@ -132,15 +113,11 @@ fn line(name: String, troubles: Option<&[Trouble]>, settings: &CassandraSettings
 }
 
 /// What mends these; nothing does where a column has another type, since Cassandra never changes it.
-/// A column that `ecom_setup` adds to keyspaces of earlier versions is left to it.
 fn fix(troubles: &[Trouble], settings: &CassandraSettings) -> Option<String> {
     let mut additions = Vec::new();
     for trouble in troubles {
         match trouble {
             Trouble::NoKeyspace(_) | Trouble::NoTable(_) => return Some("ecom_setup".to_owned()),
-            Trouble::NoColumn { name, .. } if name.ends_with(upgrade::LATEST_COLUMN) => {
-                return Some("ecom_setup".to_owned());
-            }
             Trouble::NoColumn { name, wanted } => {
                 let (table, column) = name.rsplit_once('.')?;
                 additions.push(format!("ALTER TABLE {table} ADD IF NOT EXISTS {column} {wanted};"));
@@ -272,13 +249,6 @@ mod tests {
         let cql = print_cql(&settings);
         assert!(cql.contains("CREATE TABLE IF NOT EXISTS mine.dead_letters ("));
         assert!(cql.contains("    WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 3};"));
-    }
-
-    #[test]
-    fn a_column_that_came_later_is_left_to_ecom_setup() {
-        let name = "k.dead_letters.corrects".to_owned();
-        let later = Trouble::NoColumn { name, wanted: "text".into() };
-        assert_eq!(fix(&[later], &CassandraSettings::default()).as_deref(), Some("ecom_setup"));
     }
 
     #[tokio::test]

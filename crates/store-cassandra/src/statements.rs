@@ -147,12 +147,12 @@ outcomes, revision FROM ecom_store.bulk_operations WHERE bucket = 0";
 
 /// A part of a run's plan.
 pub(super) const PUT_BATCH: &str = "\
-INSERT INTO ecom_store.bulk_operation_batches (run_id, number, planned, outcomes) VALUES (?, ?, ?, ?) \
+INSERT INTO ecom_store.bulk_operation_batches (operation_id, number, planned, outcomes) VALUES (?, ?, ?, ?) \
 USING TIMESTAMP ?";
 
 /// One part of a run's plan.
 pub(super) const BATCH: &str =
-    "SELECT planned, outcomes FROM ecom_store.bulk_operation_batches WHERE run_id = ? AND number = ?";
+    "SELECT planned, outcomes FROM ecom_store.bulk_operation_batches WHERE operation_id = ? AND number = ?";
 
 /// Rows of facts, days and history lines a page: about 1 MB of facts.
 const PAGE: i32 = 4_000;

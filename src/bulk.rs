@@ -164,7 +164,7 @@ impl<'w> BulkCommand<'w> {
             );
         }
         let queue = self.open(context).await?;
-        let Some(run) = queue.retrier.read(|| queue.operations.run(run_id)).await? else {
+        let Some(run) = queue.retrier.read(|| queue.operations.operation(run_id)).await? else {
             eprintln!("error: there is no run {run_id} in {}", queue.facts.describe());
             eprintln!("hint: {} history", output::command("dlq_handler", &context.common));
             return Ok(Exit::No);

@@ -26,17 +26,7 @@ macro_rules! stamp {
 mod bus;
 #[cfg(feature = "embedded")]
 mod bus_strict;
-#[cfg(any(feature = "embedded", feature = "cassandra"))]
-mod dead_letters;
-#[cfg(any(feature = "embedded", feature = "cassandra"))]
-mod dead_letters_model;
-#[cfg(any(feature = "embedded", feature = "cassandra"))]
-mod dead_letters_of_order;
-#[cfg(any(feature = "embedded", feature = "cassandra"))]
-mod facts;
 mod on;
-#[cfg(any(feature = "embedded", feature = "cassandra"))]
-mod operations;
 
 use std::any::Any;
 use std::ops::Deref;
@@ -55,27 +45,19 @@ pub type Open<P> = Arc<dyn Fn() -> BoxFuture<'static, Arc<P>> + Send + Sync>;
 pub struct Subject<P: ?Sized> {
     port: Arc<P>,
     open: Open<P>,
-    /// How many random schedules this adapter is fast enough for, in hundredths of the full number.
-    pub effort: usize,
     /// What must outlive the port: its folder.
     _kept: Box<dyn Any + Send + Sync>,
 }
 
 impl<P: ?Sized> Subject<P> {
     /// The first handle on what `open` opens.
-    pub async fn new(open: Open<P>, effort: usize, kept: impl Any + Send + Sync) -> Self {
-        Self { port: open().await, open, effort, _kept: Box::new(kept) }
+    pub async fn new(open: Open<P>, kept: impl Any + Send + Sync) -> Self {
+        Self { port: open().await, open, _kept: Box::new(kept) }
     }
 
     /// One more handle.
     pub async fn another(&self) -> Arc<P> {
         (self.open)().await
-    }
-
-    /// `full` cases on the fastest adapter, fewer on others, always one.
-    #[allow(dead_code, reason = "stores draw schedules, a bus alone does not")]
-    pub fn share_of(&self, full: u64) -> u64 {
-        (full * self.effort as u64 / 100).max(1)
     }
 }
 

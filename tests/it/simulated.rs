@@ -378,12 +378,15 @@ async fn a_waiting_dead_letter_past_its_age_is_settled_by_the_pass_and_a_younger
         let entry = HistoryEntry {
             at: now,
             entry_id: "received".into(),
-            action: HistoryAction::ReceivedMessage,
+            action: HistoryAction::Received,
             outcome: String::new(),
             actor: "test".into(),
             host: "simulated".into(),
             note: None,
             run_id: None,
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         };
         world.store.record(&dead_letter, &entry).await.unwrap();
     }

@@ -26,8 +26,6 @@ use ecom_pipeline::durable::RoleError;
 
 /// Between two looks whether a consumer took the correction.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How the note of a discard begins that a correction made.
-const CORRECTED_BY: &str = "corrected by message ";
 
 /// A correction that may be made.
 #[derive(Clone, Debug)]
@@ -64,12 +62,12 @@ pub enum CorrectionError {
         state: DeadLetterState,
     },
     /// This very body has been published in its place.
-    #[error("dead letter {id} has been {by}")]
+    #[error("dead letter {id} has been corrected by message {message_id}")]
     Done {
         /// The dead letter.
         id: DeadLetterId,
-        /// By which message.
-        by: String,
+        /// The message with the corrected body.
+        message_id: String,
     },
     /// The body is none a consumer would take.
     #[error("the corrected body is no {}: {detail}", kind.as_str())]
@@ -142,9 +140,7 @@ impl DeadLetterQueue {
             detail: rejection.detail,
         })?;
         let is = subject.order_id();
-        let of_first =
-            || event(dead_letter.kind, claims.first.as_deref()?.as_bytes()).ok().map(|e| e.order_id());
-        if let Some(was) = dead_letter.order_id.or_else(of_first).filter(|was| *was != is) {
+        if let Some(was) = dead_letter.order_id.or_else(|| claims.order_id()).filter(|was| *was != is) {
             return Err(CorrectionError::OtherOrder { was, is });
         }
         let is_same = dead_letter.body.is_whole() && dead_letter.body.bytes == body;
@@ -185,7 +181,7 @@ impl DeadLetterQueue {
             Some(state) => return Err(CorrectionError::Closed { id: id.clone(), state }),
             None => return Err(CorrectionError::Unknown(id.clone())),
         }
-        let number = correction_claims::claim(resolver, record, body).await?;
+        let number = correction_claims::claim(resolver, record, body, plan.order_id).await?;
         let t = record.dead_letter.t.correction(number);
         // A dead letter may be dated a few seconds ahead of its publish time; its correction, too.
         let early = u64::try_from(t.micros().saturating_sub(resolver.clock.now_us())).unwrap_or_default();
@@ -197,10 +193,9 @@ impl DeadLetterQueue {
             && record.state().is_open()
         {
             let instead = plan.replaces.as_deref().map(|was| format!(", in place of {was}"));
-            let by = format!("{CORRECTED_BY}{message_id}{}", instead.unwrap_or_default());
-            let note = resolver.note.as_ref().map_or_else(|| by.clone(), |note| format!("{by}: {note}"));
-            let line = resolver.outcome(HistoryAction::Discarded, "corrected", ActualOutcome::Discarded);
-            let line = HistoryEntry { note: Some(note), ..line };
+            let words = format!("corrected by message {message_id}{}", instead.unwrap_or_default());
+            let line = resolver.outcome(HistoryAction::Discarded, &words, ActualOutcome::Discarded);
+            let line = HistoryEntry { corrected_by: Some(message_id.clone()), ..line };
             resolver
                 .act(&record, resolver.becomes(record.progress.generation, DeadLetterState::Discarded), line)
                 .await?;
@@ -241,16 +236,15 @@ impl DeadLetterQueue {
     }
 }
 
-fn closed(record: &DeadLetterRecord, by: Option<String>) -> CorrectionError {
+fn closed(record: &DeadLetterRecord, corrected_by: Option<String>) -> CorrectionError {
     let (id, state) = (record.dead_letter.id.clone(), record.state());
-    match (by, state) {
-        (Some(by), DeadLetterState::Discarded) => CorrectionError::Done { id, by },
+    match (corrected_by, state) {
+        (Some(message_id), DeadLetterState::Discarded) => CorrectionError::Done { id, message_id },
         (_, state) => CorrectionError::Closed { id, state },
     }
 }
 
-/// By which message a dead letter was corrected last, in words.
+/// Returns the id of the message that last corrected a dead letter.
 fn corrected_by(history: &[HistoryEntry]) -> Option<String> {
-    let note = |line: &HistoryEntry| line.note.clone().filter(|note| note.starts_with(CORRECTED_BY));
-    history.iter().rev().filter(|line| line.action == HistoryAction::Discarded).find_map(note)
+    history.iter().rev().find_map(|entry| entry.corrected_by.clone())
 }

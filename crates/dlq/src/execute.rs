@@ -173,7 +173,7 @@ impl DeadLetterQueue {
         let ended_at = (state != OperationStatus::Begun).then(|| self.clock.now_us());
         let run =
             BulkOperation { state, ended_at, outcomes: counts.words(), revision: run.revision + 1, ..run };
-        self.retrier.write(|| self.operations.put_run(&run)).await?;
+        self.retrier.write(|| self.operations.put_operation(&run)).await?;
         Ok(run)
     }
 }
@@ -311,9 +311,9 @@ impl Execution<'_> {
         let run_id = &self.resolver.actor.run_id;
         let history = self.queue.retrier.read(|| self.queue.dead_letter_store.history(id)).await?;
         let own = |line: &&HistoryEntry| line.run_id.as_ref() == Some(run_id);
-        let recorded =
-            |line: &HistoryEntry| ActualOutcome::recorded(std::slice::from_ref(line), run_id).is_some();
-        Ok(history.iter().filter(own).any(|line| line.action == HistoryAction::Recovered && !recorded(line)))
+        let by_the_way =
+            |line: &HistoryEntry| line.action == HistoryAction::Recovered && line.operation_outcome.is_none();
+        Ok(history.iter().filter(own).any(by_the_way))
     }
 
     fn window(&self) -> usize {

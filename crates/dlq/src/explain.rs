@@ -140,7 +140,7 @@ impl DeadLetterQueue {
         let fact = self.facts.fact(order).await?;
         let mut dead_letters: Vec<ExplainedDeadLetter> = self
             .dead_letter_store
-            .dead_letters_of(order)
+            .dead_letters_of_order(order)
             .take(DEAD_LETTERS + 1)
             .map_ok(|record| self.story(record))
             .try_buffered(self.window.clamp(1, AT_ONCE))

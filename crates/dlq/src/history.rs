@@ -9,6 +9,6 @@ use ecom_store::StoreError;
 impl DeadLetterQueue {
     /// The latest runs, newest first.
     pub async fn runs(&self, limit: usize) -> Result<Vec<BulkOperation>, StoreError> {
-        self.operations.runs().take(limit).try_collect().await
+        self.operations.operations().take(limit).try_collect().await
     }
 }

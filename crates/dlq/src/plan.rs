@@ -138,7 +138,7 @@ impl DeadLetterQueue {
             outcomes: Vec::new(),
             revision: 0,
         };
-        self.retrier.write(|| self.operations.put_run(&run)).await?;
+        self.retrier.write(|| self.operations.put_operation(&run)).await?;
         Ok(run)
     }
 

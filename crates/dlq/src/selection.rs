@@ -138,7 +138,7 @@ impl DeadLetterQueue {
                 .boxed();
         }
         match selection.order {
-            Some(order) => self.dead_letter_store.dead_letters_of(order),
+            Some(order) => self.dead_letter_store.dead_letters_of_order(order),
             None => self.dead_letter_store.dead_letters(Scan { bodies, ..Scan::ALL }),
         }
     }

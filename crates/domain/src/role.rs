@@ -25,7 +25,7 @@ impl Role {
         Self::DlqHandler,
     ];
 
-    /// The name of its binary, also its label in metrics, heartbeats and logs.
+    /// Returns the name of its binary, also its label in metrics, heartbeats and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OrdersProducer => "orders_producer",
@@ -36,7 +36,7 @@ impl Role {
         }
     }
 
-    /// The role with this name; `None` where there is no such role.
+    /// Returns the role with this name; `None` where there is no such role.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }

@@ -147,7 +147,7 @@ impl DeadLetterResolver {
 
     async fn recheck_in(&self, turn: &OrderGuard<'_>, order: OrderId) -> Result<(), RoleError> {
         let open = || {
-            let dead_letters = self.dead_letter_store.dead_letters_of(order);
+            let dead_letters = self.dead_letter_store.dead_letters_of_order(order);
             let payments = dead_letters.try_filter_map(|record| {
                 let wanted = record.dead_letter.kind == EventKind::Payment && record.state().is_open();
                 std::future::ready(Ok(wanted.then_some(record.dead_letter.id)))
@@ -324,12 +324,19 @@ impl DeadLetterResolver {
             host: self.actor.host.clone(),
             note: self.note.clone(),
             run_id: Some(self.actor.run_id.clone()),
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         }
     }
 
     /// The line that tells what came of a dead letter in this run, for a run that goes on from here.
     pub fn outcome(&self, action: HistoryAction, words: &str, outcome: ActualOutcome) -> HistoryEntry {
-        HistoryEntry { entry_id: outcome.entry_id(&self.actor.run_id), ..self.line(action, words) }
+        HistoryEntry {
+            entry_id: outcome.entry_id(&self.actor.run_id),
+            operation_outcome: Some(outcome),
+            ..self.line(action, words)
+        }
     }
 
     /// Writes a change and its line, through outages.
@@ -347,7 +354,7 @@ impl DeadLetterResolver {
         };
         self.retrier
             .storing(StoreOperation::ApplyUpdate)
-            .write(|| self.dead_letter_store.act(&act))
+            .write(|| self.dead_letter_store.apply(&act))
             .await
             .map(drop)
     }

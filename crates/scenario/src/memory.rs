@@ -178,17 +178,20 @@ impl DeadLetterStore for Memory {
         let corrected = self.corrected.contains(id).then(|| HistoryEntry {
             at: 0,
             entry_id: "corrected".to_owned(),
-            action: HistoryAction::CorrectionResult,
+            action: HistoryAction::Corrected,
             outcome: String::new(),
             actor: "on-call".to_owned(),
             host: "here".to_owned(),
             note: None,
             run_id: None,
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         });
         Ok(corrected.into_iter().collect())
     }
 
-    async fn act(&self, _: &DeadLetterUpdate) -> Result<(), StoreError> {
+    async fn apply(&self, _: &DeadLetterUpdate) -> Result<(), StoreError> {
         unimplemented!("only read")
     }
 
@@ -197,7 +200,10 @@ impl DeadLetterStore for Memory {
         stream::iter(self.dead_letters.values().cloned().map(Ok)).boxed()
     }
 
-    fn dead_letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+    fn dead_letters_of_order(
+        &self,
+        order_id: OrderId,
+    ) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
         let wanted = move |record: &DeadLetterRecord| record.dead_letter.order_id == Some(order_id);
         let dead_letters = self.dead_letters(Scan::ALL);
         dead_letters.try_filter(move |record| std::future::ready(wanted(record))).boxed()

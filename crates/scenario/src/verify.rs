@@ -63,11 +63,7 @@ async fn was_corrected(
     dead_letter_store: &dyn DeadLetterStore,
     id: &DeadLetterId,
 ) -> Result<bool, StoreError> {
-    Ok(dead_letter_store
-        .history(id)
-        .await?
-        .iter()
-        .any(|entry| entry.action == HistoryAction::CorrectionResult))
+    Ok(dead_letter_store.history(id).await?.iter().any(|entry| entry.action == HistoryAction::Corrected))
 }
 
 /// What has been seen of one unit.

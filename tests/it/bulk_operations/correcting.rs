@@ -71,9 +71,13 @@ async fn a_correction_is_a_new_event_and_its_dead_letter_is_discarded_for_it(ben
     assert_eq!(bench.state(&dead_letter).await, DeadLetterState::Discarded);
     let history = bench.history(&dead_letter).await;
     let actions: Vec<HistoryAction> = history.iter().map(|line| line.action).collect();
-    assert_eq!(actions, [HistoryAction::CorrectionResult, HistoryAction::Discarded]);
+    assert_eq!(actions, [HistoryAction::Corrected, HistoryAction::Discarded]);
     assert_eq!(history[0].outcome, body, "both bodies are kept");
-    assert_eq!(history[1].note.as_deref(), Some("corrected by message 1: because"));
+    assert_eq!(history[1].outcome, "corrected by message 1");
+    assert_eq!(
+        (history[1].corrected_by.as_deref(), history[1].note.as_deref()),
+        (Some("1"), Some("because"))
+    );
     let kept = bench.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap();
     assert_eq!(kept.dead_letter.body, dead_letter.body);
 
@@ -106,7 +110,7 @@ async fn a_correction_killed_anywhere_and_typed_again_is_one_event(bench: &Bench
         let messages = topic.messages();
         assert!(!messages.is_empty() && messages.iter().all(|message| *message == messages[0]));
         assert_eq!(bench.state(&dead_letter).await, DeadLetterState::Discarded);
-        let claims = |line: &&HistoryEntry| line.action == HistoryAction::CorrectionResult;
+        let claims = |line: &&HistoryEntry| line.action == HistoryAction::Corrected;
         assert_eq!(bench.history(&dead_letter).await.iter().filter(claims).count(), 1);
         if !was_killed {
             assert!(kills > 5, "{kills} kills");
@@ -262,7 +266,10 @@ async fn a_corrected_order_lets_its_open_payments_through(bench: &Bench) {
     assert_eq!(bench.state(&payment).await, DeadLetterState::Recovered, "at once");
     assert_eq!(bench.shown(order).await, Some(5));
     let run = queue.finish(run, done.outcome).await.unwrap();
-    assert_eq!(bench.operations.run(&run.id).await.unwrap().unwrap().outcomes, [("discarded".to_owned(), 1)]);
+    assert_eq!(
+        bench.operations.operation(&run.id).await.unwrap().unwrap().outcomes,
+        [("discarded".to_owned(), 1)]
+    );
 }
 
 async fn a_correction_that_is_refused_in_its_turn_is_told_to_be_back(bench: &Bench) {

@@ -100,12 +100,15 @@ impl Bench {
         let entry = HistoryEntry {
             at: dead_letter.first_failed_at + SECOND,
             entry_id: format!("received-{}", dead_letter.t.micros()),
-            action: HistoryAction::ReceivedMessage,
+            action: HistoryAction::Received,
             outcome: dead_letter.reason.as_str().into(),
             actor: "dlq_handler".into(),
             host: "worker-1".into(),
             note: None,
             run_id: Some("role".into()),
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         };
         self.dead_letter_store.record(dead_letter, &entry).await.unwrap();
     }
@@ -117,7 +120,7 @@ impl Bench {
     /// Actions and outcomes of a dead letter's history, oldest first, without its arrival.
     pub async fn history(&self, dead_letter: &DeadLetter) -> Vec<HistoryEntry> {
         let mut history = self.dead_letter_store.history(&dead_letter.id).await.unwrap();
-        history.retain(|line| line.action != HistoryAction::ReceivedMessage);
+        history.retain(|line| line.action != HistoryAction::Received);
         history
     }
 

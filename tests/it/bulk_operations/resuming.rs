@@ -30,7 +30,7 @@ async fn killed_again_and_again(
     let mut entry = StartMode::Fresh;
     loop {
         let queue = bench.queue();
-        let run = bench.operations.run(&run.id).await.unwrap().unwrap();
+        let run = bench.operations.operation(&run.id).await.unwrap().unwrap();
         let resolver = queue.resolver(&run, POLICY);
         let pace = pace(entry, 3);
         let polls = rng.random_range(1..12) + 2 * kills;
@@ -62,7 +62,7 @@ async fn a_retry_killed_anywhere_is_gone_on_with_and_counts_each_dead_letter_onc
         ]);
         assert_eq!(counts(&ended), expected, "round {round}, after {kills} kills");
         assert_eq!((ended.end, ended.counts.differed), (OperationEnd::Finished, 0), "round {round}");
-        let kept = bench.operations.run(&ended.run.id).await.unwrap().unwrap();
+        let kept = bench.operations.operation(&ended.run.id).await.unwrap().unwrap();
         assert_eq!((kept.state, kept.dead_letters), (OperationStatus::Finished, 12), "round {round}");
         assert_eq!(kept.outcomes, ended.counts.words(), "round {round}");
         for dead_letter in &dead_letters {
@@ -122,7 +122,7 @@ async fn a_stopped_run_goes_on_with_what_is_left(bench: &Bench) {
     );
     let in_flight = queue.window as u64;
     assert!((1..=in_flight).contains(&stopped.counts.dead_letters()), "what was in flight was finished");
-    assert_eq!(bench.operations.run(&stopped.run.id).await.unwrap().unwrap(), stopped.run);
+    assert_eq!(bench.operations.operation(&stopped.run.id).await.unwrap().unwrap(), stopped.run);
     let ended = queue.work(stopped.run, &resolver, &pace(StartMode::Resumed, 0)).await.unwrap();
     assert_eq!((ended.end, ended.run.state), (OperationEnd::Finished, OperationStatus::Finished));
     let expected = BTreeMap::from([
@@ -145,7 +145,7 @@ async fn a_run_that_was_finished_before_its_end_was_written_is_counted_again_fro
         revision: ended.run.revision + 1,
         ..ended.run.clone()
     };
-    bench.operations.put_run(&unwritten).await.unwrap();
+    bench.operations.put_operation(&unwritten).await.unwrap();
     let before = bench.history(&dead_letters[3]).await;
     let queue = bench.queue();
     let resolver = queue.resolver(&unwritten, POLICY);

@@ -59,7 +59,7 @@ async fn every_verdict_ends_as_it_predicted(bench: &Bench) {
     let order = dead_letters[0].order_id.unwrap().0;
     let shown = [bench.shown(order).await, bench.shown(order + 2).await, bench.shown(order + 4).await];
     assert_eq!(shown, [Some(11), Some(32), Some(52)]);
-    let kept = bench.operations.run(&ended.run.id).await.unwrap().unwrap();
+    let kept = bench.operations.operation(&ended.run.id).await.unwrap().unwrap();
     assert_eq!(kept, ended.run);
     assert_eq!(
         (kept.state, kept.dead_letters, kept.note.as_deref()),
@@ -215,7 +215,7 @@ async fn a_canary_that_differs_stops_the_run_until_somebody_goes_on(bench: &Benc
     }
 
     // An operator that was killed before it could tell stops again; one whose human has seen it goes on.
-    let stopped = bench.operations.run(&id).await.unwrap().unwrap();
+    let stopped = bench.operations.operation(&id).await.unwrap().unwrap();
     assert_eq!(stopped, ended.run);
     let killed = ecom_domain::bulk_operation::BulkOperation {
         state: OperationStatus::Begun,
@@ -223,14 +223,14 @@ async fn a_canary_that_differs_stops_the_run_until_somebody_goes_on(bench: &Benc
         revision: stopped.revision + 1,
         ..stopped
     };
-    bench.operations.put_run(&killed).await.unwrap();
+    bench.operations.put_operation(&killed).await.unwrap();
     let again = queue.work(killed, &resolver, &pace(StartMode::Resumed, 5)).await.unwrap();
     assert_eq!((again.end, again.counts.dead_letters()), (OperationEnd::Differed, 5), "{again:?}");
     let on = queue.work(again.run, &resolver, &pace(StartMode::Resumed, 5)).await.unwrap();
     assert_eq!((on.end, on.run.state), (OperationEnd::Finished, OperationStatus::Finished), "{on:?}");
     let counted: Vec<(ActualOutcome, u64)> = on.counts.outcomes.clone().into_iter().collect();
     assert_eq!(counted, [(ActualOutcome::Recovered, 1), (ActualOutcome::Waiting, 11)]);
-    assert_eq!(bench.operations.run(&id).await.unwrap().unwrap(), on.run);
+    assert_eq!(bench.operations.operation(&id).await.unwrap().unwrap(), on.run);
 }
 
 async fn a_difference_after_the_canary_is_told_and_stops_nothing(bench: &Bench) {
@@ -253,7 +253,7 @@ async fn a_plan_that_is_only_looked_at_keeps_nothing(bench: &Bench) {
     let plan =
         bench.queue().plan(OperationKind::Discard, named(&all), PlanPurpose::Look, &|_| {}).await.unwrap();
     assert_eq!(plan.dead_letters, 3);
-    assert_eq!(bench.operations.run(plan.run_id()).await.unwrap(), None);
+    assert_eq!(bench.operations.operation(plan.run_id()).await.unwrap(), None);
     assert_eq!(bench.operations.batch(plan.run_id(), 0).await.unwrap(), None);
     for dead_letter in &dead_letters {
         assert_eq!(bench.history(dead_letter).await, []);

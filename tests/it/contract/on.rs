@@ -16,7 +16,6 @@ pub mod embedded {
 
     use ecom_bus::Bus;
     use ecom_embedded::{Embedded, Options, Route, open};
-    use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 
     use super::*;
 
@@ -26,31 +25,13 @@ pub mod embedded {
         let folder = tempfile::tempdir().unwrap();
         let open: Open<dyn Bus> = opener(folder.path().into(), routes, |embedded| embedded);
         Some(BusSubject {
-            bus: Subject::new(open, 100, folder).await,
+            bus: Subject::new(open, folder).await,
             topic,
             subscription,
             unheard,
             ack_deadline: Duration::from_secs(1),
             patience: Duration::from_secs(30),
         })
-    }
-
-    pub async fn facts() -> Option<Subject<dyn FactStore>> {
-        let folder = tempfile::tempdir().unwrap();
-        let open: Open<dyn FactStore> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
-        Some(Subject::new(open, 100, folder).await)
-    }
-
-    pub async fn dead_letter_store() -> Option<Subject<dyn DeadLetterStore>> {
-        let folder = tempfile::tempdir().unwrap();
-        let open: Open<dyn DeadLetterStore> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
-        Some(Subject::new(open, 100, folder).await)
-    }
-
-    pub async fn operations() -> Option<Subject<dyn OperationsStore>> {
-        let folder = tempfile::tempdir().unwrap();
-        let open: Open<dyn OperationsStore> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
-        Some(Subject::new(open, 100, folder).await)
     }
 
     fn opener<P: ?Sized + Send + Sync + 'static>(
@@ -92,7 +73,7 @@ pub mod pubsub {
         });
         let Pair { topic, subscription } = wanted.orders;
         Some(BusSubject {
-            bus: Subject::new(open, 10, ()).await,
+            bus: Subject::new(open, ()).await,
             topic,
             subscription,
             unheard,
@@ -113,40 +94,5 @@ pub mod pubsub {
             .await
             .unwrap();
         admin.create_topic().set_name(name).send().await.unwrap();
-    }
-}
-
-/// One keyspace for all cases of a run: they keep apart by their ids.
-#[cfg(feature = "cassandra")]
-pub mod cassandra {
-    use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
-    use ecom_store_cassandra::CassandraStore;
-
-    use super::*;
-    use crate::services::keyspace;
-
-    pub async fn facts() -> Option<Subject<dyn FactStore>> {
-        let open: Open<dyn FactStore> = opener(keyspace().await?, |store| store);
-        Some(Subject::new(open, 10, ()).await)
-    }
-
-    pub async fn dead_letter_store() -> Option<Subject<dyn DeadLetterStore>> {
-        let open: Open<dyn DeadLetterStore> = opener(keyspace().await?, |store| store);
-        Some(Subject::new(open, 10, ()).await)
-    }
-
-    pub async fn operations() -> Option<Subject<dyn OperationsStore>> {
-        let open: Open<dyn OperationsStore> = opener(keyspace().await?, |store| store);
-        Some(Subject::new(open, 10, ()).await)
-    }
-
-    fn opener<P: ?Sized + Send + Sync + 'static>(
-        settings: ecom_store_cassandra::CassandraSettings,
-        seen_as: fn(Arc<CassandraStore>) -> Arc<P>,
-    ) -> Open<P> {
-        Arc::new(move || {
-            let settings = settings.clone();
-            async move { seen_as(Arc::new(CassandraStore::connect(&settings).await.unwrap())) }.boxed()
-        })
     }
 }

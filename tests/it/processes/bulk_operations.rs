@@ -156,7 +156,7 @@ async fn a_retry_killed_in_the_middle_is_resumed_with_exact_counts() {
     let table = Table::of(&site).await;
     let done = || {
         table.number(
-            "SELECT count(DISTINCT dead_letter_id) FROM dead_letter_history WHERE entry_id LIKE 'outcome-%'",
+            "SELECT count(DISTINCT dead_letter_id) FROM dead_letter_history WHERE operation_outcome IS NOT NULL",
         )
     };
     let begin = ["retry", "--all", "--yes", "--rate", "400/s", "--note", "after the outage"];

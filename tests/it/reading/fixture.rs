@@ -110,7 +110,7 @@ impl Place {
             seen_at: NOW - seconds_ago * SECOND,
             newest_event_at,
         };
-        self.operations.beat(&heartbeat).await.unwrap();
+        self.operations.record_heartbeat(&heartbeat).await.unwrap();
     }
 }
 
@@ -141,12 +141,15 @@ fn received(dead_letter: &DeadLetter) -> HistoryEntry {
     HistoryEntry {
         at: dead_letter.first_failed_at + 20_000,
         entry_id: format!("received-{}", dead_letter.t.micros()),
-        action: HistoryAction::ReceivedMessage,
+        action: HistoryAction::Received,
         outcome: dead_letter.reason.as_str().into(),
         actor: "dlq_handler".into(),
         host: "worker-1".into(),
         note: None,
         run_id: Some("01890000-0000-7000-8000-000000000000".into()),
+        operation_outcome: None,
+        correction: None,
+        corrected_by: None,
     }
 }
 

@@ -66,13 +66,16 @@ async fn situation(
         host: "test".into(),
         note: None,
         run_id: None,
+        operation_outcome: None,
+        correction: None,
+        corrected_by: None,
     };
     // What is to wait although its reason parks it was reopened.
     let generation = u32::from(state == DeadLetterState::Waiting);
     let change = DeadLetterChange::State { generation, state, at: NOW };
     place
         .dead_letter_store
-        .act(&DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry })
+        .apply(&DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry })
         .await
         .unwrap();
     dead_letter.id

@@ -99,9 +99,12 @@ impl Page {
             host: "worker-1".into(),
             note: note.map(str::to_owned),
             run_id: Some("20260130T170000-0a0b0c0d".into()),
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         };
         let act = DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
-        self.place.dead_letter_store.act(&act).await.unwrap();
+        self.place.dead_letter_store.apply(&act).await.unwrap();
     }
 
     /// An answer without the folder of this test.
@@ -211,7 +214,7 @@ async fn runs_are_told_as_it_was_reviewed() {
             },
             revision: 1,
         };
-        page.place.operations.put_run(&run).await.unwrap();
+        page.place.operations.put_operation(&run).await.unwrap();
     }
     let runs = page.place.queue().runs(2).await.unwrap();
     assert_eq!(runs.len(), 2, "the newest two");

@@ -72,9 +72,12 @@ async fn act(place: &Place, dead_letter: &DeadLetter, action: HistoryAction, cha
         host: "operator".into(),
         note: None,
         run_id: None,
+        operation_outcome: None,
+        correction: None,
+        corrected_by: None,
     };
     let act = DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
-    place.dead_letter_store.act(&act).await.unwrap();
+    place.dead_letter_store.apply(&act).await.unwrap();
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ impl World {
     async fn command(&self, queue: &DeadLetterQueue) -> Result<(), RoleError> {
         let unfinished: Vec<BulkOperation> = self
             .store
-            .all_runs()
+            .all_operations()
             .into_iter()
             .filter(|run| run.state != OperationStatus::Finished && run.kind != OperationKind::Correct)
             .collect();
@@ -353,7 +353,7 @@ async fn schedule(seed: u64) -> Effort {
     judge.units(EventKind::Order, &world.broker.log("orders"));
     judge.units(EventKind::Payment, &world.broker.log("payments"));
     judge.told(&world.told.last());
-    judge.runs(&world.store.all_runs());
+    judge.runs(&world.store.all_operations());
     judge.corrections(&[world.broker.log("orders"), world.broker.log("payments")].concat());
     if judge.deletes.is_empty() {
         let units = Units::of(std::slice::from_ref(&manifest), ecom_scenario::Content::of).unwrap();

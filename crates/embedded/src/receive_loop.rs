@@ -1,4 +1,5 @@
-//! Receiving: one task a subscription takes turns with the file for as long as somebody listens.
+//! The receive loop of a subscription: one task that leases messages from the file and writes acks and nacks
+//! back, for as long as the subscription is open.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,138 +12,141 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{Engine, Failure, TopicNotifier};
-use super::turn::{self, Leased, Mailbox, Settled, Token, Turn};
+use super::engine::Engine;
+use super::job::EngineError;
+use super::receive_transaction::{
+    self, DeliveryResponse, DeliveryToken, LeasedMessage, ReceiveTransaction, SubscriptionRow,
+};
+use super::topic_notifier::TopicNotifier;
 use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, ReceivedMessage, SubscribeOptions, Subscription};
 use ecom_clock::{Clock, micros};
 use ecom_domain::backoff::Backoff;
 
-/// Messages leased in one turn at most: bounds how long the file is locked.
-const TURN: usize = 512;
-/// Between two looks for what other processes published, when something was there lately …
-const LOOK_FIRST: Duration = Duration::from_millis(10);
-/// … and when nothing was for a while.
-const LOOK_LAST: Duration = Duration::from_millis(100);
-/// A shorter lease would be renewed without end.
-const SHORTEST_LEASE: Duration = Duration::from_millis(3);
-/// Leases are renewed this many times within their length.
-const RENEWALS: u32 = 3;
+/// The most messages leased in one transaction. Bounds how long the file is locked.
+const BATCH: usize = 512;
+/// The shortest interval at which the loop polls for messages of other processes, used after a delivery …
+const POLL_MIN: Duration = Duration::from_millis(10);
+/// … and the longest, reached by doubling while there are none.
+const POLL_MAX: Duration = Duration::from_millis(100);
+/// The shortest ack deadline. A shorter one would be extended without pause.
+const SHORTEST_ACK_DEADLINE: Duration = Duration::from_millis(3);
+/// The number of times a lease is extended within one ack deadline.
+const EXTENSIONS: u32 = 3;
 
-/// Starts the task.
+/// Starts the receive loop of a subscription.
 pub(super) fn start(
     engine: Engine,
-    mailbox: Mailbox,
+    row: SubscriptionRow,
     name: String,
     notifier: TopicNotifier,
     clock: Clock,
     options: SubscribeOptions,
 ) -> Subscription {
     let (intake, deliveries) = mpsc::channel(options.buffer.max(1));
-    let stopping = Stopping::default();
-    let answering = Arc::new(AtomicBool::new(true));
-    let handle =
-        Handle { stopping: stopping.clone(), answering: answering.clone(), engine: engine.clone(), mailbox };
-    let round = Round {
+    let stop = StopSignals::default();
+    let healthy = Arc::new(AtomicBool::new(true));
+    let handle = FeedHandle { stop: stop.clone(), healthy: healthy.clone(), engine: engine.clone(), row };
+    let receive_loop = ReceiveLoop {
         engine,
-        mailbox,
+        row,
         name,
-        rings: notifier.listen(),
+        notifications: notifier.subscribe(),
         notifier,
         clock,
-        ack_deadline: options.ack_deadline.max(SHORTEST_LEASE),
+        ack_deadline: options.ack_deadline.max(SHORTEST_ACK_DEADLINE),
         max_outstanding: options.max_outstanding.max(1),
         intake: Some(intake),
-        outcomes: Arc::default(),
-        held: BTreeMap::new(),
-        spent: Vec::new(),
-        more: true,
-        look: LOOK_FIRST,
-        renewal: Instant::now(),
+        responses: Arc::default(),
+        outstanding: BTreeMap::new(),
+        unwritten: Vec::new(),
+        may_have_more: true,
+        poll_interval: POLL_MIN,
+        next_extension: Instant::now(),
         failures: 0,
-        answering,
-        stopping,
+        healthy,
+        stop,
     };
-    tokio::spawn(round.run());
+    tokio::spawn(receive_loop.run());
     Subscription::new(deliveries, Box::new(handle))
 }
 
-/// How far the end of a subscription has come.
+/// The stages of stopping a subscription.
 #[derive(Clone, Default)]
-struct Stopping {
-    /// Nothing more is wanted.
+struct StopSignals {
+    /// Lease no more messages.
     closed: CancellationToken,
-    /// Nobody waits for what is in flight either.
+    /// Do not wait for outstanding deliveries.
     abandoned: CancellationToken,
-    /// The task has ended.
+    /// The loop has ended.
     ended: CancellationToken,
 }
 
-/// The task as its subscription sees it.
-struct Handle {
-    stopping: Stopping,
-    answering: Arc<AtomicBool>,
+/// The receive loop as its subscription sees it.
+struct FeedHandle {
+    stop: StopSignals,
+    healthy: Arc<AtomicBool>,
     engine: Engine,
-    mailbox: Mailbox,
+    row: SubscriptionRow,
 }
 
 #[async_trait]
-impl Feed for Handle {
+impl Feed for FeedHandle {
     fn answers(&self) -> bool {
-        self.answering.load(Ordering::Relaxed)
+        self.healthy.load(Ordering::Relaxed)
     }
 
     async fn backlog(&self) -> Backlog {
-        let mailbox = self.mailbox;
-        match self.engine.read(move |connection| turn::anything_left(connection, mailbox)).await {
+        let row = self.row;
+        match self.engine.read(move |connection| receive_transaction::has_unacked(connection, row)).await {
             Ok(false) => Backlog::Empty,
             Ok(true) | Err(_) => Backlog::Left,
         }
     }
 
     fn close(&self) {
-        self.stopping.closed.cancel();
+        self.stop.closed.cancel();
     }
 
     async fn stopped(&self) {
-        self.stopping.ended.cancelled().await;
+        self.stop.ended.cancelled().await;
     }
 }
 
-impl Drop for Handle {
+impl Drop for FeedHandle {
     fn drop(&mut self) {
-        self.stopping.abandoned.cancel();
+        self.stop.abandoned.cancel();
     }
 }
 
-/// What the workers have settled and the task has not fetched. Bounded by what is outstanding.
+/// Acks and nacks that the loop has not fetched yet. Bounded by the number of outstanding deliveries.
 #[derive(Default)]
-struct Outcomes {
-    settled: Mutex<Vec<Settled>>,
+struct ResponseQueue {
+    responses: Mutex<Vec<DeliveryResponse>>,
     filled: Notify,
 }
 
-impl Outcomes {
-    fn put(&self, settled: Settled) {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).push(settled);
+impl ResponseQueue {
+    fn push(&self, response: DeliveryResponse) {
+        self.responses.lock().unwrap_or_else(PoisonError::into_inner).push(response);
         self.filled.notify_one();
     }
 
-    fn take(&self) -> Vec<Settled> {
-        std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take(&self) -> Vec<DeliveryResponse> {
+        std::mem::take(&mut *self.responses.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The right to settle one delivery.
-struct Held {
-    token: Token,
-    outcomes: Arc<Outcomes>,
-    spent: bool,
+/// The lease of one delivery. Dropping it nacks.
+struct DeliveryLease {
+    token: DeliveryToken,
+    responses: Arc<ResponseQueue>,
+    acked: bool,
 }
 
-impl Lease for Held {
+impl Lease for DeliveryLease {
     fn ack(mut self: Box<Self>) {
-        self.spent = true;
-        self.outcomes.put(Settled::Acked(self.token));
+        self.acked = true;
+        self.responses.push(DeliveryResponse::Acked(self.token));
     }
 
     fn nack(self: Box<Self>) {
@@ -150,135 +154,143 @@ impl Lease for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for DeliveryLease {
     fn drop(&mut self) {
-        if !self.spent {
-            self.outcomes.put(Settled::Nacked(self.token));
+        if !self.acked {
+            self.responses.push(DeliveryResponse::Nacked(self.token));
         }
     }
 }
 
-/// The task's state.
-struct Round {
+/// The state of a receive loop.
+struct ReceiveLoop {
     engine: Engine,
-    mailbox: Mailbox,
+    row: SubscriptionRow,
     name: String,
     notifier: TopicNotifier,
-    rings: watch::Receiver<()>,
+    notifications: watch::Receiver<()>,
     clock: Clock,
     ack_deadline: Duration,
     max_outstanding: usize,
-    /// Dropped on closing, which ends the workers' wait.
+    /// The channel to the subscriber; dropped on closing, which ends the subscriber's wait.
     intake: Option<mpsc::Sender<Delivery>>,
-    outcomes: Arc<Outcomes>,
-    /// Deliveries handed out and not settled.
-    held: BTreeMap<i64, u32>,
-    /// Settled, and not known to have reached the file.
-    spent: Vec<Settled>,
-    /// Whether there may be something to lease.
-    more: bool,
-    look: Duration,
-    renewal: Instant,
+    responses: Arc<ResponseQueue>,
+    /// The attempt of each delivery without a response, by message.
+    outstanding: BTreeMap<i64, u32>,
+    /// The responses that are not known to be durable.
+    unwritten: Vec<DeliveryResponse>,
+    /// Whether the file may have messages to lease.
+    may_have_more: bool,
+    poll_interval: Duration,
+    next_extension: Instant,
     failures: u32,
-    /// Whether the last turn succeeded.
-    answering: Arc<AtomicBool>,
-    stopping: Stopping,
+    /// Whether the last transaction succeeded.
+    healthy: Arc<AtomicBool>,
+    stop: StopSignals,
 }
 
-impl Round {
+impl ReceiveLoop {
     async fn run(mut self) {
-        let _ended = self.stopping.ended.clone().drop_guard();
+        let _ended = self.stop.ended.clone().drop_guard();
         loop {
-            self.fetch_settled();
-            if self.stopping.abandoned.is_cancelled() {
-                // One try: nobody waits, and leases run out by themselves.
-                if !self.spent.is_empty() {
-                    let _ = self.take_turn(0, Vec::new()).await;
+            self.fetch_responses();
+            if self.stop.abandoned.is_cancelled() {
+                // One attempt: no caller waits for it, and leases expire by themselves.
+                if !self.unwritten.is_empty() {
+                    let _ = self.transact(0, Vec::new()).await;
                 }
                 return;
             }
-            if self.stopping.closed.is_cancelled() {
+            if self.stop.closed.is_cancelled() {
                 self.intake = None;
-                if self.held.is_empty() && self.spent.is_empty() {
+                if self.outstanding.is_empty() && self.unwritten.is_empty() {
                     return;
                 }
             }
-            let want = self.room();
-            let renewed = self.due_renewals();
-            if (want == 0 || !self.more) && renewed.is_empty() && self.spent.is_empty() {
+            let limit = self.capacity();
+            let extended = self.due_extensions();
+            if (limit == 0 || !self.may_have_more) && extended.is_empty() && self.unwritten.is_empty() {
                 self.wait().await;
                 continue;
             }
-            match self.take_turn(want, renewed).await {
-                Ok(leased) => self.hand_out(leased, want),
-                Err(failure) => self.wait_out(&failure).await,
+            match self.transact(limit, extended).await {
+                Ok(leased) => self.deliver(leased, limit),
+                Err(error) => self.back_off(&error).await,
             }
         }
     }
 
-    fn fetch_settled(&mut self) {
-        let settled = self.outcomes.take();
-        for one in &settled {
-            let (Settled::Acked(token) | Settled::Nacked(token)) = one;
-            if self.held.get(&token.message) == Some(&token.attempt) {
-                self.held.remove(&token.message);
+    fn fetch_responses(&mut self) {
+        let responses = self.responses.take();
+        for response in &responses {
+            let (DeliveryResponse::Acked(token) | DeliveryResponse::Nacked(token)) = response;
+            if self.outstanding.get(&token.message) == Some(&token.attempt) {
+                self.outstanding.remove(&token.message);
             }
         }
-        self.spent.extend(settled);
+        self.unwritten.extend(responses);
     }
 
-    /// How many messages may be leased now.
-    fn room(&self) -> usize {
+    /// Returns the number of messages that may be leased now.
+    fn capacity(&self) -> usize {
         let Some(intake) = &self.intake else { return 0 };
-        intake.capacity().min(self.max_outstanding.saturating_sub(self.held.len())).min(TURN)
+        intake.capacity().min(self.max_outstanding.saturating_sub(self.outstanding.len())).min(BATCH)
     }
 
-    fn due_renewals(&self) -> Vec<Token> {
-        if Instant::now() < self.renewal {
+    fn due_extensions(&self) -> Vec<DeliveryToken> {
+        if Instant::now() < self.next_extension {
             return Vec::new();
         }
-        self.held.iter().map(|(&message, &attempt)| Token { message, attempt }).collect()
+        self.outstanding.iter().map(|(&message, &attempt)| DeliveryToken { message, attempt }).collect()
     }
 
-    async fn take_turn(&mut self, want: usize, renewed: Vec<Token>) -> Result<Vec<Leased>, Failure> {
+    async fn transact(
+        &mut self,
+        limit: usize,
+        extended: Vec<DeliveryToken>,
+    ) -> Result<Vec<LeasedMessage>, EngineError> {
         let now = self.clock.now_us();
         let until = now.saturating_add(micros(self.ack_deadline));
-        let renews = !renewed.is_empty() || self.held.is_empty();
-        let settled = self.spent.clone();
-        let nacks = settled.iter().any(|one| matches!(one, Settled::Nacked(_)));
-        let turn = Turn { mailbox: self.mailbox, settled, renewed, want, now, until };
-        let leased = self.engine.write(move |connection| turn.run(connection)).await?;
-        self.spent.clear();
-        if renews {
-            self.renewal = Instant::now() + self.ack_deadline / RENEWALS;
+        let extends = !extended.is_empty() || self.outstanding.is_empty();
+        let responses = self.unwritten.clone();
+        let nacks = responses.iter().any(|response| matches!(response, DeliveryResponse::Nacked(_)));
+        let transaction = ReceiveTransaction { row: self.row, responses, extended, limit, now, until };
+        let leased = self.engine.write(move |connection| transaction.run(connection)).await?;
+        self.unwritten.clear();
+        if extends {
+            self.next_extension = Instant::now() + self.ack_deadline / EXTENSIONS;
         }
         if nacks {
-            self.notifier.ring();
+            self.notifier.notify();
         }
         if self.failures > 0 {
-            tracing::info!(failures = self.failures, "{} answers again", self.name);
+            tracing::info!(failures = self.failures, "receiving from {} works again", self.name);
             self.failures = 0;
-            self.answering.store(true, Ordering::Relaxed);
+            self.healthy.store(true, Ordering::Relaxed);
         }
         Ok(leased)
     }
 
-    fn hand_out(&mut self, leased: Vec<Leased>, want: usize) {
-        if want > 0 {
-            self.more = leased.len() == want;
+    fn deliver(&mut self, leased: Vec<LeasedMessage>, limit: usize) {
+        if limit > 0 {
+            self.may_have_more = leased.len() == limit;
         }
         if !leased.is_empty() {
-            self.look = LOOK_FIRST;
+            self.poll_interval = POLL_MIN;
         }
-        for Leased { token, publish_time, attributes, body } in leased {
-            self.held.insert(token.message, token.attempt);
-            let lease = Held { token, outcomes: Arc::clone(&self.outcomes), spent: false };
+        for LeasedMessage { token, publish_time, attributes, body } in leased {
+            self.outstanding.insert(token.message, token.attempt);
+            let lease = DeliveryLease { token, responses: Arc::clone(&self.responses), acked: false };
             let attributes: BTreeMap<String, String> = match serde_json::from_str(&attributes) {
                 Ok(attributes) => attributes,
                 Err(error) => {
-                    // The error would quote the value that is no text.
+                    // The error itself would quote a value.
                     let column = error.column();
-                    tracing::warn!(message.id = token.message, column, "attributes are no object of texts");
+                    tracing::warn!(
+                        message.id = token.message,
+                        column,
+                        "attributes are not a JSON object of strings"
+                    );
                     BTreeMap::new()
                 }
             };
@@ -289,58 +301,58 @@ impl Round {
                 attempt: token.attempt,
             };
             if let Some(intake) = &self.intake {
-                // Refused only once nobody listens; dropping the delivery then nacks it.
+                // Fails only after the subscriber has gone; dropping the delivery then nacks it.
                 let _ = intake.try_send(Delivery::new(received, Box::new(lease)));
             }
         }
     }
 
-    /// Until something happens that a turn could serve.
+    /// Waits for an event that needs a transaction.
     async fn wait(&mut self) {
-        let listening = self.intake.is_some();
-        let full = self.intake.as_ref().is_some_and(|intake| intake.capacity() == 0);
-        let looking = listening && self.room() > 0;
+        let is_open = self.intake.is_some();
+        let is_full = self.intake.as_ref().is_some_and(|intake| intake.capacity() == 0);
+        let polls = is_open && self.capacity() > 0;
         tokio::select! {
             biased;
-            () = self.stopping.abandoned.cancelled() => {}
-            () = self.stopping.closed.cancelled(), if listening => {}
-            () = self.outcomes.filled.notified() => {}
-            Ok(()) = self.rings.changed(), if listening => self.more = true,
-            () = place(self.intake.as_ref()), if full && self.more => {}
-            () = tokio::time::sleep_until(self.renewal), if !self.held.is_empty() => {}
-            () = tokio::time::sleep(self.look), if looking => self.look().await,
+            () = self.stop.abandoned.cancelled() => {}
+            () = self.stop.closed.cancelled(), if is_open => {}
+            () = self.responses.filled.notified() => {}
+            Ok(()) = self.notifications.changed(), if is_open => self.may_have_more = true,
+            () = free_slot(self.intake.as_ref()), if is_full && self.may_have_more => {}
+            () = tokio::time::sleep_until(self.next_extension), if !self.outstanding.is_empty() => {}
+            () = tokio::time::sleep(self.poll_interval), if polls => self.poll().await,
         }
     }
 
-    /// Looks for what another process published or gave back, without a lock.
-    async fn look(&mut self) {
-        let (mailbox, now) = (self.mailbox, self.clock.now_us());
-        let waiting =
-            self.engine.read(move |connection| turn::anything_waiting(connection, mailbox, now)).await;
-        // A failed look is followed by a turn, which handles the outage.
-        self.more = waiting.unwrap_or(true);
-        if !self.more {
-            self.look = (self.look * 2).min(LOOK_LAST);
+    /// Checks, without a lock, for messages that another process published or nacked.
+    async fn poll(&mut self) {
+        let (row, now) = (self.row, self.clock.now_us());
+        let found =
+            self.engine.read(move |connection| receive_transaction::has_deliverable(connection, row, now));
+        // After an error the next transaction handles the outage.
+        self.may_have_more = found.await.unwrap_or(true);
+        if !self.may_have_more {
+            self.poll_interval = (self.poll_interval * 2).min(POLL_MAX);
         }
     }
 
-    async fn wait_out(&mut self, failure: &Failure) {
+    async fn back_off(&mut self, error: &EngineError) {
         if self.failures == 0 {
-            tracing::warn!("could not receive from {}, trying again: {failure}", self.name);
+            tracing::warn!("could not receive from {}, retrying: {error}", self.name);
         }
-        self.answering.store(false, Ordering::Relaxed);
+        self.healthy.store(false, Ordering::Relaxed);
         let delay = Backoff::IN_PLACE.ceiling(self.failures);
         self.failures = self.failures.saturating_add(1);
         tokio::select! {
             biased;
-            () = self.stopping.abandoned.cancelled() => {}
+            () = self.stop.abandoned.cancelled() => {}
             () = tokio::time::sleep(delay) => {}
         }
     }
 }
 
-/// Waits for a place among the buffered deliveries.
-async fn place(intake: Option<&mpsc::Sender<Delivery>>) {
+/// Waits for a free slot in the channel to the subscriber.
+async fn free_slot(intake: Option<&mpsc::Sender<Delivery>>) {
     match intake {
         Some(intake) => drop(intake.reserve().await),
         None => std::future::pending().await,
@@ -360,7 +372,7 @@ mod tests {
     use ecom_bus::Attributes;
 
     #[tokio::test]
-    async fn messages_come_in_the_order_they_were_published_with_everything_they_carry() {
+    async fn messages_are_delivered_whole_in_publish_order() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         let ids = publish(&process, 200).await;
@@ -393,21 +405,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_processes_never_hold_one_message() {
+    async fn two_processes_never_lease_the_same_message() {
         let dir = tempfile::tempdir().unwrap();
         let (one, other) = (process(dir.path()), process(dir.path()));
         let (mine, theirs) = (subscribe(&one).await, subscribe(&other).await);
         publish(&one, 150).await;
-        let mut held = Vec::new();
-        while held.len() < 150 {
+        let mut leased = Vec::new();
+        while leased.len() < 150 {
             let delivery = soon(async {
                 tokio::select! { biased; d = mine.next() => d, d = theirs.next() => d }
             });
-            held.push(delivery.await.unwrap());
+            leased.push(delivery.await.unwrap());
         }
-        let distinct: BTreeSet<_> = held.iter().map(|delivery| delivery.received.id.clone()).collect();
+        let distinct: BTreeSet<_> = leased.iter().map(|delivery| delivery.received.id.clone()).collect();
         assert_eq!(distinct.len(), 150);
-        assert!(held.iter().all(|delivery| delivery.received.attempt == 1));
+        assert!(leased.iter().all(|delivery| delivery.received.attempt == 1));
     }
 
     #[tokio::test]
@@ -424,7 +436,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nacked_and_dropped_deliveries_come_again_at_once() {
+    async fn nacked_and_dropped_deliveries_are_redelivered_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         publish(&process, 1).await;
@@ -436,9 +448,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_killed_process_gives_its_messages_back_when_their_leases_run_out() {
+    async fn messages_of_a_killed_process_are_redelivered_when_their_leases_expire() {
         let dir = tempfile::tempdir().unwrap();
-        // Its runtime dies with it; nothing is settled, flushed or closed.
+        // Its runtime ends with it; nothing is acked, flushed or closed.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -473,24 +485,24 @@ mod tests {
         let slows = subscribe(&slow).await;
         let (acked, nacked) = (soon(slows.next()).await.unwrap(), soon(slows.next()).await.unwrap());
         let laters = subscribe(&later).await;
-        let held = [soon(laters.next()).await.unwrap(), soon(laters.next()).await.unwrap()];
+        let leased = [soon(laters.next()).await.unwrap(), soon(laters.next()).await.unwrap()];
         acked.ack();
         nacked.nack();
         slows.stop().await;
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 2, "the ack had an effect");
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages WHERE due > 0"), 2);
-        held.into_iter().for_each(Delivery::ack);
+        leased.into_iter().for_each(Delivery::ack);
         laters.stop().await;
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
     }
 
     #[tokio::test]
-    async fn a_lease_is_renewed_while_its_delivery_is_in_flight() {
+    async fn a_lease_is_extended_while_its_delivery_is_in_flight() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         publish(&process, 2).await;
         let subscription = subscribe_with(&process, 10, Duration::from_millis(300)).await;
-        let held = [soon(subscription.next()).await.unwrap(), soon(subscription.next()).await.unwrap()];
+        let leased = [soon(subscription.next()).await.unwrap(), soon(subscription.next()).await.unwrap()];
         let due = || number(dir.path(), "SELECT min(due) FROM messages");
         let first = due();
         soon(async {
@@ -500,11 +512,11 @@ mod tests {
         })
         .await;
         assert!(due() > first);
-        assert!(held.iter().all(|delivery| delivery.received.attempt == 1));
+        assert!(leased.iter().all(|delivery| delivery.received.attempt == 1));
     }
 
     #[tokio::test]
-    async fn no_more_is_handed_out_than_may_be_outstanding() {
+    async fn no_more_is_delivered_than_may_be_outstanding() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         publish(&process, 5).await;
@@ -533,17 +545,17 @@ mod tests {
         };
         let subscription =
             ecom_bus::Bus::subscribe(&*process, super::super::testing::SUBSCRIPTION, options).await.unwrap();
-        let mut held = Vec::new();
+        let mut leased = Vec::new();
         for _ in 0..20 {
-            held.push(soon(subscription.next()).await.unwrap());
+            leased.push(soon(subscription.next()).await.unwrap());
         }
-        held.into_iter().for_each(Delivery::ack);
+        leased.into_iter().for_each(Delivery::ack);
         subscription.stop().await;
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
     }
 
     #[tokio::test]
-    async fn stopping_gives_back_what_no_lane_took_and_flushes_acks() {
+    async fn stopping_nacks_buffered_deliveries_and_flushes_acks() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         publish(&process, 10).await;
@@ -558,7 +570,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stopping_ends_a_lane_that_waits_for_a_message() {
+    async fn stopping_ends_a_worker_that_waits_for_a_message() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         let subscription = subscribe(&process).await;
@@ -567,7 +579,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_feed_says_when_the_file_cannot_be_asked_for_deliveries() {
+    async fn a_feed_reports_when_the_file_cannot_be_read() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         let subscription = subscribe(&process).await;
@@ -585,13 +597,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_is_published_and_not_acked() {
+    async fn the_backlog_is_what_is_published_and_not_acked() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         let (subscription, later) = (subscribe(&process).await, subscribe(&an_hour_later(dir.path())).await);
         assert_eq!(later.backlog().await, Backlog::Empty);
         publish(&process, 1).await;
-        assert_eq!(subscription.backlog().await, Backlog::Left, "not delivered, or not settled");
+        assert_eq!(subscription.backlog().await, Backlog::Left, "not delivered, or not acked");
         let delivery = soon(later.next()).await.unwrap();
         assert_eq!(subscription.backlog().await, Backlog::Left, "another consumer has it");
         delivery.ack();
@@ -605,7 +617,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn acks_wait_out_a_locked_file() {
+    async fn acks_are_retried_while_the_file_is_locked() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         publish(&process, 1).await;

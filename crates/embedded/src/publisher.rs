@@ -1,4 +1,4 @@
-//! Publishing: what waits to be published on a topic is written by one job.
+//! Publishing: one job writes all messages that are waiting on a topic.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +8,9 @@ use rusqlite::Connection;
 use serde::Serializer;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::engine::{Access, Engine, Failure, Job, TopicNotifier};
+use super::engine::Engine;
+use super::job::{EngineError, Job, TransactionKind};
+use super::topic_notifier::TopicNotifier;
 use ecom_bus::{Attributes, Message, PublishError, Publisher, Receipt};
 use ecom_clock::Clock;
 
@@ -18,7 +20,7 @@ const INSERT: &str = "INSERT INTO messages (subscription, id, attempt, publish_t
     VALUES (?1, ?2, 0, ?3, ?4, ?5)";
 const ADVANCE: &str = "UPDATE topics SET last_message = ?2, last_publish_time = ?3 WHERE id = ?1";
 
-/// Publishes on one topic.
+/// A publisher on a topic.
 pub(super) struct TopicPublisher {
     engine: Engine,
     topic: i64,
@@ -29,37 +31,38 @@ pub(super) struct TopicPublisher {
     outbox: Arc<Mutex<Outbox>>,
 }
 
-/// What is to be published. Bounded by the window.
+/// Messages waiting to be published. Bounded by the window.
 #[derive(Default)]
 struct Outbox {
-    messages: Vec<Waiting>,
-    /// Whether a job is on its way that will take them.
-    called_for: bool,
+    messages: Vec<PendingMessage>,
+    /// Whether a job was submitted that will take them.
+    has_job: bool,
 }
 
-/// A message that has no receipt yet.
-struct Waiting {
+/// A message without a publish acknowledgement.
+struct PendingMessage {
     attributes: String,
     body: Bytes,
-    /// When it was handed over, microseconds since the epoch.
+    /// The time it was submitted, in microseconds since the epoch.
     now: i64,
-    /// Its id, or why it was not published.
-    reply: oneshot::Sender<Result<i64, Failure>>,
+    /// Receives the message id, or the error.
+    reply: oneshot::Sender<Result<i64, EngineError>>,
 }
 
-/// Empties the outbox into the file.
-struct Post {
+/// The job that writes the outbox to the file.
+struct PublishJob {
     topic: i64,
     outbox: Arc<Mutex<Outbox>>,
     notifier: TopicNotifier,
-    /// What it has taken, once it has.
-    taken: Option<Vec<Waiting>>,
-    /// The id before those it gave.
+    /// The messages, once taken from the outbox.
+    taken: Option<Vec<PendingMessage>>,
+    /// The last id before those of its messages.
     last: i64,
 }
 
 impl TopicPublisher {
-    /// A publisher on the topic with this row id; at most `window` messages wait for their receipts.
+    /// Returns a publisher on the topic with this row id. At most `window` messages wait for their publish
+    /// acknowledgement; `publish` waits beyond it.
     pub(super) fn new(
         engine: Engine,
         topic: i64,
@@ -72,9 +75,9 @@ impl TopicPublisher {
         Self { engine, topic, full_name: full_name.into(), window, notifier, clock, outbox: Arc::default() }
     }
 
-    fn post(&self) -> Post {
+    fn job(&self) -> PublishJob {
         let (outbox, notifier) = (Arc::clone(&self.outbox), self.notifier.clone());
-        Post { topic: self.topic, outbox, notifier, taken: None, last: 0 }
+        PublishJob { topic: self.topic, outbox, notifier, taken: None, last: 0 }
     }
 }
 
@@ -82,25 +85,25 @@ impl TopicPublisher {
 impl Publisher for TopicPublisher {
     async fn publish(&self, message: Message) -> Receipt {
         let permit = Arc::clone(&self.window).acquire_owned().await.expect("the window is never closed");
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let attributes = encode(&message.attributes);
-        // From here on nothing waits: a message in the outbox has a job that takes it.
-        if let Ok(place) = self.engine.place().await {
-            let waiting = Waiting { attributes, body: message.body, now: self.clock.now_us(), reply };
-            let called_for = {
+        // No await between here and the submission: every message in the outbox has a job that takes it.
+        if let Ok(slot) = self.engine.reserve().await {
+            let pending = PendingMessage { attributes, body: message.body, now: self.clock.now_us(), reply };
+            let has_job = {
                 let mut outbox = lock(&self.outbox);
-                outbox.messages.push(waiting);
-                std::mem::replace(&mut outbox.called_for, true)
+                outbox.messages.push(pending);
+                std::mem::replace(&mut outbox.has_job, true)
             };
-            if !called_for {
-                place.take(Access::Write, Box::new(self.post()));
+            if !has_job {
+                slot.submit(TransactionKind::Write, Box::new(self.job()));
             }
         }
         let topic = Arc::clone(&self.full_name);
         Receipt::new(async move {
-            let outcome = answer.await.unwrap_or(Err(Failure::OperationReport));
+            let published = result.await.unwrap_or(Err(EngineError::Stopped));
             drop(permit);
-            outcome.map(|id| id.to_string()).map_err(|failure| refusal(&topic, failure))
+            published.map(|id| id.to_string()).map_err(|error| publish_error(&topic, error))
         })
     }
 
@@ -109,39 +112,39 @@ impl Publisher for TopicPublisher {
     }
 }
 
-impl Post {
-    fn take(&mut self) -> &mut Vec<Waiting> {
+impl PublishJob {
+    fn take(&mut self) -> &mut Vec<PendingMessage> {
         self.taken.get_or_insert_with(|| std::mem::take(&mut *lock(&self.outbox)).messages)
     }
 }
 
-impl Job for Post {
-    fn run(&mut self, connection: &Connection) -> Result<(), Failure> {
+impl Job for PublishJob {
+    fn run(&mut self, connection: &Connection) -> Result<(), EngineError> {
         self.last = insert(connection, self.topic, self.take())?;
         Ok(())
     }
 
-    fn answer(mut self: Box<Self>, failed: Option<&Failure>) {
+    fn report(mut self: Box<Self>, failed: Option<&EngineError>) {
         if failed.is_none() {
-            self.notifier.ring();
+            self.notifier.notify();
         }
-        for (id, waiting) in (self.last + 1..).zip(std::mem::take(self.take())) {
-            // Whoever asked may have gone away.
-            let _ = waiting.reply.send(failed.map_or(Ok(id), |failure| Err(failure.clone())));
+        for (id, pending) in (self.last + 1..).zip(std::mem::take(self.take())) {
+            // The caller may have been dropped.
+            let _ = pending.reply.send(failed.map_or(Ok(id), |error| Err(error.clone())));
         }
     }
 }
 
-/// Where nobody is left to run it, nobody is to wait for it.
-impl Drop for Post {
+/// Drops the messages of a job that cannot run, so that their callers do not wait for it.
+impl Drop for PublishJob {
     fn drop(&mut self) {
         self.take();
     }
 }
 
-/// Writes the messages, one row for each subscription; the id of the last one before them. Publish
-/// times never fall within a topic, whatever the clocks of its publishers do.
-fn insert(connection: &Connection, topic: i64, messages: &[Waiting]) -> rusqlite::Result<i64> {
+/// Writes the messages, one row per subscription, and returns the last id before them. Publish times never
+/// fall within a topic, whatever the clocks of its publishers do.
+fn insert(connection: &Connection, topic: i64, messages: &[PendingMessage]) -> rusqlite::Result<i64> {
     let (last, mut time): (i64, i64) =
         connection.prepare_cached(LAST)?.query_row([topic], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut subscribers = connection.prepare_cached(SUBSCRIBERS)?;
@@ -149,7 +152,7 @@ fn insert(connection: &Connection, topic: i64, messages: &[Waiting]) -> rusqlite
         subscribers.query_map([topic], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mut insert = connection.prepare_cached(INSERT)?;
     let mut id = last;
-    for Waiting { attributes, body, now, .. } in messages {
+    for PendingMessage { attributes, body, now, .. } in messages {
         id += 1;
         time = time.max(*now);
         for subscriber in &subscribers {
@@ -160,7 +163,7 @@ fn insert(connection: &Connection, topic: i64, messages: &[Waiting]) -> rusqlite
     Ok(last)
 }
 
-/// Attributes as a JSON object, by name.
+/// Encodes attributes as a JSON object.
 fn encode(attributes: &Attributes) -> String {
     let mut json = Vec::with_capacity(64 * attributes.len());
     serde_json::Serializer::new(&mut json)
@@ -169,12 +172,12 @@ fn encode(attributes: &Attributes) -> String {
     String::from_utf8(json).expect("the serializer writes UTF-8")
 }
 
-fn refusal(topic: &str, failure: Failure) -> PublishError {
+fn publish_error(topic: &str, error: EngineError) -> PublishError {
     let topic = topic.to_owned();
-    if failure.is_outage() {
-        PublishError::Unavailable { topic, source: Box::new(failure) }
+    if error.is_outage() {
+        PublishError::Unavailable { topic, source: Box::new(error) }
     } else {
-        PublishError::Refused { topic, source: Box::new(failure) }
+        PublishError::Refused { topic, source: Box::new(error) }
     }
 }
 
@@ -199,7 +202,7 @@ mod tests {
         let mut second = publisher.publish(Message::default());
         assert!(second.as_mut().now_or_never().is_none());
         soon(publisher.flush()).await;
-        assert!(second.as_mut().now_or_never().is_none(), "the receipt keeps its place");
+        assert!(second.as_mut().now_or_never().is_none(), "an unresolved receipt keeps its permit");
         receipt.await.unwrap();
         soon(second).await.await.unwrap();
     }

@@ -1,24 +1,22 @@
-//! What every fact table keeps.
+//! The contract of the fact store: rows.
+
+pub mod model;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::FactStore;
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::{CardLastFour, Payment};
-use ecom_store::FactStore;
-use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt};
-use rand::seq::{IndexedRandom, SliceRandom};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use super::Subject;
 
 type Facts = Subject<dyn FactStore>;
 
-stamp! { facts on "embedded" embedded, "cassandra" cassandra: [
+suite! { $ facts, FactStore, fact_row_contract_tests: [
     an_order_never_seen_has_no_row,
     an_order_reads_back_as_it_was_written,
     a_payment_reads_back_as_it_was_written,
@@ -30,19 +28,18 @@ stamp! { facts on "embedded" embedded, "cassandra" cassandra: [
     an_older_payment_with_a_card_leaves_no_digits_under_a_newer_one_without,
     an_order_never_writes_a_payment_column,
     a_payment_never_writes_an_order_column,
-    a_payment_makes_no_order_and_the_later_order_brings_both_together,
+    a_payment_creates_no_order_and_the_later_order_joins_it,
     an_order_without_a_payment_has_an_empty_slot,
-    write_times_are_t_to_the_microsecond,
-    orders_of_one_t_converge_whichever_comes_first,
-    payments_of_one_t_converge_whichever_comes_first,
-    texts_survive_whatever_they_hold,
-    an_empty_text_is_not_an_absent_one,
-    the_largest_numbers_survive,
-    prices_survive_to_the_last_bit,
+    write_timestamps_are_event_times_to_the_microsecond,
+    orders_of_one_event_time_converge_in_either_order_of_arrival,
+    payments_of_one_event_time_converge_in_either_order_of_arrival,
+    any_text_reads_back,
+    an_empty_text_is_not_null,
+    the_largest_numbers_read_back,
+    prices_read_back_to_the_last_bit,
     what_one_handle_wrote_another_reads,
     a_scan_yields_every_row_once,
-    any_schedule_of_writes_ends_at_the_largest_t,
-    a_store_says_what_it_is,
+    a_store_names_its_host_or_path,
 ] }
 
 const T: i64 = 1_700_000_000_000_000;
@@ -51,12 +48,12 @@ fn t(offset: i64) -> EventTime {
     EventTime::stored(T + offset)
 }
 
-/// An order id that no other case has.
+/// Returns an order id that no other case uses.
 fn own_id() -> OrderId {
     own_ids(1)
 }
 
-/// The first of `n` order ids that no other case has.
+/// Returns the first of `n` order ids that no other case uses.
 fn own_ids(n: i64) -> OrderId {
     static NEXT: AtomicI64 = AtomicI64::new(1);
     OrderId(NEXT.fetch_add(n, Ordering::Relaxed))
@@ -75,7 +72,7 @@ fn order(id: OrderId, version: i64) -> Order<'static> {
     }
 }
 
-/// Odd versions are paid by card.
+/// Returns a payment; odd versions are paid by card.
 fn payment(id: OrderId, version: i64) -> Payment<'static> {
     let by_card = version % 2 == 1;
     Payment {
@@ -89,11 +86,11 @@ fn payment(id: OrderId, version: i64) -> Payment<'static> {
 }
 
 async fn row(facts: &Facts, id: OrderId) -> Fact {
-    facts.fact(id).await.unwrap().expect("the row is there")
+    facts.fact(id).await.unwrap().expect("the row exists")
 }
 
 fn taken(payment: &Payment<'_>, written_at: EventTime) -> PaymentSlot {
-    PaymentSlot::CorrectionStatus { payment: payment.into(), written_at }
+    PaymentSlot::Taken { payment: payment.into(), written_at }
 }
 
 async fn an_order_never_seen_has_no_row(facts: &Facts) {
@@ -224,7 +221,7 @@ async fn a_payment_never_writes_an_order_column(facts: &Facts) {
     }
 }
 
-async fn a_payment_makes_no_order_and_the_later_order_brings_both_together(facts: &Facts) {
+async fn a_payment_creates_no_order_and_the_later_order_joins_it(facts: &Facts) {
     let id = own_id();
     facts.record_payment(&payment(id, 1), t(5)).await.unwrap();
 
@@ -249,7 +246,7 @@ async fn an_order_without_a_payment_has_an_empty_slot(facts: &Facts) {
     assert_eq!(facts.payment_slot(id).await.unwrap(), PaymentSlot::Empty);
 }
 
-async fn write_times_are_t_to_the_microsecond(facts: &Facts) {
+async fn write_timestamps_are_event_times_to_the_microsecond(facts: &Facts) {
     for (ordered, paid) in [(1, 2), (T + 1, T), (T + 123_457, T + 123_456), (253_402_300_799_999_999, 7)] {
         let id = own_id();
         let (ordered, paid) = (EventTime::stored(ordered), EventTime::stored(paid));
@@ -261,7 +258,7 @@ async fn write_times_are_t_to_the_microsecond(facts: &Facts) {
     }
 }
 
-async fn orders_of_one_t_converge_whichever_comes_first(facts: &Facts) {
+async fn orders_of_one_event_time_converge_in_either_order_of_arrival(facts: &Facts) {
     let mut ends = Vec::new();
     for arrival in [[1, 2], [2, 1]] {
         let id = own_id();
@@ -276,7 +273,7 @@ async fn orders_of_one_t_converge_whichever_comes_first(facts: &Facts) {
     assert_eq!(ends[0], ends[1]);
 }
 
-async fn payments_of_one_t_converge_whichever_comes_first(facts: &Facts) {
+async fn payments_of_one_event_time_converge_in_either_order_of_arrival(facts: &Facts) {
     let mut ends = Vec::new();
     for arrival in [[1, 2], [2, 1]] {
         let id = own_id();
@@ -292,7 +289,7 @@ async fn payments_of_one_t_converge_whichever_comes_first(facts: &Facts) {
     assert_eq!(ends[0], ends[1]);
 }
 
-async fn texts_survive_whatever_they_hold(facts: &Facts) {
+async fn any_text_reads_back(facts: &Facts) {
     let large = "0123456789abcdef".repeat(6_400);
     let texts = [
         "ünïcödé 漢字 🛒 e\u{301}",
@@ -324,7 +321,7 @@ async fn texts_survive_whatever_they_hold(facts: &Facts) {
     }
 }
 
-async fn an_empty_text_is_not_an_absent_one(facts: &Facts) {
+async fn an_empty_text_is_not_null(facts: &Facts) {
     let id = own_id();
     let order = Order { item: "".into(), order_status: "".into(), ..order(id, 1) };
     let payment = Payment { payment_method: "".into(), payment_datetime: "".into(), ..payment(id, 1) };
@@ -336,7 +333,7 @@ async fn an_empty_text_is_not_an_absent_one(facts: &Facts) {
     assert!(read.order.matches(&order) && read.payment.matches(&payment), "{read:?}");
 }
 
-async fn the_largest_numbers_survive(facts: &Facts) {
+async fn the_largest_numbers_read_back(facts: &Facts) {
     let id = OrderId(i64::MAX);
     let order = Order { customer_id: i64::MAX, quantity: i64::MAX, ..order(id, 1) };
     let payment = Payment { payment_id: i64::MAX, ..payment(id, 1) };
@@ -349,7 +346,7 @@ async fn the_largest_numbers_survive(facts: &Facts) {
     assert!(read.order.matches(&order) && read.payment.matches(&payment), "{read:?}");
 }
 
-async fn prices_survive_to_the_last_bit(facts: &Facts) {
+async fn prices_read_back_to_the_last_bit(facts: &Facts) {
     for price in [0.0, 1e308, f64::MAX, f64::MIN_POSITIVE, 5e-324, 0.1 + 0.2, 9_007_199_254_740_993.0] {
         let id = own_id();
 
@@ -379,7 +376,7 @@ async fn a_scan_yields_every_row_once(facts: &Facts) {
         if n % 3 == 0 {
             facts.record_payment(&payment(id, n), t(n + 1)).await?;
         }
-        Ok::<_, ecom_store::StoreError>(())
+        Ok::<_, crate::StoreError>(())
     });
     futures_util::stream::iter(writing).buffer_unordered(64).try_collect::<()>().await.unwrap();
 
@@ -397,97 +394,8 @@ async fn a_scan_yields_every_row_once(facts: &Facts) {
     }
 }
 
-/// One write to a row.
-#[derive(Clone, Debug)]
-enum Write {
-    Order(Order<'static>, EventTime),
-    Payment(Payment<'static>, EventTime),
-}
+async fn a_store_names_its_host_or_path(facts: &Facts) {
+    let name = facts.describe();
 
-impl Write {
-    async fn apply(&self, facts: &Facts) {
-        match self {
-            Self::Order(order, t) => facts.record_order(order, *t).await.unwrap(),
-            Self::Payment(payment, t) => facts.record_payment(payment, *t).await.unwrap(),
-        }
-    }
-}
-
-/// What the row must hold: of each group, the write with the largest T.
-fn model(id: OrderId, writes: &[Write]) -> Option<Fact> {
-    let ordered = writes.iter().filter_map(|write| match write {
-        Write::Order(order, t) if order.order_id == id => Some((*t, OrderCells::from(order))),
-        _ => None,
-    });
-    let paid = writes.iter().filter_map(|write| match write {
-        Write::Payment(payment, t) if payment.order_id == id => Some((*t, PaymentCells::from(payment))),
-        _ => None,
-    });
-    let (ordered, paid) = (ordered.max_by_key(|(t, _)| *t), paid.max_by_key(|(t, _)| *t));
-    (ordered.is_some() || paid.is_some()).then(|| Fact {
-        order_id: id,
-        order_written_at: ordered.as_ref().map(|(t, _)| *t),
-        order: ordered.map(|(_, cells)| cells).unwrap_or_default(),
-        payment_written_at: paid.as_ref().map(|(t, _)| *t),
-        payment: paid.map(|(_, cells)| cells).unwrap_or_default(),
-    })
-}
-
-fn random_writes(rng: &mut ChaCha8Rng, first: i64, rows: i64) -> Vec<Write> {
-    // Distinct within a row: equal T with other values is the stated exception.
-    let mut times: Vec<i64> = (0..12).collect();
-    let mut writes = Vec::new();
-    for id in (first..first + rows).map(OrderId) {
-        times.shuffle(rng);
-        for &offset in &times[..rng.random_range(0..=4)] {
-            writes.push(Write::Order(order(id, offset), t(offset)));
-        }
-        for &offset in &times[4..4 + rng.random_range(0..=4)] {
-            writes.push(Write::Payment(payment(id, offset), t(offset)));
-        }
-    }
-    writes
-}
-
-async fn any_schedule_of_writes_ends_at_the_largest_t(facts: &Facts) {
-    const ROWS: i64 = 20;
-    for seed in 0..facts.share_of(40) {
-        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        let first = own_ids(ROWS).0;
-        let writes = random_writes(rng, first, ROWS);
-        let mut schedule = writes.clone();
-        for _ in 0..writes.len() / 3 {
-            schedule.extend(writes.choose(rng).cloned());
-        }
-        schedule.shuffle(rng);
-
-        let mut rest = schedule.as_slice();
-        while !rest.is_empty() {
-            let (at_once, later) = rest.split_at(rng.random_range(1..=8).min(rest.len()));
-            join_all(at_once.iter().map(|write| write.apply(facts))).await;
-            rest = later;
-        }
-
-        for id in (first..first + ROWS).map(OrderId) {
-            let expected = model(id, &writes);
-            assert_eq!(facts.fact(id).await.unwrap(), expected, "seed {seed}");
-            let slot = match expected {
-                Some(Fact {
-                    payment,
-                    payment_written_at: Some(written_at),
-                    order_written_at: Some(_),
-                    ..
-                }) => PaymentSlot::CorrectionStatus { payment, written_at },
-                Some(Fact { order_written_at: Some(_), .. }) => PaymentSlot::Empty,
-                _ => PaymentSlot::NoOrder,
-            };
-            assert_eq!(facts.payment_slot(id).await.unwrap(), slot, "seed {seed}");
-        }
-    }
-}
-
-async fn a_store_says_what_it_is(facts: &Facts) {
-    let said = facts.describe();
-
-    assert!(said.contains('/') || said.contains(':'), "neither a path nor a host: {said}");
+    assert!(name.contains('/') || name.contains(':'), "neither a path nor a host: {name}");
 }

@@ -14,9 +14,12 @@ mod feed;
 mod operations;
 mod publish;
 mod schema;
+mod settings;
 #[cfg(test)]
 mod testing;
 mod turn;
+
+pub use settings::EmbeddedSettings;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ pub mod values;
 
 pub use schema::{Column, ColumnKind, Schema, Table};
 pub use session::{CassandraStore, ConnectError, Trouble};
-pub use settings::{CassandraSettings, Credentials, Replication, Secret, Tls};
+pub use settings::CassandraSettings;
 
 #[cfg(test)]
 mod testing;

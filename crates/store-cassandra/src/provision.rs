@@ -69,7 +69,7 @@ async fn run(
     statements: Vec<String>,
 ) -> Result<(), ConnectError> {
     for cql in statements {
-        let cql = with_replication(&in_keyspace(&cql, &settings.keyspace), &settings.replication.cql());
+        let cql = with_replication(&in_keyspace(&cql, &settings.keyspace), &settings.replication());
         let done = session.query_unpaged(cql, ()).await;
         done.map_err(|error| Cause::from(error).at("apply schema.cql", &settings.name()))?;
     }
@@ -94,7 +94,7 @@ pub async fn check(settings: &CassandraSettings) -> Vec<Check> {
 
 /// `schema.cql` with the configured keyspace and replication: pipe it to `cqlsh`.
 pub fn print_cql(settings: &CassandraSettings) -> String {
-    with_replication(&in_keyspace(SCHEMA_CQL, &settings.keyspace), &settings.replication.cql())
+    with_replication(&in_keyspace(SCHEMA_CQL, &settings.keyspace), &settings.replication())
 }
 
 async fn checklist(session: &Session, settings: &CassandraSettings) -> Result<Vec<Check>, ConnectError> {
@@ -217,7 +217,6 @@ fn compare(keyspace: &str, table: &Table, found: &[FoundColumn]) -> Vec<Trouble>
 mod tests {
     use super::*;
     use crate::session::CassandraStore;
-    use crate::settings::Replication;
     use crate::testing::{in_keyspace, settings};
 
     fn found(table: &Table) -> Vec<FoundColumn> {
@@ -266,7 +265,8 @@ mod tests {
     fn the_printed_cql_has_the_configured_keyspace_and_replication() {
         let settings = CassandraSettings {
             keyspace: "mine".into(),
-            replication: Replication::Datacenters(vec![("dc1".into(), 3)]),
+            local_datacenter: "dc1".into(),
+            replication_factor: 3,
             ..Default::default()
         };
         let cql = print_cql(&settings);

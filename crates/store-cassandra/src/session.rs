@@ -24,7 +24,7 @@ use scylla::policies::retry::FallthroughRetryPolicy;
 
 use super::dead_letters::Days;
 use super::provision;
-use super::settings::{CassandraSettings, Tls};
+use super::settings::CassandraSettings;
 use super::statements::Statements;
 use ecom_store::StoreError;
 
@@ -239,17 +239,14 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
                 .with_application_name(env!("CARGO_PKG_NAME"))
                 .with_application_version(env!("CARGO_PKG_VERSION")),
         );
-    if let Some(login) = &settings.credentials {
-        builder = builder.user(&login.user, &login.password.0);
+    if let Some(user) = &settings.user {
+        builder = builder.user(user, settings.password.expose());
     }
-    match &settings.tls {
-        Tls::Off => {}
-        Tls::Ca(file) => builder = builder.tls_context(Some(client_config(file)?)),
-        Tls::System => {
-            let present = SYSTEM_AUTHORITIES.iter().map(Path::new).find(|file| file.exists());
-            let file = present.unwrap_or(Path::new(SYSTEM_AUTHORITIES[0]));
-            builder = builder.tls_context(Some(client_config(file)?));
-        }
+    if settings.tls {
+        let of_the_system = || SYSTEM_AUTHORITIES.iter().map(Path::new).find(|file| file.exists());
+        let file = settings.ca_file.as_deref().or_else(of_the_system);
+        let file = file.unwrap_or(Path::new(SYSTEM_AUTHORITIES[0]));
+        builder = builder.tls_context(Some(client_config(file)?));
     }
     let build = async { builder.build().await.map_err(|error| refused(settings, &error)) };
     let session = within(settings, build).await?;
@@ -305,11 +302,11 @@ fn refused(settings: &CassandraSettings, error: &NewSessionError) -> ConnectErro
         return ConnectError::Unreachable { contact_points, cause: lower_first(&error.to_string()) };
     };
     if let Some(cause) = login_fault(last_connection_error) {
-        let user = settings.credentials.as_ref().map(|login| login.user.clone());
+        let user = settings.user.clone();
         return ConnectError::Login { contact_points, user, cause };
     }
     let cause = lower_first(&last_connection_error.to_string());
-    if settings.tls == Tls::Off && hung_up(last_connection_error) {
+    if !settings.tls && hung_up(last_connection_error) {
         let cause = format!("it hung up at the first request, as nodes do that ask for TLS ({cause})");
         return ConnectError::Unreachable { contact_points, cause };
     }
@@ -359,7 +356,8 @@ mod tests {
         let no_node = CassandraSettings { contact_points: vec![], ..Default::default() };
         let error = CassandraStore::connect(&no_node).await.expect_err("nowhere to connect to");
         assert!(matches!(error, ConnectError::Settings(_)), "{error}");
-        let no_file = CassandraSettings { tls: Tls::Ca("no-such-file.pem".into()), ..Default::default() };
+        let no_file =
+            CassandraSettings { tls: true, ca_file: Some("no-such-file.pem".into()), ..Default::default() };
         let error = CassandraStore::connect(&no_file).await.expect_err("no certificates");
         assert!(error.to_string().contains("no-such-file.pem"), "{error}");
         assert!(!error.is_outage());

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::admin;
 use super::cli::{Demo, Format};
+use super::config::{self, Config, Loaded};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::facts::told;
@@ -18,7 +19,7 @@ use super::output;
 use super::producers::{mixture, outgoing};
 use super::roles::{RoleDeps, RoleHandle, close, write_summary};
 use super::wiring::{self, DataFolder};
-use ecom_config::{Config, Loaded, Origin, Set};
+use ecom_config::{Origin, Set};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 use ecom_pipeline::produce::{ProducerSettings, produce};
@@ -67,7 +68,7 @@ impl Roles {
 
 /// Runs `ecom_demo`.
 pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError> {
-    let folder = context.config.embedded.data_dir.clone();
+    let folder = config::data_dir(&context.config)?.to_owned();
     may_start_afresh(&folder)?;
     if context.common.check {
         output::data(&format!("✓ nothing to provision; {} would be started afresh\n", folder.display()))?;
@@ -110,8 +111,10 @@ pub(crate) fn own_settings(loaded: &Loaded, orders: u32) -> Vec<Set> {
     if !chosen("producer.late_by") {
         own.push(set("producer.late_by", orders.to_string()));
     }
-    if !matches!(loaded.origin("embedded.data_dir"), Some(Origin::Flag(_))) {
-        let folder = loaded.config.embedded.data_dir.join("demo");
+    if !matches!(loaded.origin("embedded.data_dir"), Some(Origin::Flag(_)))
+        && let Ok(folder) = config::data_dir(&loaded.config)
+    {
+        let folder = folder.join("demo");
         own.push(set("embedded.data_dir", folder.to_string_lossy().into_owned()));
     }
     own
@@ -288,7 +291,7 @@ async fn show_progress(roles: &Roles, manifest: &Manifest) {
 }
 
 fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -> Result<(), CliError> {
-    let folder = &context.config.embedded.data_dir;
+    let folder = config::data_dir(&context.config)?;
     let seed = context.config.producer.seed;
     if cli.format() == Format::Json {
         let value = serde_json::json!({

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::cli::{self, Print, Setup};
+use super::config;
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::output;
@@ -98,10 +99,9 @@ async fn embedded(context: &Context, mode: Mode) -> Line {
         Err(stop) => Line {
             good: false,
             what: stop.to_string(),
-            fix: Some(format!(
-                "ecom_setup --embedded --data-dir {}",
-                context.config.embedded.data_dir.display()
-            )),
+            fix: config::data_dir(&context.config)
+                .ok()
+                .map(|folder| format!("ecom_setup --embedded --data-dir {}", folder.display())),
         },
     }
 }
@@ -152,7 +152,7 @@ async fn pubsub(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
 async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
     use ecom_store_cassandra::provision::{self, CheckState};
     let checks = match mode {
-        Mode::Check => provision::check(&wiring::cassandra_settings(&context.config)).await,
+        Mode::Check => provision::check(&context.config.store.cassandra).await,
         Mode::Apply => wiring::apply_schema(context).await?,
     };
     let line = |check: provision::Check| {
@@ -177,12 +177,12 @@ async fn cassandra(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
 #[cfg(feature = "pubsub")]
 fn print_gcloud(context: &Context, iam: bool) -> Result<String, CliError> {
     use ecom_bus_pubsub::{print_gcloud, print_iam};
-    let settings = wiring::pubsub_settings(&context.config);
+    let settings = &context.config.bus.pubsub;
     if settings.project.is_empty() {
         return Err(CliError::usage("bus.pubsub.project is not set").hint("name the project: --project ID"));
     }
     let printed = if iam { print_iam } else { print_gcloud };
-    Ok(printed(&settings, &wanted(context)))
+    Ok(printed(settings, &wanted(context)))
 }
 
 #[cfg(not(feature = "pubsub"))]
@@ -192,7 +192,7 @@ fn print_gcloud(_: &Context, _: bool) -> Result<String, CliError> {
 
 #[cfg(feature = "cassandra")]
 fn print_cql(context: &Context) -> Result<String, CliError> {
-    Ok(ecom_store_cassandra::provision::print_cql(&wiring::cassandra_settings(&context.config)))
+    Ok(ecom_store_cassandra::provision::print_cql(&context.config.store.cassandra))
 }
 
 #[cfg(not(feature = "cassandra"))]

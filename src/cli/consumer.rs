@@ -67,7 +67,7 @@ impl PaymentConsumer {
         sets.extend(given(&[
             ("--order-grace", "consumer.order_grace", self.order_grace.clone()),
             (
-                "--hold-limit",
+                "--early-payment-limit",
                 "consumer.early_payment_limit",
                 self.early_payment_limit.map(|limit| limit.to_string()),
             ),

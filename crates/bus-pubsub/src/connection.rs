@@ -47,7 +47,7 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use super::super::connect::PubsubSettings;
+    use super::super::settings::PubsubSettings;
     use super::*;
 
     #[tokio::test]

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::connect::PubsubSettings;
 use super::provision::{Resource, Wanted, plan};
+use super::settings::PubsubSettings;
 
 /// A shell script that creates what is missing. Running it twice changes nothing more.
 pub fn print_gcloud(settings: &PubsubSettings, wanted: &Wanted) -> String {

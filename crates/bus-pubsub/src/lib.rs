@@ -15,11 +15,12 @@ mod health;
 mod message;
 pub mod provision;
 mod publish;
+mod settings;
 mod streams;
 mod supervise;
 
-pub use connect::PubsubSettings;
 pub use gcloud::{print_gcloud, print_iam};
+pub use settings::PubsubSettings;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use google_cloud_pubsub::model::{ExpirationPolicy, Subscription as Found};
 use google_cloud_wkt::Duration as Span;
 
-use super::connect::PubsubSettings;
 use super::failure::{Failure, told};
+use super::settings::PubsubSettings;
 use super::{Pubsub, gcloud};
 use ecom_bus::BusError;
 

@@ -16,9 +16,12 @@ mod publisher;
 mod receive_loop;
 mod receive_transaction;
 mod schema;
+mod settings;
 #[cfg(test)]
 mod testing;
 mod topic_notifier;
+
+pub use settings::EmbeddedSettings;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -12,4 +12,5 @@ pub mod order;
 pub mod payment;
 pub mod reason;
 pub mod role;
+mod serialize;
 pub mod verdict;

@@ -95,7 +95,7 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
     let took = started.elapsed();
     write_summary(&context, &roles.all().map(|role| Summary::of(&role.metrics, took)))?;
     report(&context, cli, &found, took)?;
-    Ok(if found.is_clean() { Exit::Done } else { Exit::No })
+    Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
 }
 
 /// What the demo sets where nobody chose, and its folder: the one a flag names, else one within the

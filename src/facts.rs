@@ -112,7 +112,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
     let store = wiring::store(context, DataFolder::MustExist).await?;
     let Some(fact) = store.facts.fact(OrderId(args.order_id)).await? else {
         eprintln!("no row for order {} in {}", args.order_id, store.facts.describe());
-        return Ok(Exit::No);
+        return Ok(Exit::NegativeResult);
     };
     let shown = DeadLetterDetails {
         row: Row::from(&fact),
@@ -129,13 +129,13 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
 }
 
 fn json_line(value: &impl Serialize) -> Result<String, CliError> {
-    Ok(serde_json::to_string(value).map_err(anyhow::Error::from)?)
+    Ok(serde_json::to_string(value)?)
 }
 
 fn csv_text(rows: &[impl Serialize]) -> Result<String, CliError> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
-        writer.serialize(row).map_err(anyhow::Error::from)?;
+        writer.serialize(row)?;
     }
     let bytes = writer.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -166,7 +166,7 @@ async fn export_to(
         match format {
             Format::Csv | Format::Table => {
                 let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(&mut *sink);
-                csv.serialize(row).map_err(csv_failed)?;
+                csv.serialize(row)?;
                 csv.flush()?;
             }
             Format::Json => writeln!(sink, "{}", json_line(&row)?)?,
@@ -175,13 +175,6 @@ async fn export_to(
         rows += 1;
     }
     Ok(rows)
-}
-
-fn csv_failed(error: csv::Error) -> CliError {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error.into(),
-        other => CliError::failed(format!("could not write a row: {other:?}")),
-    }
 }
 
 async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
@@ -215,7 +208,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
              run --once"
         );
     }
-    Ok(if found.is_clean() { Exit::Done } else { Exit::No })
+    Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
 }
 
 /// What was found, for people: a table of streams, the dead letters by reason, the differences.

@@ -39,14 +39,14 @@ pub(crate) async fn main(context: Context, cli: &Setup) -> Result<Exit, CliError
 pub(crate) async fn check(context: &Context) -> Result<Exit, CliError> {
     let lines = lines(context, Mode::Check).await?;
     show(&lines)?;
-    Ok(if lines.iter().all(|line| line.good) { Exit::Done } else { Exit::No })
+    Ok(if lines.iter().all(|line| line.good) { Exit::Done } else { Exit::NegativeResult })
 }
 
 async fn apply(context: &Context) -> Result<Exit, CliError> {
     let lines = lines(context, Mode::Apply).await?;
     show(&lines)?;
     if !lines.iter().all(|line| line.good) {
-        return Ok(Exit::No);
+        return Ok(Exit::NegativeResult);
     }
     eprintln!("next: start order_consumer, payment_consumer and dlq_handler with the same configuration");
     Ok(Exit::Done)

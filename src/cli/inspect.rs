@@ -249,6 +249,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::render::command::selection_words;
 
     const HOUR: i64 = 3_600_000_000;
 
@@ -288,7 +289,7 @@ mod tests {
             "1970-01-01T09:30:00.000001Z",
         ];
         let read = selection(&spelt).unwrap();
-        let words = read.words();
+        let words = selection_words(&read);
         assert_eq!(words, spelt);
         assert_eq!(selection(&words.iter().map(String::as_str).collect::<Vec<_>>()).unwrap(), read);
     }

@@ -267,7 +267,8 @@ impl<'a> BulkCommand<'a> {
                 Ok(exit)
             }
             OperationEnd::Stopped => {
-                let (done, all) = (output::count(counts.dead_letters()), output::count(operation.dead_letters));
+                let (done, all) =
+                    (output::count(counts.dead_letters()), output::count(operation.dead_letters));
                 Err(CliError::failed(format!("stopped after {done} of {all} dead letters"))
                     .hint(format!("resume it: {resume}")))
             }
@@ -306,8 +307,9 @@ fn ids_of(lines: impl BufRead) -> Result<Vec<DeadLetterId>, CliError> {
         let line = line?;
         let Some(word) = line.split_whitespace().next() else { continue };
         let id = DeadLetterId::parse(word).ok_or_else(|| {
-            CliError::usage(format!("line {number} of stdin does not begin with a dead-letter ID"))
-                .hint("pass one ID a line: the first column of `dlq_handler list --format csv`, without its header")
+            CliError::usage(format!("line {number} of stdin does not begin with a dead-letter ID")).hint(
+                "pass one ID a line: the first column of `dlq_handler list --format csv`, without its header",
+            )
         })?;
         ids.push(id);
     }

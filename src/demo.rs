@@ -12,7 +12,7 @@ use super::admin;
 use super::cli::{Demo, Format};
 use super::context::Context;
 use super::exit::{CliError, Exit};
-use super::facts::told;
+use super::facts::verification_text;
 use super::heartbeats::beside;
 use super::output;
 use super::producers::{mixture, outgoing};
@@ -301,7 +301,7 @@ fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -
         });
         return output::data(&format!("{value:#}\n"));
     }
-    let said = told(found).replace("rows as published", &format!("rows as seed {seed} says"));
+    let said = verification_text(found).replace("rows as published", &format!("rows as seed {seed} says"));
     let published = found.orders.published
         + found.orders.duplicates
         + found.payments.published

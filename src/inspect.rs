@@ -116,13 +116,17 @@ pub(crate) async fn show(context: &Context, args: &DeadLetterArgs) -> Result<Exi
         eprintln!("error: there is no dead letter {} in {}", args.id, queue.facts.describe());
         let list = NextAction::List { selection: Selection::default() };
         let list = spell(&Command::from(&list));
-        eprintln!("hint: resolved dead letters are removed after their retention period; list the rest: {list}");
+        eprintln!(
+            "hint: resolved dead letters are removed after their retention period; list the rest: {list}"
+        );
         return Ok(Exit::NegativeResult);
     };
     if args.body {
         write(args.out.as_deref(), &shown.record.dead_letter.body.bytes)?;
         if !shown.record.dead_letter.body.is_whole() {
-            eprintln!("the body is truncated: the dead-letter store keeps only the beginning of a large body");
+            eprintln!(
+                "the body is truncated: the dead-letter store keeps only the beginning of a large body"
+            );
         }
         return Ok(Exit::Done);
     }

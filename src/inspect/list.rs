@@ -62,7 +62,8 @@ async fn dead_letters<'d>(
     progress: &'d Progress,
 ) -> Result<BoxStream<'d, Result<SelectedDeadLetter, StoreError>>, CliError> {
     if limit > 0 {
-        let newest = unless_stopped(context, queue.newest(selection, limit, &|seen| progress.at(seen))).await?;
+        let newest =
+            unless_stopped(context, queue.newest(selection, limit, &|seen| progress.at(seen))).await?;
         progress.done();
         return Ok(queue.with_bodies(newest));
     }

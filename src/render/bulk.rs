@@ -30,7 +30,9 @@ pub fn predicted(kind: OperationKind, verdict: Verdict) -> &'static str {
         (OperationKind::Retry | OperationKind::Correct, Verdict::Conflict) => {
             "parked: the row shows another event with the same event time"
         }
-        (OperationKind::Retry | OperationKind::Correct, Verdict::Poison) => "parked: correct it or discard it",
+        (OperationKind::Retry | OperationKind::Correct, Verdict::Poison) => {
+            "parked: correct it or discard it"
+        }
         (OperationKind::Discard, Verdict::AppliesNow) => "discarded, although a retry would apply it",
         (OperationKind::Discard, Verdict::AlreadyApplied) => "recovered instead: the row already shows it",
         (OperationKind::Discard, Verdict::Superseded) => "recovered instead: the row shows a newer event",

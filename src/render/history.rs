@@ -32,14 +32,25 @@ pub fn text(history: &OperationHistory) -> String {
             operation.operation_id.to_string(),
         ]
     });
-    let header =
-        ["started", "kind", "by", "host", "selection", "dead letters", "outcomes", "state", "note", "operation"];
+    let header = [
+        "started",
+        "kind",
+        "by",
+        "host",
+        "selection",
+        "dead letters",
+        "outcomes",
+        "state",
+        "note",
+        "operation",
+    ];
     text.push_str(&table_with(header, &["dead letters"], rows));
     text
 }
 
 fn outcomes(outcomes: &BTreeMap<String, u64>) -> String {
-    let each = outcomes.iter().map(|(word, dead_letters)| format!("{} {}", plain(word), count(*dead_letters)));
+    let each =
+        outcomes.iter().map(|(word, dead_letters)| format!("{} {}", plain(word), count(*dead_letters)));
     let each: Vec<String> = each.collect();
     if each.is_empty() { "-".to_owned() } else { each.join(", ") }
 }

@@ -24,7 +24,11 @@ pub fn text(report: &Report, spell: Spell<'_>) -> String {
     if !report.next.is_empty() {
         text.push_str("\n## Next\n\n```console\n");
         for step in &report.next {
-            text.push_str(&format!("$ {}   # {}\n", spell(&Command::from(&step.action)), next_step::reason(step)));
+            text.push_str(&format!(
+                "$ {}   # {}\n",
+                spell(&Command::from(&step.action)),
+                next_step::reason(step)
+            ));
         }
         text.push_str("```\n");
     }

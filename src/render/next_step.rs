@@ -35,7 +35,9 @@ pub(crate) fn reason(step: &NextStep) -> String {
         (NextReason::Superseded, _) => {
             or("closes it: the row shows a newer event", "closes them: the rows show newer events")
         }
-        (NextReason::OrderMissing, NextAction::Explain { .. }) => "shows the timeline of its order".to_owned(),
+        (NextReason::OrderMissing, NextAction::Explain { .. }) => {
+            "shows the timeline of its order".to_owned()
+        }
         (NextReason::OrderMissing, _) => {
             or("its order was never recorded", "their orders were never recorded")
         }
@@ -43,10 +45,9 @@ pub(crate) fn reason(step: &NextStep) -> String {
         (NextReason::Conflict, NextAction::Explain { .. }) => {
             "two events have the same event time".to_owned()
         }
-        (NextReason::Conflict, _) => or(
-            "the event that the row does not show",
-            "each has the same event time as the event in its row",
-        ),
+        (NextReason::Conflict, _) => {
+            or("the event that the row does not show", "each has the same event time as the event in its row")
+        }
         (NextReason::RowIsRight, _) => "if the event in the row is the right one".to_owned(),
         (NextReason::DeadLetterIsRight, _) => {
             "if this event is the right one: save its body, correct it if needed,".to_owned()

@@ -60,14 +60,15 @@ fn event(entry: &TimelineEntry<'_>, number: &impl Fn(&str) -> usize) -> String {
         }
         TimelineEvent::Published { dead_letter, subscription } => {
             let number = number(dead_letter.dead_letter.id.as_str());
-            format!("[{number}] {} was published (subscription {})", subject(dead_letter), plain(subscription))
+            format!(
+                "[{number}] {} was published (subscription {})",
+                subject(dead_letter),
+                plain(subscription)
+            )
         }
         TimelineEvent::Failed { dead_letter } => {
             let (reason, detail) = (dead_letter.dead_letter.reason, plain(&dead_letter.dead_letter.detail));
-            format!(
-                "[{}] was dead-lettered: {reason}: {detail}",
-                number(dead_letter.dead_letter.id.as_str())
-            )
+            format!("[{}] was dead-lettered: {reason}: {detail}", number(dead_letter.dead_letter.id.as_str()))
         }
         TimelineEvent::Done { dead_letter, entry } => {
             let note = entry.note.as_deref().map(|note| format!(" ({})", plain(note))).unwrap_or_default();

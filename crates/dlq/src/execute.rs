@@ -172,10 +172,8 @@ impl DeadLetterQueue {
         let mut part = OutcomeCounts::default();
         for number in 0..operation.batches {
             let read = self.retrier.read(|| self.operations.batch(&operation.id, number)).await?;
-            let batch = read.ok_or_else(|| OperationError::BatchNotFound {
-                operation: operation.id.clone(),
-                number,
-            })?;
+            let batch = read
+                .ok_or_else(|| OperationError::BatchNotFound { operation: operation.id.clone(), number })?;
             if let Some(outcomes) = &batch.outcomes {
                 execution.done.add(OutcomeCounts::read(outcomes));
                 (options.done)(execution.done.dead_letters());

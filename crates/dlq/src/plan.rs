@@ -101,11 +101,8 @@ impl DeadLetterQueue {
         record: &DeadLetterRecord,
         verdict: Verdict,
     ) -> OperationPlan {
-        let mut plan = self.empty_plan(
-            kind,
-            PlanPurpose::Begin,
-            Selection::of_ids([record.dead_letter.id.clone()]),
-        );
+        let mut plan =
+            self.empty_plan(kind, PlanPurpose::Begin, Selection::of_ids([record.dead_letter.id.clone()]));
         plan.take(record, verdict);
         plan.close_batch();
         plan

@@ -197,10 +197,7 @@ impl Serialize for Report {
                 share: self.recovered_share(),
                 median_seconds: self.median_recovery.map(|took| took.as_secs_f64()),
             },
-            came_back: CameBackView {
-                reopened: self.reopened,
-                failed_corrections: self.failed_corrections,
-            },
+            came_back: CameBackView { reopened: self.reopened, failed_corrections: self.failed_corrections },
             arrivals: &self.arrivals,
             roles: &self.roles,
             causes: &self.causes,

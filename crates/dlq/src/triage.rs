@@ -107,9 +107,7 @@ impl VerdictGroup {
             Verdict::StillWaiting if !roles.is_alive(Role::OrderConsumer) => return None,
             Verdict::StillWaiting => look(NextReason::OrderMissing),
             Verdict::Conflict => match (self.dead_letters, self.oldest_order) {
-                (1, Some(order_id)) => {
-                    NextStep::new(NextAction::Explain { order_id }, NextReason::Conflict)
-                }
+                (1, Some(order_id)) => NextStep::new(NextAction::Explain { order_id }, NextReason::Conflict),
                 (_, _) => look(NextReason::Conflict),
             },
             Verdict::Poison => look(NextReason::Poison),

@@ -17,7 +17,7 @@ async fn the_handler_drains_passes_and_reports_until_nothing_is_open() {
 
     let pass = site.run("dlq_handler", &["run", "--once", "--exit-on-idle", "5s"]).await.with(0);
     assert!(
-        pass.stderr.contains("looked at 20 dead letters: 0 recovered now, 20 still open"),
+        pass.stderr.contains("checked 20 dead letters: 0 recovered, 20 still open"),
         "{}",
         pass.stderr
     );
@@ -46,7 +46,7 @@ async fn the_handler_drains_passes_and_reports_until_nothing_is_open() {
     assert_eq!(waiting["faults"]["waiting_though_order_there"], 20, "{waiting}");
     let pass = site.run("dlq_handler", &["--once"]).await.with(0);
     assert!(
-        pass.stderr.contains("looked at 20 dead letters: 20 recovered now, 0 still open"),
+        pass.stderr.contains("checked 20 dead letters: 20 recovered, 0 still open"),
         "{}",
         pass.stderr
     );

@@ -13,7 +13,7 @@ use super::cli::{Demo, Format};
 use super::config::{self, Config, Loaded};
 use super::context::Context;
 use super::exit::{CliError, Exit};
-use super::facts::told;
+use super::facts::verification_text;
 use super::heartbeats::beside;
 use super::output;
 use super::producers::{mixture, outgoing};
@@ -96,7 +96,7 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
     let took = started.elapsed();
     write_summary(&context, &roles.all().map(|role| Summary::of(&role.metrics, took)))?;
     report(&context, cli, &found, took)?;
-    Ok(if found.is_clean() { Exit::Done } else { Exit::No })
+    Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
 }
 
 /// What the demo sets where nobody chose, and its folder: the one a flag names, else one within the
@@ -304,7 +304,7 @@ fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -
         });
         return output::data(&format!("{value:#}\n"));
     }
-    let said = told(found).replace("rows as published", &format!("rows as seed {seed} says"));
+    let said = verification_text(found).replace("rows as published", &format!("rows as seed {seed} says"));
     let published = found.orders.published
         + found.orders.duplicates
         + found.payments.published

@@ -10,14 +10,14 @@ use super::output;
 use super::wiring;
 use ecom_config::{BusKind, StoreKind};
 
-/// One line of the checklist.
+/// A line of the checklist: something that is needed, whether it is there, and how to create it.
 struct Line {
     good: bool,
     what: String,
     fix: Option<String>,
 }
 
-/// Prints completions for every binary.
+/// Prints shell completions for all binaries.
 pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut script = Vec::new();
     for mut command in cli::all() {
@@ -36,18 +36,18 @@ pub(crate) async fn main(context: Context, cli: &Setup) -> Result<Exit, CliError
     }
 }
 
-/// Checks what is there, as this identity sees it: exit 3 where something is missing.
+/// Checks that everything needed exists, with this process's permissions; a negative result if not.
 pub(crate) async fn check(context: &Context) -> Result<Exit, CliError> {
     let lines = lines(context, Mode::Check).await?;
     show(&lines)?;
-    Ok(if lines.iter().all(|line| line.good) { Exit::Done } else { Exit::No })
+    Ok(if lines.iter().all(|line| line.good) { Exit::Done } else { Exit::NegativeResult })
 }
 
 async fn apply(context: &Context) -> Result<Exit, CliError> {
     let lines = lines(context, Mode::Apply).await?;
     show(&lines)?;
     if !lines.iter().all(|line| line.good) {
-        return Ok(Exit::No);
+        return Ok(Exit::NegativeResult);
     }
     eprintln!("next: start order_consumer, payment_consumer and dlq_handler with the same configuration");
     Ok(Exit::Done)
@@ -96,9 +96,9 @@ async fn embedded(context: &Context, mode: Mode) -> Line {
     };
     match wiring::store(context, folder).await {
         Ok(store) => Line { good: true, what: store.facts.describe(), fix: None },
-        Err(stop) => Line {
+        Err(error) => Line {
             good: false,
-            what: stop.to_string(),
+            what: error.to_string(),
             fix: config::data_dir(&context.config)
                 .ok()
                 .map(|folder| format!("ecom_setup --embedded --data-dir {}", folder.display())),
@@ -179,7 +179,7 @@ fn print_gcloud(context: &Context, iam: bool) -> Result<String, CliError> {
     use ecom_bus_pubsub::{print_gcloud, print_iam};
     let settings = &context.config.bus.pubsub;
     if settings.project.is_empty() {
-        return Err(CliError::usage("bus.pubsub.project is not set").hint("name the project: --project ID"));
+        return Err(CliError::usage("bus.pubsub.project is not set").hint("pass --project ID"));
     }
     let printed = if iam { print_iam } else { print_gcloud };
     Ok(printed(settings, &wanted(context)))

@@ -203,11 +203,11 @@ impl World {
             }
         };
         let rate = (self.entropy.share() < 0.5).then_some(400.0);
-        let pace = ExecuteOptions { entry, rate, canary: 2, stop: stop.clone(), done: &done };
+        let pace = ExecuteOptions { start: entry, rate, canary: 2, stop: stop.clone(), done: &done };
         let (id, planned, kind) = (run.id.clone(), run.dead_letters, run.kind);
-        let ended = queue.work(run, &resolver, &pace).await;
+        let ended = queue.execute(run, &resolver, &pace).await;
         let ended = ended.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
-        let finished = ended.run.state == OperationStatus::Finished;
+        let finished = ended.operation.state == OperationStatus::Finished;
         assert_eq!(finished, ended.counts.dead_letters() == planned, "seed {}: {ended:?}", self.seed);
         self.told.0.lock().unwrap().stopped += u64::from(!finished);
         // What each dead letter came to is what its line tells: the counts are of all dead letters together.
@@ -241,9 +241,9 @@ impl World {
                 dead_letter.t.micros() % 1_000 + 1,
             ),
         };
-        let Ok(plan) = queue.propose(&dead_letter.id, body.into()).await else { return Ok(()) };
+        let Ok(plan) = queue.plan_correction(&dead_letter.id, body.into()).await else { return Ok(()) };
         let run =
-            queue.begin(queue.plan_for(OperationKind::Correct, &plan.record, plan.verdict), None).await?;
+            queue.begin(queue.plan_one(OperationKind::Correct, &plan.record, plan.verdict), None).await?;
         let under_way = self.told.begin([dead_letter.id.clone()]);
         let resolver = queue.resolver(&run, policy());
         let topic = match dead_letter.kind {

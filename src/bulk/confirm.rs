@@ -1,4 +1,4 @@
-//! Asking a person before anything is changed.
+//! Confirmation by a person before anything is changed.
 
 use std::convert::Infallible;
 use std::io::IsTerminal;
@@ -6,23 +6,23 @@ use std::io::IsTerminal;
 use crate::context::Context;
 use crate::exit::CliError;
 
-/// Refuses to go on where nobody can be asked and nobody has agreed beforehand.
-pub(super) fn somebody_answers(yes: bool) -> Result<(), CliError> {
+/// Fails if confirmation is required and there is no terminal to ask at.
+pub(super) fn require_terminal(yes: bool) -> Result<(), CliError> {
     if yes || (std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
         return Ok(());
     }
-    Err(CliError::usage("nobody can be asked: this is no terminal")
-        .hint("look at what would happen with --dry-run, then say --yes"))
+    Err(CliError::usage("confirmation required, but stdin is not a terminal; pass --yes")
+        .hint("see what would happen with --dry-run"))
 }
 
-/// Whether the person at the terminal says yes.
-pub(super) async fn says_yes(context: &Context, question: &str, yes: bool) -> Result<bool, CliError> {
+/// Asks at the terminal unless `yes`; returns whether the answer is yes.
+pub(super) async fn confirm(context: &Context, question: &str, yes: bool) -> Result<bool, CliError> {
     if yes {
         return Ok(true);
     }
     eprint!("{question} [y/N] ");
     let (answer, answered) = tokio::sync::oneshot::channel();
-    // A thread of its own: the process may end while it still reads.
+    // A separate thread, so that the process may end while it still reads.
     std::thread::spawn(move || {
         let mut line = String::new();
         let read = std::io::stdin().read_line(&mut line).map(|_| line);
@@ -35,7 +35,7 @@ pub(super) async fn says_yes(context: &Context, question: &str, yes: bool) -> Re
             Err(CliError::failed("stopped before anything was changed"))
         }
         answer = answered => {
-            let line = answer.map_err(|_| CliError::failed("could not read an answer"))??;
+            let line = answer.map_err(|_| CliError::failed("could not read the answer from the terminal"))??;
             Ok(is_yes(&line))
         }
     }
@@ -45,8 +45,8 @@ fn is_yes(line: &str) -> bool {
     matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// Says, once the first signal came, what is waited for; never comes to an end.
-pub(super) async fn tells_of_a_stop(context: &Context) -> Infallible {
+/// Announces, after the first signal, what the process waits for; never returns.
+pub(super) async fn announce_stop(context: &Context) -> Infallible {
     context.stop.cancelled().await;
     eprintln!("stopping after the dead letters in flight; Ctrl-C again to stop now");
     std::future::pending().await

@@ -1,16 +1,16 @@
-//! The report for people.
+//! The report as text.
 
-use super::roles::lines;
-use super::{count, counted, span, steps, table_with, time};
+use super::command::Spell;
+use super::roles;
+use super::{count, counted, next_step, span, table_with, time};
 use ecom_clock::micros;
-use ecom_dlq::next::Spell;
-use ecom_dlq::report::{DeadLetterCount, Hour, Report};
+use ecom_dlq::report::{DeadLetterCount, HourlyArrivals, Report};
 use ecom_domain::dead_letter::DeadLetterState;
 
-/// The widest bar of an hour.
+/// The length of the longest bar, in characters.
 const BAR: u64 = 40;
 
-/// The report as text.
+/// Totals, arrivals, roles, the commands to run next.
 pub fn text(report: &Report, spell: Spell<'_>) -> String {
     let since = report.since.map(|since| format!(", dead letters since {}", time(since))).unwrap_or_default();
     let mut text = format!("{}, {}{since}\n\n", report.store, time(report.at));
@@ -21,14 +21,14 @@ pub fn text(report: &Report, spell: Spell<'_>) -> String {
         text.push_str(&format!("\n{}", sentences(report).join("\n")));
         text.push_str(&format!("\n\n{}", arrivals(&report.arrivals)));
     }
-    text.push_str(&format!("\nroles\n{}", lines(&report.roles, &report.causes, report.at)));
+    text.push_str(&format!("\nroles\n{}", roles::lines(&report.roles, &report.causes, report.at)));
     if !report.next.is_empty() {
-        text.push_str(&format!("\nnext:\n{}", steps(&report.next, spell)));
+        text.push_str(&format!("\nnext:\n{}", next_step::lines(&report.next, spell)));
     }
     text
 }
 
-/// How old the oldest of these dead letters is.
+/// The age of the oldest of these dead letters.
 pub(super) fn oldest(counts: DeadLetterCount, now: i64) -> String {
     counts.oldest_at.map_or_else(|| "-".to_owned(), |oldest| span(now.saturating_sub(oldest)))
 }
@@ -46,13 +46,13 @@ fn groups(report: &Report) -> String {
     table_with(["state", "reason", "class", "dead letters", "oldest"], &["dead letters", "oldest"], rows)
 }
 
-/// The totals in words, one a line.
+/// The totals as sentences.
 pub(super) fn sentences(report: &Report) -> Vec<String> {
     let open = report.open();
     let mut said = vec![match open.dead_letters {
         0 => "open: none".to_owned(),
         dead_letters => format!(
-            "open: {}, the oldest for {}: {} waiting, {} parked",
+            "open: {}, the oldest {} old: {} waiting, {} parked",
             count(dead_letters),
             oldest(open, report.at),
             count(report.in_state(DeadLetterState::Waiting).dead_letters),
@@ -72,22 +72,22 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
         ));
     }
     said.push(format!(
-        "came back: {} reopened, {} whose correction failed as well",
+        "came back: {} reopened, {} failed corrections",
         count(report.reopened),
         count(report.failed_corrections)
     ));
     said
 }
 
-/// The hours since the first with a dead letter, each with its bar.
-fn arrivals(hours: &[Hour]) -> String {
+/// The hours since the first arrival, each with a bar.
+fn arrivals(hours: &[HourlyArrivals]) -> String {
     let most = hours.iter().map(|hour| hour.dead_letters).max().unwrap_or_default();
     if most == 0 {
-        return format!("no dead letter in the last {} hours\n", hours.len());
+        return format!("no dead letters in the last {} hours\n", hours.len());
     }
     let rows = hours.iter().skip_while(|hour| hour.dead_letters == 0).map(|hour| {
         let bar = (hour.dead_letters * BAR).div_ceil(most);
         [time(hour.at), count(hour.dead_letters), "█".repeat(usize::try_from(bar).unwrap_or_default())]
     });
-    table_with(["first failed in the hour from", "dead letters", ""], &["dead letters"], rows)
+    table_with(["first failed in hour from", "dead letters", ""], &["dead letters"], rows)
 }

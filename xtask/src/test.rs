@@ -8,8 +8,6 @@ use std::path::Path;
 
 /// Features that must each build without the others.
 const FEATURES: [&str; 3] = ["pubsub", "cassandra", "embedded"];
-/// Members that only `bench`, `micro` and `ci` build.
-const ON_DEMAND: [&str; 2] = ["bench", "micro"];
 
 /// The extent of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +16,7 @@ pub enum Scope {
     Available,
     /// Everything: what is missing is a failure.
     Required,
-    /// Everything, and the members that are built on demand.
+    /// Everything, and the benchmark's own tests.
     Ci,
 }
 
@@ -92,10 +90,8 @@ fn words(arguments: &[String], scope: Scope) -> Vec<String> {
     let mut words = vec!["test".to_owned(), "--all-features".to_owned()];
     let chooses = |word: &String| word == "-p" || word.starts_with("--package");
     if !arguments.iter().take_while(|word| *word != "--").any(chooses) {
-        words.push("--workspace".to_owned());
-        if scope != Scope::Ci {
-            words.extend(ON_DEMAND.map(|member| format!("--exclude={member}")));
-        }
+        words.extend(["--workspace".to_owned(), "--exclude=micro".to_owned()]);
+        words.extend((scope != Scope::Ci).then(|| "--exclude=bench".to_owned()));
     }
     words.extend_from_slice(arguments);
     words
@@ -120,10 +116,10 @@ mod tests {
         let words = |line: &str, scope| {
             words(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), scope).join(" ")
         };
-        let all = "test --all-features --workspace --exclude=bench --exclude=micro";
+        let all = "test --all-features --workspace --exclude=micro --exclude=bench";
         assert_eq!(words("late", Scope::Available), format!("{all} late"));
         assert_eq!(words("-- -p", Scope::Required), format!("{all} -- -p"));
-        assert_eq!(words("late", Scope::Ci), "test --all-features --workspace late");
+        assert_eq!(words("late", Scope::Ci), "test --all-features --workspace --exclude=micro late");
         assert_eq!(words("-p xtask", Scope::Ci), "test --all-features -p xtask");
     }
 }

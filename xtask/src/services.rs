@@ -196,14 +196,12 @@ enum Runner {
 impl Started {
     fn read(dir: &Path, service: Service) -> Result<Option<Self>> {
         let file = Self::file(dir, service);
-        let Ok(text) = std::fs::read(&file) else { return Ok(None) };
-        let started = serde_json::from_slice(&text).map_err(|error| {
-            anyhow!(
-                "could not read {} ({error})\nhint: end that process by hand and remove the file",
-                file.display()
-            )
-        });
-        started.map(Some)
+        let read = match std::fs::read(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(anyhow::Error::from).and_then(|text| Ok(serde_json::from_slice(&text)?)),
+        };
+        let hint = "hint: end that process by hand and remove the file";
+        read.map(Some).map_err(|error| anyhow!("could not read {} ({error})\n{hint}", file.display()))
     }
 
     /// Writes the file so that a reader sees the old one or the new one, never half of one.

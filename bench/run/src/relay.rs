@@ -3,24 +3,21 @@
 
 use crate::{facts, launch::total};
 use anyhow::{Context, Result, ensure};
-use bytes::{Buf, Bytes};
 use futures_util::future::try_join;
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 /// Delay of each byte in each direction: a request takes twice that at least.
 pub const DELAY: Duration = Duration::from_millis(50);
-/// Bytes read at once.
-const CHUNK: usize = 64 * 1024;
-/// Bytes on their way in one direction; beyond it the sender waits.
-const BYTES_ON_THE_WAY: usize = 16 * 1024 * 1024;
-/// Chunks on their way in one direction, which bounds memory where they are small.
-const CHUNKS_ON_THE_WAY: usize = 16 * 1024;
+/// Bytes of a chunk, at most.
+const CHUNK: usize = 16 * 1024;
+/// Chunks on their way in one direction, at most; beyond it the sender waits.
+const ON_THE_WAY: usize = 4 * 1024;
 
 /// A relay, until it is dropped.
 pub struct Relay {
@@ -97,61 +94,34 @@ where
     try_join(pass(from_client, to_server, delay), pass(from_server, to_client, delay)).await.map(drop)
 }
 
-/// Bytes that came at one time; none: the sender has ended.
-struct Chunk {
-    due: Instant,
-    bytes: Bytes,
-}
-
-/// Passes on one direction to its end.
+/// Passes on one direction to its end: chunks are read as they come, and written when they are due.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     delay: Duration,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    let mut chunks: VecDeque<Chunk> = VecDeque::new();
-    let (mut on_the_way, mut ended) = (0, false);
-    loop {
-        let has_room = on_the_way < BYTES_ON_THE_WAY && chunks.len() < CHUNKS_ON_THE_WAY;
-        let first = chunks.front();
-        let is_waiting = first.is_some();
-        tokio::select! {
-            biased;
-            written = write_when_due(first, &mut to), if is_waiting => {
-                let written = written?;
-                on_the_way -= written;
-                if let Some(first) = chunks.front_mut() {
-                    if first.bytes.is_empty() {
-                        return to.shutdown().await;
-                    }
-                    first.bytes.advance(written);
-                    if first.bytes.is_empty() {
-                        chunks.pop_front();
-                    }
-                }
-            }
-            read = from.read(&mut buffer), if has_room && !ended => {
-                let read = read?;
-                (on_the_way, ended) = (on_the_way + read, read == 0);
-                let bytes = Bytes::copy_from_slice(&buffer[..read]);
-                chunks.push_back(Chunk { due: Instant::now() + delay, bytes });
+    let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(ON_THE_WAY);
+    let read = async move {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let count = from.read(&mut buffer).await?;
+            let chunk = (Instant::now() + delay, buffer[..count].to_vec());
+            if sender.send(chunk).await.is_err() || count == 0 {
+                return Ok(());
             }
         }
-    }
-}
-
-/// Writes some of a chunk once it is due. Nothing is lost where this is given up halfway.
-async fn write_when_due(first: Option<&Chunk>, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<usize> {
-    let Some(Chunk { due, bytes }) = first else { return Ok(0) };
-    sleep_until(*due).await;
-    if bytes.is_empty() {
-        return Ok(0);
-    }
-    match to.write(bytes).await? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        written => Ok(written),
-    }
+    };
+    let write = async move {
+        while let Some((due, bytes)) = receiver.recv().await {
+            sleep_until(due).await;
+            if bytes.is_empty() {
+                break;
+            }
+            to.write_all(&bytes).await?;
+        }
+        to.shutdown().await
+    };
+    try_join(read, write).await.map(drop)
 }
 
 #[cfg(test)]
@@ -218,7 +188,7 @@ mod tests {
         while let Ok(written) = timeout(Duration::from_secs(10), client.write(&[0; 1_024])).await {
             sent += written.unwrap();
         }
-        let bound = BYTES_ON_THE_WAY.min(CHUNKS_ON_THE_WAY * 1_024) + 3 * 1_024;
+        let bound = (ON_THE_WAY + 4) * 1_024;
         assert!(sent > 1 << 20 && sent <= bound, "{sent}");
     }
 

@@ -132,7 +132,9 @@ async fn prepare(place: &Place, arm: Arm, events: u64) -> Result<Fresh> {
         place.set_up(&fresh).await?;
     } else {
         messages::create(&fresh.project, arm.kind().topic()).await?;
-        facts::schema(&fresh.keyspace).await?;
+        if arm.writes() {
+            facts::schema(&fresh.keyspace).await?;
+        }
     }
     if arm.kind() == Kind::Payment {
         facts::fill(&fresh.keyspace, events.cast_signed(), arm.missing()).await?;
@@ -163,7 +165,9 @@ async fn clean(arm: Arm, fresh: &Fresh) {
             let _ = messages::delete(&fresh.project, kind.topic()).await;
         }
     }
-    let _ = facts::drop_keyspace(&fresh.keyspace).await;
+    if arm.writes() || arm.binary().is_some() {
+        let _ = facts::drop_keyspace(&fresh.keyspace).await;
+    }
 }
 
 /// Measures with every write behind the relay where the arm asks for it.

@@ -1,29 +1,91 @@
-//! Orders and payments from Pub/Sub into one Cassandra fact table: nothing lost, nothing mixed,
-//! every reject explained.
-//!
-//! A tour, in the order to read in:
-//!
-//! - [`domain`]: what an order, a payment, a fact and a dead letter are, and T, the clock that travels
-//!   with each event. Pure: no I/O, no runtime.
-//! - [`codec`]: bodies to borrowed events, and the envelope of a dead letter.
-//! - [`bus`] and [`store`]: the ports. Behind them Pub/Sub ([`bus::pubsub`]), Cassandra
-//!   ([`store::cassandra`]), and [`embedded`], one SQLite file that is both.
-//! - [`pipeline`]: what happens to a message, once for all adapters: lanes, orders, payments, letters,
-//!   retries, the sweep.
-//! - [`scenario`]: seeded load, and the proof that table and ledger are what the seed says.
-//! - [`desk`]: what on-call does with dead letters.
-//! - [`config`] and [`app`]: settings with their origins, and the eight binaries.
+//! From the command line to a running role and its exit code.
 
-pub mod app;
-pub mod bus;
-pub mod clock;
-pub mod codec;
-pub mod config;
-pub mod desk;
-pub mod domain;
-#[cfg(feature = "embedded")]
-pub mod embedded;
-pub mod metrics;
-pub mod pipeline;
-pub mod scenario;
-pub mod store;
+mod admin;
+mod bulk;
+mod cli;
+mod context;
+mod demo;
+mod dlq;
+mod exit;
+mod facts;
+mod heartbeats;
+mod inspect;
+mod output;
+mod producers;
+pub mod render;
+mod roles;
+mod setup;
+mod telemetry;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use context::Guard;
+use ecom_config::Loaded;
+
+/// Runs `orders_producer`.
+pub fn orders_producer() -> ExitCode {
+    let cli = cli::OrdersProducer::parse();
+    let sets = cli.producer.sets();
+    context::main(&cli.common, sets, Guard::On, async |context| {
+        producers::orders(context, &cli.producer).await
+    })
+}
+
+/// Runs `payments_producer`.
+pub fn payments_producer() -> ExitCode {
+    let cli = cli::PaymentsProducer::parse();
+    let sets = cli.producer.sets();
+    context::main(&cli.common, sets, Guard::On, async |context| {
+        producers::payments(context, &cli.producer).await
+    })
+}
+
+/// Runs `order_consumer`.
+pub fn order_consumer() -> ExitCode {
+    let cli = cli::OrderConsumer::parse();
+    let sets = cli.consumer.sets();
+    context::main(&cli.common, sets, Guard::On, async |context| {
+        roles::run_orders(context, &cli.consumer).await
+    })
+}
+
+/// Runs `payment_consumer`.
+pub fn payment_consumer() -> ExitCode {
+    let cli = cli::PaymentConsumer::parse();
+    let sets = cli.sets();
+    context::main(&cli.common, sets, Guard::On, async |context| {
+        roles::run_payments(context, &cli.consumer).await
+    })
+}
+
+/// Runs `dlq_handler`.
+pub fn dlq_handler() -> ExitCode {
+    let cli = cli::DlqHandler::parse();
+    context::main(&cli.common, cli.sets(), Guard::On, async |context| dlq::main(context, &cli).await)
+}
+
+/// Runs `ecom_setup`.
+pub fn ecom_setup() -> ExitCode {
+    let cli = cli::Setup::parse();
+    if let Some(cli::SetupCommand::Completions { shell }) = cli.command {
+        return setup::completions(shell);
+    }
+    context::main(&cli.common, Vec::new(), Guard::On, async |context| setup::main(context, &cli).await)
+}
+
+/// Runs `ecom_facts`.
+pub fn ecom_facts() -> ExitCode {
+    let cli = cli::Facts::parse();
+    context::main(&cli.common, Vec::new(), Guard::On, async |context| facts::main(context, &cli).await)
+}
+
+/// Runs `ecom_demo`.
+pub fn ecom_demo() -> ExitCode {
+    let cli = cli::Demo::parse();
+    let own = |loaded: &Loaded| demo::own_settings(loaded, cli.orders);
+    let demo = async |context| demo::main(context, &cli).await;
+    context::main_with(&cli.common, cli.sets(), own, Guard::Exempt, demo)
+}

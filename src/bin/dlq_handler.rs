@@ -1,5 +1,5 @@
-//! Takes dead letters into the ledger, retries what waits, and reports.
+//! Takes dead letters into the dead-letter store, retries what waits, and reports.
 
 fn main() -> std::process::ExitCode {
-    ecom::app::dlq_handler()
+    ecom::dlq_handler()
 }

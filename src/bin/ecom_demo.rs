@@ -1,5 +1,5 @@
 //! Runs all five roles in one process on the embedded default, and verifies every row.
 
 fn main() -> std::process::ExitCode {
-    ecom::app::ecom_demo()
+    ecom::ecom_demo()
 }

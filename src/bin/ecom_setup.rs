@@ -1,5 +1,5 @@
 //! Provisions topics, subscriptions, keyspace and tables; safe to repeat.
 
 fn main() -> std::process::ExitCode {
-    ecom::app::ecom_setup()
+    ecom::ecom_setup()
 }

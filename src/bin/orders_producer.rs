@@ -1,5 +1,5 @@
 //! Publishes order events: seeded mock orders, or the lines of a file.
 
 fn main() -> std::process::ExitCode {
-    ecom::app::orders_producer()
+    ecom::orders_producer()
 }

@@ -1,5 +1,5 @@
 //! Joins payment events to their orders in the fact table.
 
 fn main() -> std::process::ExitCode {
-    ecom::app::payment_consumer()
+    ecom::payment_consumer()
 }

@@ -1,5 +1,5 @@
 //! Publishes payment events: seeded mock payments, or the lines of a file.
 
 fn main() -> std::process::ExitCode {
-    ecom::app::payments_producer()
+    ecom::payments_producer()
 }

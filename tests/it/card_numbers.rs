@@ -7,12 +7,12 @@ pub mod made;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ecom::bus::{Message, Received};
-use ecom::codec::envelope::{Failure, decode, encode};
-use ecom::codec::json;
-use ecom::codec::screen::{card_numbers, screen};
-use ecom::domain::letter::Kind;
-use ecom::domain::reason::Reason;
+use ecom_bus::{Message, ReceivedMessage};
+use ecom_codec::envelope::{Failure, decode, encode};
+use ecom_codec::json;
+use ecom_codec::screen::{card_numbers, screen};
+use ecom_domain::dead_letter::EventKind;
+use ecom_domain::reason::Reason;
 
 use look_alikes::{LOOK_ALIKES, look_alike};
 use made::{Exposed, Numbers, Place, exposed};
@@ -20,8 +20,8 @@ use made::{Exposed, Numbers, Place, exposed};
 /// How many of each.
 const COUNT: usize = 10_000;
 
-fn received(exposed: &Exposed) -> Received {
-    Received {
+fn received(exposed: &Exposed) -> ReceivedMessage {
+    ReceivedMessage {
         message: Message { body: exposed.body.clone(), attributes: exposed.attributes.clone() },
         id: "17".into(),
         publish_time_us: 1_705_831_290_123_456,
@@ -63,8 +63,8 @@ fn of_10_000_card_numbers_in_every_field_and_form_none_leaves_the_consumer() {
         assert!(numbers.are_in(&told(&received(exposed).message)), "the test finds its own: {exposed:?}");
         let in_body = !exposed.place.is_attribute();
         let decoded = match exposed.kind {
-            Kind::Order => json::order(&exposed.body).map(drop),
-            Kind::Payment => json::payment(&exposed.body).map(drop),
+            EventKind::Order => json::order(&exposed.body).map(drop),
+            EventKind::Payment => json::payment(&exposed.body).map(drop),
         };
         if in_body {
             let rejection = decoded.expect_err("never an event");
@@ -77,9 +77,12 @@ fn of_10_000_card_numbers_in_every_field_and_form_none_leaves_the_consumer() {
         assert_eq!(message.attributes.get("dlq_reason") == Some("pan_detected"), in_body, "{exposed:?}");
         // What somebody else puts on the dead-letter topic is not masked yet.
         for message in [message, received(exposed).message] {
-            let letter = decode(&Received { message, ..received(exposed) });
-            let letter_told = Message { body: letter.body.bytes, attributes: letter.attributes };
-            assert!(!numbers.are_in(&told(&letter_told)) && !numbers.are_in(letter.detail.as_bytes()));
+            let dead_letter = decode(&ReceivedMessage { message, ..received(exposed) });
+            let dead_letter_told =
+                Message { body: dead_letter.body.bytes, attributes: dead_letter.attributes };
+            assert!(
+                !numbers.are_in(&told(&dead_letter_told)) && !numbers.are_in(dead_letter.detail.as_bytes())
+            );
         }
         *forms.entry((exposed.brand, exposed.place)).or_default() += 1;
     }

@@ -27,16 +27,16 @@ mod bus;
 #[cfg(feature = "embedded")]
 mod bus_strict;
 #[cfg(any(feature = "embedded", feature = "cassandra"))]
+mod dead_letters;
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
+mod dead_letters_model;
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
+mod dead_letters_of_order;
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
 mod facts;
-#[cfg(any(feature = "embedded", feature = "cassandra"))]
-mod journal;
-#[cfg(any(feature = "embedded", feature = "cassandra"))]
-mod ledger;
-#[cfg(any(feature = "embedded", feature = "cassandra"))]
-mod ledger_model;
-#[cfg(any(feature = "embedded", feature = "cassandra"))]
-mod letters_of;
 mod on;
+#[cfg(any(feature = "embedded", feature = "cassandra"))]
+mod operations;
 
 use std::any::Any;
 use std::ops::Deref;
@@ -91,7 +91,7 @@ impl<P: ?Sized> Deref for Subject<P> {
 #[cfg(any(feature = "embedded", feature = "pubsub"))]
 pub struct BusSubject {
     /// The bus.
-    pub bus: Subject<dyn ecom::bus::Bus>,
+    pub bus: Subject<dyn ecom_bus::Bus>,
     /// A topic that `subscription` is on.
     pub topic: String,
     /// The subscription on `topic`.
@@ -99,7 +99,7 @@ pub struct BusSubject {
     /// A topic that nobody subscribes.
     pub unheard: String,
     /// The shortest lease this bus gives.
-    pub lease: Duration,
+    pub ack_deadline: Duration,
     /// How long to wait for what must come; longer than a few leases.
     pub patience: Duration,
 }

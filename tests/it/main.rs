@@ -3,11 +3,11 @@
 #![allow(unreachable_pub, reason = "nothing is outside of this binary")]
 
 #[cfg(feature = "embedded")]
-mod acts;
-mod architecture;
+mod bulk_operations;
 mod card_numbers;
 mod cli;
 mod contract;
+mod house;
 mod metrics;
 mod processes;
 #[cfg(feature = "embedded")]

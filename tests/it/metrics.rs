@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecom::domain::heartbeat::Heartbeat;
-use ecom::domain::reason::Reason;
-use ecom::metrics::{
-    Answer, Census, LedgerGauges, Operation, Outcome, Resolution, RoleMetrics, Topic, registry,
+use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::reason::Reason;
+use ecom_telemetry::metrics::{
+    Answer, DeadLetterCounts, DeadLetterGauges, DispositionLabel, Resolution, RoleMetrics, StoreOperation,
+    Topic, registry,
 };
 
 /// The roles there are.
@@ -32,30 +33,30 @@ pub struct Exported {
 fn exported() -> BTreeMap<String, Exported> {
     let took = Duration::from_millis(3);
     let roles = ROLES.map(|name| Arc::new(RoleMetrics::new(name)));
-    let ledger = Arc::new(LedgerGauges::new(|| 60_000_000));
-    let registry = registry(roles.to_vec(), Some(Arc::clone(&ledger)));
+    let dead_letter_store = Arc::new(DeadLetterGauges::new(|| 60_000_000));
+    let registry = registry(roles.to_vec(), Some(Arc::clone(&dead_letter_store)));
     for role in &roles {
         for operation in [
-            Operation::RecordOrder,
-            Operation::PaymentSlot,
-            Operation::RecordPayment,
-            Operation::Fact,
-            Operation::RecordLetter,
-            Operation::Letter,
-            Operation::LettersOf,
-            Operation::Act,
-            Operation::Remove,
+            StoreOperation::RecordOrder,
+            StoreOperation::PaymentSlot,
+            StoreOperation::RecordPayment,
+            StoreOperation::Fact,
+            StoreOperation::RecordDeadLetter,
+            StoreOperation::DeadLetter,
+            StoreOperation::DeadLettersOf,
+            StoreOperation::ApplyUpdate,
+            StoreOperation::Remove,
         ] {
             role.store(operation).unwrap().observe(Answer::Ok, took);
         }
         for topic in [Topic::Orders, Topic::Payments, Topic::DeadLetters] {
             role.publish(topic).unwrap().observe(Answer::Unavailable, took);
         }
-        role.settled(Outcome::Applied, took);
+        role.settled(DispositionLabel::Applied, took);
         role.dead_lettered(Reason::Invalid);
         role.resolved(Resolution::Parked, took);
     }
-    ledger.show(Census::default());
+    dead_letter_store.show(DeadLetterCounts::default());
     let heartbeat = |role: &&str| Heartbeat {
         role: (*role).to_owned(),
         host: "here".to_owned(),
@@ -63,7 +64,7 @@ fn exported() -> BTreeMap<String, Exported> {
         seen_at: 1_000_000,
         newest_event_at: None,
     };
-    ledger.show_heartbeats(&ROLES.iter().map(heartbeat).collect::<Vec<_>>());
+    dead_letter_store.show_heartbeats(&ROLES.iter().map(heartbeat).collect::<Vec<_>>());
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     read(&text)
@@ -72,9 +73,9 @@ fn exported() -> BTreeMap<String, Exported> {
 #[test]
 fn calls_are_timed_only_where_somebody_can_ask_for_it() {
     let role = Arc::new(RoleMetrics::new("order_consumer"));
-    assert!(role.store(Operation::RecordOrder).is_none() && role.publish(Topic::DeadLetters).is_none());
+    assert!(role.store(StoreOperation::RecordOrder).is_none() && role.publish(Topic::DeadLetters).is_none());
     let _registry = registry(vec![Arc::clone(&role)], None);
-    assert!(role.store(Operation::RecordOrder).is_some() && role.publish(Topic::DeadLetters).is_some());
+    assert!(role.store(StoreOperation::RecordOrder).is_some() && role.publish(Topic::DeadLetters).is_some());
 }
 
 /// Reads OpenMetrics text.

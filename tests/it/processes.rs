@@ -1,23 +1,23 @@
 //! The real executables as processes: killed, stopped, starved and fed nonsense.
 
 #[cfg(feature = "embedded")]
-mod acts;
-#[cfg(feature = "embedded")]
 mod admin;
 #[cfg(feature = "embedded")]
 mod bad_input;
 #[cfg(feature = "embedded")]
+mod bulk_operations;
+#[cfg(feature = "embedded")]
 mod card_numbers;
 #[cfg(feature = "embedded")]
 mod demo;
-#[cfg(feature = "embedded")]
-mod desk;
 #[cfg(feature = "embedded")]
 mod endings;
 #[cfg(feature = "embedded")]
 mod handler;
 #[cfg(feature = "embedded")]
 mod heartbeats;
+#[cfg(feature = "embedded")]
+mod inspect;
 #[cfg(feature = "embedded")]
 mod killed;
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]

@@ -1,7 +1,7 @@
-//! The commands of the desk that only read: what they find, and how they tell it.
+//! The commands of the operator that only read: what they find, and how they tell it.
 
-mod foretold;
-pub mod place;
+pub mod fixture;
+mod predictions;
 mod renderings;
 mod verdicts;
 mod window;

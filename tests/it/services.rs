@@ -11,30 +11,30 @@ pub fn emulator() -> Option<String> {
 
 /// The keyspace of this process, created on first use with what its predecessors left dropped.
 #[cfg(feature = "cassandra")]
-pub async fn keyspace() -> Option<ecom::store::cassandra::CassandraSettings> {
-    static CREATED: tokio::sync::OnceCell<ecom::store::cassandra::CassandraSettings> =
+pub async fn keyspace() -> Option<ecom_store_cassandra::CassandraSettings> {
+    static CREATED: tokio::sync::OnceCell<ecom_store_cassandra::CassandraSettings> =
         tokio::sync::OnceCell::const_new();
     let contact_points = named("CASSANDRA_CONTACT_POINTS")?;
     let create = || async {
-        let settings = ecom::store::cassandra::CassandraSettings {
+        let settings = ecom_store_cassandra::CassandraSettings {
             contact_points: contact_points.split(',').map(|point| point.trim().to_owned()).collect(),
             keyspace: format!("{KEYSPACES}{}", std::process::id()),
             ..Default::default()
         };
         drop_leftovers(&settings.contact_points).await;
-        ecom::store::cassandra::provision::apply(&settings).await.unwrap();
+        ecom_store_cassandra::provision::apply(&settings).await.unwrap();
         settings
     };
     Some(CREATED.get_or_init(create).await.clone())
 }
 
-/// A keyspace that nobody else writes to, for what reads all letters there are.
+/// A keyspace that nobody else writes to, for what reads all dead letters there are.
 #[cfg(feature = "cassandra")]
-pub async fn own_keyspace(of: &str) -> Option<ecom::store::cassandra::CassandraSettings> {
+pub async fn own_keyspace(of: &str) -> Option<ecom_store_cassandra::CassandraSettings> {
     let shared = keyspace().await?;
     let settings =
-        ecom::store::cassandra::CassandraSettings { keyspace: format!("{}_{of}", shared.keyspace), ..shared };
-    ecom::store::cassandra::provision::apply(&settings).await.unwrap();
+        ecom_store_cassandra::CassandraSettings { keyspace: format!("{}_{of}", shared.keyspace), ..shared };
+    ecom_store_cassandra::provision::apply(&settings).await.unwrap();
     Some(settings)
 }
 

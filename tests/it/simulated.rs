@@ -1,13 +1,13 @@
-//! The real pipeline over a simulated bus and store: time is tokio's paused clock, chance is seeded,
+//! The real pipeline over a simulated bus and store: time is tokio's paused clock, randomness is seeded,
 //! and everything that goes wrong in the world does. Whatever the interleaving, the facts and the
-//! letters end the same.
+//! dead letters end the same.
 //!
 //! `ECOM_SCHEDULES=5000 cargo test simulated` runs more; a failing schedule names its seed, and
 //! `ECOM_SEED=… cargo test simulated` runs that one alone.
 
 mod broker;
-mod desks;
 mod judge;
+mod operators;
 mod registers;
 
 use std::cell::Cell;
@@ -17,29 +17,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ecom::bus::{Bus, Publisher, SubscribeOptions};
-use ecom::clock::{Chance, Clock};
-use ecom::domain::attributes::Attributes;
-use ecom::domain::backoff::Backoff;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::letter::{Action, HistoryEntry, Kind, Letter, LetterBody, LetterId, State};
-use ecom::domain::reason::Reason;
-use ecom::metrics::RoleMetrics;
-use ecom::pipeline::consume::{Bounds, Consume, Handler, consume};
-use ecom::pipeline::dead_letters::DeadLetters;
-use ecom::pipeline::durable::Retrying;
-use ecom::pipeline::hold::HoldSettings;
-use ecom::pipeline::letters::{Actor, Letters};
-use ecom::pipeline::order_locks::OrderLocks;
-use ecom::pipeline::orders::Orders;
-use ecom::pipeline::payments::Payments;
-use ecom::pipeline::produce::{Outgoing, Produce, produce};
-use ecom::pipeline::retries::{self, Offers, RetryPolicy};
-use ecom::pipeline::settler::Settler;
-use ecom::pipeline::sweep::sweep;
-use ecom::pipeline::window;
-use ecom::scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
-use ecom::store::{FactStore, Ledger};
+use ecom_bus::{Bus, Publisher, SubscribeOptions};
+use ecom_clock::{Clock, Entropy};
+use ecom_domain::attributes::Attributes;
+use ecom_domain::backoff::Backoff;
+use ecom_domain::dead_letter::{
+    DeadLetter, DeadLetterId, DeadLetterState, EventKind, HistoryAction, HistoryEntry, StoredBody,
+};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::reason::Reason;
+use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
+use ecom_pipeline::consume::{ConsumerSettings, Handler, StopConditions, consume};
+use ecom_pipeline::dead_letter_intake::{Actor, DeadLetterIntake};
+use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
+use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
+use ecom_pipeline::durable::Retrier;
+use ecom_pipeline::early_payments::EarlyPaymentSettings;
+use ecom_pipeline::order_locks::OrderLocks;
+use ecom_pipeline::orders::Orders;
+use ecom_pipeline::payments::Payments;
+use ecom_pipeline::produce::{OutgoingEvent, ProducerSettings, produce};
+use ecom_pipeline::retries::{self, RetryPolicy, RetryQueue};
+use ecom_pipeline::sweep::sweep;
+use ecom_scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
+use ecom_store::{DeadLetterStore, FactStore};
+use ecom_telemetry::metrics::RoleMetrics;
 use futures_util::stream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -76,8 +78,8 @@ struct World {
     seed: u64,
     broker: Broker,
     store: Arc<Registers>,
-    chance: Arc<Chance>,
-    told: desks::Told,
+    entropy: Arc<Entropy>,
+    told: operators::Told,
 }
 
 /// The roles that run side by side: two of those that settle payments.
@@ -86,7 +88,7 @@ enum Role {
     Orders,
     Payments,
     Handler,
-    Desk,
+    Operator,
 }
 
 const ROLES: [Role; 5] = [Role::Orders, Role::Payments, Role::Payments, Role::Handler, Role::Handler];
@@ -98,21 +100,21 @@ impl World {
             seed,
             broker: Broker::new(seed, clock),
             store: Arc::new(Registers::new(seed ^ 0x5eed)),
-            chance: Arc::new(Chance::seeded(seed ^ 0xc0ffee)),
-            told: desks::Told::default(),
+            entropy: Arc::new(Entropy::seeded(seed ^ 0xc0ffee)),
+            told: operators::Told::default(),
         }
     }
 
     /// A clock that is up to 3 s off, as hosts' clocks are.
     fn skewed(&self) -> Clock {
         #[expect(clippy::cast_possible_truncation, reason = "a few seconds in microseconds")]
-        let skew = ((self.chance.share() * 2.0 - 1.0) * SKEW as f64) as i64;
+        let skew = ((self.entropy.share() * 2.0 - 1.0) * SKEW as f64) as i64;
         Clock::anchored(self.broker.now_us() + skew)
     }
 
-    fn retrying(&self, role: &'static str) -> (Arc<RoleMetrics>, Arc<Retrying>) {
+    fn retrier(&self, role: &'static str) -> (Arc<RoleMetrics>, Arc<Retrier>) {
         let metrics = Arc::new(RoleMetrics::new(role));
-        (Arc::clone(&metrics), Arc::new(Retrying::new(Arc::clone(&self.chance), metrics)))
+        (Arc::clone(&metrics), Arc::new(Retrier::new(Arc::clone(&self.entropy), metrics)))
     }
 
     async fn consume<H: Handler>(
@@ -124,19 +126,19 @@ impl World {
         stop: CancellationToken,
     ) {
         let options = SubscribeOptions {
-            streams: ecom::bus::Streams::Fixed(1),
+            streams: ecom_bus::Streams::Fixed(1),
             max_outstanding: 64,
             buffer: 4,
-            lease: Duration::from_secs(10),
+            ack_deadline: Duration::from_secs(10),
             idle_rotation: None,
         };
         let subscription = self.broker.subscribe(&format!("{topic}-sub"), options).await.unwrap();
         let grace = Duration::from_millis(40);
-        let settings = Consume {
+        let settings = ConsumerSettings {
             subscription: Arc::new(subscription),
-            window: window::Bounds::from(6, 6),
-            hold: hold.then_some(HoldSettings { grace, limit: 3, bytes: 100_000 }),
-            bounds: Bounds::default(),
+            concurrency: ConcurrencyBounds::from(6, 6),
+            hold: hold.then_some(EarlyPaymentSettings { grace, limit: 3, bytes: 100_000 }),
+            bounds: StopConditions::default(),
             metrics,
             stop,
         };
@@ -145,13 +147,13 @@ impl World {
 
     async fn dead_letters(
         &self,
-        kind: Kind,
+        kind: EventKind,
         source: &str,
         clock: Clock,
         metrics: Arc<RoleMetrics>,
-    ) -> DeadLetters {
+    ) -> DeadLetterPublisher {
         let publisher = self.broker.publisher("dead_letters", 64).await.unwrap();
-        DeadLetters { publisher, kind, subscription: source.to_owned(), clock, metrics }
+        DeadLetterPublisher { publisher, kind, subscription: source.to_owned(), clock, metrics }
     }
 
     async fn run(self: Arc<Self>, role: Role, stop: CancellationToken) {
@@ -159,26 +161,27 @@ impl World {
         let facts: Arc<dyn FactStore> = self.store.clone();
         match role {
             Role::Orders => {
-                let (metrics, retrying) = self.retrying("order_consumer");
-                let dead_letters = self.dead_letters(Kind::Order, "orders-sub", clock, metrics.clone()).await;
-                let handler = Arc::new(Orders { facts, dead_letters, retrying });
+                let (metrics, retrier) = self.retrier("order_consumer");
+                let dead_letters =
+                    self.dead_letters(EventKind::Order, "orders-sub", clock, metrics.clone()).await;
+                let handler = Arc::new(Orders { facts, dead_letters, retrier });
                 self.consume(handler, "orders", false, metrics, stop).await;
             }
             Role::Payments => {
-                let (metrics, retrying) = self.retrying("payment_consumer");
+                let (metrics, retrier) = self.retrier("payment_consumer");
                 let dead_letters =
-                    self.dead_letters(Kind::Payment, "payments-sub", clock, metrics.clone()).await;
-                let handler = Arc::new(Payments { facts, dead_letters, retrying, locks: OrderLocks::new() });
+                    self.dead_letters(EventKind::Payment, "payments-sub", clock, metrics.clone()).await;
+                let handler = Arc::new(Payments { facts, dead_letters, retrier, locks: OrderLocks::new() });
                 self.consume(handler, "payments", true, metrics, stop).await;
             }
             Role::Handler => {
-                let (metrics, retrying) = self.retrying("dlq_handler");
-                let (offers, offered) = Offers::channel();
-                let settler = self.settler(clock, retrying.clone());
-                let handler = Arc::new(Letters {
-                    ledger: self.store.clone(),
-                    retrying,
-                    offers: offers.clone(),
+                let (metrics, retrier) = self.retrier("dlq_handler");
+                let (retry_queue, queued) = RetryQueue::channel();
+                let resolver = self.resolver(clock, retrier.clone());
+                let handler = Arc::new(DeadLetterIntake {
+                    dead_letter_store: self.store.clone(),
+                    retrier,
+                    retry_queue: retry_queue.clone(),
                     actor: actor(),
                 });
                 let retries_stop = CancellationToken::new();
@@ -186,19 +189,21 @@ impl World {
                     self.consume(handler, "dead_letters", false, metrics, stop).await;
                     retries_stop.cancel();
                 };
-                let (retried, ()) =
-                    tokio::join!(retries::run(&settler, offers, offered, retries_stop.clone()), recording);
+                let (retried, ()) = tokio::join!(
+                    retries::run(&resolver, retry_queue, queued, retries_stop.clone()),
+                    recording
+                );
                 retried.unwrap();
             }
-            Role::Desk => self.sit(stop).await,
+            Role::Operator => self.sit(stop).await,
         }
     }
 
-    fn settler(&self, clock: Clock, retrying: Arc<Retrying>) -> Settler {
-        Settler {
+    fn resolver(&self, clock: Clock, retrier: Arc<Retrier>) -> DeadLetterResolver {
+        DeadLetterResolver {
             facts: self.store.clone(),
-            ledger: self.store.clone(),
-            retrying,
+            dead_letter_store: self.store.clone(),
+            retrier,
             locks: OrderLocks::new(),
             policy: RetryPolicy {
                 backoff: Backoff::try_new(Duration::from_millis(50), Duration::from_secs(2)).unwrap(),
@@ -207,28 +212,28 @@ impl World {
                 retention: Duration::from_secs(86_400),
             },
             clock,
-            chance: Arc::clone(&self.chance),
+            entropy: Arc::clone(&self.entropy),
             actor: actor(),
             note: None,
         }
     }
 
-    async fn publish(&self, manifest: &Manifest, kind: Kind, topic: &str) {
-        let (metrics, retrying) = self.retrying("producer");
+    async fn publish(&self, manifest: &Manifest, kind: EventKind, topic: &str) {
+        let (metrics, retrier) = self.retrier("producer");
         let publisher: Arc<dyn Publisher> = self.broker.publisher(topic, 16).await.unwrap();
-        let settings = Produce {
+        let settings = ProducerSettings {
             publisher,
             topic: kind.into(),
-            window: 16,
+            max_outstanding: 16,
             rate: Some(150.0),
-            retrying,
+            retrier,
             metrics,
             clock: Clock::anchored(self.broker.now_us()),
-            chance: Arc::clone(&self.chance),
+            entropy: Arc::clone(&self.entropy),
             stop: CancellationToken::new(),
         };
         let events = manifest.events(kind).unwrap();
-        let outgoing = events.map(|planned| Outgoing { body: planned.body, event: planned.event });
+        let outgoing = events.map(|planned| OutgoingEvent { body: planned.body, event: planned.event });
         produce(&settings, stream::iter(outgoing)).await.unwrap();
     }
 }
@@ -260,17 +265,17 @@ async fn schedule(seed: u64) -> Effort {
     let published = Cell::new(false);
     let producing = async {
         tokio::join!(
-            world.publish(&manifest, Kind::Order, "orders"),
-            world.publish(&manifest, Kind::Payment, "payments"),
+            world.publish(&manifest, EventKind::Order, "orders"),
+            world.publish(&manifest, EventKind::Payment, "payments"),
         );
         published.set(true);
     };
     let chaos = async {
         while !published.get() || world.broker.now_us() < started + 1_500_000 {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            if world.chance.share() < 0.15 {
+            if world.entropy.share() < 0.15 {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
-                let index = (world.chance.share() * running.len() as f64) as usize;
+                let index = (world.entropy.share() * running.len() as f64) as usize;
                 let victim = &mut running[index];
                 victim.task.abort();
                 assert!(
@@ -294,13 +299,14 @@ async fn schedule(seed: u64) -> Effort {
         let ended = tokio::time::timeout(Duration::from_secs(60), role.task).await;
         ended.unwrap_or_else(|_| panic!("seed {seed}: {:?} does not drain", role.role)).unwrap();
     }
-    let (_, retrying) = world.retrying("sweep");
-    let settler = world.settler(Clock::anchored(world.broker.now_us()), retrying);
+    let (_, retrier) = world.retrier("sweep");
+    let resolver = world.resolver(Clock::anchored(world.broker.now_us()), retrier);
     for _ in 0..2 {
-        sweep(&settler, None).await.unwrap();
+        sweep(&resolver, None).await.unwrap();
     }
     let units = Units::of(std::slice::from_ref(&manifest), Content::of).unwrap();
-    let found = verify(&units, world.store.as_ref(), world.store.as_ref() as &dyn Ledger).await.unwrap();
+    let found =
+        verify(&units, world.store.as_ref(), world.store.as_ref() as &dyn DeadLetterStore).await.unwrap();
     assert!(found.is_clean(), "seed {}: {found}", world.seed);
     world.store.check_histories(seed);
     Effort {
@@ -320,7 +326,7 @@ fn simulate(seed: u64) -> Effort {
 }
 
 #[test]
-fn any_interleaving_with_crashes_and_faults_ends_in_the_same_facts_and_letters() {
+fn any_interleaving_with_crashes_and_faults_ends_in_the_same_facts_and_dead_letters() {
     if let Some(seed) = number("ECOM_SEED") {
         println!("{:?}", simulate(seed));
         return;
@@ -341,12 +347,12 @@ fn any_interleaving_with_crashes_and_faults_ends_in_the_same_facts_and_letters()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_letter_past_its_age_is_settled_by_the_pass_and_a_younger_one_by_the_schedule() {
+async fn a_waiting_dead_letter_past_its_age_is_settled_by_the_pass_and_a_younger_one_by_the_schedule() {
     let world = World::new(1);
     world.store.heal();
     let now = world.broker.now_us();
-    let (_, retrying) = world.retrying("sweep");
-    let settler = world.settler(Clock::anchored(now), retrying);
+    let (_, retrier) = world.retrier("sweep");
+    let resolver = world.resolver(Clock::anchored(now), retrier);
     let mut ids = Vec::new();
     for (n, age) in [(1, Duration::from_millis(900)), (2, Duration::from_millis(1_100))] {
         let body = Bytes::from(format!(
@@ -354,13 +360,13 @@ async fn a_waiting_letter_past_its_age_is_settled_by_the_pass_and_a_younger_one_
              \"payment_status\":\"Completed\",\"payment_datetime\":\"yesterday\"}}"
         ));
         let t = EventTime::stored(now - n);
-        let id = LetterId::of(Kind::Payment, t, &body);
+        let id = DeadLetterId::of(EventKind::Payment, t, &body);
         ids.push(id.clone());
-        let letter = Letter {
+        let dead_letter = DeadLetter {
             id,
-            kind: Kind::Payment,
+            kind: EventKind::Payment,
             t,
-            body: LetterBody::keep(&body),
+            body: StoredBody::keep(&body),
             attributes: Attributes::new(),
             reason: Reason::OrderNotFound,
             detail: String::new(),
@@ -372,26 +378,26 @@ async fn a_waiting_letter_past_its_age_is_settled_by_the_pass_and_a_younger_one_
         let entry = HistoryEntry {
             at: now,
             entry_id: "received".into(),
-            action: Action::Received,
+            action: HistoryAction::ReceivedMessage,
             outcome: String::new(),
             actor: "test".into(),
             host: "simulated".into(),
             note: None,
             run_id: None,
         };
-        world.store.record(&letter, &entry).await.unwrap();
+        world.store.record(&dead_letter, &entry).await.unwrap();
     }
-    let (offers, mut offered) = Offers::channel();
+    let (retry_queue, mut queued) = RetryQueue::channel();
 
-    sweep(&settler, Some(offers)).await.unwrap();
+    sweep(&resolver, Some(retry_queue)).await.unwrap();
 
     let mut states = Vec::new();
     for id in &ids {
-        states.push(world.store.letter(id).await.unwrap().unwrap().state());
+        states.push(world.store.dead_letter(id).await.unwrap().unwrap().state());
     }
-    assert_eq!(states, [State::Waiting, State::Parked]);
-    assert_eq!(offered.recv().await.map(|(id, _)| id), Some(ids[0].clone()));
-    assert_eq!(offered.recv().await, None);
+    assert_eq!(states, [DeadLetterState::Waiting, DeadLetterState::Parked]);
+    assert_eq!(queued.recv().await.map(|(id, _)| id), Some(ids[0].clone()));
+    assert_eq!(queued.recv().await, None);
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 #[cfg(any(feature = "embedded", feature = "pubsub"))]
-use ecom::bus::{Delivery, Subscription};
+use ecom_bus::{Delivery, Subscription};
 
 /// What the future comes to; fails the test where that takes longer than `limit`.
 pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {

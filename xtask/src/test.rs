@@ -6,6 +6,8 @@ use crate::workspace::cargo;
 use anyhow::{Result, bail};
 use std::path::Path;
 
+/// The package of the binaries.
+const PACKAGE: &str = "ecom";
 /// Features that must each build without the others.
 const FEATURES: [&str; 3] = ["pubsub", "cassandra", "embedded"];
 
@@ -101,7 +103,8 @@ fn words(arguments: &[String], scope: Scope) -> Vec<String> {
 pub fn features(root: &Path) -> Result<bool> {
     let mut passed = true;
     for feature in FEATURES {
-        let words = ["check", "--lib", "--bins", "--no-default-features", "--features", feature];
+        let words =
+            ["check", "-p", PACKAGE, "--lib", "--bins", "--no-default-features", "--features", feature];
         passed &= cargo(root, words).status()?.success();
     }
     Ok(passed)

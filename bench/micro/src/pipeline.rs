@@ -4,29 +4,29 @@
 use crate::events::{self, VARIETY};
 use async_trait::async_trait;
 use bytes::Bytes;
-use ecom::bus::{
-    Attributes, Backlog, Delivery, Feed, Lease, Message, Publisher, Receipt, Received, Subscription,
+use ecom_bus::{
+    Attributes, Backlog, Delivery, Feed, Lease, Message, Publisher, Receipt, ReceivedMessage, Subscription,
 };
-use ecom::clock::{Chance, Clock};
-use ecom::codec::envelope::{self, Failure};
-use ecom::codec::{json, screen::screen};
-use ecom::domain::event_time::EventTime;
-use ecom::domain::fact::{Fact, PaymentSlot};
-use ecom::domain::letter::Kind;
-use ecom::domain::order::{Order, OrderId};
-use ecom::domain::payment::Payment;
-use ecom::domain::reason::Reason;
-use ecom::metrics::RoleMetrics;
-use ecom::pipeline::consume::{Bounds, Consume, Handler, consume};
-use ecom::pipeline::dead_letters::DeadLetters;
-use ecom::pipeline::durable::Retrying;
-use ecom::pipeline::order_locks::OrderLocks;
-use ecom::pipeline::orders::Orders;
-use ecom::pipeline::payments::Payments;
-use ecom::pipeline::settlement::{Settlement, Step};
-use ecom::pipeline::window;
-use ecom::store::cassandra::values;
-use ecom::store::{FactStore, StoreError};
+use ecom_clock::{Clock, Entropy};
+use ecom_codec::envelope::{self, Failure};
+use ecom_codec::{json, screen::screen};
+use ecom_domain::dead_letter::EventKind;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_domain::reason::Reason;
+use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
+use ecom_pipeline::consume::{ConsumerSettings, Handler, StopConditions, consume};
+use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
+use ecom_pipeline::disposition::{Disposition, Handled};
+use ecom_pipeline::durable::Retrier;
+use ecom_pipeline::order_locks::OrderLocks;
+use ecom_pipeline::orders::Orders;
+use ecom_pipeline::payments::Payments;
+use ecom_store::{FactStore, StoreError};
+use ecom_store_cassandra::values;
+use ecom_telemetry::metrics::RoleMetrics;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use scylla::frame::response::result::{ColumnSpec, ColumnType, NativeType, TableSpec};
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
@@ -53,20 +53,20 @@ pub fn payments(events: usize) -> Work {
     let metrics = Arc::new(RoleMetrics::new("payment_consumer"));
     let handler = Payments {
         facts: Arc::new(Facts::default()),
-        dead_letters: dead_letters_of(Kind::Payment, &metrics),
-        retrying: retrying(&metrics),
+        dead_letters: dead_letters_of(EventKind::Payment, &metrics),
+        retrier: retrier(&metrics),
         locks: OrderLocks::new(),
     };
     handled(handler, messages(events::payment), events)
 }
 
-fn handled<H: Handler + 'static>(handler: H, messages: Vec<Received>, events: usize) -> Work {
+fn handled<H: Handler + 'static>(handler: H, messages: Vec<ReceivedMessage>, events: usize) -> Work {
     let runtime = runtime();
     Box::new(move || {
         runtime.block_on(async {
             for received in messages.iter().cycle().take(events) {
                 let step = handler.handle(black_box(received), true).await;
-                let applied = matches!(black_box(step), Ok(Step::Settled(Settlement::Applied(_))));
+                let applied = matches!(black_box(step), Ok(Handled::Settled(Disposition::Applied(_))));
                 assert!(applied, "every message here is applied");
             }
         });
@@ -82,11 +82,11 @@ pub fn worker(events: usize) -> Work {
         let full = delivered.try_send(Delivery::new(received.clone(), Box::new(Free))).is_err();
         assert!(!full, "the channel has room for all of them");
     }
-    let settings = Consume {
+    let settings = ConsumerSettings {
         subscription: Arc::new(Subscription::new(intake, Box::new(Spent))),
-        window: window::Bounds::from(1, 1),
+        concurrency: ConcurrencyBounds::from(1, 1),
         hold: None,
-        bounds: Bounds { count: u64::try_from(events).ok(), ..Bounds::default() },
+        bounds: StopConditions { count: u64::try_from(events).ok(), ..StopConditions::default() },
         metrics: Arc::clone(&metrics),
         stop: CancellationToken::new(),
     };
@@ -104,7 +104,7 @@ pub fn dead_letters(events: usize) -> Work {
     let failure = Failure {
         reason: Reason::OrderNotFound,
         detail: "order 100007 is not in the fact table".to_owned(),
-        kind: Kind::Payment,
+        kind: EventKind::Payment,
         source_subscription: "payments_data-sub".to_owned(),
         order_id: Some(OrderId(100_007)),
         payment_id: Some(200_007),
@@ -115,7 +115,7 @@ pub fn dead_letters(events: usize) -> Work {
             let body = screen(&received.message.body);
             let (_, message) = envelope::encode(received, body, &failure);
             let publish_time_us = received.publish_time_us + 20_000;
-            let published = Received { message, id: String::new(), publish_time_us, attempt: 1 };
+            let published = ReceivedMessage { message, id: String::new(), publish_time_us, attempt: 1 };
             black_box(envelope::decode(black_box(&published)));
         }
     })
@@ -148,7 +148,7 @@ pub fn store_itself(events: usize) -> Work {
 }
 
 fn decoded() -> Vec<(Order<'static>, EventTime)> {
-    let order = |received: &Received| {
+    let order = |received: &ReceivedMessage| {
         let order = json::order(&received.message.body).expect("a sound order");
         (order.into_owned(), received.event_time())
     };
@@ -156,14 +156,14 @@ fn decoded() -> Vec<(Order<'static>, EventTime)> {
 }
 
 /// Returns messages as the bus delivers them.
-fn messages(body: fn(usize) -> String) -> Vec<Received> {
+fn messages(body: fn(usize) -> String) -> Vec<ReceivedMessage> {
     let received = |n: usize| {
         let publish_time_us = 1_705_831_290_000_000 + n.cast_signed() as i64 * 1_000;
         let attributes = Attributes::from_iter([
             ("event_id", format!("018d2b1e-7c40-7000-8000-0000000000{n:02}")),
             ("event_time_us", publish_time_us.to_string()),
         ]);
-        Received {
+        ReceivedMessage {
             message: Message { body: Bytes::from(body(n)), attributes },
             id: format!("99887766554433{n:02}"),
             publish_time_us,
@@ -178,13 +178,13 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().expect("a runtime without I/O")
 }
 
-fn retrying(metrics: &Arc<RoleMetrics>) -> Arc<Retrying> {
-    Arc::new(Retrying::new(Arc::new(Chance::seeded(1)), Arc::clone(metrics)))
+fn retrier(metrics: &Arc<RoleMetrics>) -> Arc<Retrier> {
+    Arc::new(Retrier::new(Arc::new(Entropy::seeded(1)), Arc::clone(metrics)))
 }
 
-fn dead_letters_of(kind: Kind, metrics: &Arc<RoleMetrics>) -> DeadLetters {
-    DeadLetters {
-        publisher: Arc::new(NoLetters),
+fn dead_letters_of(kind: EventKind, metrics: &Arc<RoleMetrics>) -> DeadLetterPublisher {
+    DeadLetterPublisher {
+        publisher: Arc::new(NoDeadLetters),
         kind,
         subscription: "source-sub".to_owned(),
         clock: Clock::System,
@@ -195,16 +195,16 @@ fn dead_letters_of(kind: Kind, metrics: &Arc<RoleMetrics>) -> DeadLetters {
 fn order_handler(metrics: &Arc<RoleMetrics>) -> Orders {
     Orders {
         facts: Arc::new(Facts::default()),
-        dead_letters: dead_letters_of(Kind::Order, metrics),
-        retrying: retrying(metrics),
+        dead_letters: dead_letters_of(EventKind::Order, metrics),
+        retrier: retrier(metrics),
     }
 }
 
 /// The dead-letter topic of a run without a bad message.
-struct NoLetters;
+struct NoDeadLetters;
 
 #[async_trait]
-impl Publisher for NoLetters {
+impl Publisher for NoDeadLetters {
     async fn publish(&self, _: Message) -> Receipt {
         panic!("every message here is sound");
     }

@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use ecom::bus::Attributes;
-use ecom::domain::letter::Kind;
+use ecom_bus::Attributes;
+use ecom_domain::dead_letter::EventKind;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -124,12 +124,12 @@ pub struct Exposed {
     pub brand: &'static str,
     pub number: String,
     pub place: Place,
-    pub kind: Kind,
+    pub kind: EventKind,
     pub body: Bytes,
     pub attributes: Attributes,
 }
 
-/// The nth message: brands and places take turns, all else is chance. Its order id is `first_id` + nth.
+/// The nth message: brands and places take turns, all else is randomness. Its order id is `first_id` + nth.
 pub fn exposed(nth: usize, first_id: i64) -> Exposed {
     let rng = &mut ChaCha8Rng::seed_from_u64(nth as u64);
     let (brand, prefixes, lengths) = BRANDS[nth % BRANDS.len()];
@@ -186,9 +186,10 @@ fn spelt(rng: &mut ChaCha8Rng, number: &str, spelling: Spelling) -> String {
     spelt
 }
 
-fn body(rng: &mut ChaCha8Rng, place: Place, number: &str, text: &str, id: i64) -> (Kind, Vec<u8>) {
-    let order = |field: &str, value: String| (Kind::Order, order_with(field, &value, id).into_bytes());
-    let payment = |field: &str, value: String| (Kind::Payment, payment_with(field, &value, id).into_bytes());
+fn body(rng: &mut ChaCha8Rng, place: Place, number: &str, text: &str, id: i64) -> (EventKind, Vec<u8>) {
+    let order = |field: &str, value: String| (EventKind::Order, order_with(field, &value, id).into_bytes());
+    let payment =
+        |field: &str, value: String| (EventKind::Payment, payment_with(field, &value, id).into_bytes());
     let quoted = format!("\"{text}\"");
     match place {
         Place::OrderText("item") => order("item", format!("\"a gift, paid by {text}, thanks\"")),
@@ -217,16 +218,18 @@ fn body(rng: &mut ChaCha8Rng, place: Place, number: &str, text: &str, id: i64) -
             body.truncate(body.len() - 2);
             (kind, body)
         }
-        Place::PlainText => (Kind::Payment, format!("order {id} was paid with {text}.").into_bytes()),
-        Place::Form => (Kind::Order, format!("order_id={id}&card={text}&expires=1227").into_bytes()),
+        Place::PlainText => (EventKind::Payment, format!("order {id} was paid with {text}.").into_bytes()),
+        Place::Form => (EventKind::Order, format!("order_id={id}&card={text}&expires=1227").into_bytes()),
         Place::NotUtf8 => {
-            (Kind::Payment, [b"\xff\xfe".as_slice(), &payment("note", quoted).1, b"\xc3"].concat())
+            (EventKind::Payment, [b"\xff\xfe".as_slice(), &payment("note", quoted).1, b"\xc3"].concat())
         }
-        Place::TrailingBytes => (Kind::Order, [order("item", "1".into()).1, quoted.into_bytes()].concat()),
-        Place::TopLevelText => (Kind::Payment, format!("\"{id}, {text}\"").into_bytes()),
-        Place::TopLevelNumber => (Kind::Order, number.as_bytes().to_vec()),
+        Place::TrailingBytes => {
+            (EventKind::Order, [order("item", "1".into()).1, quoted.into_bytes()].concat())
+        }
+        Place::TopLevelText => (EventKind::Payment, format!("\"{id}, {text}\"").into_bytes()),
+        Place::TopLevelNumber => (EventKind::Order, number.as_bytes().to_vec()),
         Place::Twice => order("item", format!("\"{number}, or {text}\"")),
-        // Payments without an order: they wait in the ledger, with their attributes.
+        // Payments without an order: they wait in the dead-letter store, with their attributes.
         Place::AttributeValue | Place::AttributeName => payment("note", "\"\"".to_owned()),
     }
 }

@@ -19,7 +19,7 @@ async fn all_faults_are_told_at_once() {
     site.write("a.toml", "[bus]\nkind = \"kafka\"\n[consumer]\nstreams = \"four\"\n");
     site.write("b.toml", "[store.cassandra]\nkeyspace = \"Ecom\"\n");
     let args = ["-c", "a.toml", "-c", "b.toml", "--set", "producer.rate=fast", "--hold-limit", "0"];
-    let program = site.program("payment_consumer", &args).env("ECOM__EMBEDDED__LEASE", "1 year");
+    let program = site.program("payment_consumer", &args).env("ECOM__EMBEDDED__ACK_DEADLINE", "1 year");
     let ended = program.run().await.with(2);
     let faults = ended.stderr.lines().collect::<Vec<_>>();
     insta::assert_snapshot!(faults.join("\n"));

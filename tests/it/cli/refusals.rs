@@ -11,7 +11,7 @@ fn closed_port() -> u16 {
 #[cfg(feature = "embedded")]
 #[tokio::test]
 async fn commands_that_only_look_never_create_a_data_folder() {
-    use ecom::scenario::{Manifest, Mixture, Plan, Source, Streams};
+    use ecom_scenario::{Manifest, Mixture, Plan, Source, Streams};
     let site = Site::new();
     let plan = Plan::try_new(1, 1..=3, Mixture::PLAIN).unwrap();
     let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), "run".into(), 1);
@@ -104,7 +104,7 @@ async fn a_start_that_waits_for_its_services_says_so_and_can_be_stopped() {
 /// A folder whose subscription of this name is on another topic, so that its own topic has none.
 #[cfg(feature = "embedded")]
 async fn without_subscription(site: &Site, subscription: &str) {
-    use ecom::embedded::{Options, Route, open};
+    use ecom_embedded::{Options, Route, open};
     let elsewhere = vec![Route::new("elsewhere", subscription)];
     open(&site.path("data"), Options::new(elsewhere)).unwrap().close().await;
 }

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ecom::bus::{
-    Attributes, BusError, Message, Received, Streams, SubscribeOptions, Subscription, TopicState,
+use ecom_bus::{
+    Attributes, BusError, Message, ReceivedMessage, Streams, SubscribeOptions, Subscription, TopicState,
 };
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -45,14 +45,14 @@ pub fn options(subject: &BusSubject) -> SubscribeOptions {
         streams: Streams::Fixed(1),
         max_outstanding: 1_000,
         buffer: 16,
-        lease: subject.lease,
+        ack_deadline: subject.ack_deadline,
         idle_rotation: None,
     }
 }
 
 /// Options for a consumer whose leases outlast every patience: what comes again was given back.
 pub fn patient(subject: &BusSubject) -> SubscribeOptions {
-    SubscribeOptions { lease: Duration::from_secs(600), ..options(subject) }
+    SubscribeOptions { ack_deadline: Duration::from_secs(600), ..options(subject) }
 }
 
 /// Options for a consumer that comes after another: the emulator goes on feeding streams that are
@@ -90,7 +90,7 @@ pub async fn subscribe(subject: &BusSubject, options: SubscribeOptions) -> Subsc
 }
 
 /// Takes one message on a bus, a runtime and a thread of its own, and dies without settling it.
-async fn take_one_and_die(subject: &BusSubject) -> Received {
+async fn take_one_and_die(subject: &BusSubject) -> ReceivedMessage {
     let open = Arc::clone(&subject.bus.open);
     let (subscription, options, patience) =
         (subject.subscription.clone(), options(subject), subject.patience);
@@ -162,7 +162,7 @@ async fn a_nacked_message_comes_again_as_the_same_message(subject: &BusSubject) 
     let second = next_within(subject.patience, &subscription).await;
 
     let expected_attempt = if before.attempt == 0 { 0 } else { 2 };
-    assert_eq!(second.received, Received { attempt: expected_attempt, ..before });
+    assert_eq!(second.received, ReceivedMessage { attempt: expected_attempt, ..before });
     second.ack();
     subscription.stop().await;
 }
@@ -187,7 +187,7 @@ async fn an_acked_message_never_comes_again(subject: &BusSubject) {
 
     next_within(subject.patience, &subscription).await.ack();
 
-    let window = subject.lease + subject.lease / 2;
+    let window = subject.ack_deadline + subject.ack_deadline / 2;
     never_within(window, "it was acked", subscription.next()).await;
     subscription.stop().await;
 }
@@ -213,7 +213,7 @@ async fn a_lease_is_kept_while_its_consumer_lives(subject: &BusSubject) {
 
     let anybody = futures_util::future::select(Box::pin(subscription.next()), Box::pin(rival.next()));
     let again = async { anybody.await.factor_first().0 };
-    never_within(subject.lease * 5 / 2, "its consumer works on it", again).await;
+    never_within(subject.ack_deadline * 5 / 2, "its consumer works on it", again).await;
 
     worked_on.ack();
     subscription.stop().await;
@@ -230,7 +230,7 @@ async fn acks_are_flushed_by_stop(subject: &BusSubject) {
     within(subject.patience, "stop", subscription.stop()).await;
 
     let later = subscribe(subject, later(subject)).await;
-    let window = subject.lease + subject.lease / 2;
+    let window = subject.ack_deadline + subject.ack_deadline / 2;
     never_within(window, "all were acked before stop ended", later.next()).await;
     later.stop().await;
 }
@@ -256,10 +256,10 @@ async fn what_no_lane_took_is_given_back_by_stop(subject: &BusSubject) {
 
 async fn waiting_lanes_are_released_by_stop(subject: &BusSubject) {
     let subscription = subscribe(subject, options(subject)).await;
-    let lanes = join_all((0..8).map(|_| subscription.next()));
+    let workers = join_all((0..8).map(|_| subscription.next()));
 
     let (_, ends) = within(subject.patience, "stop", async {
-        tokio::join!(biased; async { tokio::task::yield_now().await; subscription.stop().await }, lanes)
+        tokio::join!(biased; async { tokio::task::yield_now().await; subscription.stop().await }, workers)
     })
     .await;
 
@@ -274,7 +274,7 @@ async fn every_message_reaches_exactly_one_of_many_lanes(subject: &BusSubject) {
 
     let arrived = Mutex::new(Vec::new());
     let done = tokio_util::sync::CancellationToken::new();
-    let lane = || async {
+    let worker = || async {
         while let Some(Some(delivery)) = done.run_until_cancelled(subscription.next()).await {
             let mut arrived = arrived.lock().unwrap();
             arrived.push(delivery.received.id.clone());
@@ -284,7 +284,7 @@ async fn every_message_reaches_exactly_one_of_many_lanes(subject: &BusSubject) {
             }
         }
     };
-    within(subject.patience, "not all arrived", join_all((0..64).map(|_| lane()))).await;
+    within(subject.patience, "not all arrived", join_all((0..64).map(|_| worker()))).await;
     within(subject.patience, "stop", subscription.stop()).await;
 
     let mut arrived = arrived.into_inner().unwrap();

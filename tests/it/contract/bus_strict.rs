@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ecom::bus::SubscribeOptions;
+use ecom_bus::SubscribeOptions;
 
 use super::BusSubject;
 use super::bus::{options, patient, plain, publish, subscribe};
@@ -67,7 +67,7 @@ async fn no_more_than_max_outstanding_is_handed_out(subject: &BusSubject) {
         held.push(next_within(subject.patience, &subscription).await);
     }
 
-    never_within(Duration::from_millis(500), "five are in the lanes", subscription.next()).await;
+    never_within(Duration::from_millis(500), "five are in the workers", subscription.next()).await;
     held.remove(0).ack();
     let sixth = next_within(subject.patience, &subscription).await;
 

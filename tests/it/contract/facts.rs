@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ecom::domain::event_time::EventTime;
-use ecom::domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
-use ecom::domain::order::{Order, OrderId};
-use ecom::domain::payment::{CardLastFour, Payment};
-use ecom::store::FactStore;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::{CardLastFour, Payment};
+use ecom_store::FactStore;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt};
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -93,7 +93,7 @@ async fn row(facts: &Facts, id: OrderId) -> Fact {
 }
 
 fn taken(payment: &Payment<'_>, written_at: EventTime) -> PaymentSlot {
-    PaymentSlot::Taken { payment: payment.into(), written_at }
+    PaymentSlot::CorrectionStatus { payment: payment.into(), written_at }
 }
 
 async fn an_order_never_seen_has_no_row(facts: &Facts) {
@@ -379,7 +379,7 @@ async fn a_scan_yields_every_row_once(facts: &Facts) {
         if n % 3 == 0 {
             facts.record_payment(&payment(id, n), t(n + 1)).await?;
         }
-        Ok::<_, ecom::store::StoreError>(())
+        Ok::<_, ecom_store::StoreError>(())
     });
     futures_util::stream::iter(writing).buffer_unordered(64).try_collect::<()>().await.unwrap();
 
@@ -477,7 +477,7 @@ async fn any_schedule_of_writes_ends_at_the_largest_t(facts: &Facts) {
                     payment_written_at: Some(written_at),
                     order_written_at: Some(_),
                     ..
-                }) => PaymentSlot::Taken { payment, written_at },
+                }) => PaymentSlot::CorrectionStatus { payment, written_at },
                 Some(Fact { order_written_at: Some(_), .. }) => PaymentSlot::Empty,
                 _ => PaymentSlot::NoOrder,
             };

@@ -14,9 +14,9 @@ use {super::BusSubject, crate::services::unique, std::time::Duration};
 pub mod embedded {
     use std::path::PathBuf;
 
-    use ecom::bus::Bus;
-    use ecom::embedded::{Embedded, Options, Route, open};
-    use ecom::store::{FactStore, Journal, Ledger};
+    use ecom_bus::Bus;
+    use ecom_embedded::{Embedded, Options, Route, open};
+    use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 
     use super::*;
 
@@ -30,7 +30,7 @@ pub mod embedded {
             topic,
             subscription,
             unheard,
-            lease: Duration::from_secs(1),
+            ack_deadline: Duration::from_secs(1),
             patience: Duration::from_secs(30),
         })
     }
@@ -41,15 +41,15 @@ pub mod embedded {
         Some(Subject::new(open, 100, folder).await)
     }
 
-    pub async fn ledger() -> Option<Subject<dyn Ledger>> {
+    pub async fn dead_letter_store() -> Option<Subject<dyn DeadLetterStore>> {
         let folder = tempfile::tempdir().unwrap();
-        let open: Open<dyn Ledger> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
+        let open: Open<dyn DeadLetterStore> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
         Some(Subject::new(open, 100, folder).await)
     }
 
-    pub async fn journal() -> Option<Subject<dyn Journal>> {
+    pub async fn operations() -> Option<Subject<dyn OperationsStore>> {
         let folder = tempfile::tempdir().unwrap();
-        let open: Open<dyn Journal> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
+        let open: Open<dyn OperationsStore> = opener(folder.path().into(), Vec::new(), |embedded| embedded);
         Some(Subject::new(open, 100, folder).await)
     }
 
@@ -69,9 +69,9 @@ pub mod embedded {
 /// A project of its own for each case: the emulator takes any.
 #[cfg(feature = "pubsub")]
 pub mod pubsub {
-    use ecom::bus::Bus;
-    use ecom::bus::pubsub::provision::{Pair, Wanted, apply};
-    use ecom::bus::pubsub::{Pubsub, PubsubSettings};
+    use ecom_bus::Bus;
+    use ecom_bus_pubsub::provision::{Pair, Wanted, apply};
+    use ecom_bus_pubsub::{Pubsub, PubsubSettings};
     use google_cloud_auth::credentials::anonymous;
     use google_cloud_pubsub::client::TopicAdmin;
 
@@ -96,7 +96,7 @@ pub mod pubsub {
             topic,
             subscription,
             unheard,
-            lease: LEASE,
+            ack_deadline: LEASE,
             patience: Duration::from_secs(90),
         })
     }
@@ -119,8 +119,8 @@ pub mod pubsub {
 /// One keyspace for all cases of a run: they keep apart by their ids.
 #[cfg(feature = "cassandra")]
 pub mod cassandra {
-    use ecom::store::cassandra::CassandraStore;
-    use ecom::store::{FactStore, Journal, Ledger};
+    use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
+    use ecom_store_cassandra::CassandraStore;
 
     use super::*;
     use crate::services::keyspace;
@@ -130,18 +130,18 @@ pub mod cassandra {
         Some(Subject::new(open, 10, ()).await)
     }
 
-    pub async fn ledger() -> Option<Subject<dyn Ledger>> {
-        let open: Open<dyn Ledger> = opener(keyspace().await?, |store| store);
+    pub async fn dead_letter_store() -> Option<Subject<dyn DeadLetterStore>> {
+        let open: Open<dyn DeadLetterStore> = opener(keyspace().await?, |store| store);
         Some(Subject::new(open, 10, ()).await)
     }
 
-    pub async fn journal() -> Option<Subject<dyn Journal>> {
-        let open: Open<dyn Journal> = opener(keyspace().await?, |store| store);
+    pub async fn operations() -> Option<Subject<dyn OperationsStore>> {
+        let open: Open<dyn OperationsStore> = opener(keyspace().await?, |store| store);
         Some(Subject::new(open, 10, ()).await)
     }
 
     fn opener<P: ?Sized + Send + Sync + 'static>(
-        settings: ecom::store::cassandra::CassandraSettings,
+        settings: ecom_store_cassandra::CassandraSettings,
         seen_as: fn(Arc<CassandraStore>) -> Arc<P>,
     ) -> Open<P> {
         Arc::new(move || {

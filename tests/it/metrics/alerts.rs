@@ -45,13 +45,13 @@ fn alerts() -> Vec<Alert> {
 }
 
 /// A metric in an expression, with what comes before it and its label matchers.
-struct Named<'e> {
+struct IdArgument<'e> {
     before: &'e str,
     name: &'e str,
     matchers: Vec<(&'e str, &'e str, &'e str)>,
 }
 
-fn named(expression: &str) -> Vec<Named<'_>> {
+fn named(expression: &str) -> Vec<IdArgument<'_>> {
     let mut found = Vec::new();
     for (at, _) in expression.match_indices("ecom_") {
         let rest = &expression[at..];
@@ -70,7 +70,7 @@ fn named(expression: &str) -> Vec<Named<'_>> {
                 (&text[..at], &text[at..at + length], text[at + length..].trim_matches('"'))
             })
             .collect();
-        found.push(Named { before: expression[..at].trim_end(), name: &rest[..end], matchers });
+        found.push(IdArgument { before: expression[..at].trim_end(), name: &rest[..end], matchers });
     }
     found
 }
@@ -88,7 +88,7 @@ fn every_metric_of_an_alert_is_exported_with_its_labels() {
     for Alert { name: alert, fields } in &alerts {
         let named = named(&fields["expr"]);
         assert!(!named.is_empty(), "{alert} asks for no metric");
-        for Named { name, matchers, .. } in named {
+        for IdArgument { name, matchers, .. } in named {
             let found = family(&families, name).unwrap_or_else(|| panic!("{alert}: nobody exports {name}"));
             for (label, _, values) in matchers {
                 let known =
@@ -102,11 +102,11 @@ fn every_metric_of_an_alert_is_exported_with_its_labels() {
 }
 
 #[test]
-fn gauges_of_the_ledger_are_never_added_up() {
+fn gauges_of_the_dead_letter_store_are_never_added_up() {
     let mut asked = BTreeSet::new();
     for Alert { name: alert, fields } in alerts() {
         let expression = fields["expr"].clone();
-        for Named { before, name, .. } in named(&expression) {
+        for IdArgument { before, name, .. } in named(&expression) {
             if OF_THE_LEDGER.contains(&name) {
                 let max = before.strip_suffix('(').map(str::trim_end).is_some_and(|before| {
                     before.ends_with("absent")

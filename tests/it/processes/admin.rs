@@ -46,7 +46,7 @@ async fn the_admin_port_tells_health_and_metrics_of_every_role() {
         .await;
         for family in [
             "ecom_messages_redelivered_total",
-            "ecom_messages_held_total",
+            "ecom_messages_buffered_total",
             "ecom_dead_letters_published_total{reason=\"invalid\"",
             "ecom_message_seconds_count{outcome=\"applied\"",
             "ecom_message_seconds_bucket{",
@@ -71,7 +71,7 @@ async fn the_admin_port_tells_health_and_metrics_of_every_role() {
 }
 
 #[tokio::test]
-async fn the_handler_tells_what_the_ledger_holds_and_who_was_seen() {
+async fn the_handler_tells_what_the_dead_letter_store_holds_and_who_was_seen() {
     let site = Site::new();
     let args = ["--order-ids", "1-20", "--rate", "max"];
     site.run("payments_producer", &[&args[..], &PLAIN].concat()).await.with(0);
@@ -81,8 +81,9 @@ async fn the_handler_tells_what_the_ledger_holds_and_who_was_seen() {
     let mut handler = site.start("dlq_handler", &["--admin-listen", "127.0.0.1:0"]);
     let address = handler.serves().await;
     let counted = "ecom_dead_letters{state=\"waiting\",reason=\"order_not_found\"} 20\n";
-    let attempted = "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"letter\",outcome=\"ok\"} ";
-    let metrics = eventually("letters are counted and attempted", async || {
+    let attempted =
+        "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"dead letter\",outcome=\"ok\"} ";
+    let metrics = eventually("dead letters are counted and attempted", async || {
         let metrics = get(&address, "/metrics").await;
         (metrics.contains(counted) && metrics.contains(attempted)).then_some(metrics)
     })
@@ -90,7 +91,7 @@ async fn the_handler_tells_what_the_ledger_holds_and_who_was_seen() {
     for series in [
         "ecom_dead_letters{state=\"parked\",reason=\"invalid\"} 0\n",
         "ecom_heartbeat_age_seconds{role=\"payment_consumer\"} ",
-        "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"letter\",outcome=\"unavailable\"} 0\n",
+        "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"dead letter\",outcome=\"unavailable\"} 0\n",
     ] {
         assert!(metrics.contains(series), "no {series} in {metrics}");
     }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use ecom::bus::{Attributes, Bus, Message};
-use ecom::embedded::{Embedded, Options, open};
+use ecom_bus::{Attributes, Bus, Message};
+use ecom_embedded::{Embedded, Options, open};
 
 use super::program::{Running, Site, eventually};
 use super::table::Table;
 
 const UNDECODABLE: &str = "undecodable";
 const INVALID: &str = "invalid";
-/// Of a body over 1 MiB the ledger keeps this much.
+/// Of a body over 1 MiB the dead-letter store keeps this much.
 const KEPT: usize = 64 * 1024;
 
 fn order(id: i64) -> String {
@@ -105,7 +105,7 @@ fn corpus(bad: &[(&str, Vec<u8>)], good: fn(i64) -> String) -> Vec<u8> {
     text
 }
 
-/// Reasons by (kind, body as far as the ledger keeps it), counted.
+/// Reasons by (kind, body as far as the dead-letter store keeps it), counted.
 type Reasons = BTreeMap<(String, Vec<u8>, String), usize>;
 
 fn expected(kind: &str, bad: &[(&str, Vec<u8>)]) -> Reasons {
@@ -117,14 +117,14 @@ fn expected(kind: &str, bad: &[(&str, Vec<u8>)]) -> Reasons {
     reasons
 }
 
-fn in_ledger(table: &Table) -> Reasons {
-    let letters = table.rows(
-        "SELECT kind, body, reason FROM dead_letters JOIN dead_letter_bodies ON letter_id = id",
+fn in_dead_letter_store(table: &Table) -> Reasons {
+    let dead_letters = table.rows(
+        "SELECT kind, body, reason FROM dead_letters JOIN dead_letter_bodies ON dead_letter_id = id",
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     );
     let mut reasons = Reasons::new();
-    for letter in letters {
-        *reasons.entry(letter).or_default() += 1;
+    for dead_letter in dead_letters {
+        *reasons.entry(dead_letter).or_default() += 1;
     }
     reasons
 }
@@ -164,15 +164,16 @@ async fn bad_bodies_get_their_reason_and_good_ones_pass_between_them() {
     let mut wanted = expected("order", &orders);
     wanted.append(&mut expected("payment", &payments));
     let count = i64::try_from(orders.len() + payments.len()).unwrap();
-    eventually("every bad body is a letter", async || (table.letters() >= count).then_some(())).await;
+    eventually("every bad body is a dead letter", async || (table.dead_letters() >= count).then_some(()))
+        .await;
     table.is_drained().await;
-    let found = in_ledger(&table);
+    let found = in_dead_letter_store(&table);
     for (key, count) in &wanted {
         let (kind, body, reason) = key;
         let shown = String::from_utf8_lossy(&body[..body.len().min(120)]);
         assert_eq!(found.get(key), Some(count), "{kind} {reason}: {shown}");
     }
-    assert_eq!(found.len(), wanted.len(), "no other letters");
+    assert_eq!(found.len(), wanted.len(), "no other dead letters");
     let rows = orders.len().max(payments.len()) + 1;
     assert_eq!(table.facts(), i64::try_from(rows).unwrap());
     let paid = table.number("SELECT count(*) FROM facts WHERE customer_id = 7 AND card_last_four = '1234'");
@@ -238,11 +239,11 @@ async fn unusable_event_times_are_replaced_by_the_publish_time() {
 }
 
 fn now_us() -> i64 {
-    ecom::clock::Clock::System.now_us()
+    ecom_clock::Clock::System.now_us()
 }
 
 #[tokio::test]
-async fn attributes_that_pubsub_would_not_take_are_dropped_from_the_letter_and_counted() {
+async fn attributes_that_pubsub_would_not_take_are_dropped_from_the_dead_letter_and_counted() {
     let site = Site::new();
     let consumers = consumers(&site);
     let table = Table::of(&site).await;
@@ -259,16 +260,16 @@ async fn attributes_that_pubsub_would_not_take_are_dropped_from_the_letter_and_c
     publish(&bus, "payments_data", "[", &[&large[..], &own].concat()).await;
     publish(&bus, "payments_data", "", &own).await;
     eventually("all are settled", async || (table.progress() == 5).then_some(())).await;
-    assert_eq!((table.facts(), table.letters()), (2, 3), "attributes spoil no good message");
+    assert_eq!((table.facts(), table.dead_letters()), (2, 3), "attributes spoil no good message");
 
-    let letters = table.rows(
-        "SELECT body, reason, t, attributes FROM dead_letters JOIN dead_letter_bodies ON letter_id = id",
+    let dead_letters = table.rows(
+        "SELECT body, reason, t, attributes FROM dead_letters JOIN dead_letter_bodies ON dead_letter_id = id",
         |row| {
             let attributes: String = row.get(3)?;
             Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, attributes))
         },
     );
-    for (body, reason, t, attributes) in letters {
+    for (body, reason, t, attributes) in dead_letters {
         let shown = String::from_utf8_lossy(&body).into_owned();
         assert_eq!((reason.as_str(), t), (UNDECODABLE, 1_700_000_000_000_000), "{shown}");
         let attributes: BTreeMap<String, String> = serde_json::from_str(&attributes).unwrap();

@@ -1,18 +1,18 @@
-//! Card numbers through the real programs: none in the fact table, the ledger, the dead-letter topic
+//! Card numbers through the real programs: none in the fact table, the dead-letter store, the dead-letter topic
 //! or any line that is logged; and of bodies, addresses and passwords no log knows, either.
 
 use std::sync::Arc;
 
-use ecom::bus::{Attributes, Bus, Message, Publisher};
-use ecom::embedded::{Embedded, Options, Route, open};
+use ecom_bus::{Attributes, Bus, Message, Publisher};
+use ecom_embedded::{Embedded, Options, Route, open};
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::program::{Ended, Running, Site, eventually};
+use super::program::{OperationReport, Running, Site, eventually};
 use super::table::Table;
 use crate::card_numbers::made::{self, Exposed, Numbers, exposed};
 
-/// Every brand in every place some fifty times, in spellings of chance.
+/// Every brand in every place some fifty times, in spellings of randomness.
 const COUNT: usize = 10_000;
 /// What bodies, attributes and settings say here, and no log line may.
 const SENTINELS: [&str; 5] =
@@ -25,7 +25,7 @@ fn start_loud(site: &Site, role: &'static str) -> Running {
     program.env("ECOM__STORE__CASSANDRA__PASSWORD", "sentinel-password").start()
 }
 
-fn is_silent_about(ended: &Ended, numbers: &Numbers) {
+fn is_silent_about(ended: &OperationReport, numbers: &Numbers) {
     for line in ended.stderr.lines().chain(ended.stdout.lines()) {
         assert!(!numbers.are_in(line.as_bytes()), "{line}");
         assert!(!SENTINELS.iter().any(|sentinel| line.contains(sentinel)), "{line}");
@@ -56,11 +56,12 @@ fn bodies(texts: &[String]) -> impl Iterator<Item = Message> {
 
 /// All that the tables and the dead-letter topic hold, row by row.
 fn everything(table: &Table) -> Vec<String> {
-    let letter =
+    let dead_letter =
         "SELECT id || '|' || reason || '|' || coalesce(detail, '') || '|' || coalesce(order_id, '') || '|'
          || attributes || '|' || CAST(body AS TEXT)
-         FROM dead_letters JOIN dead_letter_bodies ON letter_id = id";
-    let history = "SELECT letter_id || '|' || outcome || '|' || coalesce(note, '') FROM dead_letter_history";
+         FROM dead_letters JOIN dead_letter_bodies ON dead_letter_id = id";
+    let history =
+        "SELECT dead_letter_id || '|' || outcome || '|' || coalesce(note, '') FROM dead_letter_history";
     let fact =
         "SELECT order_id || '|' || item || '|' || quantity || '|' || price || '|' || shipping_address || '|'
          || order_status || '|' || creation_date || '|' || coalesce(payment_method, '') || '|'
@@ -68,7 +69,7 @@ fn everything(table: &Table) -> Vec<String> {
     let topic = "SELECT attributes || '|' || CAST(body AS TEXT) FROM messages
          JOIN subscriptions ON subscriptions.id = subscription JOIN topics ON topics.id = topic
          WHERE topics.name = 'dlq_payments_data' AND attributes LIKE '%dlq_reason%'";
-    [letter, history, fact, topic]
+    [dead_letter, history, fact, topic]
         .iter()
         .flat_map(|sql| {
             table.rows(sql, |row| {
@@ -80,7 +81,7 @@ fn everything(table: &Table) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn card_numbers_in_every_field_and_form_stay_out_of_table_ledger_topic_and_logs() {
+async fn card_numbers_in_every_field_and_form_stay_out_of_table_dead_letter_store_topic_and_logs() {
     let site = Site::new();
     let consumers = ["order_consumer", "payment_consumer", "dlq_handler"].map(|role| start_loud(&site, role));
     let table = Table::of(&site).await;
@@ -99,8 +100,8 @@ async fn card_numbers_in_every_field_and_form_stay_out_of_table_ledger_topic_and
     // What another program puts on the dead-letter topic, unmasked.
     publish_all(&bus, "dlq_payments_data", all.iter().take(198).map(message)).await;
 
-    let letters = i64::try_from(COUNT).unwrap();
-    eventually("all are letters", async || (table.letters() >= letters).then_some(())).await;
+    let dead_letters = i64::try_from(COUNT).unwrap();
+    eventually("all are dead letters", async || (table.dead_letters() >= dead_letters).then_some(())).await;
     eventually("all are acknowledged", async || {
         let waiting = table.backlog("orders_data") + table.backlog("payments_data");
         (waiting == 0 && table.leased("dlq_payments_data") == 0).then_some(())
@@ -108,7 +109,7 @@ async fn card_numbers_in_every_field_and_form_stay_out_of_table_ledger_topic_and
     .await;
     assert_eq!(table.facts(), 9, "no event with a card number in it is a row");
     let rows = everything(&table);
-    assert!(rows.len() > 3 * COUNT, "letters, history and topic: {}", rows.len());
+    assert!(rows.len() > 3 * COUNT, "dead letters, history and topic: {}", rows.len());
     for row in &rows {
         assert!(!numbers.are_in(row.as_bytes()), "{row}");
     }

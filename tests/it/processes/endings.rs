@@ -16,7 +16,7 @@ async fn published(site: &Site, producer: &'static str, last: u32, manifest: &st
 
 /// Starts an order consumer on a backlog and waits until it is in the middle of it.
 async fn in_the_middle(site: &Site, args: &[&str]) -> (Table, Running) {
-    let consumer = site.start("order_consumer", &[&["--set", "embedded.lease=1s"], args].concat());
+    let consumer = site.start("order_consumer", &[&["--set", "embedded.ack_deadline=1s"], args].concat());
     let table = Table::of(site).await;
     eventually("it is in the middle", async || (table.facts() > 50).then_some(())).await;
     (table, consumer)
@@ -81,8 +81,8 @@ async fn held_payments_are_given_back_by_a_drain_and_not_dead_lettered() {
     let mut consumer = site.start("payment_consumer", &args);
     let table = Table::of(&site).await;
     let admin = consumer.serves().await;
-    let held = "ecom_messages_held_total{role=\"payment_consumer\"} 40\n";
-    eventually("all are held", async || get(&admin, "/metrics").await.contains(held).then_some(())).await;
+    let buffered = "ecom_messages_buffered_total{role=\"payment_consumer\"} 40\n";
+    eventually("all are held", async || get(&admin, "/metrics").await.contains(buffered).then_some(())).await;
     let ended = consumer.drained().await.with(0);
     let summary = summary(&site);
     assert_eq!(summary["nacked"], 40, "{summary} {}", ended.stderr);
@@ -94,7 +94,7 @@ async fn held_payments_are_given_back_by_a_drain_and_not_dead_lettered() {
     consume(&site, "payment_consumer", &[]).await;
     let both = ["verify", "--manifest", "orders.json", "--manifest", "payments.json"];
     site.run("ecom_facts", &both).await.with(0);
-    assert_eq!(table.letters(), 0);
+    assert_eq!(table.dead_letters(), 0);
 }
 
 #[tokio::test]

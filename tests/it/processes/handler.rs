@@ -16,15 +16,19 @@ async fn the_handler_drains_passes_and_reports_until_nothing_is_open() {
     assert_eq!(before["open"], 0, "they are on the topic still: {before}");
 
     let pass = site.run("dlq_handler", &["run", "--once", "--exit-on-idle", "5s"]).await.with(0);
-    assert!(pass.stderr.contains("looked at 20 letters: 0 recovered now, 20 still open"), "{}", pass.stderr);
+    assert!(
+        pass.stderr.contains("looked at 20 dead letters: 0 recovered now, 20 still open"),
+        "{}",
+        pass.stderr
+    );
     assert_eq!(pass.stdout, "");
     let found = site.run("dlq_handler", &report).await.with(0).json();
     assert_eq!(found["open"], 20, "{found}");
-    let [letters] = &found["letters"].as_array().unwrap()[..] else { panic!("{found}") };
-    assert_eq!(letters["state"], "waiting", "{found}");
-    assert_eq!(letters["reason"], "order_not_found", "{found}");
-    assert_eq!(letters["letters"], 20, "{found}");
-    assert!(letters["oldest_age_seconds"].as_u64() < Some(120), "{found}");
+    let [dead_letters] = &found["dead_letters"].as_array().unwrap()[..] else { panic!("{found}") };
+    assert_eq!(dead_letters["state"], "waiting", "{found}");
+    assert_eq!(dead_letters["reason"], "order_not_found", "{found}");
+    assert_eq!(dead_letters["dead_letters"], 20, "{found}");
+    assert!(dead_letters["oldest_age_seconds"].as_u64() < Some(120), "{found}");
     let store = found["store"].as_str().unwrap();
     assert!(store.starts_with("embedded at /") && store.ends_with("/data/ecom_store.db"), "{store}");
 
@@ -41,13 +45,17 @@ async fn the_handler_drains_passes_and_reports_until_nothing_is_open() {
     let waiting = site.run("ecom_facts", &open).await.with(3).json();
     assert_eq!(waiting["faults"]["waiting_though_order_there"], 20, "{waiting}");
     let pass = site.run("dlq_handler", &["--once"]).await.with(0);
-    assert!(pass.stderr.contains("looked at 20 letters: 20 recovered now, 0 still open"), "{}", pass.stderr);
+    assert!(
+        pass.stderr.contains("looked at 20 dead letters: 20 recovered now, 0 still open"),
+        "{}",
+        pass.stderr
+    );
     site.run("dlq_handler", &["report", "--fail-on-open"]).await.with(0);
     site.run("ecom_facts", &open).await.with(0);
 }
 
 #[tokio::test]
-async fn two_handlers_share_a_ledger() {
+async fn two_handlers_share_a_dead_letter_store() {
     let site = Site::new();
     let events = |manifest| ["--order-ids", "1-200", "--rate", "max", "--manifest", manifest];
     site.run("payments_producer", &[&events("payments.json")[..], &PLAIN].concat()).await.with(0);

@@ -10,7 +10,7 @@ use super::table::Table;
 /// Short leases, so that what a killed process held comes back soon, and short waits.
 const QUICK: [&str; 6] = [
     "--set",
-    "embedded.lease=1s",
+    "embedded.ack_deadline=1s",
     "--set",
     "consumer.order_grace=200ms",
     "--set",
@@ -33,7 +33,7 @@ const VERIFY: [&str; 9] = [
 type Role = (&'static str, &'static str);
 const ORDERS: Role = ("order_consumer", "orders_data");
 const PAYMENTS: Role = ("payment_consumer", "payments_data");
-const LETTERS: Role = ("dlq_handler", "dlq_payments_data");
+const DEAD_LETTERS: Role = ("dlq_handler", "dlq_payments_data");
 
 #[tokio::test]
 async fn five_shells_lose_nothing_when_any_of_them_is_killed() {
@@ -56,8 +56,8 @@ async fn five_shells_lose_nothing_when_any_of_them_is_killed() {
             "payments" => producers.push(site.start("payments_producer", &[&events[..], &payments].concat())),
             "order_consumer" => consumers.push(start(ORDERS)),
             "payment_consumer" => consumers.push(start(PAYMENTS)),
-            "dlq_handler" => consumers.push(start(LETTERS)),
-            _ => consumers.push(start(if rng.random() { PAYMENTS } else { LETTERS })),
+            "dlq_handler" => consumers.push(start(DEAD_LETTERS)),
+            _ => consumers.push(start(if rng.random() { PAYMENTS } else { DEAD_LETTERS })),
         }
     }
 
@@ -89,7 +89,10 @@ async fn five_shells_lose_nothing_when_any_of_them_is_killed() {
     }
     let found = site.run("ecom_facts", &VERIFY).await.with(0).json();
     assert_eq!(found["faults"], serde_json::json!({}), "{found}");
-    assert!(found["payments"]["ledger"].as_u64() > Some(0), "missing orders leave letters: {found}");
+    assert!(
+        found["payments"]["dead-letter store"].as_u64() > Some(0),
+        "missing orders leave dead letters: {found}"
+    );
     table.is_drained().await;
     let redelivered = drained(&site, consumers).await;
     assert!(redelivered > 0, "{left_behind} were left behind by kills, and none came again (seed {seed})");
@@ -107,7 +110,7 @@ async fn drained(site: &Site, consumers: Vec<(Role, Running)>) -> u64 {
         });
         redelivered += count.unwrap_or_default();
     }
-    assert!(site.path("data").join(ecom::embedded::FILE_NAME).exists());
+    assert!(site.path("data").join(ecom_embedded::FILE_NAME).exists());
     redelivered
 }
 
@@ -115,7 +118,7 @@ async fn drained(site: &Site, consumers: Vec<(Role, Running)>) -> u64 {
 async fn producers_that_were_killed_are_started_again_with_the_same_seed() {
     let site = Site::new();
     let consumers: Vec<Running> =
-        [ORDERS, PAYMENTS, LETTERS].map(|role| site.start(role.0, &QUICK)).into_iter().collect();
+        [ORDERS, PAYMENTS, DEAD_LETTERS].map(|role| site.start(role.0, &QUICK)).into_iter().collect();
     let table = Table::of(&site).await;
     let begun = |rate| ["--order-ids", "1-600", "--seed", "7", "--late-by", "100", "--rate", rate];
     for (name, manifest) in [("orders_producer", "orders.json"), ("payments_producer", "payments.json")] {

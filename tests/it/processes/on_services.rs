@@ -1,7 +1,7 @@
 //! The five binaries on the Pub/Sub emulator and Cassandra, checked by `ecom_facts` and by plain CQL.
 
-use ecom::bus::pubsub::{Pubsub, PubsubSettings};
-use ecom::bus::{Bus, Message};
+use ecom_bus::{Bus, Message};
+use ecom_bus_pubsub::{Pubsub, PubsubSettings};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::value::Row;
@@ -51,7 +51,7 @@ impl Place {
         Some(place)
     }
 
-    async fn program(&self, name: &'static str, args: &[&str]) -> super::program::Ended {
+    async fn program(&self, name: &'static str, args: &[&str]) -> super::program::OperationReport {
         self.site.run(name, &[&["-c", "services.toml"], args].concat()).await
     }
 
@@ -68,13 +68,13 @@ impl Place {
     /// Starts the three consumers, each receiving before anything is published.
     async fn consumers(&self) -> [Running; 3] {
         let consumers = ["order_consumer", "payment_consumer", "dlq_handler"].map(|name| self.start(name));
-        let [mut orders, mut payments, mut letters] = consumers;
-        for consumer in [&mut orders, &mut payments, &mut letters] {
+        let [mut orders, mut payments, mut dead_letters] = consumers;
+        for consumer in [&mut orders, &mut payments, &mut dead_letters] {
             let line = consumer.says("using ").await;
             assert!(line.contains(&self.emulator) && line.contains(&self.project), "{line}");
             assert!(line.contains(&self.keyspace), "{line}");
         }
-        [orders, payments, letters]
+        [orders, payments, dead_letters]
     }
 
     /// The rows of a query on the keyspace.
@@ -121,7 +121,7 @@ async fn drop_leftovers(cql: &Session) {
 }
 
 #[tokio::test]
-async fn the_reference_data_ends_as_80_rows_80_payments_and_420_letters() {
+async fn the_reference_data_ends_as_80_rows_80_payments_and_420_dead_letters() {
     let Some(place) = Place::new().await else { return };
     let consumers = place.consumers().await;
     let orders = ["--preset", "reference", "--count", "160", "--rate", "max", "--manifest", "orders.json"];
@@ -141,12 +141,13 @@ async fn the_reference_data_ends_as_80_rows_80_payments_and_420_letters() {
     let (card, time, day) = ("0080".into(), "2024-01-21T80:01:30Z".into(), "2024-01-21".into());
     assert_eq!(odd, [(1_080, card, time, day)], "a time that is none is stored as it came");
     assert_eq!(place.count("*", "dead_letters").await, 420);
-    let letters =
+    let dead_letters =
         place.rows::<(String, Option<String>, i64)>("reason, state, order_id", "dead_letters").await;
-    for (reason, state, order_id) in &letters {
+    for (reason, state, order_id) in &dead_letters {
         assert_eq!((reason.as_str(), state.as_deref()), ("order_not_found", None), "order {order_id}");
     }
-    let missing: std::collections::BTreeSet<i64> = letters.iter().map(|(_, _, order_id)| *order_id).collect();
+    let missing: std::collections::BTreeSet<i64> =
+        dead_letters.iter().map(|(_, _, order_id)| *order_id).collect();
     assert_eq!((missing.first(), missing.last(), missing.len()), (Some(&81), Some(&500), 420));
     let report = ["report", "--format", "json", "--fail-on-open"];
     let report = place.program("dlq_handler", &report).await.with(3).json();
@@ -183,7 +184,7 @@ async fn strangers_are_joined(place: &Place) {
 #[tokio::test]
 async fn five_thousand_mixed_events_survive_a_restart_and_a_kill() {
     let Some(place) = Place::new().await else { return };
-    let [orders, payments, letters] = place.consumers().await;
+    let [orders, payments, dead_letters] = place.consumers().await;
     let events = ["-c", "services.toml", "--order-ids", "1-2400", "--rate", "400/s", "--late-by", "300"];
     let produce = |name, manifest| place.site.start(name, &[&events[..], &["--manifest", manifest]].concat());
     let producers =
@@ -218,7 +219,7 @@ async fn five_thousand_mixed_events_survive_a_restart_and_a_kill() {
         recorded < all,
         "{recorded} of {all} orders were recorded before the kill: it interrupted nothing"
     );
-    for consumer in [orders, payments, letters] {
+    for consumer in [orders, payments, dead_letters] {
         consumer.drained().await.with(0);
     }
     place.program("ecom_facts", &both).await.with(0);

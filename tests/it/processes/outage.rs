@@ -39,7 +39,7 @@ async fn while_nobody_can_write_nothing_is_dead_lettered_and_afterwards_all_is_a
     consume(&site, "payment_consumer", &[]).await;
     let both = ["verify", "--manifest", "orders.json", "--manifest", "payments.json"];
     site.run("ecom_facts", &both).await.with(0);
-    assert_eq!(table.letters(), 0);
+    assert_eq!(table.dead_letters(), 0);
 }
 
 /// Whether `/readyz` answers with this status, and, where it is not ready, says why.
@@ -80,5 +80,5 @@ async fn a_producer_waits_out_an_outage_and_publishes_everything() {
     producer.ended().await.with(0);
     consume(&site, "order_consumer", &[]).await;
     site.run("ecom_facts", &["verify", "--manifest", "orders.json"]).await.with(0);
-    assert_eq!(table.letters(), 0);
+    assert_eq!(table.dead_letters(), 0);
 }

@@ -76,7 +76,7 @@ impl Site {
     }
 
     /// Runs a program with these arguments to its end.
-    pub async fn run(&self, name: &'static str, args: &[&str]) -> Ended {
+    pub async fn run(&self, name: &'static str, args: &[&str]) -> OperationReport {
         self.program(name, args).run().await
     }
 
@@ -115,7 +115,7 @@ impl Program {
     }
 
     /// Runs it to its end.
-    pub async fn run(self) -> Ended {
+    pub async fn run(self) -> OperationReport {
         self.start().ended().await
     }
 }
@@ -178,16 +178,21 @@ impl Running {
     }
 
     /// Asks it to drain, and waits for its end.
-    pub async fn drained(self) -> Ended {
+    pub async fn drained(self) -> OperationReport {
         self.signal("TERM");
         self.ended().await
     }
 
     /// Waits for its end.
-    pub async fn ended(mut self) -> Ended {
+    pub async fn ended(mut self) -> OperationReport {
         let goal = format!("{} ends", self.name);
         let status = eventually(&goal, async || self.child.try_wait().unwrap()).await;
-        Ended { name: self.name, code: status.code(), stdout: read(&self.stdout), stderr: read(&self.stderr) }
+        OperationReport {
+            name: self.name,
+            code: status.code(),
+            stdout: read(&self.stdout),
+            stderr: read(&self.stderr),
+        }
     }
 }
 
@@ -203,7 +208,7 @@ impl Drop for Running {
 }
 
 /// A program's end.
-pub struct Ended {
+pub struct OperationReport {
     name: &'static str,
     /// None where a signal ended it.
     pub code: Option<i32>,
@@ -211,7 +216,7 @@ pub struct Ended {
     pub stderr: String,
 }
 
-impl Ended {
+impl OperationReport {
     /// The same; fails the test where it ended with another code.
     #[track_caller]
     pub fn with(self, code: i32) -> Self {

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use ecom::bus::{Attributes, Bus, Message};
-use ecom::clock::Clock;
-use ecom::domain::letter::LetterId;
-use ecom::embedded::{self, Options};
+use ecom_bus::{Attributes, Bus, Message};
+use ecom_clock::Clock;
+use ecom_domain::dead_letter::DeadLetterId;
+use ecom_embedded::Options;
 
 use super::PLAIN;
 use super::program::{PROGRAMS, Running, Site, eventually};
 use super::table::{Table, consume};
 use crate::metrics::file;
 
-/// As long as a letter's id.
+/// As long as a dead letter's id.
 const ID: usize = "20260131-07-0123456789abcdef0123456789abcdef".len();
 /// The section with the page.
-const PAGE: &str = "## A page, from its first line to its last\n";
+const PAGE: &str = "## Walkthrough of an on-call page\n";
 /// How a command of an alert's section names its configuration.
 const OWN: &str = " -c config/gcp.toml -c my.toml";
 
@@ -47,7 +47,7 @@ fn page(runbook: &str) -> Vec<Step> {
     steps
 }
 
-/// A line without what is another each time, and the letters it names.
+/// A line without what is another each time, and the dead letters it names.
 fn masked(line: &str) -> (String, Vec<String>) {
     let mut ids = Vec::new();
     // A role's newest event is known only from its second sign of life on.
@@ -61,7 +61,7 @@ fn masked(line: &str) -> (String, Vec<String>) {
     }
     let mut text = String::new();
     while let Some(next) = rest.chars().next() {
-        if let Some(id) = rest.get(..ID).and_then(LetterId::parse) {
+        if let Some(id) = rest.get(..ID).and_then(DeadLetterId::parse) {
             ids.push(id.as_str().to_owned());
             text.push_str("ID");
             rest.drain(..ID);
@@ -96,12 +96,12 @@ fn is_varying(word: &str) -> bool {
         || digits >= 2 && word.bytes().all(|b| b.is_ascii_digit() || b",.%:TZ-abcdef".contains(&b))
 }
 
-/// The names that a run's letters have where the runbook has others.
+/// The names that a run's dead letters have where the runbook has others.
 #[derive(Default)]
 struct Names(BTreeMap<String, String>);
 
 impl Names {
-    /// A command of the runbook about this run's letters.
+    /// A command of the runbook about this run's dead letters.
     fn in_command(&self, command: &str) -> String {
         self.0.iter().fold(command.to_owned(), |text, (written, ours)| text.replace(written, ours))
     }
@@ -121,7 +121,11 @@ impl Names {
             assert_eq!(line, expected, "$ {}\n{printed}", step.command);
             for (theirs, ours) in their_ids.into_iter().zip(our_ids) {
                 let known = self.0.entry(theirs.clone()).or_insert_with(|| ours.clone());
-                assert_eq!(*known, ours, "{theirs} is another letter here\n$ {}\n{printed}", step.command);
+                assert_eq!(
+                    *known, ours,
+                    "{theirs} is another dead letter here\n$ {}\n{printed}",
+                    step.command
+                );
             }
             may_skip = false;
         }
@@ -163,10 +167,10 @@ impl Situation {
             let name = format!("poison-{number}");
             site.write(&name, format!("{body}\n"));
             site.run("payments_producer", &["--from", &name]).await.with(0);
-            let arrived = || table.letters() == 1051 + number as i64;
-            eventually("the letter is in the ledger", async || arrived().then_some(())).await;
+            let arrived = || table.dead_letters() == 1051 + number as i64;
+            eventually("the dead letter is in the dead-letter store", async || arrived().then_some(())).await;
         }
-        let bus = embedded::open(&site.path("data"), Options::new(Vec::new())).unwrap();
+        let bus = ecom_embedded::open(&site.path("data"), Options::new(Vec::new())).unwrap();
         let publisher = bus.publisher("payments_data", 1).await.unwrap();
         let time = Clock::System.now_us().to_string();
         for (number, status) in [(7001, "Completed"), (7002, "Failed")] {
@@ -176,7 +180,10 @@ impl Situation {
             let shown = || table.number(paid) == 200 && table.backlog("payments_data") == 0;
             eventually("it is settled", async || shown().then_some(())).await;
         }
-        eventually("the tie is in the ledger", async || (table.letters() == 1056).then_some(())).await;
+        eventually("the tie is in the dead-letter store", async || {
+            (table.dead_letters() == 1056).then_some(())
+        })
+        .await;
         // As where producers have no store to be seen in, and ten minutes later.
         table.execute(
             "DELETE FROM role_heartbeats WHERE role LIKE '%producer';
@@ -286,8 +293,10 @@ fn what_varies_is_masked_and_words_are_not() {
     assert_eq!(of("Cassandra at 127.0.0.1:9042, keyspace k, 2026-11-21T18:15:33Z"), "STORE, VARIES");
     assert_eq!(of("embedded at /tmp/x/data/ecom_store.db, 2026-11-21T18:15:33Z"), "STORE, VARIES");
     assert_eq!(
-        of("retry in Cassandra at h:9042, keyspace k: run 20261121T181751-4c8210cd finished, 226 letters"),
-        "retry in STORE: run VARIES finished, VARIES letters"
+        of(
+            "retry in Cassandra at h:9042, keyspace k: run 20261121T181751-4c8210cd finished, 226 dead letters"
+        ),
+        "retry in STORE: run VARIES finished, VARIES dead letters"
     );
     assert_eq!(of("poison  5"), "poison 5");
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::program::{Ended, Site, eventually};
+use super::program::{OperationReport, Site, eventually};
 
 /// Runs a consumer until it has acknowledged all that waits on its topic, and drains it.
-pub async fn consume(site: &Site, role: &'static str, args: &[&str]) -> Ended {
+pub async fn consume(site: &Site, role: &'static str, args: &[&str]) -> OperationReport {
     let topic = match role {
         "order_consumer" => "orders_data",
         "payment_consumer" => "payments_data",
@@ -32,7 +32,7 @@ impl Table {
 
     /// Opens the file of a folder once it is there, with its tables.
     pub async fn in_folder(folder: &Path) -> Self {
-        let file = folder.join(ecom::embedded::FILE_NAME);
+        let file = folder.join(ecom_embedded::FILE_NAME);
         eventually("the embedded file appears", async || {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(&file, flags).ok()?;
@@ -72,7 +72,7 @@ impl Table {
         ))
     }
 
-    /// What was done so far: orders and payments recorded, letters in the ledger.
+    /// What was done so far: orders and payments recorded, dead letters in the dead-letter store.
     pub fn progress(&self) -> i64 {
         self.number(
             "SELECT (SELECT count(*) + count(payment_id) FROM facts) + (SELECT count(*) FROM dead_letters)",
@@ -84,8 +84,8 @@ impl Table {
         self.number("SELECT coalesce(sum(last_message), 0) FROM topics")
     }
 
-    /// Letters in the ledger.
-    pub fn letters(&self) -> i64 {
+    /// Dead letters in the dead-letter store.
+    pub fn dead_letters(&self) -> i64 {
         self.number("SELECT count(*) FROM dead_letters")
     }
 

@@ -1,20 +1,20 @@
-//! How the desk looks up many orders: side by side, and no more than the store's window.
+//! How the operator looks up many orders: side by side, and no more than the store's window.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::fact::{Fact, PaymentSlot};
-use ecom::domain::order::{Order, OrderId};
-use ecom::domain::payment::Payment;
-use ecom::domain::verdict::Verdict;
-use ecom::store::{FactStore, StoreError};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_domain::verdict::Verdict;
+use ecom_store::{FactStore, StoreError};
 use futures_util::stream::BoxStream;
 use tokio::sync::Barrier;
 
-use super::place::*;
+use super::fixture::*;
 use crate::waiting::within;
 
 /// A fact table that answers lookups only as many at once as its window is wide.
@@ -27,7 +27,7 @@ struct Wide {
 #[async_trait]
 impl FactStore for Wide {
     async fn record_order(&self, _: &Order<'_>, _: EventTime) -> Result<(), StoreError> {
-        unreachable!("the desk only looks")
+        unreachable!("the operator only looks")
     }
 
     async fn payment_slot(&self, _: OrderId) -> Result<PaymentSlot, StoreError> {
@@ -39,7 +39,7 @@ impl FactStore for Wide {
     }
 
     async fn record_payment(&self, _: &Payment<'_>, _: EventTime) -> Result<(), StoreError> {
-        unreachable!("the desk only looks")
+        unreachable!("the operator only looks")
     }
 
     async fn fact(&self, _: OrderId) -> Result<Option<Fact>, StoreError> {
@@ -47,7 +47,7 @@ impl FactStore for Wide {
     }
 
     fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
-        unreachable!("the desk never scans the fact table")
+        unreachable!("the operator never scans the fact table")
     }
 
     fn describe(&self) -> String {
@@ -61,15 +61,15 @@ async fn triage_looks_orders_up_side_by_side_within_the_window() {
     for n in 1..=64 {
         place.record(&orphan(n, n, NOW - n * SECOND)).await;
     }
-    let mut desk = place.desk();
+    let mut queue = place.queue();
     let wide = Arc::new(Wide {
-        together: Barrier::new(desk.window),
+        together: Barrier::new(queue.window),
         in_flight: AtomicUsize::new(0),
         most: AtomicUsize::new(0),
     });
-    desk.facts = wide.clone();
-    let triage = desk.triage(&POLICY, &|_| {});
+    queue.facts = wide.clone();
+    let triage = queue.triage(&POLICY, &|_| {});
     let triage = within(Duration::from_secs(60), "one lookup after the other", triage).await.unwrap();
     assert_eq!((triage.open, triage.groups[0].verdict), (64, Verdict::StillWaiting));
-    assert_eq!(wide.most.load(Ordering::SeqCst), desk.window);
+    assert_eq!(wide.most.load(Ordering::SeqCst), queue.window);
 }

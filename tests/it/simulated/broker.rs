@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ecom::bus::{
-    Backlog, Bus, BusError, Delivery, Feed, Lease, Message, PublishError, Publisher, Receipt, Received,
-    SubscribeOptions, Subscription, TopicState,
+use ecom_bus::{
+    Backlog, Bus, BusError, Delivery, Feed, Lease, Message, PublishError, Publisher, Receipt,
+    ReceivedMessage, SubscribeOptions, Subscription, TopicState,
 };
-use ecom::clock::Clock;
+use ecom_clock::Clock;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc};
@@ -34,7 +34,7 @@ struct State {
     next_id: u64,
     topics: BTreeMap<String, Vec<Waiting>>,
     /// Every message that was ever stored, by topic.
-    log: BTreeMap<String, Vec<Received>>,
+    log: BTreeMap<String, Vec<ReceivedMessage>>,
     leased: u64,
     redelivered: u64,
     receipts_lost: u64,
@@ -42,7 +42,7 @@ struct State {
 
 struct Waiting {
     from: Instant,
-    received: Received,
+    received: ReceivedMessage,
 }
 
 impl Broker {
@@ -88,7 +88,7 @@ impl Shared {
     }
 
     /// Every message that was ever stored on a topic.
-    pub fn log(&self, topic: &str) -> Vec<Received> {
+    pub fn log(&self, topic: &str) -> Vec<ReceivedMessage> {
         self.state().log.get(topic).cloned().unwrap_or_default()
     }
 
@@ -124,14 +124,14 @@ impl Shared {
         self.state.lock().unwrap()
     }
 
-    fn put(&self, topic: &str, received: Received, delay: u64) {
+    fn put(&self, topic: &str, received: ReceivedMessage, delay: u64) {
         let from = Instant::now() + Duration::from_millis(delay);
         self.state().topics.entry(topic.to_owned()).or_default().push(Waiting { from, received });
         self.changed.notify_waiters();
     }
 
     /// Any of the messages that may come now, or how long to wait.
-    fn take(&self, topic: &str) -> Result<Received, Option<Instant>> {
+    fn take(&self, topic: &str) -> Result<ReceivedMessage, Option<Instant>> {
         let mut state = self.state();
         let now = Instant::now();
         let waiting = state.topics.entry(topic.to_owned()).or_default();
@@ -145,7 +145,7 @@ impl Shared {
         Ok(received)
     }
 
-    fn settle(&self, topic: &str, received: Received, acked: bool) {
+    fn settle(&self, topic: &str, received: ReceivedMessage, acked: bool) {
         let (again, delay) = {
             let mut state = self.state();
             state.leased -= 1;
@@ -156,7 +156,7 @@ impl Shared {
             (again, delay)
         };
         if again {
-            self.put(topic, Received { attempt: received.attempt + 1, ..received }, delay);
+            self.put(topic, ReceivedMessage { attempt: received.attempt + 1, ..received }, delay);
         }
         self.changed.notify_waiters();
     }
@@ -173,7 +173,7 @@ impl fmt::Debug for Shared {
 struct SimulatedLease {
     broker: Broker,
     topic: String,
-    received: Option<Received>,
+    received: Option<ReceivedMessage>,
 }
 
 impl SimulatedLease {
@@ -283,7 +283,7 @@ impl Publisher for SimulatedPublisher {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             if stored {
                 let publish_time_us = broker.now_us() / 1_000 * 1_000;
-                let received = Received { message, id: id.to_string(), publish_time_us, attempt: 1 };
+                let received = ReceivedMessage { message, id: id.to_string(), publish_time_us, attempt: 1 };
                 broker.state().log.entry(topic.clone()).or_default().push(received.clone());
                 broker.put(&topic, received, delay);
             }

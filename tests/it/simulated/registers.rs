@@ -1,22 +1,23 @@
 //! A store of cells, merged one by one as Cassandra merges them, whose writes time out: applied,
 //! lost, or applied later.
 
-mod journal;
+mod operations;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ecom::domain::event_time::EventTime;
-use ecom::domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
-use ecom::domain::letter::{
-    Act, Action, Change, HistoryEntry, Letter, LetterId, LetterRecord, Progress, State as LetterState,
+use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
+use ecom_domain::dead_letter::{
+    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterProgress, DeadLetterRecord, DeadLetterState,
+    DeadLetterUpdate, HistoryAction, HistoryEntry,
 };
-use ecom::domain::order::{Order, OrderId};
-use ecom::domain::payment::Payment;
-use ecom::domain::run::{Batch, Run, RunId};
-use ecom::store::{FactStore, Ledger, Scan, StoreError};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_store::{DeadLetterStore, FactStore, Scan, StoreError};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use rand::{RngExt, SeedableRng};
@@ -27,7 +28,7 @@ enum Value {
     Number(i64),
     Double(f64),
     Text(String),
-    Standing(u32, LetterState, i64),
+    State(u32, DeadLetterState, i64),
     Schedule(u32, i64),
 }
 
@@ -38,11 +39,11 @@ type Write = Box<dyn FnOnce(&mut Cells) + Send>;
 #[derive(Default)]
 struct Cells {
     facts: BTreeMap<OrderId, Row>,
-    letters: BTreeMap<LetterId, Letter>,
-    standings: BTreeMap<LetterId, Row>,
-    histories: BTreeMap<LetterId, BTreeMap<String, HistoryEntry>>,
-    runs: BTreeMap<RunId, Run>,
-    batches: BTreeMap<(RunId, u32), Batch>,
+    dead_letters: BTreeMap<DeadLetterId, DeadLetter>,
+    standings: BTreeMap<DeadLetterId, Row>,
+    histories: BTreeMap<DeadLetterId, BTreeMap<String, HistoryEntry>>,
+    runs: BTreeMap<OperationId, BulkOperation>,
+    batches: BTreeMap<(OperationId, u32), PlanBatch>,
 }
 
 struct State {
@@ -61,7 +62,7 @@ fn merge(row: &mut Row, column: &'static str, cell: Cell) {
         None => true,
         Some((time, _)) if *time != cell.0 => cell.0 > *time,
         Some((_, None)) => false,
-        Some((_, Some(held))) => cell.1.as_ref().is_none_or(|new| new > held),
+        Some((_, Some(buffered))) => cell.1.as_ref().is_none_or(|new| new > buffered),
     };
     if wins {
         row.insert(column, cell);
@@ -97,23 +98,23 @@ impl Registers {
         let state = self.state();
         state
             .cells
-            .letters
+            .dead_letters
             .keys()
-            .filter(|id| state.cells.record(id).unwrap().state() == LetterState::Recovered)
+            .filter(|id| state.cells.record(id).unwrap().state() == DeadLetterState::Recovered)
             .count() as u64
     }
 
-    /// Every letter was received, and every recovered one has a line that says so. Of a reopened one
+    /// Every dead letter was received, and every recovered one has a line that says so. Of a reopened one
     /// such a line may be of before, from somebody who read it then: it is settled anew.
     pub fn check_histories(&self, seed: u64) {
         let state = self.state();
-        for id in state.cells.letters.keys() {
+        for id in state.cells.dead_letters.keys() {
             let record = state.cells.record(id).unwrap();
             let did = |action| state.cells.histories[id].values().any(|entry| entry.action == action);
-            assert!(did(Action::Received), "seed {seed}: {id} was never received");
-            let recovered = record.state() == LetterState::Recovered;
+            assert!(did(HistoryAction::ReceivedMessage), "seed {seed}: {id} was never received");
+            let recovered = record.state() == DeadLetterState::Recovered;
             let reopened = record.progress.generation > 0;
-            let told = did(Action::Recovered);
+            let told = did(HistoryAction::Recovered);
             assert!(recovered == told || told && reopened, "seed {seed}: {id} {record:?}");
         }
     }
@@ -134,19 +135,19 @@ impl Registers {
         state.cells.facts.iter().map(|(order_id, row)| (*order_id, fact(*order_id, row))).collect()
     }
 
-    /// Every letter there is, without faults.
-    pub fn records(&self) -> Vec<LetterRecord> {
+    /// Every dead letter there is, without faults.
+    pub fn records(&self) -> Vec<DeadLetterRecord> {
         let state = self.state();
-        state.cells.letters.keys().filter_map(|id| state.cells.record(id)).collect()
+        state.cells.dead_letters.keys().filter_map(|id| state.cells.record(id)).collect()
     }
 
-    /// What was done to a letter, without faults.
-    pub fn lines(&self, id: &LetterId) -> Vec<HistoryEntry> {
+    /// What was done to a dead letter, without faults.
+    pub fn lines(&self, id: &DeadLetterId) -> Vec<HistoryEntry> {
         self.state().cells.histories.get(id).into_iter().flat_map(|lines| lines.values().cloned()).collect()
     }
 
     /// Every run there is, without faults.
-    pub fn all_runs(&self) -> Vec<Run> {
+    pub fn all_runs(&self) -> Vec<BulkOperation> {
         self.state().cells.runs.values().cloned().collect()
     }
 
@@ -243,11 +244,11 @@ fn fact(order_id: OrderId, row: &Row) -> Fact {
 }
 
 impl Cells {
-    fn record(&self, id: &LetterId) -> Option<LetterRecord> {
-        let letter = self.letters.get(id)?.clone();
-        let mut progress = Progress::default();
+    fn record(&self, id: &DeadLetterId) -> Option<DeadLetterRecord> {
+        let dead_letter = self.dead_letters.get(id)?.clone();
+        let mut progress = DeadLetterProgress::default();
         if let Some(row) = self.standings.get(id) {
-            if let Some((_, Some(Value::Standing(generation, state, at)))) = row.get("state") {
+            if let Some((_, Some(Value::State(generation, state, at)))) = row.get("state") {
                 (progress.generation, progress.state, progress.state_at) =
                     (*generation, Some(*state), Some(*at));
             }
@@ -255,7 +256,7 @@ impl Cells {
                 (progress.attempts, progress.next_attempt_at) = (*attempts, Some(*next));
             }
         }
-        Some(LetterRecord { letter, progress })
+        Some(DeadLetterRecord { dead_letter, progress })
     }
 }
 
@@ -287,7 +288,7 @@ impl FactStore for Registers {
             self.read("read a payment", |cells| cells.facts.get(&order_id).map(|row| fact(order_id, row)));
         Ok(match read.await? {
             Some(fact) if fact.has_order() => match fact.payment_written_at {
-                Some(written_at) => PaymentSlot::Taken { payment: fact.payment, written_at },
+                Some(written_at) => PaymentSlot::CorrectionStatus { payment: fact.payment, written_at },
                 None => PaymentSlot::Empty,
             },
             Some(_) | None => PaymentSlot::NoOrder,
@@ -329,70 +330,70 @@ impl FactStore for Registers {
 }
 
 #[async_trait]
-impl Ledger for Registers {
-    async fn record(&self, letter: &Letter, entry: &HistoryEntry) -> Result<(), StoreError> {
-        let (letter, entry) = (letter.clone(), entry.clone());
+impl DeadLetterStore for Registers {
+    async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
+        let (dead_letter, entry) = (dead_letter.clone(), entry.clone());
         let write: Write = Box::new(move |cells| {
-            let id = letter.id.clone();
+            let id = dead_letter.id.clone();
             cells.histories.entry(id.clone()).or_default().insert(entry.entry_id.clone(), entry);
-            cells.letters.entry(id).or_insert(letter);
+            cells.dead_letters.entry(id).or_insert(dead_letter);
         });
-        self.write("record a letter", write).await
+        self.write("record a dead letter", write).await
     }
 
-    async fn letter(&self, id: &LetterId) -> Result<Option<LetterRecord>, StoreError> {
-        self.read("read a letter", |cells| cells.record(id)).await
+    async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {
+        self.read("read a dead letter", |cells| cells.record(id)).await
     }
 
-    async fn history(&self, id: &LetterId) -> Result<Vec<HistoryEntry>, StoreError> {
+    async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
         let entries = |cells: &Cells| {
             cells.histories.get(id).into_iter().flat_map(|lines| lines.values().cloned()).collect()
         };
         self.read("read a history", entries).await
     }
 
-    async fn act(&self, act: &Act) -> Result<(), StoreError> {
+    async fn act(&self, act: &DeadLetterUpdate) -> Result<(), StoreError> {
         let act = act.clone();
         let write: Write = Box::new(move |cells| {
-            let row = cells.standings.entry(act.letter.clone()).or_default();
+            let row = cells.standings.entry(act.dead_letter.clone()).or_default();
             let at = act.time().map_or(0, |time| time.micros());
             match act.change {
-                Change::State { generation, state, at: wall } => {
-                    merge(row, "state", (at, Some(Value::Standing(generation, state, wall))));
+                DeadLetterChange::State { generation, state, at: wall } => {
+                    merge(row, "state", (at, Some(Value::State(generation, state, wall))));
                 }
-                Change::Schedule { attempts, next_attempt_at } => {
+                DeadLetterChange::Schedule { attempts, next_attempt_at } => {
                     merge(row, "schedule", (at, Some(Value::Schedule(attempts, next_attempt_at))));
                 }
-                Change::Nothing => {}
+                DeadLetterChange::Nothing => {}
             }
-            cells.histories.entry(act.letter).or_default().insert(act.entry.entry_id.clone(), act.entry);
+            cells.histories.entry(act.dead_letter).or_default().insert(act.entry.entry_id.clone(), act.entry);
         });
-        self.write("act on a letter", write).await
+        self.write("act on a dead letter", write).await
     }
 
-    fn letters(&self, scan: Scan) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
+    fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
         let state = self.state();
-        let records = state.cells.letters.keys().rev().filter_map(|id| state.cells.record(id));
-        let wanted: Vec<_> = records.filter(|record| scan.wants(record.letter.t)).map(Ok).collect();
+        let records = state.cells.dead_letters.keys().rev().filter_map(|id| state.cells.record(id));
+        let wanted: Vec<_> = records.filter(|record| scan.wants(record.dead_letter.t)).map(Ok).collect();
         stream::iter(wanted).boxed()
     }
 
-    fn letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<LetterRecord, StoreError>> {
+    fn dead_letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
         let state = self.state();
         let mut records: Vec<_> =
-            state.cells.letters.keys().filter_map(|id| state.cells.record(id)).collect();
-        records.retain(|record| record.letter.order_id == Some(order_id));
-        records.sort_by_key(|record| std::cmp::Reverse(record.letter.t));
+            state.cells.dead_letters.keys().filter_map(|id| state.cells.record(id)).collect();
+        records.retain(|record| record.dead_letter.order_id == Some(order_id));
+        records.sort_by_key(|record| std::cmp::Reverse(record.dead_letter.t));
         stream::iter(records.into_iter().map(Ok)).boxed()
     }
 
-    async fn remove(&self, record: &LetterRecord) -> Result<(), StoreError> {
-        let id = record.letter.id.clone();
+    async fn remove(&self, record: &DeadLetterRecord) -> Result<(), StoreError> {
+        let id = record.dead_letter.id.clone();
         let write: Write = Box::new(move |cells| {
-            cells.letters.remove(&id);
+            cells.dead_letters.remove(&id);
             cells.standings.remove(&id);
             cells.histories.remove(&id);
         });
-        self.write("remove a letter", write).await
+        self.write("remove a dead letter", write).await
     }
 }

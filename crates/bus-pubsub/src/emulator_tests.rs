@@ -1,0 +1,306 @@
+//! Against a real emulator, where `PUBSUB_EMULATOR_HOST` names one.
+
+mod relay;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::provision::{State, Wanted, apply, check};
+use super::{Pubsub, PubsubSettings};
+use ecom_bus::{
+    Attributes, Bus, BusError, Delivery, Message, PublishError, Streams, SubscribeOptions, Subscription,
+    TopicState,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn emulator() -> Option<String> {
+    let host = std::env::var("PUBSUB_EMULATOR_HOST").ok().filter(|host| !host.is_empty());
+    if host.is_none() {
+        assert_ne!(
+            std::env::var("REQUIRE_SERVICES").as_deref(),
+            Ok("1"),
+            "REQUIRE_SERVICES=1 and PUBSUB_EMULATOR_HOST is not set"
+        );
+        println!("skipped: PUBSUB_EMULATOR_HOST is not set");
+    }
+    host
+}
+
+/// A project of the test's own: the emulator takes any.
+fn settings(host: &str) -> PubsubSettings {
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    let project = format!("test-{}-{}", std::process::id(), TAKEN.fetch_add(1, Ordering::Relaxed));
+    PubsubSettings::new(project).on_emulator(host)
+}
+
+async fn provisioned(settings: PubsubSettings) -> Pubsub {
+    let bus = Pubsub::connect(settings).await.unwrap();
+    apply(&bus, &Wanted::default()).await.unwrap();
+    bus
+}
+
+fn options(streams: usize) -> SubscribeOptions {
+    SubscribeOptions {
+        streams: Streams::Fixed(streams),
+        max_outstanding: 256,
+        buffer: 16,
+        ack_deadline: Duration::from_secs(10),
+        idle_rotation: None,
+    }
+}
+
+fn message(body: &str) -> Message {
+    Message {
+        body: Bytes::from(body.to_owned()),
+        attributes: [("event_id", body.to_owned())].into_iter().collect(),
+    }
+}
+
+async fn publish(bus: &Pubsub, topic: &str, bodies: impl IntoIterator<Item = String>) -> Vec<String> {
+    let publisher = bus.publisher(topic, 10_000).await.unwrap();
+    let mut receipts = Vec::new();
+    for body in bodies {
+        receipts.push(publisher.publish(message(&body)).await);
+    }
+    join_all(receipts).await.into_iter().map(Result::unwrap).collect()
+}
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+async fn next(subscription: &Subscription) -> Delivery {
+    soon("a delivery", subscription.next()).await.expect("the subscription is not stopped")
+}
+
+fn body(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.received.message.body.to_vec()).unwrap()
+}
+
+fn numbered(range: std::ops::Range<usize>) -> impl Iterator<Item = String> {
+    range.map(|i| format!("m{i}"))
+}
+
+#[tokio::test]
+async fn a_message_arrives_as_it_was_published() {
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    let ids = publish(&bus, "orders_data", ["hello".to_owned()]).await;
+    let subscription = bus.subscribe("orders_data-sub", options(1)).await.unwrap();
+    let delivery = next(&subscription).await;
+    assert_eq!(delivery.received.message, message("hello"));
+    assert_eq!(delivery.received.id, ids[0]);
+    assert_eq!(delivery.received.attempt, 0);
+    let year_2020_us = 1_577_836_800_000_000;
+    assert!(delivery.received.publish_time_us > year_2020_us, "{delivery:?}");
+    delivery.ack();
+    soon("stop", subscription.stop()).await;
+    bus.close().await;
+}
+
+#[tokio::test]
+async fn a_nacked_and_a_dropped_delivery_come_back_and_an_acked_one_does_not() {
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    publish(&bus, "orders_data", ["acked", "nacked", "dropped"].map(str::to_owned)).await;
+    let subscription = bus.subscribe("orders_data-sub", options(1)).await.unwrap();
+    for _ in 0..3 {
+        let delivery = next(&subscription).await;
+        match body(&delivery).as_str() {
+            "acked" => delivery.ack(),
+            "nacked" => delivery.nack(),
+            _ => drop(delivery),
+        }
+    }
+    let mut again = BTreeSet::new();
+    while again.len() < 2 {
+        let delivery = next(&subscription).await;
+        again.insert(body(&delivery));
+        delivery.ack();
+    }
+    assert_eq!(again, BTreeSet::from(["nacked".to_owned(), "dropped".to_owned()]));
+    soon("stop", subscription.stop()).await;
+}
+
+#[tokio::test]
+async fn stopping_sends_the_acks_and_gives_back_the_rest() {
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    publish(&bus, "orders_data", numbered(0..100)).await;
+    let subscription = bus.subscribe("orders_data-sub", options(2)).await.unwrap();
+    let mut acked = BTreeSet::new();
+    for _ in 0..10 {
+        let delivery = next(&subscription).await;
+        acked.insert(body(&delivery));
+        delivery.ack();
+    }
+    soon("stop", subscription.stop()).await;
+    assert!(subscription.next().await.is_none());
+
+    // The emulator goes on handing messages to the two streams that are gone, a lease at a time: of many
+    // live ones, few messages miss six in a row.
+    let subscription = bus.subscribe("orders_data-sub", options(32)).await.unwrap();
+    let mut rest = BTreeSet::new();
+    while rest.len() < 90 {
+        let delivery = next(&subscription).await;
+        rest.insert(body(&delivery));
+        delivery.ack();
+    }
+    soon("stop", subscription.stop()).await;
+    assert!(rest.is_disjoint(&acked), "{:?} came back", rest.intersection(&acked).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn stopping_waits_for_the_lanes_and_may_be_waited_for_again() {
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    publish(&bus, "orders_data", numbered(0..1)).await;
+    let subscription = bus.subscribe("orders_data-sub", options(2)).await.unwrap();
+    let held = next(&subscription).await;
+    let hurried = tokio::time::timeout(Duration::from_millis(300), subscription.stop()).await;
+    assert!(hurried.is_err(), "stopped with a delivery in a worker");
+    held.ack();
+    soon("the second stop", subscription.stop()).await;
+}
+
+#[tokio::test]
+async fn a_topic_says_whether_anybody_keeps_what_is_published() {
+    let Some(host) = emulator() else { return };
+    let bus = Pubsub::connect(settings(&host)).await.unwrap();
+    assert_eq!(bus.topic_state("orders_data").await.unwrap(), TopicState::Missing);
+    let topic = bus.access.topic_name("orders_data");
+    let subscription = bus.access.subscription_name("orders_data-sub");
+    bus.topics.create_topic().set_name(&topic).send().await.unwrap();
+    assert_eq!(bus.topic_state("orders_data").await.unwrap(), TopicState::Unsubscribed);
+    apply(&bus, &Wanted::default()).await.unwrap();
+    assert_eq!(bus.topic_state("orders_data").await.unwrap(), TopicState::Subscribed);
+    bus.subscriptions.delete_subscription().set_subscription(&subscription).send().await.unwrap();
+    assert_eq!(bus.topic_state("orders_data").await.unwrap(), TopicState::Unsubscribed);
+    bus.topics.delete_topic().set_topic(&topic).send().await.unwrap();
+    assert_eq!(bus.topic_state("orders_data").await.unwrap(), TopicState::Missing);
+}
+
+#[tokio::test]
+async fn a_missing_subscription_is_named() {
+    let Some(host) = emulator() else { return };
+    let settings = settings(&host);
+    let bus = Pubsub::connect(settings.clone()).await.unwrap();
+    let error = bus.subscribe("nobody-sub", options(1)).await.err().unwrap();
+    assert!(matches!(error, BusError::Missing { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "projects/{p}/subscriptions/nobody-sub does not exist on Pub/Sub emulator at {host}, project {p}",
+            p = settings.project
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_stream_recovers_once_its_deleted_subscription_is_back() {
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    let subscription = bus.subscribe("orders_data-sub", options(1)).await.unwrap();
+    publish(&bus, "orders_data", ["before".to_owned()]).await;
+    next(&subscription).await.ack();
+    let name = bus.access.subscription_name("orders_data-sub");
+    bus.subscriptions.delete_subscription().set_subscription(&name).send().await.unwrap();
+    apply(&bus, &Wanted::default()).await.unwrap();
+    publish(&bus, "orders_data", ["after".to_owned()]).await;
+    let delivery = next(&subscription).await;
+    assert_eq!(body(&delivery), "after");
+    delivery.ack();
+    soon("stop", subscription.stop()).await;
+}
+
+/// Waits until the subscription says that the bus answers, or that it does not.
+async fn until_it_answers(subscription: &Subscription, answers: bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    soon(&format!("answers is {answers}"), async {
+        while subscription.answers() != answers {
+            ticks.tick().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_gone_does_not_answer_until_it_is_back() {
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    let subscription = bus.subscribe("orders_data-sub", options(2)).await.unwrap();
+    assert!(subscription.answers());
+    let name = bus.access.subscription_name("orders_data-sub");
+    bus.subscriptions.delete_subscription().set_subscription(&name).send().await.unwrap();
+    until_it_answers(&subscription, false).await;
+    apply(&bus, &Wanted::default()).await.unwrap();
+    until_it_answers(&subscription, true).await;
+    soon("stop", subscription.stop()).await;
+}
+
+#[tokio::test]
+async fn setting_up_twice_creates_once_and_tells_what_differs() {
+    let Some(host) = emulator() else { return };
+    let bus = Pubsub::connect(settings(&host)).await.unwrap();
+    let states =
+        |items: Vec<super::provision::Item>| items.into_iter().map(|item| item.state).collect::<Vec<_>>();
+    let wanted = Wanted::default();
+    assert_eq!(states(check(&bus, &wanted).await.unwrap()), vec![State::Missing; 6]);
+    assert_eq!(states(apply(&bus, &wanted).await.unwrap()), vec![State::Created; 6]);
+    assert_eq!(states(apply(&bus, &wanted).await.unwrap()), vec![State::Present; 6]);
+    assert_eq!(states(check(&bus, &wanted).await.unwrap()), vec![State::Present; 6]);
+    let retained = Wanted { retain_acked: true, ..wanted };
+    let items = check(&bus, &retained).await.unwrap();
+    assert_eq!(items[1].state, State::Different("drops what was acked".to_owned()));
+    assert!(items[1].fix.contains("update orders_data-sub --retain-acked-messages"), "{}", items[1].fix);
+}
+
+#[tokio::test]
+async fn a_refused_message_leaves_its_neighbours_alone() {
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    let publisher = bus.publisher("orders_data", 100).await.unwrap();
+    let good = publisher.publish(message("good")).await;
+    let bad = publisher.publish(Message { body: Bytes::new(), attributes: Attributes::new() }).await;
+    let also_good = publisher.publish(message("also good")).await;
+    assert!(good.await.is_ok() && also_good.await.is_ok());
+    let error = bad.await.unwrap_err();
+    assert!(matches!(error, PublishError::Refused { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_missing_topic_is_an_outage_until_it_is_created() {
+    let Some(host) = emulator() else { return };
+    let bus = Pubsub::connect(settings(&host)).await.unwrap();
+    let publisher = bus.publisher("orders_data", 100).await.unwrap();
+    let error = publisher.publish(message("m")).await.await.unwrap_err();
+    assert!(error.is_outage() && error.to_string().contains("NOT_FOUND"), "{error}");
+    apply(&bus, &Wanted::default()).await.unwrap();
+    publisher.publish(message("m")).await.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_window_waits_for_a_receipt() {
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    let publisher = bus.publisher("orders_data", 2).await.unwrap();
+    let first = publisher.publish(message("1")).await;
+    let second = publisher.publish(message("2")).await;
+    let third = publisher.publish(message("3"));
+    tokio::pin!(third);
+    let full = tokio::time::timeout(Duration::from_millis(200), &mut third).await;
+    assert!(full.is_err(), "a third message got into a window of two");
+    first.await.unwrap();
+    let third = soon("a place after a receipt", third).await;
+    drop(second);
+    let fourth = soon("a place after a dropped receipt", publisher.publish(message("4"))).await;
+    soon("flush", publisher.flush()).await;
+    third.await.unwrap();
+    fourth.await.unwrap();
+}

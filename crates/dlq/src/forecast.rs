@@ -1,0 +1,61 @@
+//! What becomes of a dead letter if nobody does anything, as long as a handler runs.
+
+use ecom_clock::micros;
+use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
+use ecom_domain::verdict::Verdict;
+use ecom_pipeline::dead_letter_resolver::{applies_by_itself, waiting_since};
+use ecom_pipeline::retries::RetryPolicy;
+use ecom_pipeline::sweep::is_for_a_human;
+
+/// What becomes of a dead letter by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forecast {
+    /// The handler closes it, by this time at the latest, microseconds since the epoch.
+    Closes {
+        /// When.
+        by: i64,
+    },
+    /// The handler closes it once its order is there.
+    Waits {
+        /// When it stops being retried and is only looked at in sweeps; `None` where it has.
+        parks_at: Option<i64>,
+    },
+    /// Nothing: a human must act.
+    Stays,
+}
+
+/// What becomes of a dead letter with this verdict by itself.
+pub fn forecast(record: &DeadLetterRecord, verdict: Verdict, policy: &RetryPolicy, now: i64) -> Forecast {
+    let state = record.state();
+    let reason = record.dead_letter.reason;
+    let (is_looked_at, is_applied) = match state {
+        DeadLetterState::Waiting => (true, true),
+        DeadLetterState::Parked => (!is_for_a_human(reason), applies_by_itself(reason)),
+        DeadLetterState::Discarded | DeadLetterState::Recovered => (false, false),
+    };
+    match verdict {
+        _ if !is_looked_at => Forecast::Stays,
+        Verdict::Conflict | Verdict::Poison => Forecast::Stays,
+        Verdict::AppliesNow | Verdict::StillWaiting if !is_applied => Forecast::Stays,
+        Verdict::StillWaiting => Forecast::Waits {
+            parks_at: (state == DeadLetterState::Waiting)
+                .then(|| waiting_since(record).saturating_add(micros(policy.max_age)).max(now)),
+        },
+        Verdict::AppliesNow | Verdict::AlreadyApplied | Verdict::Superseded => {
+            Forecast::Closes { by: next_look(record, policy, now) }
+        }
+    }
+}
+
+/// When the handler looks at an open dead letter next, at the latest.
+fn next_look(record: &DeadLetterRecord, policy: &RetryPolicy, now: i64) -> i64 {
+    let within = |most| now.saturating_add(micros(most));
+    match (record.state(), record.progress.next_attempt_at) {
+        // The handler does not believe times that are further away than its own schedule goes.
+        (DeadLetterState::Waiting, Some(due)) => due.clamp(now, within(policy.backoff.ceiling(u32::MAX))),
+        (DeadLetterState::Waiting, None) => within(policy.backoff.ceiling(0)),
+        (DeadLetterState::Parked | DeadLetterState::Discarded | DeadLetterState::Recovered, _) => {
+            within(policy.sweep_interval)
+        }
+    }
+}

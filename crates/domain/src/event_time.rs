@@ -1,0 +1,199 @@
+//! T, the clock that travels with an event. A pure function of the message: never of a consumer's
+//! clock, so every redelivery, retry and replay of one message carries the same T.
+
+/// How far ahead of its publish time an event may date itself: 5 s, in microseconds.
+pub const FUTURE_BOUND_US: i64 = 5_000_000;
+/// Distinct write times within one millisecond of publish time.
+const SLOTS: u64 = 1_000;
+
+/// The write time of an event, in microseconds since the epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EventTime(i64);
+
+impl EventTime {
+    /// T of the message with this stamp.
+    pub fn of(stamp: &Stamp) -> Self {
+        let bound = stamp.base_us.saturating_add(FUTURE_BOUND_US);
+        Self(match stamp.claimed_us {
+            Some(claimed) if claimed <= bound => claimed,
+            Some(_) => bound.saturating_add(stamp.slot),
+            None => stamp.base_us.saturating_add(stamp.slot),
+        })
+    }
+
+    /// T as a store read it back; only adapters and the manifest reader have a use for this.
+    pub fn stored(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the epoch.
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// T of the `n`-th correction of this event's body (counted from 0).
+    pub fn correction(self, n: u32) -> Self {
+        Self(self.0.saturating_add(1 + i64::from(n)))
+    }
+}
+
+/// What a message says about its own time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    base_us: i64,
+    slot: i64,
+    claimed_us: Option<i64>,
+}
+
+impl Stamp {
+    /// The stamp of a message on a source subscription. `publish_time_us` is the server's, in
+    /// microseconds; `event_time` is the attribute `event_time_us` as received.
+    pub fn source(publish_time_us: i64, message_id: &str, event_time: Option<&str>) -> Self {
+        Self {
+            base_us: publish_time_us.div_euclid(1_000).saturating_mul(1_000),
+            slot: slot(message_id),
+            claimed_us: event_time.and_then(claimed),
+        }
+    }
+
+    /// The stamp of a dead letter: the origin's publish time and message id where they can be
+    /// believed, so that T is the one the source message had.
+    pub fn dead_letter(
+        publish_time_us: i64,
+        message_id: &str,
+        origin_publish_time_us: Option<i64>,
+        origin_message_id: Option<&str>,
+        event_time: Option<&str>,
+    ) -> Self {
+        let publish_time_us = origin_publish_time_us
+            .filter(|origin| *origin <= publish_time_us.saturating_add(FUTURE_BOUND_US))
+            .unwrap_or(publish_time_us);
+        Self::source(publish_time_us, origin_message_id.unwrap_or(message_id), event_time)
+    }
+}
+
+/// A usable `event_time_us`: decimal digits, positive, fits 64 bits.
+fn claimed(text: &str) -> Option<i64> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok().filter(|micros| *micros > 0)
+}
+
+/// Ids are consecutive within a batch, which has one publish time: their last three digits keep
+/// the batch's order and never collide within it.
+fn slot(id: &str) -> i64 {
+    let bytes = id.as_bytes();
+    let slot = if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
+        bytes[bytes.len().saturating_sub(3)..].iter().fold(0, |n, b| n * 10 + u64::from(b - b'0'))
+    } else {
+        use std::hash::Hasher;
+        let mut hash = fnv::FnvHasher::default();
+        hash.write(bytes);
+        hash.finish() % SLOTS
+    };
+    i64::try_from(slot).unwrap_or_default()
+}
+
+/// The write time of a dead-letter store cell: precedence instead of a wall clock, so that a handler with a
+/// fast clock cannot undo what came before it in rank.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WriteTimestamp(i64);
+
+impl WriteTimestamp {
+    /// The write time of a state: T + 8·generation + rank.
+    pub fn of(t: EventTime, generation: u32, rank: u8) -> Self {
+        Self(t.micros().saturating_add(8 * i64::from(generation) + i64::from(rank.min(7))))
+    }
+
+    /// The write time of a schedule: T + attempts, so that the later attempt wins.
+    pub fn schedule(t: EventTime, attempts: u32) -> Self {
+        Self(t.micros().saturating_add(i64::from(attempts)))
+    }
+
+    /// Microseconds, as bound to `USING TIMESTAMP`.
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PUBLISHED: i64 = 1_700_000_000_123_456;
+    const BASE: i64 = 1_700_000_000_123_000;
+
+    fn t(id: &str, claimed: Option<&str>) -> i64 {
+        EventTime::of(&Stamp::source(PUBLISHED, id, claimed)).micros()
+    }
+
+    #[test]
+    fn the_events_own_time_counts_while_it_is_plausible() {
+        assert_eq!(t("1", Some("1700000000000001")), 1_700_000_000_000_001);
+        let bound = (BASE + FUTURE_BOUND_US).to_string();
+        assert_eq!(t("7", Some(&bound)), BASE + FUTURE_BOUND_US);
+    }
+
+    #[test]
+    fn an_event_from_the_future_is_clamped_and_keeps_its_producers_order() {
+        for claimed in ["4102444800000000", "9223372036854775807"] {
+            assert_eq!(t("41", Some(claimed)), BASE + FUTURE_BOUND_US + 41);
+            assert_eq!(t("42", Some(claimed)), BASE + FUTURE_BOUND_US + 42);
+        }
+    }
+
+    #[test]
+    fn an_unusable_event_time_is_as_if_absent() {
+        for claimed in ["", "-1", "0", "+5", "12.5", "9223372036854775808", " 1700000000000001", "x"] {
+            assert_eq!(t("123456", Some(claimed)), BASE + 456, "{claimed:?}");
+        }
+        assert_eq!(t("123456", None), BASE + 456);
+        assert_eq!(t("7", None), BASE + 7);
+    }
+
+    #[test]
+    fn an_id_that_is_no_number_still_has_a_slot() {
+        let one = t("message-a", None);
+        assert!((BASE..BASE + 1_000).contains(&one));
+        assert_eq!(one, t("message-a", None));
+        assert_ne!(one, t("message-b", None));
+    }
+
+    #[test]
+    fn a_dead_letter_has_its_origins_time_unless_that_lies_in_the_future() {
+        let origin = PUBLISHED - 60_000_000;
+        let dead_letter = |origin_us| {
+            EventTime::of(&Stamp::dead_letter(PUBLISHED, "900", Some(origin_us), Some("17"), None)).micros()
+        };
+        assert_eq!(dead_letter(origin), EventTime::of(&Stamp::source(origin, "17", None)).micros());
+        assert_eq!(dead_letter(PUBLISHED + 6_000_000), BASE + 17);
+        let foreign = EventTime::of(&Stamp::dead_letter(PUBLISHED, "900", None, None, None));
+        assert_eq!(foreign.micros(), BASE + 900);
+    }
+
+    #[test]
+    fn state_times_rise_by_rank_and_by_generation() {
+        let t = EventTime::stored(100);
+        assert!(WriteTimestamp::of(t, 0, 3) < WriteTimestamp::of(t, 1, 0));
+        assert_eq!(WriteTimestamp::of(t, 0, 0).micros(), 100);
+    }
+
+    proptest! {
+        #[test]
+        fn t_is_bounded_and_pure(published in 0i64..4_000_000_000_000_000, id in "[0-9]{1,19}|[a-z]{0,8}", claimed in proptest::option::of("[0-9-]{0,20}")) {
+            let stamp = Stamp::source(published, &id, claimed.as_deref());
+            let t = EventTime::of(&stamp);
+            prop_assert_eq!(t, EventTime::of(&Stamp::source(published, &id, claimed.as_deref())));
+            prop_assert!(t.micros() <= published + FUTURE_BOUND_US + 1_000);
+        }
+
+        #[test]
+        fn t_is_monotone_within_a_producer(published in 0i64..4_000_000_000_000_000, first in 1i64..4_000_000_000_000_000, gap in 1i64..1_000_000, id in 0u64..900, later in 1u64..99, waited in 0i64..1_000_000) {
+            let a = EventTime::of(&Stamp::source(published, &id.to_string(), Some(&first.to_string())));
+            let b = EventTime::of(&Stamp::source(published + waited, &(id + later).to_string(), Some(&(first + gap).to_string())));
+            prop_assert!(a < b, "{a:?} {b:?}");
+        }
+    }
+}

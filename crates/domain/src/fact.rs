@@ -1,0 +1,133 @@
+//! A row of the fact table, as a store reads it.
+
+use super::event_time::EventTime;
+use super::order::{Order, OrderId};
+use super::payment::Payment;
+
+/// The order column group of a row; every cell may be absent in a row the pipeline did not write.
+#[derive(Clone, PartialEq, Default, Debug)]
+#[allow(missing_docs, reason = "the columns of schema.cql")]
+pub struct OrderCells {
+    pub customer_id: Option<i64>,
+    pub item: Option<String>,
+    pub quantity: Option<i64>,
+    pub price: Option<f64>,
+    pub shipping_address: Option<String>,
+    pub order_status: Option<String>,
+    pub creation_date: Option<String>,
+}
+
+/// The payment column group of a row.
+#[derive(Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the columns of schema.cql")]
+pub struct PaymentCells {
+    pub payment_id: Option<i64>,
+    pub payment_method: Option<String>,
+    pub card_last_four: Option<String>,
+    pub payment_status: Option<String>,
+    pub payment_datetime: Option<String>,
+}
+
+/// One row, with the write time of each column group.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fact {
+    /// Primary key.
+    pub order_id: OrderId,
+    /// The order columns.
+    pub order: OrderCells,
+    /// WRITETIME(customer_id), absent when that cell is.
+    pub order_written_at: Option<EventTime>,
+    /// The payment columns.
+    pub payment: PaymentCells,
+    /// WRITETIME(payment_id), absent when that cell is.
+    pub payment_written_at: Option<EventTime>,
+}
+
+impl Fact {
+    /// Whether the order is there: a row alone does not say so, since an UPDATE creates rows.
+    pub fn has_order(&self) -> bool {
+        self.order.customer_id.is_some()
+    }
+}
+
+/// The register a payment is written to, as the store reads it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum PaymentSlot {
+    /// No order with this id.
+    NoOrder,
+    /// An order without a payment.
+    Empty,
+    /// An order with a payment, and when that was written.
+    CorrectionStatus {
+        /// The payment's cells.
+        payment: PaymentCells,
+        /// Its write time.
+        written_at: EventTime,
+    },
+}
+
+impl OrderCells {
+    /// Whether every cell is this order's.
+    pub fn matches(&self, order: &Order<'_>) -> bool {
+        self.customer_id == Some(order.customer_id)
+            && self.item.as_deref() == Some(order.item.as_ref())
+            && self.quantity == Some(order.quantity)
+            && self.price == Some(order.price)
+            && self.shipping_address.as_deref() == Some(order.shipping_address.as_ref())
+            && self.order_status.as_deref() == Some(order.order_status.as_ref())
+            && self.creation_date.as_deref() == Some(order.creation_date.as_ref())
+    }
+}
+
+impl PaymentCells {
+    /// Whether every cell, the absent ones too, is this payment's.
+    pub fn matches(&self, payment: &Payment<'_>) -> bool {
+        self.payment_id == Some(payment.payment_id)
+            && self.payment_method.as_deref() == Some(payment.payment_method.as_ref())
+            && self.card_last_four.as_deref() == payment.card_last_four.as_ref().map(|card| card.as_str())
+            && self.payment_status.as_deref() == Some(payment.payment_status.as_ref())
+            && self.payment_datetime.as_deref() == Some(payment.payment_datetime.as_ref())
+    }
+
+    /// Whether there is no payment at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl std::fmt::Debug for PaymentCells {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PaymentCells")
+            .field("payment_id", &self.payment_id)
+            .field("payment_method", &self.payment_method)
+            .field("payment_status", &self.payment_status)
+            .field("payment_datetime", &self.payment_datetime)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&Order<'_>> for OrderCells {
+    fn from(order: &Order<'_>) -> Self {
+        Self {
+            customer_id: Some(order.customer_id),
+            item: Some(order.item.to_string()),
+            quantity: Some(order.quantity),
+            price: Some(order.price),
+            shipping_address: Some(order.shipping_address.to_string()),
+            order_status: Some(order.order_status.to_string()),
+            creation_date: Some(order.creation_date.to_string()),
+        }
+    }
+}
+
+impl From<&Payment<'_>> for PaymentCells {
+    fn from(payment: &Payment<'_>) -> Self {
+        Self {
+            payment_id: Some(payment.payment_id),
+            payment_method: Some(payment.payment_method.to_string()),
+            card_last_four: payment.card_last_four.map(|card| card.as_str().to_owned()),
+            payment_status: Some(payment.payment_status.to_string()),
+            payment_datetime: Some(payment.payment_datetime.to_string()),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What the pipeline is about, as values and pure functions: no I/O, no clock, no runtime.
+
+pub mod actual_outcome;
+pub mod attributes;
+pub mod backoff;
+pub mod bulk_operation;
+pub mod dead_letter;
+pub mod event_time;
+pub mod fact;
+pub mod heartbeat;
+pub mod order;
+pub mod payment;
+pub mod reason;
+pub mod role;
+pub mod verdict;

@@ -1,0 +1,49 @@
+//! The long-running roles, by the names of their binaries.
+
+/// A role that publishes, consumes or handles dead letters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Role {
+    /// Publishes order events.
+    OrdersProducer,
+    /// Publishes payment events.
+    PaymentsProducer,
+    /// Records orders in the fact table.
+    OrderConsumer,
+    /// Joins payments to their orders.
+    PaymentConsumer,
+    /// Records dead letters and retries those that wait.
+    DlqHandler,
+}
+
+impl Role {
+    /// Every role, in the order of the pipeline.
+    pub const ALL: [Self; 5] = [
+        Self::OrdersProducer,
+        Self::PaymentsProducer,
+        Self::OrderConsumer,
+        Self::PaymentConsumer,
+        Self::DlqHandler,
+    ];
+
+    /// The name of its binary, also its label in metrics, heartbeats and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OrdersProducer => "orders_producer",
+            Self::PaymentsProducer => "payments_producer",
+            Self::OrderConsumer => "order_consumer",
+            Self::PaymentConsumer => "payment_consumer",
+            Self::DlqHandler => "dlq_handler",
+        }
+    }
+
+    /// The role with this name; `None` where there is no such role.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,150 @@
+//! How an event stands to the row it is about, and what that makes of a dead letter. The consumer, the
+//! retries and the operator all ask these functions.
+
+use super::event_time::EventTime;
+use super::fact::{OrderCells, PaymentSlot};
+use super::order::Order;
+use super::payment::Payment;
+
+/// What applying an event would do now.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ApplyCheck {
+    /// The column group is empty, or holds an older event.
+    AppliesNow,
+    /// The row shows exactly this event at this T.
+    AlreadyApplied,
+    /// The row shows a newer event.
+    Superseded,
+    /// A payment without its order.
+    StillWaiting,
+    /// The row shows another event at the same T.
+    Conflict,
+}
+
+/// What pressing retry on a dead letter would do now.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Verdict {
+    /// It would be applied and shown.
+    AppliesNow,
+    /// The row shows exactly this event at this T: it would only be closed.
+    AlreadyApplied,
+    /// The row shows a newer event: it would only be closed.
+    Superseded,
+    /// Its order is not there yet: it would go on waiting.
+    StillWaiting,
+    /// The row shows another event at the same T: a human must choose.
+    Conflict,
+    /// Can never be applied as it is: the body is not one event, or was masked or cut.
+    Poison,
+}
+
+impl Verdict {
+    /// Every verdict, in the order reports list them.
+    pub const ALL: [Self; 6] = [
+        Self::AppliesNow,
+        Self::AlreadyApplied,
+        Self::Superseded,
+        Self::StillWaiting,
+        Self::Conflict,
+        Self::Poison,
+    ];
+
+    /// The word used in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AppliesNow => "applies_now",
+            Self::AlreadyApplied => "already_applied",
+            Self::Superseded => "superseded",
+            Self::StillWaiting => "still_waiting",
+            Self::Conflict => "conflict",
+            Self::Poison => "poison",
+        }
+    }
+
+    /// The verdict a word names.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.as_str() == word)
+    }
+}
+
+impl From<ApplyCheck> for Verdict {
+    fn from(apply_check: ApplyCheck) -> Self {
+        match apply_check {
+            ApplyCheck::AppliesNow => Self::AppliesNow,
+            ApplyCheck::AlreadyApplied => Self::AlreadyApplied,
+            ApplyCheck::Superseded => Self::Superseded,
+            ApplyCheck::StillWaiting => Self::StillWaiting,
+            ApplyCheck::Conflict => Self::Conflict,
+        }
+    }
+}
+
+/// Judges a payment at T against the register it would be written to.
+pub fn judge(slot: &PaymentSlot, payment: &Payment<'_>, t: EventTime) -> ApplyCheck {
+    match slot {
+        PaymentSlot::NoOrder => ApplyCheck::StillWaiting,
+        PaymentSlot::Empty => ApplyCheck::AppliesNow,
+        PaymentSlot::CorrectionStatus { payment: held, written_at } => {
+            against(*written_at, t, || held.matches(payment))
+        }
+    }
+}
+
+/// Judges an order at T against the register it would be written to: its cells, and when they were
+/// written; `None` where there is no order.
+pub fn judge_order(held: Option<(&OrderCells, EventTime)>, order: &Order<'_>, t: EventTime) -> ApplyCheck {
+    held.map_or(ApplyCheck::AppliesNow, |(cells, written_at)| against(written_at, t, || cells.matches(order)))
+}
+
+fn against(written_at: EventTime, t: EventTime, matches: impl FnOnce() -> bool) -> ApplyCheck {
+    match written_at.cmp(&t) {
+        std::cmp::Ordering::Less => ApplyCheck::AppliesNow,
+        std::cmp::Ordering::Greater => ApplyCheck::Superseded,
+        std::cmp::Ordering::Equal if matches() => ApplyCheck::AlreadyApplied,
+        std::cmp::Ordering::Equal => ApplyCheck::Conflict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fact::PaymentCells;
+    use crate::order::OrderId;
+
+    fn payment(id: i64) -> Payment<'static> {
+        Payment {
+            payment_id: id,
+            order_id: OrderId(1),
+            payment_method: "PayPal".into(),
+            card_last_four: None,
+            payment_status: "Completed".into(),
+            payment_datetime: "2024-01-21T80:01:30Z".into(),
+        }
+    }
+
+    fn taken(id: i64, t: i64) -> PaymentSlot {
+        PaymentSlot::CorrectionStatus {
+            payment: PaymentCells::from(&payment(id)),
+            written_at: EventTime::stored(t),
+        }
+    }
+
+    #[test]
+    fn the_larger_t_wins_and_equal_t_needs_equal_values() {
+        let now = EventTime::stored(100);
+        assert_eq!(judge(&PaymentSlot::NoOrder, &payment(1), now), ApplyCheck::StillWaiting);
+        assert_eq!(judge(&PaymentSlot::Empty, &payment(1), now), ApplyCheck::AppliesNow);
+        assert_eq!(judge(&taken(2, 99), &payment(1), now), ApplyCheck::AppliesNow);
+        assert_eq!(judge(&taken(2, 101), &payment(1), now), ApplyCheck::Superseded);
+        assert_eq!(judge(&taken(1, 100), &payment(1), now), ApplyCheck::AlreadyApplied);
+        assert_eq!(judge(&taken(2, 100), &payment(1), now), ApplyCheck::Conflict);
+    }
+
+    #[test]
+    fn an_older_cards_digits_make_another_payment() {
+        let mut held = PaymentCells::from(&payment(1));
+        held.card_last_four = Some("1234".into());
+        let slot = PaymentSlot::CorrectionStatus { payment: held, written_at: EventTime::stored(100) };
+        assert_eq!(judge(&slot, &payment(1), EventTime::stored(100)), ApplyCheck::Conflict);
+    }
+}

@@ -1,0 +1,339 @@
+//! The fact table: each column group a register in which the larger T wins.
+
+use std::collections::VecDeque;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::Embedded;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_store::{FactStore, StoreError};
+
+/// Rows read at a time.
+const PAGE: i64 = 1_000;
+
+/// At equal T the larger values stay, whichever came first.
+const RECORD_ORDER: &str = "INSERT INTO facts (order_id, customer_id, item, quantity, price,
+        shipping_address, order_status, creation_date, order_ts)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+    ON CONFLICT (order_id) DO UPDATE SET customer_id = excluded.customer_id, item = excluded.item,
+        quantity = excluded.quantity, price = excluded.price,
+        shipping_address = excluded.shipping_address, order_status = excluded.order_status,
+        creation_date = excluded.creation_date, order_ts = excluded.order_ts
+    WHERE facts.order_ts IS NULL OR facts.customer_id IS NULL OR excluded.order_ts > facts.order_ts
+        OR (excluded.order_ts = facts.order_ts
+            AND (excluded.customer_id, excluded.item, excluded.quantity, excluded.price,
+                excluded.shipping_address, excluded.order_status, excluded.creation_date)
+            > (facts.customer_id, coalesce(facts.item, ''), coalesce(facts.quantity, 0),
+                coalesce(facts.price, 0), coalesce(facts.shipping_address, ''),
+                coalesce(facts.order_status, ''), coalesce(facts.creation_date, '')))";
+const RECORD_PAYMENT: &str = "INSERT INTO facts (order_id, payment_id, payment_method, card_last_four,
+        payment_status, payment_datetime, payment_ts)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (order_id) DO UPDATE SET payment_id = excluded.payment_id,
+        payment_method = excluded.payment_method, card_last_four = excluded.card_last_four,
+        payment_status = excluded.payment_status, payment_datetime = excluded.payment_datetime,
+        payment_ts = excluded.payment_ts
+    WHERE facts.payment_ts IS NULL OR facts.payment_id IS NULL OR excluded.payment_ts > facts.payment_ts
+        OR (excluded.payment_ts = facts.payment_ts
+            AND (excluded.payment_id, excluded.payment_method, coalesce(excluded.card_last_four, ''),
+                excluded.payment_status, excluded.payment_datetime)
+            > (facts.payment_id, coalesce(facts.payment_method, ''), coalesce(facts.card_last_four, ''),
+                coalesce(facts.payment_status, ''), coalesce(facts.payment_datetime, '')))";
+const SLOT: &str = "SELECT payment_id, payment_method, card_last_four, payment_status, payment_datetime,
+    payment_ts, customer_id FROM facts WHERE order_id = ?1";
+const COLUMNS: &str = "SELECT payment_id, payment_method, card_last_four, payment_status, payment_datetime,
+    payment_ts, customer_id, item, quantity, price, shipping_address, order_status, creation_date, order_ts,
+    order_id FROM facts";
+
+#[async_trait]
+impl FactStore for Embedded {
+    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
+        let order = order.clone().into_owned();
+        self.engine
+            .write(move |connection| record_order(connection, &order, t))
+            .await
+            .map_err(|failure| self.store_error("record an order", failure))
+    }
+
+    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
+        self.engine
+            .read(move |connection| payment_slot(connection, order_id))
+            .await
+            .map_err(|failure| self.store_error("look up an order", failure))
+    }
+
+    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
+        let payment = payment.clone().into_owned();
+        self.engine
+            .write(move |connection| record_payment(connection, &payment, t))
+            .await
+            .map_err(|failure| self.store_error("record a payment", failure))
+    }
+
+    async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
+        self.engine
+            .read(move |connection| one_fact(connection, order_id))
+            .await
+            .map_err(|failure| self.store_error("read a fact", failure))
+    }
+
+    fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
+        stream::try_unfold((VecDeque::new(), None), move |(mut page, after)| async move {
+            if page.is_empty() {
+                page = self
+                    .engine
+                    .read(move |connection| facts_after(connection, after))
+                    .await
+                    .map_err(|failure| self.store_error("read facts", failure))?;
+            }
+            Ok(page.pop_front().map(|fact: Fact| {
+                let after = Some(fact.order_id);
+                (fact, (page, after))
+            }))
+        })
+        .boxed()
+    }
+
+    fn describe(&self) -> String {
+        Embedded::describe(self)
+    }
+}
+
+fn record_order(connection: &Connection, order: &Order<'_>, t: EventTime) -> rusqlite::Result<()> {
+    connection.prepare_cached(RECORD_ORDER)?.execute((
+        order.order_id.0,
+        order.customer_id,
+        &*order.item,
+        order.quantity,
+        order.price,
+        &*order.shipping_address,
+        &*order.order_status,
+        &*order.creation_date,
+        t.micros(),
+    ))?;
+    Ok(())
+}
+
+fn record_payment(connection: &Connection, payment: &Payment<'_>, t: EventTime) -> rusqlite::Result<()> {
+    connection.prepare_cached(RECORD_PAYMENT)?.execute((
+        payment.order_id.0,
+        payment.payment_id,
+        &*payment.payment_method,
+        payment.card_last_four.as_ref().map(|card| card.as_str()),
+        &*payment.payment_status,
+        &*payment.payment_datetime,
+        t.micros(),
+    ))?;
+    Ok(())
+}
+
+fn payment_slot(connection: &Connection, order_id: OrderId) -> rusqlite::Result<PaymentSlot> {
+    let slot = connection
+        .prepare_cached(SLOT)?
+        .query_row([order_id.0], |row| {
+            if row.get::<_, Option<i64>>(6)?.is_none() {
+                return Ok(PaymentSlot::NoOrder);
+            }
+            let payment = payment_cells(row)?;
+            Ok(match payment.payment_id {
+                None => PaymentSlot::Empty,
+                // A payment set by hand, without a time, gives way to any event.
+                Some(_) => PaymentSlot::CorrectionStatus {
+                    payment,
+                    written_at: EventTime::stored(row.get::<_, Option<i64>>(5)?.unwrap_or(0)),
+                },
+            })
+        })
+        .optional()?;
+    Ok(slot.unwrap_or(PaymentSlot::NoOrder))
+}
+
+fn one_fact(connection: &Connection, order_id: OrderId) -> rusqlite::Result<Option<Fact>> {
+    connection
+        .prepare_cached(&format!("{COLUMNS} WHERE order_id = ?1"))?
+        .query_row([order_id.0], fact)
+        .optional()
+}
+
+fn facts_after(connection: &Connection, after: Option<OrderId>) -> rusqlite::Result<VecDeque<Fact>> {
+    connection
+        .prepare_cached(&format!("{COLUMNS} WHERE order_id > ?1 ORDER BY order_id LIMIT ?2"))?
+        .query_map((after.map_or(i64::MIN, |id| id.0), PAGE), fact)?
+        .collect()
+}
+
+fn fact(row: &Row<'_>) -> rusqlite::Result<Fact> {
+    let order = OrderCells {
+        customer_id: row.get(6)?,
+        item: row.get(7)?,
+        quantity: row.get(8)?,
+        price: row.get(9)?,
+        shipping_address: row.get(10)?,
+        order_status: row.get(11)?,
+        creation_date: row.get(12)?,
+    };
+    let payment = payment_cells(row)?;
+    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(EventTime::stored));
+    Ok(Fact {
+        order_id: OrderId(row.get(14)?),
+        order_written_at: time(13)?.filter(|_| order.customer_id.is_some()),
+        order,
+        payment_written_at: time(5)?.filter(|_| payment.payment_id.is_some()),
+        payment,
+    })
+}
+
+fn payment_cells(row: &Row<'_>) -> rusqlite::Result<PaymentCells> {
+    Ok(PaymentCells {
+        payment_id: row.get(0)?,
+        payment_method: row.get(1)?,
+        card_last_four: row.get(2)?,
+        payment_status: row.get(3)?,
+        payment_datetime: row.get(4)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+    use proptest::prelude::*;
+
+    use super::super::testing::{process, raw};
+    use super::*;
+    use ecom_domain::payment::CardLastFour;
+    use ecom_domain::verdict::{ApplyCheck, judge};
+
+    fn order(id: i64, customer: i64) -> Order<'static> {
+        Order {
+            order_id: OrderId(id),
+            customer_id: customer,
+            item: "Laptop".into(),
+            quantity: 2,
+            price: 0.1,
+            shipping_address: "1 Main Street".into(),
+            order_status: "Shipped".into(),
+            creation_date: "2024-01-21T80:01:30Z".into(),
+        }
+    }
+
+    fn payment(order: i64, id: i64, card: Option<&str>) -> Payment<'static> {
+        Payment {
+            payment_id: id,
+            order_id: OrderId(order),
+            payment_method: "Card".into(),
+            card_last_four: card.map(|digits| CardLastFour::try_new(digits).unwrap()),
+            payment_status: "Completed".into(),
+            payment_datetime: "2024-01-21T80:01:31Z".into(),
+        }
+    }
+
+    fn t(micros: i64) -> EventTime {
+        EventTime::stored(micros)
+    }
+
+    #[tokio::test]
+    async fn an_order_and_its_payment_make_one_row_in_either_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let (order, payment) = (order(1, 7), payment(1, 9, Some("0042")));
+        store.record_payment(&payment, t(5)).await.unwrap();
+        assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::NoOrder);
+        assert!(!store.fact(OrderId(1)).await.unwrap().unwrap().has_order());
+        store.record_order(&order, t(3)).await.unwrap();
+        let fact = store.fact(OrderId(1)).await.unwrap().unwrap();
+        assert!(fact.order.matches(&order) && fact.payment.matches(&payment), "{fact:?}");
+        assert_eq!((fact.order_written_at, fact.payment_written_at), (Some(t(3)), Some(t(5))));
+        let slot = store.payment_slot(OrderId(1)).await.unwrap();
+        assert_eq!(judge(&slot, &payment, t(5)), ApplyCheck::AlreadyApplied);
+    }
+
+    #[tokio::test]
+    async fn a_newer_order_leaves_the_payment_and_a_newer_payment_leaves_no_digits() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        store.record_order(&order(1, 7), t(1)).await.unwrap();
+        assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::Empty);
+        store.record_payment(&payment(1, 9, Some("0042")), t(2)).await.unwrap();
+        store.record_order(&order(1, 8), t(9)).await.unwrap();
+        store.record_payment(&payment(1, 10, None), t(3)).await.unwrap();
+        store.record_payment(&payment(1, 9, Some("0042")), t(2)).await.unwrap();
+        let fact = store.fact(OrderId(1)).await.unwrap().unwrap();
+        assert_eq!(fact.order.customer_id, Some(8));
+        assert!(fact.payment.matches(&payment(1, 10, None)), "{fact:?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_done_by_hand_is_respected() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        store.record_order(&order(1, 7), t(1)).await.unwrap();
+        store.record_payment(&payment(1, 9, None), t(2)).await.unwrap();
+        let hand = raw(dir.path());
+        hand.execute("UPDATE facts SET payment_id = NULL", []).unwrap();
+        assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::Empty);
+        assert_eq!(store.fact(OrderId(1)).await.unwrap().unwrap().payment_written_at, None);
+        store.record_payment(&payment(1, 8, None), t(1)).await.unwrap();
+        let slot = store.payment_slot(OrderId(1)).await.unwrap();
+        assert_eq!(judge(&slot, &payment(1, 8, None), t(1)), ApplyCheck::AlreadyApplied);
+        hand.execute("DELETE FROM facts", []).unwrap();
+        assert_eq!(store.payment_slot(OrderId(1)).await.unwrap(), PaymentSlot::NoOrder);
+        assert_eq!(store.fact(OrderId(1)).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn all_rows_are_read_page_by_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let fill =
+            "INSERT INTO facts (order_id, customer_id, order_ts) SELECT value, value, 1 FROM json_each(?1)";
+        let ids = serde_json::to_string(&(1..=2_500).collect::<Vec<i64>>()).unwrap();
+        raw(dir.path()).execute(fill, [ids]).unwrap();
+        let facts: Vec<Fact> = store.facts().try_collect().await.unwrap();
+        assert!(facts.iter().map(|fact| fact.order_id.0).eq(1..=2_500));
+    }
+
+    #[test]
+    fn the_view_has_the_contracts_columns() {
+        let dir = tempfile::tempdir().unwrap();
+        let _store = process(dir.path());
+        let hand = raw(dir.path());
+        let view = hand.prepare("SELECT * FROM orders_payments_facts").unwrap();
+        let expected = "order_id customer_id item quantity price shipping_address order_status creation_date \
+            payment_id payment_method card_last_four payment_status payment_datetime";
+        assert_eq!(view.column_names().collect::<Vec<_>>().join(" "), expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn the_same_events_in_any_order_make_the_same_row(
+            mut events in proptest::collection::vec((any::<bool>(), 1i64..4, 1i64..4, 0usize..3), 1..8),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mut rows = Vec::new();
+            for _ in 0..2 {
+                let dir = tempfile::tempdir().unwrap();
+                let store = process(dir.path());
+                runtime.block_on(async {
+                    for &(is_order, time, id, card) in &events {
+                        let card = [None, Some("0001"), Some("0002")][card];
+                        if is_order {
+                            store.record_order(&order(1, id), t(time)).await.unwrap();
+                        } else {
+                            store.record_payment(&payment(1, id, card), t(time)).await.unwrap();
+                        }
+                    }
+                    rows.push(store.fact(OrderId(1)).await.unwrap());
+                });
+                events.reverse();
+            }
+            prop_assert_eq!(&rows[0], &rows[1]);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Signs of life of a role, beside it: one at its start, one every ten seconds, one at its end. They
+//! never fail the role and never hold it up: what could not be written is written the next time.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ecom_clock::Clock;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::heartbeat::Heartbeat;
+use ecom_store::OperationsStore;
+use ecom_telemetry::metrics::RoleMetrics;
+
+/// Between two signs of life.
+pub const INTERVAL: Duration = Duration::from_secs(10);
+/// How long a role that has ended waits for its last one.
+pub const LAST: Duration = Duration::from_secs(1);
+
+/// Whose signs of life they are.
+pub struct HeartbeatSource {
+    /// The host it runs on.
+    pub host: String,
+    /// Wall time.
+    pub clock: Clock,
+    /// Its name, and how far it has come.
+    pub metrics: Arc<RoleMetrics>,
+}
+
+impl HeartbeatSource {
+    async fn beat(&self, operations: &dyn OperationsStore) {
+        let heartbeat = Heartbeat {
+            role: self.metrics.role.to_owned(),
+            host: self.host.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            seen_at: self.clock.now_us(),
+            newest_event_at: self.metrics.newest_event().map(EventTime::micros),
+        };
+        if let Err(error) = operations.beat(&heartbeat).await {
+            tracing::debug!(role = self.metrics.role, "{error}");
+        }
+    }
+}
+
+/// Runs a role with its signs of life, from when the operations store is there.
+pub async fn beside<T>(
+    heartbeat_source: &HeartbeatSource,
+    operations: impl Future<Output = Arc<dyn OperationsStore>>,
+    role: impl Future<Output = T>,
+) -> T {
+    let connected = OnceLock::new();
+    let beats = async {
+        let operations = operations.await;
+        let operations = connected.get_or_init(|| operations);
+        loop {
+            heartbeat_source.beat(operations.as_ref()).await;
+            tokio::time::sleep(INTERVAL).await;
+        }
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = role => outcome,
+        outcome = beats => outcome,
+    };
+    if let Some(operations) = connected.get()
+        && tokio::time::timeout(LAST, heartbeat_source.beat(operations.as_ref())).await.is_err()
+    {
+        tracing::debug!(role = heartbeat_source.metrics.role, "the last heartbeat was not written in time");
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use futures_util::stream::BoxStream;
+    use tokio::time::Instant;
+
+    use super::*;
+    use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
+    use ecom_store::StoreError;
+
+    const START: i64 = 1_750_000_000_000_000;
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Mood {
+        Writes,
+        Fails,
+        Hangs,
+    }
+
+    struct Notes(Mood, Mutex<Vec<Heartbeat>>);
+
+    #[async_trait]
+    impl OperationsStore for Notes {
+        async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+            self.1.lock().unwrap().push(heartbeat.clone());
+            match self.0 {
+                Mood::Writes => Ok(()),
+                Mood::Fails => {
+                    let source = "no answer".into();
+                    Err(StoreError::Unavailable { what: "write a heartbeat", on: "a test".into(), source })
+                }
+                Mood::Hangs => std::future::pending().await,
+            }
+        }
+
+        async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError> {
+            unimplemented!("only written")
+        }
+
+        async fn put_run(&self, _: &BulkOperation) -> Result<(), StoreError> {
+            unimplemented!("not used here")
+        }
+
+        async fn run(&self, _: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
+            unimplemented!("not used here")
+        }
+
+        fn runs(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
+            unimplemented!("not used here")
+        }
+
+        async fn put_batch(&self, _: &OperationId, _: &PlanBatch) -> Result<(), StoreError> {
+            unimplemented!("not used here")
+        }
+
+        async fn batch(&self, _: &OperationId, _: u32) -> Result<Option<PlanBatch>, StoreError> {
+            unimplemented!("not used here")
+        }
+    }
+
+    fn heartbeat_source() -> HeartbeatSource {
+        let metrics = Arc::new(RoleMetrics::new("order_consumer"));
+        HeartbeatSource { host: "worker-1".into(), clock: Clock::anchored(START), metrics }
+    }
+
+    /// Runs a role of 25 s beside a operations store that is there after a while. Returns what was to be
+    /// written, in seconds since the start with the newest event, and how long it all took.
+    async fn run(mood: Mood, connects_after: Duration) -> (Vec<(i64, Option<i64>)>, Duration) {
+        let (notes, heartbeat_source) = (Arc::new(Notes(mood, Mutex::default())), heartbeat_source());
+        let started = Instant::now();
+        let role = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            heartbeat_source.metrics.advance_watermark(EventTime::stored(7));
+            heartbeat_source.metrics.advance_watermark(EventTime::stored(6));
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            "done"
+        };
+        let operations = async {
+            tokio::time::sleep(connects_after).await;
+            Arc::clone(&notes) as Arc<dyn OperationsStore>
+        };
+        assert_eq!(beside(&heartbeat_source, operations, role).await, "done");
+        let took = started.elapsed();
+        let notes = notes.1.lock().unwrap();
+        assert!(notes.iter().all(|beat| beat.role == "order_consumer" && beat.host == "worker-1"));
+        let beats = notes.iter().map(|beat| ((beat.seen_at - START) / 1_000_000, beat.newest_event_at));
+        (beats.collect(), took)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_is_seen_at_its_start_every_ten_seconds_and_at_its_end() {
+        let (beats, took) = run(Mood::Writes, Duration::ZERO).await;
+        assert_eq!(beats, [(0, None), (10, Some(7)), (20, Some(7)), (25, Some(7))]);
+        assert_eq!(took.as_secs(), 25);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_neither_fails_nor_holds_up_the_role_and_the_next_beat_is_tried() {
+        let (beats, took) = run(Mood::Fails, Duration::ZERO).await;
+        assert_eq!(beats.len(), 4);
+        assert_eq!(took.as_secs(), 25);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_never_answers_costs_the_end_of_the_role_a_second() {
+        let (beats, took) = run(Mood::Hangs, Duration::ZERO).await;
+        assert_eq!(beats.len(), 2, "the first, which never ended, and the last");
+        assert_eq!(took.as_secs(), 26);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_runs_without_a_journal_and_is_seen_once_there_is_one() {
+        let (beats, _) = run(Mood::Writes, Duration::from_secs(12)).await;
+        assert_eq!(beats, [(12, Some(7)), (22, Some(7)), (25, Some(7))]);
+        let (beats, took) = run(Mood::Writes, Duration::from_secs(60)).await;
+        assert_eq!((beats.len(), took.as_secs()), (0, 25));
+    }
+}

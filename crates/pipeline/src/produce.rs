@@ -1,0 +1,130 @@
+//! Publishing events: stamped once, bounded in flight, repeated through outages.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::durable::{Durable, Retrier, RoleError};
+use ecom_bus::{Attributes, Message, Publisher};
+use ecom_clock::{Clock, Entropy};
+use ecom_domain::event_time::EventTime;
+use ecom_telemetry::metrics::{RoleMetrics, Topic};
+
+/// An event to publish.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutgoingEvent {
+    /// Its body.
+    pub body: Bytes,
+    /// Which event it is, by the producer's own count: a message with the number of an earlier one
+    /// (at most [`DUPLICATE_DISTANCE`] events before) is published with its id and time, as a duplicate.
+    pub event: u64,
+}
+
+/// Events whose id and time are kept for copies of them.
+pub const DUPLICATE_DISTANCE: usize = 8;
+
+/// How a producer publishes.
+pub struct ProducerSettings {
+    /// The topic.
+    pub publisher: Arc<dyn Publisher>,
+    /// What the topic carries.
+    pub topic: Topic,
+    /// Messages without a receipt at most.
+    pub max_outstanding: usize,
+    /// Messages per second; `None` = as fast as receipts come.
+    pub rate: Option<f64>,
+    /// How outages are waited out.
+    pub retrier: Arc<Retrier>,
+    /// Counts receipts.
+    pub metrics: Arc<RoleMetrics>,
+    /// Event times.
+    pub clock: Clock,
+    /// Event ids.
+    pub entropy: Arc<Entropy>,
+    /// Cancelled = publish nothing more, wait for the receipts.
+    pub stop: CancellationToken,
+}
+
+/// Stamps events: ids and strictly increasing times, once per event.
+#[derive(Default)]
+struct EventStamper {
+    last_us: i64,
+    recent: VecDeque<(u64, EventTime, Attributes)>,
+}
+
+impl EventStamper {
+    fn of(&mut self, event: u64, clock: &Clock, entropy: &Entropy) -> (EventTime, Attributes) {
+        if let Some((_, t, stamped)) = self.recent.iter().find(|(known, ..)| *known == event) {
+            return (*t, stamped.clone());
+        }
+        let attributes = self.next(clock, entropy);
+        let t = EventTime::stored(self.last_us);
+        if self.recent.len() == DUPLICATE_DISTANCE {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((event, t, attributes.clone()));
+        (t, attributes)
+    }
+
+    fn next(&mut self, clock: &Clock, entropy: &Entropy) -> Attributes {
+        self.last_us = clock.now_us().max(self.last_us + 1);
+        let millis = u64::try_from(self.last_us / 1_000).unwrap_or_default();
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &entropy.bytes()).into_uuid();
+        Attributes::from_iter([
+            ("event_id", id.hyphenated().to_string()),
+            ("event_time_us", self.last_us.to_string()),
+        ])
+    }
+}
+
+/// Publishes the events in order and waits for every receipt. Returns how many messages have one.
+pub async fn produce(
+    settings: &ProducerSettings,
+    events: impl Stream<Item = OutgoingEvent>,
+) -> Result<u64, RoleError> {
+    let ProducerSettings { publisher, topic, retrier, metrics, clock, entropy, stop, .. } = settings;
+    let mut events = std::pin::pin!(events.fuse());
+    let mut stamps = EventStamper::default();
+    let mut in_flight = FuturesUnordered::new();
+    let mut next: Option<OutgoingEvent> = None;
+    let (mut admitted, mut published, mut ended) = (0u64, 0u64, false);
+    let started = Instant::now();
+    metrics.in_flight_limit.set(i64::try_from(settings.max_outstanding).unwrap_or(i64::MAX));
+    while !(ended && next.is_none() && in_flight.is_empty()) {
+        let due = settings.rate.map(|rate| started + Duration::from_secs_f64(admitted as f64 / rate));
+        let wait = due.filter(|due| *due > Instant::now());
+        let may_admit = next.is_some() && in_flight.len() < settings.max_outstanding;
+        tokio::select! {
+            biased;
+            () = stop.cancelled(), if !ended => (next, ended) = (None, true),
+            Some(receipt) = in_flight.next() => {
+                let (t, _durable): (EventTime, Durable) = receipt?;
+                metrics.in_flight.dec();
+                metrics.published.inc();
+                metrics.advance_watermark(t);
+                published += 1;
+            }
+            event = events.next(), if next.is_none() && !ended => (ended, next) = (event.is_none(), event),
+            () = tokio::time::sleep_until(wait.unwrap_or(started)), if may_admit && wait.is_some() => {}
+            () = std::future::ready(()), if may_admit && wait.is_none() => {
+                let Some(event) = next.take() else { continue };
+                let (t, attributes) = stamps.of(event.event, clock, entropy);
+                let message = Message { body: event.body, attributes };
+                let publishing = retrier.publishing(*topic);
+                in_flight.push(async move {
+                    publishing.publish(publisher.as_ref(), &message).await.map(|durable| (t, durable))
+                });
+                metrics.in_flight.inc();
+                admitted += 1;
+            }
+        }
+    }
+    publisher.flush().await;
+    Ok(published)
+}

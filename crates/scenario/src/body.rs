@@ -1,0 +1,75 @@
+//! Bodies as the reference's producers write them: compact JSON, their field order.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use ecom_domain::order::Order;
+use ecom_domain::payment::Payment;
+
+/// How a payment without a card says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NoCard {
+    /// The field is left out.
+    Omitted,
+    /// The field is null.
+    Null,
+}
+
+#[derive(Serialize)]
+struct OrderBody<'a> {
+    order_id: i64,
+    customer_id: i64,
+    item: &'a str,
+    quantity: i64,
+    price: f64,
+    shipping_address: &'a str,
+    order_status: &'a str,
+    creation_date: &'a str,
+}
+
+#[derive(Serialize)]
+struct PaymentBody<'a> {
+    payment_id: i64,
+    order_id: i64,
+    payment_method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card_last_four: Option<Option<&'a str>>,
+    payment_status: &'a str,
+    payment_datetime: &'a str,
+}
+
+/// The body of an order event.
+pub(super) fn order(order: &Order<'_>) -> Bytes {
+    json(&OrderBody {
+        order_id: order.order_id.0,
+        customer_id: order.customer_id,
+        item: &order.item,
+        quantity: order.quantity,
+        price: order.price,
+        shipping_address: &order.shipping_address,
+        order_status: &order.order_status,
+        creation_date: &order.creation_date,
+    })
+}
+
+/// The body of a payment event.
+pub(super) fn payment(payment: &Payment<'_>, no_card: NoCard) -> Bytes {
+    let card = payment.card_last_four.as_ref().map(|card| card.as_str());
+    json(&PaymentBody {
+        payment_id: payment.payment_id,
+        order_id: payment.order_id.0,
+        payment_method: &payment.payment_method,
+        card_last_four: match (card, no_card) {
+            (Some(card), _) => Some(Some(card)),
+            (None, NoCard::Null) => Some(None),
+            (None, NoCard::Omitted) => None,
+        },
+        payment_status: &payment.payment_status,
+        payment_datetime: &payment.payment_datetime,
+    })
+}
+
+/// A value as compact JSON.
+pub(super) fn json<T: Serialize>(value: &T) -> Bytes {
+    serde_json::to_vec(value).expect("structs of numbers and texts are JSON").into()
+}

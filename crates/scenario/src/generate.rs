@@ -1,0 +1,431 @@
+//! A scenario's two streams of messages, lazily: only the ids of late orders are kept back.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::case::Case;
+use super::mixture::{Mixture, MixtureError};
+use super::planned::Planned;
+use ecom_domain::dead_letter::EventKind;
+use ecom_domain::order::OrderId;
+
+/// The largest order id of a scenario: payment ids are ten times that, and no number of either
+/// stream is to look like a card's.
+pub const LARGEST_ORDER_ID: i64 = 10_000_000_000;
+
+/// What a scenario publishes: the same messages wherever it is generated.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked", into = "Unchecked")]
+pub struct Plan {
+    seed: u64,
+    first: i64,
+    last: i64,
+    mixture: Mixture,
+    cycle: bool,
+    count: Option<u64>,
+}
+
+/// A plan as a manifest writes it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    seed: u64,
+    first: i64,
+    last: i64,
+    mixture: Mixture,
+    #[serde(default)]
+    cycle: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+}
+
+/// Why a plan cannot be followed.
+#[derive(thiserror::Error, Clone, PartialEq, Debug)]
+pub enum PlanError {
+    /// No order ids, or some that no order can have.
+    #[error("orders {first} to {last}: order ids run upwards, from 1 to at most {LARGEST_ORDER_ID}")]
+    Orders {
+        /// The first id asked for.
+        first: i64,
+        /// The last id asked for.
+        last: i64,
+    },
+    /// A share out of bounds.
+    #[error("mixture: {0}")]
+    Mixture(#[from] MixtureError),
+}
+
+impl Plan {
+    /// The scenario of this seed over these order ids, each once.
+    pub fn try_new(seed: u64, orders: RangeInclusive<i64>, mixture: Mixture) -> Result<Self, PlanError> {
+        let (first, last) = orders.into_inner();
+        if first < 1 || last < first || last > LARGEST_ORDER_ID {
+            return Err(PlanError::Orders { first, last });
+        }
+        Ok(Self { seed, first, last, mixture: mixture.try_new()?, cycle: false, count: None })
+    }
+
+    /// Begins again with the first order id after the last, the same content as new events.
+    #[must_use]
+    pub fn cycling(mut self) -> Self {
+        self.cycle = true;
+        self
+    }
+
+    /// Stops after this many order ids (an id counts in every cycle), whatever number of messages
+    /// they make: a missing order makes none, an updated one two.
+    #[must_use]
+    pub fn stopping_after(mut self, count: u64) -> Self {
+        self.count = Some(count);
+        self
+    }
+
+    /// Whether it ends by itself.
+    pub fn is_bounded(&self) -> bool {
+        !self.cycle || self.count.is_some()
+    }
+
+    /// How many order ids it visits; `None` for ever.
+    pub fn len(&self) -> Option<u64> {
+        let span = self.last.abs_diff(self.first) + 1;
+        match (self.cycle, self.count) {
+            (true, count) => count,
+            (false, Some(count)) => Some(count.min(span)),
+            (false, None) => Some(span),
+        }
+    }
+
+    /// Whether it visits no order id.
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// The order id at this position.
+    fn order_id(&self, position: u64) -> OrderId {
+        let span = self.last.abs_diff(self.first) + 1;
+        OrderId(self.first.saturating_add_unsigned(position % span))
+    }
+
+    fn case(&self, order_id: OrderId) -> Case {
+        Case::of(self.seed, &self.mixture, order_id)
+    }
+}
+
+impl TryFrom<Unchecked> for Plan {
+    type Error = PlanError;
+
+    fn try_from(plan: Unchecked) -> Result<Self, PlanError> {
+        let checked = Self::try_new(plan.seed, plan.first..=plan.last, plan.mixture)?;
+        Ok(Self { cycle: plan.cycle, count: plan.count, ..checked })
+    }
+}
+
+impl From<Plan> for Unchecked {
+    fn from(Plan { seed, first, last, mixture, cycle, count }: Plan) -> Self {
+        Self { seed, first, last, mixture, cycle, count }
+    }
+}
+
+/// The messages on the orders topic, in order of publishing.
+pub fn order_events(plan: &Plan) -> impl Iterator<Item = Planned> + Send + use<> {
+    numbered(OrderCases::of(plan), Case::order_events)
+}
+
+/// The messages on the payments topic, in order of publishing.
+pub fn payment_events(plan: &Plan) -> impl Iterator<Item = Planned> + Send + use<> {
+    numbered(payment_cases(plan), Case::payment_events)
+}
+
+/// The order that each message of a topic is about, in order of publishing, without making them.
+pub fn order_ids(plan: &Plan, kind: EventKind) -> Box<dyn Iterator<Item = OrderId> + Send> {
+    let ids = move |case: Case| std::iter::repeat_n(case.order_id, case.messages(kind));
+    match kind {
+        EventKind::Order => Box::new(OrderCases::of(plan).flat_map(ids)),
+        EventKind::Payment => Box::new(payment_cases(plan).flat_map(ids)),
+    }
+}
+
+/// The messages of these cases, numbered through the stream.
+fn numbered<C>(cases: C, events: fn(&Case) -> Vec<Planned>) -> impl Iterator<Item = Planned> + Send + use<C>
+where
+    C: Iterator<Item = Case> + Send,
+{
+    let mut given = 0;
+    cases.flat_map(move |case| {
+        let events = events(&case);
+        let base = given;
+        given += events.len() as u64;
+        events.into_iter().map(move |planned| planned.at(base))
+    })
+}
+
+/// The cases as their payments are published.
+fn payment_cases(plan: &Plan) -> impl Iterator<Item = Case> + Send + use<> {
+    let plan = plan.clone();
+    (0..plan.len().unwrap_or(u64::MAX)).map(move |position| plan.case(plan.order_id(position)))
+}
+
+/// The cases as their orders are published; late orders wait as (position, id).
+struct OrderCases {
+    plan: Plan,
+    position: u64,
+    late: VecDeque<(u64, OrderId)>,
+}
+
+impl OrderCases {
+    fn of(plan: &Plan) -> Self {
+        Self { plan: plan.clone(), position: 0, late: VecDeque::new() }
+    }
+}
+
+impl Iterator for OrderCases {
+    type Item = Case;
+
+    fn next(&mut self) -> Option<Case> {
+        loop {
+            let ended = self.plan.len().is_some_and(|len| self.position >= len);
+            match self.late.front() {
+                Some((due, _)) if ended || *due <= self.position => {
+                    let (_, order_id) = self.late.pop_front()?;
+                    return Some(self.plan.case(order_id));
+                }
+                _ if ended => return None,
+                _ => {
+                    let case = self.plan.case(self.plan.order_id(self.position));
+                    self.position += 1;
+                    if !case.late {
+                        return Some(case);
+                    }
+                    let due = self.position.saturating_add(self.plan.mixture.late_by);
+                    self.late.push_back((due, case.order_id));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invalid::Defect;
+    use crate::planned::Content;
+    use crate::reference::Reference;
+    use ecom_domain::reason::Reason;
+    use ecom_pipeline::produce::DUPLICATE_DISTANCE;
+    use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn plan(orders: RangeInclusive<i64>, mixture: Mixture) -> Plan {
+        Plan::try_new(7, orders, mixture).expect("a sound plan")
+    }
+
+    /// Much of everything.
+    fn rough() -> Mixture {
+        Mixture {
+            late_orders: 0.2,
+            missing_orders: 0.1,
+            duplicates: 0.3,
+            order_updates: 0.3,
+            second_payments: 0.3,
+            invalid: 0.3,
+            late_by: 20,
+        }
+    }
+
+    fn digest(events: impl Iterator<Item = Planned>) -> String {
+        let mut hash = Sha256::new();
+        for planned in events {
+            hash.update(&planned.body);
+            hash.update(planned.event.to_be_bytes());
+        }
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_seed_means_the_same_bytes_everywhere_and_for_ever() {
+        let plan = plan(1..=500, rough());
+        assert_eq!(digest(order_events(&plan)), "baecb16935ed267a");
+        assert_eq!(digest(payment_events(&plan)), "9a31f64355782c7f");
+    }
+
+    #[test]
+    fn what_messages_are_about_is_known_without_them() {
+        let plan = plan(1..=500, rough());
+        let about = |events: Vec<Planned>| -> Vec<OrderId> {
+            events.into_iter().map(|planned| planned.order_id.expect("each is about an order")).collect()
+        };
+        let orders = about(order_events(&plan).collect());
+        assert_eq!(order_ids(&plan, EventKind::Order).collect::<Vec<_>>(), orders);
+        let payments = about(payment_events(&plan).collect());
+        assert_eq!(order_ids(&plan, EventKind::Payment).collect::<Vec<_>>(), payments);
+    }
+
+    #[test]
+    fn a_part_of_the_range_has_the_content_of_the_whole() {
+        let bodies = |orders| -> BTreeMap<_, Vec<_>> {
+            let plan = plan(orders, rough());
+            let mut bodies = BTreeMap::<_, Vec<_>>::new();
+            for planned in order_events(&plan).chain(payment_events(&plan)) {
+                bodies.entry((planned.order_id, planned.kind)).or_default().push(planned.body);
+            }
+            bodies
+        };
+        let whole = bodies(1..=200);
+        for (key, part) in bodies(90..=130) {
+            assert_eq!(whole[&key], part, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_late_order_comes_that_many_orders_after_its_turn_or_at_the_end() {
+        let plan = plan(1..=1_000, Mixture { late_orders: 0.1, late_by: 30, ..Mixture::PLAIN });
+        let ids: Vec<i64> = order_events(&plan).filter_map(|p| p.order_id).map(|id| id.0).collect();
+        assert_eq!(ids.len(), 1_000);
+        let late: BTreeSet<i64> = (1..=1_000).filter(|id| plan.case(OrderId(*id)).late).collect();
+        assert!((60..140).contains(&late.len()), "{}", late.len());
+        for (position, id) in ids.iter().enumerate() {
+            let after: Vec<&i64> = ids[..position].iter().filter(|other| !late.contains(other)).collect();
+            let ahead = after.iter().filter(|other| **other > id).count();
+            match late.contains(id) {
+                true if id + 30 <= 1_000 => {
+                    assert!(ids[..position].contains(&(id + 30)) || late.contains(&(id + 30)), "{id}");
+                    assert!((20..=30).contains(&ahead), "{id} came after {ahead}");
+                }
+                true => assert!(position > 900),
+                false => assert_eq!(ahead, 0),
+            }
+        }
+    }
+
+    #[test]
+    fn shares_come_out_near_what_was_asked() {
+        let mixture = Mixture::default();
+        let cases: Vec<Case> = (1..=20_000).map(|id| Case::of(3, &mixture, OrderId(id))).collect();
+        let share = |is: fn(&Case) -> bool| cases.iter().filter(|case| is(case)).count() as f64 / 20_000.0;
+        for (is, asked) in [
+            ((|case| case.missing) as fn(&Case) -> bool, mixture.missing_orders),
+            (|case| case.late, mixture.late_orders),
+            (|case| case.order_duplicate, mixture.duplicates),
+            (|case| case.payment_duplicate, mixture.duplicates),
+            (|case| case.order_update, mixture.order_updates),
+            (|case| case.second_payment, mixture.second_payments),
+            (|case| case.invalid_order.is_some(), mixture.invalid),
+            (|case| case.invalid_payment.is_some(), mixture.invalid),
+        ] {
+            assert!((share(is) - asked).abs() < asked * 0.25, "asked {asked}, got {}", share(is));
+        }
+    }
+
+    #[test]
+    fn bodies_are_distinct_per_kind_but_for_copies() {
+        let plan = plan(1..=3_000, Mixture { invalid: 1.0, ..rough() });
+        let mut bodies = BTreeSet::new();
+        for planned in order_events(&plan).chain(payment_events(&plan)).filter(|p| !p.is_copy()) {
+            let text = String::from_utf8_lossy(&planned.body).into_owned();
+            assert!(bodies.insert((planned.kind, planned.body)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_decoder_reads_every_body_as_it_was_meant() {
+        let plan = plan(1..=2_000, Mixture { invalid: 1.0, ..rough() });
+        let reference = Reference { seed: 7, count: Some(500) };
+        let scenario = order_events(&plan).chain(payment_events(&plan));
+        for planned in scenario.chain(reference.order_events()).chain(reference.payment_events()) {
+            let text = String::from_utf8_lossy(&planned.body);
+            assert_eq!(Content::of(planned.kind, &planned.body), planned.content, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_looks_like_a_card_number_but_what_is_meant_to() {
+        let orders = LARGEST_ORDER_ID - 2_000..=LARGEST_ORDER_ID;
+        let plan = plan(orders, Mixture { invalid: 1.0, ..rough() });
+        for planned in order_events(&plan).chain(payment_events(&plan)) {
+            let text = String::from_utf8_lossy(&planned.body);
+            if let Content::Masked(masked) = &planned.content {
+                assert_eq!(ecom_card_numbers::find(&planned.body).len(), 1, "{text}");
+                assert!(ecom_card_numbers::find(masked).is_empty());
+                continue;
+            }
+            let longest = text
+                .split(|c: char| !matches!(c, '0'..='9' | ' ' | '-'))
+                .map(|run| run.chars().filter(char::is_ascii_digit).count());
+            assert!(longest.max() < Some(13), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_defect_is_what_its_reason_says() {
+        let plan = plan(1..=1_000, Mixture { invalid: 1.0, ..Mixture::PLAIN });
+        let mut reasons = BTreeSet::new();
+        for planned in order_events(&plan).chain(payment_events(&plan)) {
+            let parsed = serde_json::from_slice::<serde_json::Value>(&planned.body);
+            let is_object = parsed.is_ok_and(|value| value.is_object());
+            let text = String::from_utf8_lossy(&planned.body);
+            match planned.content {
+                Content::Rejected(Reason::Undecodable) => assert!(!is_object, "{text}"),
+                Content::Masked(_) => {}
+                _ => assert!(is_object, "{text}"),
+            }
+            match planned.content {
+                Content::Rejected(reason) => reasons.insert((planned.kind, reason)),
+                Content::Masked(_) => reasons.insert((planned.kind, Reason::PanDetected)),
+                Content::Order(_) | Content::Payment(_) | Content::Foreign => false,
+            };
+        }
+        assert_eq!(reasons.len(), 6);
+        for kind in [EventKind::Order, EventKind::Payment] {
+            assert_eq!(Defect::all(kind).count(), Defect::COUNT);
+        }
+    }
+
+    #[test]
+    fn a_copy_has_its_originals_body_and_follows_while_producers_remember_it() {
+        let plan = plan(1..=500, rough());
+        let mut bodies = BTreeMap::new();
+        let mut copies = 0;
+        for planned in order_events(&plan) {
+            assert!(planned.sequence - planned.event < DUPLICATE_DISTANCE as u64);
+            copies += u64::from(planned.is_copy());
+            let first = bodies.entry(planned.event).or_insert_with(|| planned.body.clone());
+            assert_eq!(*first, planned.body);
+        }
+        assert!(copies > 50);
+    }
+
+    #[test]
+    fn a_cycle_repeats_and_a_count_ends_it() {
+        let plan = plan(1..=3, Mixture::PLAIN).cycling();
+        assert!(!plan.is_bounded());
+        let plan = plan.stopping_after(7);
+        let ids: Vec<i64> = payment_events(&plan).filter_map(|p| p.order_id).map(|id| id.0).collect();
+        assert_eq!(ids, [1, 2, 3, 1, 2, 3, 1]);
+    }
+
+    #[test]
+    fn impossible_order_ids_are_refused() {
+        for (first, last) in [(0, 5), (5, 4), (-3, 3), (1, LARGEST_ORDER_ID + 1)] {
+            let refused = Plan::try_new(1, RangeInclusive::new(first, last), Mixture::PLAIN);
+            assert_eq!(refused, Err(PlanError::Orders { first, last }));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn positions_run_without_gaps_and_payments_have_ids_of_their_own(seed: u64, first in 1i64..1_000_000, len in 0i64..200) {
+            let plan = Plan::try_new(seed, first..=first + len, rough()).expect("sound");
+            let mut payments = BTreeSet::new();
+            for (position, planned) in payment_events(&plan).enumerate() {
+                prop_assert_eq!(planned.sequence, position as u64);
+                if let (Content::Payment(payment), false) = (&planned.content, planned.is_copy()) {
+                    prop_assert!(payments.insert(payment.payment_id));
+                }
+            }
+        }
+    }
+}

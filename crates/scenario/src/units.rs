@@ -1,0 +1,300 @@
+//! What was published, by units: distinct (kind, body). T is not known before publishing, but
+//! within one producer it strictly increases, so a unit's position says which event is newer.
+//!
+//! A unit keeps hashes of its body and of its values, never the body: a million orders fit.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use bytes::Bytes;
+
+use super::manifest::{Manifest, ManifestError};
+use super::planned::{Content, Planned};
+use ecom_domain::dead_letter::{EventKind, StoredBody};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{OrderCells, PaymentCells};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_domain::reason::Reason;
+
+/// Says what a foreign body is: an order, a payment, or what it must be dead-lettered for.
+pub type Decode = fn(EventKind, &Bytes) -> Content;
+
+/// One distinct message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Unit {
+    /// The order it is about; 0 where a bad body does not say.
+    pub(super) order_id: OrderId,
+    pub(super) kind: EventKind,
+    /// Hash of kind and body.
+    pub(super) body: u64,
+    /// The values of a valid event, or why it is none.
+    pub(super) values: Result<u64, Reason>,
+    pub(super) payment_id: Option<i64>,
+    /// Which manifest published it last, and where in its stream.
+    pub(super) source: u32,
+    pub(super) position: u64,
+    /// How many messages beyond the first carry it.
+    pub(super) copies: u32,
+}
+
+/// Everything that was published.
+#[derive(Clone, Debug)]
+pub struct Units {
+    /// By order id, kind and position.
+    units: Vec<Unit>,
+    /// Hashes of bodies and the units' indices, by hash.
+    by_body: Vec<(u64, u32)>,
+    /// Each order id and where its units begin.
+    orders: Vec<(OrderId, u32)>,
+    /// When each source began.
+    started: Vec<EventTime>,
+    /// The streams the manifests are about; of others nothing is known.
+    covered: Vec<EventKind>,
+}
+
+impl Units {
+    /// The units of these runs together. `decode` is asked about foreign bodies only.
+    pub fn of(manifests: &[Manifest], decode: Decode) -> Result<Self, ManifestError> {
+        let mut runs: Vec<&Manifest> = manifests.iter().collect();
+        runs.sort_by_key(|manifest| manifest.started_at_us);
+        let mut units = Vec::new();
+        for (source, manifest) in (0..).zip(&runs) {
+            for kind in [EventKind::Order, EventKind::Payment] {
+                units.extend(manifest.events(kind)?.map(|planned| unit(planned, source, decode)));
+            }
+        }
+        let started = runs.iter().map(|manifest| EventTime::stored(manifest.started_at_us)).collect();
+        let covers = |kind: &EventKind| runs.iter().any(|manifest| manifest.kind.includes(*kind));
+        let covered = [EventKind::Order, EventKind::Payment].into_iter().filter(covers).collect();
+        Ok(Self::index(merge(units), started, covered))
+    }
+
+    fn index(mut units: Vec<Unit>, started: Vec<EventTime>, covered: Vec<EventKind>) -> Self {
+        units.sort_unstable_by_key(|unit| (unit.order_id, unit.kind, unit.source, unit.position));
+        let mut by_body: Vec<(u64, u32)> = units.iter().map(|unit| unit.body).zip(0..).collect();
+        by_body.sort_unstable();
+        let mut orders: Vec<(OrderId, u32)> = units.iter().map(|unit| unit.order_id).zip(0..).collect();
+        orders.dedup_by_key(|(order_id, _)| *order_id);
+        Self { units, by_body, orders, started, covered }
+    }
+
+    /// Whether the manifests say what was published on this stream.
+    pub(super) fn covers(&self, kind: EventKind) -> bool {
+        self.covered.contains(&kind)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.units.len()
+    }
+
+    /// Whether nothing was published.
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    /// How many order ids they are about.
+    pub(super) fn orders(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// The order id at this index.
+    pub(super) fn order_id(&self, order: usize) -> OrderId {
+        self.orders[order].0
+    }
+
+    /// The index of this order id.
+    pub(super) fn order(&self, order_id: OrderId) -> Option<usize> {
+        self.orders.binary_search_by_key(&order_id, |(order_id, _)| *order_id).ok()
+    }
+
+    /// The indices of the units about one order, older before newer within a kind.
+    pub(super) fn about(&self, order: usize) -> std::ops::Range<usize> {
+        let from = self.orders[order].1 as usize;
+        let until = self.orders.get(order + 1).map_or(self.units.len(), |(_, next)| *next as usize);
+        from..until
+    }
+
+    /// The unit at this index.
+    pub(super) fn unit(&self, index: usize) -> &Unit {
+        &self.units[index]
+    }
+
+    /// The index of the unit a dead letter holds.
+    pub(super) fn find(&self, kind: EventKind, body: &StoredBody) -> Option<usize> {
+        let wanted = body_hash(kind, body);
+        let found = self.by_body.binary_search_by_key(&wanted, |(hash, _)| *hash).ok()?;
+        Some(self.by_body[found].1 as usize)
+    }
+
+    /// Whether a group that shows `held`, written at this time, may have replaced `unit`: it is
+    /// the newer of the two within a run, and across runs not older than the unit can be.
+    pub(super) fn replaces(&self, held: &Unit, written_at: Option<EventTime>, unit: &Unit) -> bool {
+        if held.source == unit.source {
+            return held.position > unit.position;
+        }
+        written_at.is_some_and(|written_at| written_at >= self.started[unit.source as usize])
+    }
+}
+
+fn unit(planned: Planned, source: u32, decode: Decode) -> Unit {
+    let content = match planned.content {
+        Content::Foreign => decode(planned.kind, &planned.body),
+        known @ (Content::Order(_) | Content::Payment(_) | Content::Rejected(_) | Content::Masked(_)) => {
+            known
+        }
+    };
+    let mut kept = StoredBody::keep(&planned.body);
+    let mut order_id = planned.order_id;
+    let (values, payment_id) = match content {
+        Content::Order(order) => {
+            order_id = Some(order.order_id);
+            (Ok(order_values(&order)), None)
+        }
+        Content::Payment(payment) => {
+            order_id = Some(payment.order_id);
+            (Ok(payment_values(&payment)), Some(payment.payment_id))
+        }
+        Content::Rejected(reason) => (Err(reason), None),
+        Content::Masked(masked) => {
+            kept = StoredBody::keep(&masked);
+            (Err(Reason::PanDetected), None)
+        }
+        Content::Foreign => (Err(Reason::Undecodable), None),
+    };
+    Unit {
+        order_id: order_id.unwrap_or(OrderId(0)),
+        kind: planned.kind,
+        body: body_hash(planned.kind, &kept),
+        values,
+        payment_id,
+        source,
+        position: planned.event,
+        copies: 0,
+    }
+}
+
+/// One unit per (kind, body), at its newest position.
+fn merge(mut units: Vec<Unit>) -> Vec<Unit> {
+    units.sort_unstable_by_key(|unit| (unit.body, unit.source, unit.position));
+    units.dedup_by(|newer, kept| {
+        let same = newer.body == kept.body;
+        if same {
+            kept.copies += 1;
+            (kept.source, kept.position) = (newer.source, newer.position);
+        }
+        same
+    });
+    units
+}
+
+/// Bodies the dead-letter store does not keep whole are known by their SHA-256.
+fn body_hash(kind: EventKind, body: &StoredBody) -> u64 {
+    let content = body.sha256.as_ref().map_or(&*body.bytes, |sha256| sha256.as_bytes());
+    hash(&(kind, body.length, content))
+}
+
+/// The values of a row's order columns.
+pub(super) fn order_cells(cells: &OrderCells) -> u64 {
+    hash(&(
+        cells.customer_id,
+        cells.item.as_deref(),
+        cells.quantity,
+        cells.price.map(bits),
+        cells.shipping_address.as_deref(),
+        cells.order_status.as_deref(),
+        cells.creation_date.as_deref(),
+    ))
+}
+
+/// The values of a row's payment columns.
+pub(super) fn payment_cells(cells: &PaymentCells) -> u64 {
+    hash(&(
+        cells.payment_id,
+        cells.payment_method.as_deref(),
+        cells.card_last_four.as_deref(),
+        cells.payment_status.as_deref(),
+        cells.payment_datetime.as_deref(),
+    ))
+}
+
+fn order_values(order: &Order<'_>) -> u64 {
+    order_cells(&OrderCells::from(order))
+}
+
+fn payment_values(payment: &Payment<'_>) -> u64 {
+    payment_cells(&PaymentCells::from(payment))
+}
+
+/// Equal for equal numbers: there is one zero.
+fn bits(number: f64) -> u64 {
+    (number + 0.0).to_bits()
+}
+
+/// Compared within this process only.
+fn hash<T: Hash>(value: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::Plan;
+    use crate::manifest::{Body, Source, Streams};
+    use crate::mixture::Mixture;
+
+    fn no_foreign(_: EventKind, _: &Bytes) -> Content {
+        Content::Foreign
+    }
+
+    fn run(started_at_us: i64, mixture: Mixture) -> Manifest {
+        let plan = Plan::try_new(5, 1..=200, mixture).expect("a sound plan");
+        Manifest::new(Streams::Both, Source::Scenario(plan), format!("run-{started_at_us}"), started_at_us)
+    }
+
+    #[test]
+    fn a_replayed_run_adds_copies_and_no_units() {
+        let mixture = Mixture { order_updates: 0.5, second_payments: 0.5, ..Mixture::PLAIN };
+        let once = Units::of(&[run(1, mixture)], no_foreign).expect("bounded");
+        let twice = Units::of(&[run(2, mixture), run(1, mixture)], no_foreign).expect("bounded");
+        assert_eq!(once.len(), twice.len());
+        for (before, after) in once.units.iter().zip(&twice.units) {
+            assert_eq!((before.body, before.position, before.copies), (after.body, after.position, 0));
+            assert_eq!((after.source, after.copies), (1, 1));
+        }
+    }
+
+    #[test]
+    fn duplicates_are_copies_of_one_unit() {
+        let units =
+            Units::of(&[run(1, Mixture { duplicates: 1.0, ..Mixture::PLAIN })], no_foreign).expect("bounded");
+        assert_eq!(units.len(), 400);
+        assert!(units.units.iter().all(|unit| unit.copies == 1));
+        assert_eq!(units.orders(), 200);
+        assert_eq!(units.about(199), 398..400);
+    }
+
+    #[test]
+    fn a_foreign_body_is_what_decoding_it_says() {
+        fn decode(_: EventKind, body: &Bytes) -> Content {
+            match &body[..] {
+                b"pan" => Content::Masked(Bytes::from_static(b"***")),
+                _ => Content::Rejected(Reason::Invalid),
+            }
+        }
+        let huge = Bytes::from(vec![b' '; 2 * 1024 * 1024]);
+        let bodies = [huge.clone(), Bytes::from_static(b"pan"), huge.clone()].map(Body).to_vec();
+        let manifest = Manifest::new(Streams::Payments, Source::Bodies { bodies }, "file".to_owned(), 1);
+        let units = Units::of(&[manifest], decode).expect("bounded");
+        assert_eq!(units.len(), 2);
+        let found = |kind, body: &Bytes| {
+            units.find(kind, &StoredBody::keep(body)).map(|index| units.unit(index).values)
+        };
+        assert_eq!(found(EventKind::Payment, &huge), Some(Err(Reason::Invalid)));
+        assert_eq!(found(EventKind::Payment, &Bytes::from_static(b"***")), Some(Err(Reason::PanDetected)));
+        assert_eq!(found(EventKind::Payment, &Bytes::from_static(b"pan")), None);
+        assert_eq!(found(EventKind::Order, &huge), None);
+    }
+}

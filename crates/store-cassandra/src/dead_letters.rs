@@ -1,0 +1,453 @@
+//! The dead-letter store.
+
+pub(super) mod rows;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::future::try_join;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use scylla::response::PagingState;
+use scylla::statement::prepared::PreparedStatement;
+
+use super::errors::Cause;
+use super::session::CassandraStore;
+use ecom_domain::dead_letter::{
+    BUCKETS, DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterRecord, DeadLetterUpdate, EventKind,
+    HistoryEntry,
+};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::order::OrderId;
+use ecom_store::{DeadLetterStore, Scan, StoreError};
+use rows::{DeadLetterRow, DeadLetterValues, EntryRow, EntryValues, timestamp, word};
+
+/// Partitions whose first page a scan without bodies asks for at once, and dead letters of an order that
+/// are read at once.
+const LOOK_AHEAD: usize = 8;
+/// Days remembered as written.
+const DAYS_KEPT: usize = 1_000;
+
+#[async_trait]
+impl DeadLetterStore for CassandraStore {
+    async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
+        let write = async {
+            try_join(self.record_day(&dead_letter.id), self.record_by_order(dead_letter)).await?;
+            let t = dead_letter.t.micros();
+            let values = (DeadLetterValues::of(dead_letter), EntryValues::of(&dead_letter.id, entry, t));
+            self.session.batch(&self.statements.record_dead_letter, values).await?;
+            Ok::<_, Cause>(())
+        };
+        write.await.map_err(|cause| cause.at("record a dead letter", &self.name))
+    }
+
+    async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {
+        let read = async {
+            let key = (id.day(), id.bucket(), id.as_str());
+            let answer = self.session.execute_unpaged(&self.statements.dead_letter, key).await?;
+            let row = answer.into_rows_result()?.maybe_first_row::<DeadLetterRow>()?;
+            row.and_then(DeadLetterRow::record).transpose()
+        };
+        read.await.map_err(|cause| cause.at("read a dead letter", &self.name))
+    }
+
+    async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
+        const WHAT: &str = "read a dead letter's history";
+        let key = (id.day(), id.bucket(), id.as_str());
+        let rows = self.rows::<EntryRow, _>(WHAT, &self.statements.history, key);
+        let mut lines: Vec<HistoryEntry> = rows
+            .map(|row| row.and_then(|row| row.entry(id).map_err(|cause| cause.at(WHAT, &self.name))))
+            .try_collect()
+            .await?;
+        // A message that came again was recorded again, at a later time: one line, the oldest.
+        let mut seen = BTreeSet::new();
+        lines.retain(|line| seen.insert(line.entry_id.clone()));
+        Ok(lines)
+    }
+
+    async fn act(&self, act: &DeadLetterUpdate) -> Result<(), StoreError> {
+        let id = &act.dead_letter;
+        let (day, bucket, name) = (id.day(), id.bucket(), id.as_str());
+        let time = act.time().map_or(act.t.micros(), |time| time.micros());
+        let entry = EntryValues::of(id, &act.entry, time);
+        let (session, statements) = (&self.session, &self.statements);
+        let done = match act.change {
+            DeadLetterChange::State { generation, state, at } => {
+                let generation = i64::from(generation);
+                let change = (time, state.as_str(), generation, timestamp(at), day, bucket, name);
+                session.batch(&statements.set_state, (change, entry)).await
+            }
+            DeadLetterChange::Schedule { attempts, next_attempt_at } => {
+                let attempts = i64::from(attempts);
+                let change = (time, attempts, timestamp(next_attempt_at), day, bucket, name);
+                session.batch(&statements.set_schedule, (change, entry)).await
+            }
+            DeadLetterChange::Nothing => session.execute_unpaged(&statements.record_entry, entry).await,
+        };
+        done.map(drop).map_err(|error| Cause::from(error).at("act on a dead letter", &self.name))
+    }
+
+    fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+        const WHAT: &str = "read the dead letters";
+        let (statement, ahead): (&PreparedStatement, usize) = if scan.bodies {
+            (&self.statements.dead_letters, 1)
+        } else {
+            (&self.statements.dead_letters_brief, LOOK_AHEAD)
+        };
+        stream::once(async move { self.partitions(&scan).await })
+            .map_ok(move |partitions| {
+                stream::iter(partitions)
+                    .map(move |key| async move {
+                        let first =
+                            self.page::<DeadLetterRow, _>(WHAT, statement, key, PagingState::start()).await?;
+                        Ok(self.rows_after::<DeadLetterRow, _>(WHAT, statement, key, first))
+                    })
+                    .buffered(ahead)
+                    .try_flatten()
+            })
+            .try_flatten()
+            .try_filter_map(move |row| async move {
+                row.record().transpose().map_err(|cause| cause.at(WHAT, &self.name))
+            })
+            .try_filter(move |record| std::future::ready(scan.wants(record.dead_letter.t)))
+            .boxed()
+    }
+
+    fn dead_letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+        const WHAT: &str = "read the dead letters of an order";
+        self.rows::<(String,), _>(WHAT, &self.statements.dead_letters_by_order, (order_id.0,))
+            .map_ok(move |(id,)| async move {
+                let id =
+                    word(&id, "id", &id, DeadLetterId::parse).map_err(|cause| cause.at(WHAT, &self.name))?;
+                self.dead_letter(&id).await
+            })
+            .try_buffered(LOOK_AHEAD)
+            // A line without a dead letter: its writer ended between the two, or its remover did.
+            .try_filter_map(|record| std::future::ready(Ok(record)))
+            .boxed()
+    }
+
+    async fn remove(&self, record: &DeadLetterRecord) -> Result<(), StoreError> {
+        let dead_letter = &record.dead_letter;
+        let (id, time) = (&dead_letter.id, record.highest_time().micros());
+        let removal = async {
+            let key = (time, id.day(), id.bucket(), id.as_str());
+            self.session.batch(&self.statements.remove, (key, key)).await?;
+            if let Some(order) = dead_letter.order_id {
+                let line = (time, order.0, dead_letter.t.micros(), id.as_str());
+                self.session.execute_unpaged(&self.statements.remove_by_order, line).await?;
+            }
+            Ok::<_, Cause>(())
+        };
+        removal.await.map_err(|cause| cause.at("remove a dead letter", &self.name))
+    }
+}
+
+impl CassandraStore {
+    /// Writes the day of a dead letter that is about to be recorded.
+    async fn record_day(&self, id: &DeadLetterId) -> Result<(), Cause> {
+        let day = id.day();
+        if !self.days.knows(day) {
+            self.session.execute_unpaged(&self.statements.record_day, (day,)).await?;
+            self.days.remember(day);
+        }
+        Ok(())
+    }
+
+    /// Writes the line in the index by order of a dead letter that is about to be recorded.
+    async fn record_by_order(&self, dead_letter: &DeadLetter) -> Result<(), Cause> {
+        if let Some(order) = dead_letter.order_id {
+            let t = dead_letter.t.micros();
+            let line = (order.0, t, dead_letter.id.as_str(), t);
+            self.session.execute_unpaged(&self.statements.record_by_order, line).await?;
+        }
+        Ok(())
+    }
+
+    /// The partitions that may hold dead letters of this scan, newest day first.
+    async fn partitions(&self, scan: &Scan) -> Result<Vec<(i32, i16)>, StoreError> {
+        let rows = self.rows::<(i32,), _>("read the days that have dead letters", &self.statements.days, ());
+        let mut days: Vec<i32> = rows.map_ok(|(day,)| day).try_collect().await?;
+        let (first, last) = (scan.from.map_or(i32::MIN, day_of), scan.until.map_or(i32::MAX, day_of));
+        days.retain(|day| (first..=last).contains(day));
+        days.sort_unstable_by(|a, b| b.cmp(a));
+        let buckets = 0..i16::from(BUCKETS);
+        Ok(days.into_iter().flat_map(|day| buckets.clone().map(move |bucket| (day, bucket))).collect())
+    }
+}
+
+/// The day of the dead letters of this T, by the rule that makes their ids.
+fn day_of(t: EventTime) -> i32 {
+    DeadLetterId::of(EventKind::Order, t, b"").day()
+}
+
+/// The days this process has written, so that it writes each once.
+#[derive(Default, Debug)]
+pub(super) struct Days(Mutex<BTreeSet<i32>>);
+
+impl Days {
+    fn knows(&self, day: i32) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&day)
+    }
+
+    /// Call it once the day is durable.
+    fn remember(&self, day: i32) {
+        let mut days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        days.insert(day);
+        if days.len() > DAYS_KEPT {
+            days.pop_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::testing::in_keyspace;
+    use ecom_domain::dead_letter::{DeadLetterState, HistoryAction, StoredBody};
+    use ecom_domain::event_time::WriteTimestamp;
+    use ecom_domain::reason::Reason;
+
+    #[test]
+    fn remembered_days_are_bounded() {
+        let days = Days::default();
+        (0..2_000).for_each(|day| days.remember(day));
+        assert!(days.knows(1_999) && !days.knows(0));
+        assert_eq!(days.0.lock().expect("not poisoned").len(), DAYS_KEPT);
+    }
+
+    #[test]
+    fn a_scans_days_are_those_of_the_ids() {
+        let noon = EventTime::stored(1_705_838_400_000_000);
+        assert_eq!(day_of(noon), 20_240_121);
+        assert_eq!(day_of(noon), DeadLetterId::of(EventKind::Payment, noon, b"{}").day());
+    }
+
+    const T: i64 = 1_705_831_290_000_000;
+    const DAY: i64 = 86_400_000_000;
+
+    fn dead_letter(t: i64, body: &[u8]) -> DeadLetter {
+        let (t, body) = (EventTime::stored(t), Bytes::copy_from_slice(body));
+        DeadLetter {
+            id: DeadLetterId::of(EventKind::Payment, t, &body),
+            kind: EventKind::Payment,
+            t,
+            attributes: [("dlq_attempt", "1"), ("event_id", "x")].into_iter().collect(),
+            reason: Reason::OrderNotFound,
+            detail: "order 7: none yet".into(),
+            order_id: Some(OrderId(7)),
+            payment_id: None,
+            first_failed_at: T + 1_000,
+            corrects: None,
+            body: StoredBody::keep(&body),
+        }
+    }
+
+    fn entry(at: i64, action: HistoryAction) -> HistoryEntry {
+        HistoryEntry {
+            at,
+            entry_id: format!("{at}-{}", action.as_str()),
+            action,
+            outcome: "done".into(),
+            actor: "dlq_handler".into(),
+            host: "here".into(),
+            note: (action == HistoryAction::Discarded).then(|| "a test order".into()),
+            run_id: None,
+        }
+    }
+
+    fn state(dead_letter: &DeadLetter, generation: u32, state: DeadLetterState, at: i64) -> DeadLetterUpdate {
+        DeadLetterUpdate {
+            dead_letter: dead_letter.id.clone(),
+            t: dead_letter.t,
+            change: DeadLetterChange::State { generation, state, at },
+            entry: entry(at, HistoryAction::Discarded),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_is_read_as_it_was_recorded_and_a_late_copy_keeps_its_state() {
+        in_keyspace("dead letter", async |scratch| {
+            let store = &scratch.store;
+            let dead_letter = dead_letter(T, b"\x00\xff{");
+            let received = entry(T, HistoryAction::ReceivedMessage);
+            store.record(&dead_letter, &received).await.expect("recorded");
+            store.act(&state(&dead_letter, 0, DeadLetterState::Discarded, T + 5_000)).await.expect("acted");
+            store.record(&dead_letter, &received).await.expect("recorded again");
+            let record = store.dead_letter(&dead_letter.id).await.expect("read").expect("there");
+            assert_eq!(record.dead_letter, dead_letter);
+            assert_eq!(record.state(), DeadLetterState::Discarded);
+            assert_eq!(record.progress.state_at, Some(T + 5_000));
+            let history = store.history(&dead_letter.id).await.expect("read");
+            assert_eq!(history, [received, entry(T + 5_000, HistoryAction::Discarded)]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn of_two_acts_the_one_of_the_larger_dead_letter_store_time_stays() {
+        in_keyspace("acts", async |scratch| {
+            let store = &scratch.store;
+            let dead_letter = dead_letter(T, b"{}");
+            store.record(&dead_letter, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
+            for (generation, to) in [
+                (0, DeadLetterState::Recovered),
+                (0, DeadLetterState::Parked),
+                (1, DeadLetterState::Parked),
+                (0, DeadLetterState::Discarded),
+            ] {
+                store.act(&state(&dead_letter, generation, to, T + 9_000)).await.expect("acted");
+            }
+            for attempts in [3, 2] {
+                let change =
+                    DeadLetterChange::Schedule { attempts, next_attempt_at: T + i64::from(attempts) * 1_000 };
+                let act = DeadLetterUpdate {
+                    change,
+                    ..state(&dead_letter, 0, DeadLetterState::Parked, T + 10_000)
+                };
+                store.act(&act).await.expect("scheduled");
+            }
+            let note = DeadLetterUpdate {
+                change: DeadLetterChange::Nothing,
+                ..state(&dead_letter, 0, DeadLetterState::Parked, T + 11_000)
+            };
+            store.act(&note).await.expect("noted");
+            let progress = store.dead_letter(&dead_letter.id).await.expect("read").expect("there").progress;
+            assert_eq!((progress.state, progress.generation), (Some(DeadLetterState::Parked), 1));
+            assert_eq!((progress.attempts, progress.next_attempt_at), (3, Some(T + 3_000)));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn an_act_on_no_dead_letter_makes_none() {
+        in_keyspace("noletter", async |scratch| {
+            let store = &scratch.store;
+            let (there, absent) = (dead_letter(T, b"there"), dead_letter(T, b"absent"));
+            store.record(&there, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
+            store.act(&state(&absent, 0, DeadLetterState::Discarded, T)).await.expect("acted");
+            assert_eq!(store.dead_letter(&absent.id).await.expect("read"), None);
+            let all: Vec<DeadLetterRecord> = store.dead_letters(Scan::ALL).try_collect().await.expect("read");
+            assert_eq!(all.into_iter().map(|record| record.dead_letter).collect::<Vec<_>>(), [there]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_scan_reads_its_days_newest_first_and_bodies_only_on_demand() {
+        in_keyspace("dead letters", async |scratch| {
+            let store = &scratch.store;
+            let kept: Vec<DeadLetter> =
+                (0..120).map(|n| dead_letter(T + (n % 3) * DAY, format!("body {n}").as_bytes())).collect();
+            for dead_letter in &kept {
+                store
+                    .record(dead_letter, &entry(dead_letter.t.micros(), HistoryAction::ReceivedMessage))
+                    .await
+                    .expect("recorded");
+            }
+            let all: Vec<DeadLetterRecord> = store.dead_letters(Scan::ALL).try_collect().await.expect("read");
+            assert!(all.is_sorted_by_key(|record| std::cmp::Reverse(record.dead_letter.id.day())));
+            let mut read: Vec<DeadLetter> = all.into_iter().map(|record| record.dead_letter).collect();
+            let mut wanted = kept.clone();
+            read.sort_by(|a, b| a.id.cmp(&b.id));
+            wanted.sort_by(|a, b| a.id.cmp(&b.id));
+            assert_eq!(read, wanted);
+            let middle = Scan {
+                from: Some(EventTime::stored(T + 1)),
+                until: Some(EventTime::stored(T + 2 * DAY)),
+                bodies: false,
+            };
+            let brief: Vec<DeadLetterRecord> = store.dead_letters(middle).try_collect().await.expect("read");
+            assert_eq!(brief.len(), 40);
+            for record in brief {
+                assert!(record.dead_letter.body.bytes.is_empty() && record.dead_letter.attributes.is_empty());
+                assert!(record.dead_letter.body.length > 0);
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_removed_dead_letter_takes_its_history_along_and_no_other_dead_letter() {
+        in_keyspace("remove", async |scratch| {
+            let store = &scratch.store;
+            let (gone, neighbour) = (dead_letter(T, b"gone"), dead_letter(T, b"stays"));
+            for dead_letter in [&gone, &neighbour] {
+                store.record(dead_letter, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
+                store.act(&state(dead_letter, 1, DeadLetterState::Recovered, T)).await.expect("acted");
+            }
+            let record = store.dead_letter(&gone.id).await.expect("read").expect("there");
+            assert_eq!(record.highest_time(), WriteTimestamp::of(gone.t, 1, 3));
+            store.remove(&record).await.expect("removed");
+            assert_eq!(store.dead_letter(&gone.id).await.expect("read"), None);
+            assert!(store.history(&gone.id).await.expect("read").is_empty());
+            assert!(store.dead_letter(&neighbour.id).await.expect("read").is_some());
+            assert_eq!(store.history(&neighbour.id).await.expect("read").len(), 2);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_line_in_the_index_without_its_dead_letter_is_passed_over_until_the_dead_letter_is_there() {
+        in_keyspace("index", async |scratch| {
+            let store = &scratch.store;
+            let (recorded, lost) = (dead_letter(T, b"recorded"), dead_letter(T + 1, b"lost"));
+            store.record(&recorded, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
+            let id = &lost.id;
+            let line = format!(
+                "INSERT INTO ecom_store.dead_letters_by_order (order_id, t, id) VALUES (7, {}, '{id}') \
+                 USING TIMESTAMP {}",
+                T + 1,
+                T + 1
+            );
+            scratch.cql(&line).await;
+            let read = async || -> Vec<DeadLetterId> {
+                let dead_letters = store.dead_letters_of(OrderId(7)).map_ok(|record| record.dead_letter.id);
+                dead_letters.try_collect().await.expect("read")
+            };
+            assert_eq!(read().await, std::slice::from_ref(&recorded.id));
+            store
+                .record(&lost, &entry(T, HistoryAction::ReceivedMessage))
+                .await
+                .expect("recorded when it came again");
+            assert_eq!(read().await, [lost.id.clone(), recorded.id.clone()]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_removed_dead_letter_leaves_no_line_in_the_index() {
+        in_keyspace("indexgone", async |scratch| {
+            let store = &scratch.store;
+            let dead_letter = dead_letter(T, b"{}");
+            store.record(&dead_letter, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
+            store.act(&state(&dead_letter, 3, DeadLetterState::Recovered, T)).await.expect("acted");
+            assert_eq!(scratch.count("dead_letters_by_order").await, 1);
+            let record = store.dead_letter(&dead_letter.id).await.expect("read").expect("there");
+            store.remove(&record).await.expect("removed");
+            assert_eq!(scratch.count("dead_letters_by_order").await, 0);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn bodies_of_a_mebibyte_are_kept_and_scanned() {
+        in_keyspace("large", async |scratch| {
+            let store = &scratch.store;
+            let kept: Vec<DeadLetter> = (0..20_u8).map(|n| dead_letter(T, &vec![n; 1024 * 1024])).collect();
+            for dead_letter in &kept {
+                store.record(dead_letter, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
+            }
+            let lengths: Vec<usize> = store
+                .dead_letters(Scan::ALL)
+                .map_ok(|record| record.dead_letter.body.bytes.len())
+                .try_collect()
+                .await
+                .expect("read");
+            assert_eq!(lengths, [1024 * 1024; 20]);
+        })
+        .await;
+    }
+}

@@ -1,0 +1,278 @@
+//! The fact table.
+
+use async_trait::async_trait;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use scylla::DeserializeRow;
+
+use super::errors::Cause;
+use super::session::CassandraStore;
+use super::values;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_store::{FactStore, StoreError};
+
+#[async_trait]
+impl FactStore for CassandraStore {
+    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
+        let values = values::order(order, t);
+        let done = self.session.execute_unpaged(&self.statements.record_order, values).await;
+        done.map(drop).map_err(|error| Cause::from(error).at("record an order", &self.name))
+    }
+
+    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
+        let read = async {
+            let key = values::key(order_id);
+            let answer = self.session.execute_unpaged(&self.statements.payment_slot, key).await?;
+            let rows = answer.into_rows_result()?;
+            Ok::<_, Cause>(slot(rows.maybe_first_row::<SlotRow<'_>>()?))
+        };
+        read.await.map_err(|cause| cause.at("look up an order", &self.name))
+    }
+
+    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
+        let values = values::payment(payment, t);
+        let done = self.session.execute_unpaged(&self.statements.record_payment, values).await;
+        done.map(drop).map_err(|error| Cause::from(error).at("record a payment", &self.name))
+    }
+
+    async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
+        let read = async {
+            let answer = self.session.execute_unpaged(&self.statements.fact, values::key(order_id)).await?;
+            let rows = answer.into_rows_result()?;
+            Ok::<_, Cause>(rows.maybe_first_row::<FactRow>()?.map(Fact::from))
+        };
+        read.await.map_err(|cause| cause.at("read a fact", &self.name))
+    }
+
+    fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
+        self.rows::<FactRow, _>("read the facts", &self.statements.facts, ()).map_ok(Fact::from).boxed()
+    }
+
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// `customer_id`, the payment columns, and the write time of `payment_id`.
+type SlotRow<'a> = (
+    Option<i64>,
+    Option<i64>,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<i64>,
+);
+
+/// An order is there when it has a customer: an UPDATE alone makes a row, too.
+fn slot(row: Option<SlotRow<'_>>) -> PaymentSlot {
+    let text = |cell: Option<&str>| cell.map(str::to_owned);
+    match row {
+        None | Some((None, ..)) => PaymentSlot::NoOrder,
+        Some((Some(_), Some(payment_id), method, card, status, datetime, Some(written_at))) => {
+            PaymentSlot::CorrectionStatus {
+                payment: PaymentCells {
+                    payment_id: Some(payment_id),
+                    payment_method: text(method),
+                    card_last_four: text(card),
+                    payment_status: text(status),
+                    payment_datetime: text(datetime),
+                },
+                written_at: EventTime::stored(written_at),
+            }
+        }
+        Some((Some(_), ..)) => PaymentSlot::Empty,
+    }
+}
+
+/// A row of the fact table.
+#[derive(DeserializeRow)]
+#[scylla(flavor = "enforce_order")]
+struct FactRow {
+    order_id: i64,
+    customer_id: Option<i64>,
+    item: Option<String>,
+    quantity: Option<i64>,
+    price: Option<f64>,
+    shipping_address: Option<String>,
+    order_status: Option<String>,
+    creation_date: Option<String>,
+    payment_id: Option<i64>,
+    payment_method: Option<String>,
+    card_last_four: Option<String>,
+    payment_status: Option<String>,
+    payment_datetime: Option<String>,
+    order_written_at: Option<i64>,
+    payment_written_at: Option<i64>,
+}
+
+impl From<FactRow> for Fact {
+    fn from(row: FactRow) -> Self {
+        Self {
+            order_id: OrderId(row.order_id),
+            order: OrderCells {
+                customer_id: row.customer_id,
+                item: row.item,
+                quantity: row.quantity,
+                price: row.price,
+                shipping_address: row.shipping_address,
+                order_status: row.order_status,
+                creation_date: row.creation_date,
+            },
+            order_written_at: row.order_written_at.map(EventTime::stored),
+            payment: PaymentCells {
+                payment_id: row.payment_id,
+                payment_method: row.payment_method,
+                card_last_four: row.card_last_four,
+                payment_status: row.payment_status,
+                payment_datetime: row.payment_datetime,
+            },
+            payment_written_at: row.payment_written_at.map(EventTime::stored),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_without_a_customer_is_no_order() {
+        assert_eq!(slot(None), PaymentSlot::NoOrder);
+        let ghost = (None, Some(1), Some("PayPal"), None, Some("Completed"), Some("now"), Some(5));
+        assert_eq!(slot(Some(ghost)), PaymentSlot::NoOrder);
+    }
+
+    #[test]
+    fn an_order_without_a_payment_id_is_an_empty_slot() {
+        assert_eq!(slot(Some((Some(7), None, None, None, None, None, None))), PaymentSlot::Empty);
+    }
+
+    #[test]
+    fn a_taken_slot_has_every_cell_and_its_write_time() {
+        let row = (Some(7), Some(1), Some("PayPal"), None, Some("Completed"), Some("now"), Some(5));
+        let PaymentSlot::CorrectionStatus { payment, written_at } = slot(Some(row)) else {
+            panic!("it is taken")
+        };
+        assert_eq!(written_at, EventTime::stored(5));
+        assert_eq!(payment.payment_method.as_deref(), Some("PayPal"));
+        assert_eq!(payment.card_last_four, None);
+    }
+
+    use crate::testing::in_keyspace;
+
+    fn order(id: i64) -> Order<'static> {
+        Order {
+            order_id: OrderId(id),
+            customer_id: 101,
+            item: "Laptop".into(),
+            quantity: 2,
+            price: 412.73,
+            shipping_address: "1 Main St".into(),
+            order_status: "Shipped".into(),
+            creation_date: "2024-01-21".into(),
+        }
+    }
+
+    fn payment(id: i64, card: Option<&str>) -> Payment<'static> {
+        Payment {
+            payment_id: id,
+            order_id: OrderId(1),
+            payment_method: "Credit Card".into(),
+            card_last_four: card.and_then(ecom_domain::payment::CardLastFour::try_new),
+            payment_status: "Completed".into(),
+            payment_datetime: "2024-01-21T80:01:30Z".into(),
+        }
+    }
+
+    const T: i64 = 1_705_831_290_000_000;
+
+    #[tokio::test]
+    async fn of_two_payments_the_later_stays_whole_in_either_order_of_arrival() {
+        in_keyspace("order", async |scratch| {
+            let store = &scratch.store;
+            let later = payment(2, None);
+            store.record_order(&order(1), EventTime::stored(T)).await.expect("written");
+            assert_eq!(store.payment_slot(OrderId(1)).await.expect("read"), PaymentSlot::Empty);
+            for (t, payment) in
+                [(T + 1, payment(1, Some("4242"))), (T + 2, later.clone()), (T, payment(3, Some("0001")))]
+            {
+                store.record_payment(&payment, EventTime::stored(t)).await.expect("written");
+            }
+            store.record_order(&order(1), EventTime::stored(T)).await.expect("written again");
+            let fact = store.fact(OrderId(1)).await.expect("read").expect("there");
+            assert!(fact.order.matches(&order(1)) && fact.payment.matches(&later), "{fact:?}");
+            assert_eq!(fact.order_written_at, Some(EventTime::stored(T)));
+            assert_eq!(fact.payment_written_at, Some(EventTime::stored(T + 2)));
+            let PaymentSlot::CorrectionStatus { payment: buffered, written_at } =
+                store.payment_slot(OrderId(1)).await.expect("read")
+            else {
+                panic!("there is a payment");
+            };
+            assert!(buffered.matches(&later));
+            assert_eq!(written_at, EventTime::stored(T + 2));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_payment_without_its_order_makes_a_row_that_is_no_order() {
+        in_keyspace("ghost", async |scratch| {
+            let store = &scratch.store;
+            assert_eq!(store.fact(OrderId(1)).await.expect("read"), None);
+            store.record_payment(&payment(1, None), EventTime::stored(T)).await.expect("written");
+            assert_eq!(store.payment_slot(OrderId(1)).await.expect("read"), PaymentSlot::NoOrder);
+            assert!(!store.fact(OrderId(1)).await.expect("read").expect("a row").has_order());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_scan_reads_every_row_once_over_several_pages() {
+        in_keyspace("scan", async |scratch| {
+            let store = &scratch.store;
+            let all = 1..=9_001;
+            futures_util::stream::iter(all.clone())
+                .map(|id| async move { store.record_order(&order(id), EventTime::stored(T)).await })
+                .buffer_unordered(128)
+                .try_collect::<()>()
+                .await
+                .expect("written");
+            let mut ids: Vec<i64> =
+                store.facts().map_ok(|fact| fact.order_id.0).try_collect().await.expect("read");
+            ids.sort_unstable();
+            assert!(ids.into_iter().eq(all));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_the_server_can_never_do_is_refused_and_not_taken_for_an_outage() {
+        in_keyspace("refused", async |scratch| {
+            let store = &scratch.store;
+            store.record_order(&order(1), EventTime::stored(T)).await.expect("written");
+            scratch.cql("DROP TABLE ecom_store.orders_payments_facts").await;
+            let error = store.record_order(&order(1), EventTime::stored(T)).await.expect_err("no table");
+            assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+            assert!(error.to_string().contains(&store.describe()), "{error}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_hand_made_update_of_now_beats_older_events() {
+        in_keyspace("hand", async |scratch| {
+            let store = &scratch.store;
+            store.record_order(&order(1), EventTime::stored(T)).await.expect("written");
+            let by_hand =
+                "UPDATE ecom_store.orders_payments_facts SET order_status = 'Lost' WHERE order_id = 1";
+            scratch.cql(by_hand).await;
+            store.record_order(&order(1), EventTime::stored(T + 1)).await.expect("written");
+            let fact = store.fact(OrderId(1)).await.expect("read").expect("there");
+            assert_eq!(fact.order.order_status.as_deref(), Some("Lost"));
+        })
+        .await;
+    }
+}

@@ -1,0 +1,40 @@
+//! What the statements of the fact table are bound to: a value for each `?`, in its order.
+
+use scylla::serialize::row::SerializeRow;
+
+use ecom_domain::event_time::EventTime;
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+
+/// The order columns, and T.
+pub fn order(order: &Order<'_>, t: EventTime) -> impl SerializeRow {
+    (
+        order.order_id.0,
+        order.customer_id,
+        &*order.item,
+        order.quantity,
+        order.price,
+        &*order.shipping_address,
+        &*order.order_status,
+        &*order.creation_date,
+        t.micros(),
+    )
+}
+
+/// T, the payment columns, and the row.
+pub fn payment(payment: &Payment<'_>, t: EventTime) -> impl SerializeRow {
+    (
+        t.micros(),
+        payment.payment_id,
+        &*payment.payment_method,
+        payment.card_last_four.as_ref().map(|card| card.as_str()),
+        &*payment.payment_status,
+        &*payment.payment_datetime,
+        payment.order_id.0,
+    )
+}
+
+/// The row.
+pub fn key(order_id: OrderId) -> impl SerializeRow {
+    (order_id.0,)
+}

@@ -1,0 +1,173 @@
+//! Counters as a scraper reads them: each family once, with the series of every role.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+use super::durations::Durations;
+use super::labels::{Answer, DispositionLabel, Resolution, StoreOperation, Topic};
+use super::{Calls, RoleMetrics};
+use ecom_domain::reason::Reason;
+
+/// What a family is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum MetricKind {
+    /// Only rises; `_total` is added to its name.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// A gauge in seconds; `_seconds` is added to its name.
+    GaugeSeconds,
+    /// A histogram of seconds; `_seconds` is added to its name.
+    Seconds,
+    /// 1 with labels; `_info` is added to its name.
+    Info,
+}
+
+/// A family's name without the prefix and what its kind adds, and its help.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: MetricKind,
+    pub(super) help: &'static str,
+}
+
+/// A label and its value.
+pub(super) type Label = (&'static str, &'static str);
+
+impl Family {
+    pub(super) const fn new(name: &'static str, kind: MetricKind, help: &'static str) -> Self {
+        Self { name, kind, help }
+    }
+
+    /// Writes the family's head; its series follow.
+    pub(super) fn begin<'e>(
+        &self,
+        encoder: &'e mut DescriptorEncoder<'_>,
+    ) -> Result<MetricEncoder<'e>, fmt::Error> {
+        let (kind, unit) = match self.kind {
+            MetricKind::Counter => (MetricType::Counter, None),
+            MetricKind::Gauge => (MetricType::Gauge, None),
+            MetricKind::GaugeSeconds => (MetricType::Gauge, Some(&Unit::Seconds)),
+            MetricKind::Seconds => (MetricType::Histogram, Some(&Unit::Seconds)),
+            MetricKind::Info => (MetricType::Info, None),
+        };
+        encoder.encode_descriptor(self.name, self.help, unit, kind)
+    }
+}
+
+/// The roles of one process.
+#[derive(Debug)]
+pub(super) struct Roles(pub(super) Vec<Arc<RoleMetrics>>);
+
+impl Collector for Roles {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        self.counter(encoder, &super::RECEIVED, |role| role.received.get())?;
+        self.counter(encoder, &super::REDELIVERED, |role| role.redelivered.get())?;
+        self.counter(encoder, &super::HELD, |role| role.buffered.get())?;
+        self.counters(encoder, &super::PUBLISHED_DEAD_LETTERS, |role| {
+            let counted = |reason: Reason| (Some(("reason", reason.as_str())), role.dead_letters(reason));
+            Reason::ALL.into_iter().map(counted).collect()
+        })?;
+        self.counters(encoder, &super::RESOLVED_DEAD_LETTERS, |role| {
+            let resolved = Resolution::ALL.into_iter().zip(&role.resolved);
+            resolved.map(|(how, ages)| (Some(("resolution", how.as_str())), ages.count())).collect()
+        })?;
+        self.gauge(encoder, &super::IN_FLIGHT, |role| role.in_flight.get())?;
+        self.gauge(encoder, &super::IN_FLIGHT_LIMIT, |role| role.in_flight_limit.get())?;
+        self.histograms(encoder, &super::MESSAGE, |role| {
+            let settled = DispositionLabel::ALL.into_iter().zip(&role.settled);
+            settled.map(|(outcome, took)| (vec![("outcome", outcome.as_str())], took)).collect()
+        })?;
+        self.histograms(encoder, &super::DEAD_LETTER_AGE, |role| {
+            let resolved = Resolution::ALL.into_iter().zip(&role.resolved);
+            resolved.map(|(how, ages)| (vec![("resolution", how.as_str())], ages)).collect()
+        })?;
+        self.histograms(encoder, &super::STORE, |role| {
+            by_answer(StoreOperation::ALL.map(|operation| ("operation", operation.as_str())), &role.store)
+        })?;
+        self.histograms(encoder, &super::PUBLISH, |role| {
+            by_answer(Topic::ALL.map(|topic| ("topic", topic.as_str())), &role.publish)
+        })
+    }
+}
+
+/// The series of calls that a role makes, by what came of them; those it never made are left out.
+fn by_answer<const N: usize>(labels: [Label; N], calls: &[Calls; N]) -> Vec<(Vec<Label>, &Durations)> {
+    let mut series = Vec::new();
+    for (label, Calls(calls)) in labels.into_iter().zip(calls) {
+        if calls.iter().any(|took| took.count() > 0) {
+            let answers = Answer::ALL.into_iter().zip(calls);
+            series.extend(answers.map(|(answer, took)| (vec![label, ("outcome", answer.as_str())], took)));
+        }
+    }
+    series
+}
+
+impl Roles {
+    fn counter(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        family: &Family,
+        count: impl Fn(&RoleMetrics) -> u64,
+    ) -> fmt::Result {
+        self.counters(encoder, family, |role| vec![(None, count(role))])
+    }
+
+    fn counters(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        family: &Family,
+        counts: impl Fn(&RoleMetrics) -> Vec<(Option<Label>, u64)>,
+    ) -> fmt::Result {
+        let mut family = family.begin(encoder)?;
+        for role in &self.0 {
+            for (label, count) in counts(role) {
+                let labels: Vec<Label> = [("role", role.role)].into_iter().chain(label).collect();
+                family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gauge(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        family: &Family,
+        value: impl Fn(&RoleMetrics) -> i64,
+    ) -> fmt::Result {
+        let mut family = family.begin(encoder)?;
+        for role in &self.0 {
+            family.encode_family(&[("role", role.role)])?.encode_gauge(&value(role))?;
+        }
+        Ok(())
+    }
+
+    fn histograms(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        family: &Family,
+        series: impl Fn(&RoleMetrics) -> Vec<(Vec<Label>, &Durations)>,
+    ) -> fmt::Result {
+        let mut family = family.begin(encoder)?;
+        for role in &self.0 {
+            for (labels, durations) in series(role) {
+                let labels: Vec<Label> = [("role", role.role)].into_iter().chain(labels).collect();
+                let buckets = durations.buckets();
+                let count = buckets.iter().map(|(_, count)| count).sum();
+                family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                    durations.seconds(),
+                    count,
+                    &buckets,
+                    None,
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! `order_consumer` and `payment_consumer`.
+
+use std::time::Duration;
+
+use clap::{Args, Parser};
+
+use super::{Common, given};
+use ecom_config::Set;
+use ecom_pipeline::consume::StopConditions;
+
+const AFTER_ORDERS: &str = "\
+Examples:
+  order_consumer                                    share the folder data/ with the other binaries
+  order_consumer -c config/local.toml               emulator and Cassandra on this host
+  order_consumer --exit-on-idle 5s --summary s.json drain, then end
+
+Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
+something missing, 130 second signal";
+
+const AFTER_PAYMENTS: &str = "\
+Examples:
+  payment_consumer                                    share the folder data/ with the other binaries
+  payment_consumer -c config/local.toml               emulator and Cassandra on this host
+  payment_consumer --order-grace 0s                   dead-letter early payments at once
+
+Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
+something missing, 130 second signal";
+
+/// Records order events in the fact table.
+///
+/// Each order is written at its event's own time before its message is acknowledged, so that
+/// duplicates, reordering and restarts change nothing. Messages that are no order go to the
+/// dead-letter topic with a reason.
+#[derive(Debug, Parser)]
+#[command(name = "order_consumer", version, after_help = AFTER_ORDERS)]
+pub(crate) struct OrderConsumer {
+    #[command(flatten)]
+    pub(crate) consumer: ConsumerArgs,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Joins payment events to their orders in the fact table.
+///
+/// A payment whose order is not there yet waits for it (--order-grace), then goes to the
+/// dead-letter topic, where dlq_handler takes over.
+#[derive(Debug, Parser)]
+#[command(name = "payment_consumer", version, after_help = AFTER_PAYMENTS)]
+pub(crate) struct PaymentConsumer {
+    #[command(flatten)]
+    pub(crate) consumer: ConsumerArgs,
+    /// How long a payment waits for its order before it is dead-lettered; 0s = not at all
+    /// (ECOM__CONSUMER__ORDER_GRACE).
+    #[arg(long, value_name = "DURATION")]
+    order_grace: Option<String>,
+    /// Payments that may wait at once (ECOM__CONSUMER__EARLY_PAYMENT_LIMIT).
+    #[arg(long, value_name = "N")]
+    early_payment_limit: Option<usize>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl PaymentConsumer {
+    /// What the flags set.
+    pub(crate) fn sets(&self) -> Vec<Set> {
+        let mut sets = self.consumer.sets();
+        sets.extend(given(&[
+            ("--order-grace", "consumer.order_grace", self.order_grace.clone()),
+            (
+                "--hold-limit",
+                "consumer.early_payment_limit",
+                self.early_payment_limit.map(|limit| limit.to_string()),
+            ),
+        ]));
+        sets
+    }
+}
+
+/// How a consumer runs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConsumerArgs {
+    /// Streams received side by side, or `auto`: as many as it takes (ECOM__CONSUMER__STREAMS).
+    #[arg(long, value_name = "N|auto")]
+    streams: Option<String>,
+    /// Most deliveries worked on at once (ECOM__CONSUMER__MAX_IN_FLIGHT).
+    #[arg(long, value_name = "N")]
+    max_in_flight: Option<usize>,
+    #[command(flatten)]
+    pub(crate) bounds: BoundsArgs,
+}
+
+/// When a run ends by itself.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BoundsArgs {
+    /// End after this many deliveries.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// End after this long, e.g. 5m.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// End once nothing has come for this long, e.g. 5s.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) exit_on_idle: Option<Duration>,
+}
+
+impl ConsumerArgs {
+    /// What the flags set.
+    pub(crate) fn sets(&self) -> Vec<Set> {
+        given(&[
+            ("--streams", "consumer.streams", self.streams.as_deref().map(streams)),
+            ("--max-in-flight", "consumer.max_in_flight", self.max_in_flight.map(|n| n.to_string())),
+        ])
+    }
+}
+
+/// `auto` as the number that stands for it.
+fn streams(given: &str) -> String {
+    if given == "auto" { "0".to_owned() } else { given.to_owned() }
+}
+
+impl BoundsArgs {
+    /// When the run ends by itself.
+    pub(crate) fn bounds(&self) -> StopConditions {
+        StopConditions { count: self.count, duration: self.duration, idle: self.exit_on_idle }
+    }
+}

@@ -1,0 +1,166 @@
+//! `orders_producer` and `payments_producer`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, ValueEnum};
+
+use super::{Common, given};
+use ecom_config::Set;
+
+const AFTER_ORDERS: &str = "\
+Examples:
+  orders_producer --order-ids 1-10000 --rate max          10,000 orders, flat out
+  orders_producer --preset reference --count 160          the reference data: orders 1-80, twice
+  orders_producer --order-ids 1-500 --manifest orders.json  what ecom_facts verify checks against
+  generate | orders_producer --from -                     each line is a body, untouched
+
+Exit codes: 0 done, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
+something missing, 130 second signal";
+
+const AFTER_PAYMENTS: &str = "\
+Examples:
+  payments_producer --order-ids 1-10000 --rate max        payments of 10,000 orders, flat out
+  payments_producer --preset reference                    the reference payments of orders 1-500
+  generate | payments_producer --from -                   each line is a body, untouched
+
+Exit codes: 0 done, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
+something missing, 130 second signal";
+
+/// Publishes order events: seeded mock orders, or the lines of a file.
+///
+/// The same seed makes the same orders in every run and on every machine, and payments_producer
+/// agrees with it without talking.
+#[derive(Debug, Parser)]
+#[command(name = "orders_producer", version, after_help = AFTER_ORDERS)]
+pub(crate) struct OrdersProducer {
+    #[command(flatten)]
+    pub(crate) producer: ProducerArgs,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Publishes payment events: seeded mock payments, or the lines of a file.
+#[derive(Debug, Parser)]
+#[command(name = "payments_producer", version, after_help = AFTER_PAYMENTS)]
+pub(crate) struct PaymentsProducer {
+    #[command(flatten)]
+    pub(crate) producer: ProducerArgs,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Data that is not the seeded mixture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Preset {
+    /// The reference data: orders 1-80 again and again, payments of orders 1-500 once.
+    Reference,
+}
+
+/// What is published, and how fast.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ProducerArgs {
+    /// Messages per second, e.g. 500/s, or max (ECOM__PRODUCER__RATE).
+    #[arg(long, value_name = "N/s|max")]
+    rate: Option<String>,
+    /// Publish this many messages, then end.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Order ids, first and last.
+    #[arg(long, value_name = "A-B", value_parser = order_ids, default_value = "1-1000000")]
+    pub(crate) order_ids: (i64, i64),
+    /// Begin again after the last order id, for ever or until --count.
+    #[arg(long = "loop")]
+    pub(crate) cycle: bool,
+    /// Seed of every record's content (ECOM__PRODUCER__SEED).
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    mixture: MixtureArgs,
+    /// Data that is not the seeded mixture.
+    #[arg(long, conflicts_with_all = ["cycle", "from"])]
+    pub(crate) preset: Option<Preset>,
+    /// Publish each line of this file (- = stdin) as a body, untouched.
+    #[arg(long, value_name = "FILE", conflicts_with = "cycle")]
+    pub(crate) from: Option<PathBuf>,
+    /// Write what is about to be published there, for `ecom_facts verify`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+}
+
+/// The mixture's shares, 0 to 1.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Mixture (shares from 0 to 1)")]
+pub(crate) struct MixtureArgs {
+    /// Orders published late, after their payment (ECOM__PRODUCER__LATE_ORDERS).
+    #[arg(long, value_name = "SHARE")]
+    late_orders: Option<f64>,
+    /// Orders never published (ECOM__PRODUCER__MISSING_ORDERS).
+    #[arg(long, value_name = "SHARE")]
+    missing_orders: Option<f64>,
+    /// Events published twice (ECOM__PRODUCER__DUPLICATES).
+    #[arg(long, value_name = "SHARE")]
+    duplicates: Option<f64>,
+    /// Orders followed by a newer event of the same order (ECOM__PRODUCER__ORDER_UPDATES).
+    #[arg(long, value_name = "SHARE")]
+    order_updates: Option<f64>,
+    /// Payments followed by a newer payment of the same order (ECOM__PRODUCER__SECOND_PAYMENTS).
+    #[arg(long, value_name = "SHARE")]
+    second_payments: Option<f64>,
+    /// Events broken on purpose (ECOM__PRODUCER__INVALID).
+    #[arg(long, value_name = "SHARE")]
+    invalid: Option<f64>,
+    /// How many orders later a late order is published (ECOM__PRODUCER__LATE_BY).
+    #[arg(long, value_name = "N")]
+    late_by: Option<u64>,
+}
+
+impl ProducerArgs {
+    /// What the flags set.
+    pub(crate) fn sets(&self) -> Vec<Set> {
+        let mut sets = self.mixture.sets();
+        sets.extend(given(&[
+            ("--rate", "producer.rate", self.rate.clone()),
+            ("--seed", "producer.seed", self.seed.map(|seed| seed.to_string())),
+        ]));
+        sets
+    }
+}
+
+impl MixtureArgs {
+    /// What the flags set.
+    pub(crate) fn sets(&self) -> Vec<Set> {
+        // A share such as 1 is written 1.0, as the key's type wants it.
+        let share = |share: Option<f64>| share.map(|share| format!("{share:?}"));
+        given(&[
+            ("--late-orders", "producer.late_orders", share(self.late_orders)),
+            ("--missing-orders", "producer.missing_orders", share(self.missing_orders)),
+            ("--duplicates", "producer.duplicates", share(self.duplicates)),
+            ("--order-updates", "producer.order_updates", share(self.order_updates)),
+            ("--second-payments", "producer.second_payments", share(self.second_payments)),
+            ("--invalid", "producer.invalid", share(self.invalid)),
+            ("--late-by", "producer.late_by", self.late_by.map(|by| by.to_string())),
+        ])
+    }
+}
+
+/// Reads `A-B`.
+fn order_ids(text: &str) -> Result<(i64, i64), String> {
+    let wanted = || format!("{text:?} is not of the form A-B with 1 <= A <= B");
+    let (first, last) = text.split_once('-').ok_or_else(wanted)?;
+    let (first, last) =
+        (first.trim().parse().map_err(|_| wanted())?, last.trim().parse().map_err(|_| wanted())?);
+    if 1 <= first && first <= last { Ok((first, last)) } else { Err(wanted()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_ids_are_a_range_of_positive_numbers() {
+        assert_eq!(order_ids("1-80"), Ok((1, 80)));
+        for bad in ["", "80", "0-5", "5-1", "a-b", "-1-5"] {
+            assert!(order_ids(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Flags every binary shares.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::given;
+use ecom_config::Set;
+
+/// Flags every binary shares.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Shared options")]
+pub(crate) struct Common {
+    /// Config file; repeatable, later ones win (ECOM_CONFIG names them too, colon-separated).
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub(crate) config: Vec<PathBuf>,
+    /// Set one key (ECOM__SECTION__KEY does the same).
+    #[arg(long, value_name = "SECTION.KEY=VALUE", global = true)]
+    set: Vec<Set>,
+    /// Mean the embedded default: bus and store in the data folder.
+    #[arg(long, global = true)]
+    pub(crate) embedded: bool,
+    /// Folder of the embedded default (ECOM__EMBEDDED__DATA_DIR).
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Google Cloud project (GOOGLE_CLOUD_PROJECT).
+    #[arg(long, value_name = "ID", global = true)]
+    project: Option<String>,
+    /// Check what this command needs, line by line, and exit: 3 where something is missing.
+    #[arg(long, global = true)]
+    pub(crate) check: bool,
+    /// Print every setting with its origin, and exit.
+    #[arg(long, global = true)]
+    pub(crate) print_config: bool,
+    /// How log lines look (ECOM__LOG__FORMAT).
+    #[arg(long, value_name = "FORMAT", global = true)]
+    log_format: Option<LogFormat>,
+    /// Say more on stderr; repeatable.
+    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Say less on stderr; repeatable.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    quiet: u8,
+    /// Serve /livez, /readyz and /metrics there (ECOM__ADMIN__LISTEN).
+    #[arg(long, value_name = "HOST:PORT", global = true)]
+    admin_listen: Option<String>,
+    /// Write the run's summary there, as JSON.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) summary: Option<PathBuf>,
+    /// How long to try reaching bus and store at the start, e.g. 30s (ECOM__CONNECT__TIMEOUT).
+    #[arg(long, value_name = "DURATION", global = true)]
+    connect_timeout: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Common {
+    /// What the flags set.
+    pub(crate) fn sets(&self) -> Vec<Set> {
+        let mut sets = self.set.clone();
+        if self.embedded {
+            sets.extend(Set::embedded());
+        }
+        let log_format = self.log_format.map(|format| match format {
+            LogFormat::Text => "text".to_owned(),
+            LogFormat::Json => "json".to_owned(),
+        });
+        let data_dir = self.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
+        sets.extend(given(&[
+            ("--data-dir", "embedded.data_dir", data_dir),
+            ("--project", "bus.pubsub.project", self.project.clone()),
+            ("--log-format", "log.format", log_format),
+            ("--admin-listen", "admin.listen", self.admin_listen.clone()),
+            ("--connect-timeout", "connect.timeout", self.connect_timeout.clone()),
+        ]));
+        sets
+    }
+
+    /// These flags, meaning the embedded default in this folder and nothing else.
+    pub(crate) fn on_folder(self, folder: &std::path::Path) -> Self {
+        Self {
+            config: Vec::new(),
+            set: Vec::new(),
+            embedded: !self.config.is_empty(),
+            data_dir: Some(folder.to_owned()),
+            project: None,
+            ..self
+        }
+    }
+
+    /// The flags that say which bus and store are meant, for a command that is to mean the same.
+    pub(crate) fn places(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        for file in &self.config {
+            flags.extend(["-c".to_owned(), file.display().to_string()]);
+        }
+        for set in &self.set {
+            flags.extend(["--set".to_owned(), format!("{}={}", set.key, set.value)]);
+        }
+        if self.embedded {
+            flags.push("--embedded".to_owned());
+        }
+        if let Some(dir) = &self.data_dir {
+            flags.extend(["--data-dir".to_owned(), dir.display().to_string()]);
+        }
+        if let Some(project) = &self.project {
+            flags.extend(["--project".to_owned(), project.clone()]);
+        }
+        flags
+    }
+
+    /// How much more or less is said than the settings ask for.
+    pub(crate) fn verbosity(&self) -> i8 {
+        let clamp = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
+        clamp(self.verbose) - clamp(self.quiet)
+    }
+}

@@ -1,0 +1,208 @@
+//! What every binary does first and last: configuration, guard, logging, runtime, signals.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::cli::Common;
+use super::exit::{self, CliError, Exit};
+use super::telemetry;
+use ecom_clock::{Clock, Entropy};
+use ecom_config::{Config, Loaded, Set, Sources};
+use ecom_pipeline::dead_letter_intake::Actor;
+
+/// What a command works with.
+pub(crate) struct Context {
+    /// The settings.
+    pub(crate) config: Config,
+    /// The flags every binary shares.
+    pub(crate) common: Common,
+    /// Wall time.
+    pub(crate) clock: Clock,
+    /// Jitter and ids.
+    pub(crate) entropy: Arc<Entropy>,
+    /// Cancelled by the first signal.
+    pub(crate) stop: CancellationToken,
+    /// When the process started.
+    pub(crate) started: Instant,
+}
+
+impl Context {
+    /// The person at the operator, in histories: `ECOM_ACTOR`, else user@host.
+    pub(crate) fn person(&self) -> Actor {
+        self.actor(&format!("{}@{}", user_name(), host_name()))
+    }
+
+    /// Who acts, in histories.
+    pub(crate) fn actor(&self, role: &str) -> Actor {
+        let name = std::env::var("ECOM_ACTOR").unwrap_or_else(|_| role.to_owned());
+        let now = self.clock.now_us();
+        let millis = u64::try_from(now / 1_000).unwrap_or_default();
+        let run = uuid::Builder::from_unix_timestamp_millis(millis, &self.entropy.bytes()).into_uuid();
+        Actor { name, host: host_name(), run_id: run.hyphenated().to_string() }
+    }
+}
+
+/// The user's name, for histories. Containers and cron often set none: then whom the process belongs
+/// to, as the system's list of users has it.
+fn user_name() -> String {
+    let told = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    told.filter(|name| !name.is_empty()).or_else(owner).unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(unix)]
+fn owner() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let own = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == own).then(|| name.to_owned())
+    });
+    Some(named.unwrap_or_else(|| format!("uid {own}")))
+}
+
+#[cfg(not(unix))]
+fn owner() -> Option<String> {
+    None
+}
+
+/// The host's name, for histories and heartbeats.
+pub(super) fn host_name() -> String {
+    std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Whether a command may run on the embedded default where another backend seems to be meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Guard {
+    /// It refuses.
+    On,
+    /// It is embedded whatever is configured.
+    Exempt,
+}
+
+/// Loads the configuration and runs the command on a runtime of one thread.
+pub(crate) fn main<F>(common: &Common, flags: Vec<Set>, guard: Guard, command: F) -> ExitCode
+where
+    F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
+{
+    main_with(common, flags, |_| Vec::new(), guard, command)
+}
+
+/// The same, for a command with settings of its own in place of those that nobody chose.
+pub(crate) fn main_with<F>(
+    common: &Common,
+    flags: Vec<Set>,
+    own: impl Fn(&Loaded) -> Vec<Set>,
+    guard: Guard,
+    command: F,
+) -> ExitCode
+where
+    F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
+{
+    exit::code(prepared(common, flags, own, guard).and_then(|loaded| match loaded {
+        None => Ok(Exit::Done),
+        Some(loaded) => run(common, loaded, command),
+    }))
+}
+
+/// The configuration; `None` where it was only to be printed.
+fn prepared(
+    common: &Common,
+    flags: Vec<Set>,
+    own: impl Fn(&Loaded) -> Vec<Set>,
+    guard: Guard,
+) -> Result<Option<Loaded>, CliError> {
+    let mut sets = common.sets();
+    sets.extend(flags);
+    let mut sources = Sources::from_process(common.config.clone(), sets);
+    let mut loaded = load(&sources)?;
+    let own = own(&loaded);
+    if !own.is_empty() {
+        sources.sets.extend(own);
+        loaded = load(&sources)?;
+    }
+    ecom_config::guard(&loaded, &sources.env, common.embedded || guard == Guard::Exempt)
+        .map_err(|error| CliError::usage(error.to_string()).hint(error.hint()))?;
+    if common.print_config {
+        super::output::data(&loaded.print())?;
+        return Ok(None);
+    }
+    Ok(Some(loaded))
+}
+
+fn load(sources: &Sources) -> Result<Loaded, CliError> {
+    ecom_config::load(sources).map_err(|faults| {
+        let hints = faults.hints().join("\n");
+        let stop = CliError::usage(faults.to_string());
+        if hints.is_empty() { stop } else { stop.hint(hints) }
+    })
+}
+
+fn run<F>(common: &Common, loaded: Loaded, command: F) -> Result<Exit, CliError>
+where
+    F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
+{
+    telemetry::init(&loaded.config.log, common.verbosity())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let signals = tokio::spawn(watch_signals(stop.clone()));
+        let context = Context {
+            config: loaded.config,
+            common: common.clone(),
+            clock: Clock::System,
+            entropy: Arc::new(Entropy::system()),
+            stop,
+            started: Instant::now(),
+        };
+        let outcome = command(context).await;
+        signals.abort();
+        outcome
+    })
+}
+
+/// The first signal stops, the second ends the process at once.
+async fn watch_signals(stop: CancellationToken) {
+    if signal().await.is_err() {
+        return;
+    }
+    stop.cancel();
+    if signal().await.is_ok() {
+        eprintln!("stopped by a second signal; what was in flight comes back on the next start");
+        std::process::exit(130);
+    }
+}
+
+#[cfg(unix)]
+async fn signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+async fn signal() -> std::io::Result<()> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    let mut terminate = tokio::signal::windows::ctrl_break()?;
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

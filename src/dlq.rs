@@ -1,0 +1,66 @@
+//! `dlq_handler`: what is asked for, and the running role.
+
+use super::bulk;
+use super::cli::{DlqCommand, DlqHandler, RunArgs};
+use super::context::Context;
+use super::exit::{CliError, Exit};
+use super::heartbeats;
+use super::inspect;
+use super::roles::{RoleDeps, RoleHandle, attended, close, summarise, supervise};
+use super::setup;
+use ecom_pipeline::retries::RetryQueue;
+use ecom_pipeline::sweep::sweep;
+
+/// How long the topic is silent before `--once` takes it as drained.
+const DRAINED: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Runs `dlq_handler`.
+pub(crate) async fn main(context: Context, cli: &DlqHandler) -> Result<Exit, CliError> {
+    if context.common.check {
+        return setup::check(&context).await;
+    }
+    match &cli.command {
+        None => run(&context, &cli.run).await,
+        Some(DlqCommand::Run(args)) => run(&context, args).await,
+        Some(DlqCommand::Triage(args)) => inspect::triage(&context, args).await,
+        Some(DlqCommand::List(args)) => inspect::list(&context, args).await,
+        Some(DlqCommand::Show(args)) => inspect::show(&context, args).await,
+        Some(DlqCommand::Explain(args)) => inspect::explain(&context, args).await,
+        Some(DlqCommand::Retry(args)) => bulk::retry(&context, args).await,
+        Some(DlqCommand::Correct(args)) => bulk::correct(&context, args).await,
+        Some(DlqCommand::Discard(args)) => bulk::discard(&context, args).await,
+        Some(DlqCommand::Reopen(args)) => bulk::reopen(&context, args).await,
+        Some(DlqCommand::Report(args)) => inspect::report(&context, args).await,
+        Some(DlqCommand::History(args)) => inspect::history(&context, args).await,
+    }
+}
+
+async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
+    let mut bounds = args.consumer.bounds.bounds();
+    if args.once {
+        bounds.idle = Some(bounds.idle.unwrap_or(DRAINED));
+    }
+    let handle = RoleHandle::new("dlq_handler", &context.entropy).with_dead_letter_gauges(context.clock);
+    let deps = RoleDeps::connect(context, bounds).await?;
+    let actor = context.actor("dlq_handler");
+    if !args.once {
+        return supervise(context, &deps, &handle, deps.dlq_handler(&handle, actor)).await;
+    }
+    let once = async {
+        let (retry_queue, _offered) = RetryQueue::channel();
+        deps.dead_letter_intake(&handle, actor.clone(), retry_queue).await?;
+        if context.stop.is_cancelled() {
+            return Ok(());
+        }
+        let summary = sweep(&deps.resolver(&handle, actor), None).await?;
+        eprintln!(
+            "looked at {} dead letters: {} recovered now, {} still open, {} removed after their retention",
+            summary.dead_letters, summary.recovered, summary.open, summary.removed
+        );
+        Ok(())
+    };
+    let outcome = attended(context, &handle, heartbeats::beside(&deps, &handle, once)).await;
+    close(deps.bus.as_ref()).await;
+    summarise(context, &handle)?;
+    outcome.map(|()| Exit::Done)
+}

@@ -1,0 +1,102 @@
+//! Exit codes, and how a process says why it ends.
+
+use std::process::ExitCode;
+
+use ecom_bus::BusError;
+use ecom_pipeline::durable::RoleError;
+use ecom_store::StoreError;
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Exit {
+    /// Done, or drained.
+    Done,
+    /// Finished, and the answer is no.
+    No,
+}
+
+/// Why a process cannot go on.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    code: u8,
+    message: String,
+    hint: Option<String>,
+    closed_pipe: bool,
+}
+
+impl CliError {
+    /// Bad usage or configuration: exit 2.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into(), hint: None, closed_pipe: false }
+    }
+
+    /// Failed while running: exit 1.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into(), hint: None, closed_pipe: false }
+    }
+
+    /// Whether whoever read the output has gone, which is no failure.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        self.closed_pipe
+    }
+
+    /// The same, with the way out.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<RoleError> for CliError {
+    fn from(halt: RoleError) -> Self {
+        Self::failed(halt.to_string()).hint("see `--check` for what is missing, and what creates it")
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<BusError> for CliError {
+    fn from(error: BusError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for CliError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::failed(format!("{error:#}"))
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        let closed_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { closed_pipe, ..Self::failed(error.to_string()) }
+    }
+}
+
+/// Says why, where there is something to say, and gives the code.
+pub(crate) fn code(outcome: Result<Exit, CliError>) -> ExitCode {
+    match outcome {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::No) => ExitCode::from(3),
+        Err(stop) => {
+            for line in stop.message.lines() {
+                eprintln!("error: {line}");
+            }
+            for hint in stop.hint.iter().flat_map(|hint| hint.lines()) {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(stop.code)
+        }
+    }
+}

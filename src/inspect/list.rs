@@ -1,0 +1,149 @@
+//! `dlq_handler list`: rows are written as they come, so that a million need no more memory than one.
+
+use std::io::{IsTerminal, Write};
+
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::super::cli::{Format, ListArgs};
+use super::super::context::Context;
+use super::super::exit::{CliError, Exit};
+use super::super::output;
+use super::progress::Progress;
+use super::{answer, open};
+use crate::render::rows::{Bodies, Row, heading, line};
+use ecom_codec::envelope::rfc3339;
+use ecom_dlq::DeadLetterQueue;
+use ecom_dlq::selection::{Detail, SelectedDeadLetter, Selection};
+use ecom_store::StoreError;
+
+/// Runs `dlq_handler list`.
+pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CliError> {
+    let queue = open(context).await?;
+    let now = queue.clock.now_us();
+    let selection = args.which.selection(now, args.ids.clone());
+    let bodies = if args.bodies { Bodies::Shown } else { Bodies::Left };
+    // All of them are written while they are read: not over a bar on the same terminal.
+    let is_seen = args.limit == 0 && args.out.is_none() && std::io::stdout().is_terminal();
+    let progress = if is_seen { Progress::silent() } else { Progress::new() };
+    let dead_letters = dead_letters(context, &queue, &selection, args.limit, bodies, &progress).await?;
+    let mut rows = Rows {
+        sink: output::sink(args.out.as_deref())?,
+        format: args.format,
+        bodies,
+        now,
+        store: queue.facts.describe(),
+        written: 0,
+    };
+    let written = tokio::select! {
+        biased;
+        () = context.stop.cancelled() => Err(CliError::failed("stopped before every dead letter was written")),
+        written = rows.write_all(dead_letters) => written,
+    };
+    progress.done();
+    match written {
+        Ok(()) => eprintln!("{}", rows.told(args.limit)),
+        Err(stop) if stop.is_closed_pipe() => {}
+        Err(stop) => return Err(stop),
+    }
+    Ok(Exit::Done)
+}
+
+/// The dead letters in the order they are written.
+async fn dead_letters<'d>(
+    context: &Context,
+    queue: &'d DeadLetterQueue,
+    selection: &'d Selection,
+    limit: usize,
+    bodies: Bodies,
+    progress: &'d Progress,
+) -> Result<BoxStream<'d, Result<SelectedDeadLetter, StoreError>>, CliError> {
+    if limit > 0 {
+        let newest = answer(context, queue.newest(selection, limit, &|seen| progress.at(seen))).await?;
+        progress.done();
+        return Ok(queue.whole(newest));
+    }
+    let detail = if bodies == Bodies::Shown { Detail::Judged } else { Detail::Brief };
+    let all = queue.select(selection, detail);
+    let counted = all.enumerate().map(move |(index, dead_letter)| {
+        progress.at(index as u64 + 1);
+        dead_letter
+    });
+    Ok(counted.boxed())
+}
+
+/// Rows on their way out.
+struct Rows<W> {
+    sink: W,
+    format: Format,
+    bodies: Bodies,
+    now: i64,
+    store: String,
+    written: u64,
+}
+
+impl<W: Write> Rows<W> {
+    async fn write_all(
+        &mut self,
+        mut dead_letters: BoxStream<'_, Result<SelectedDeadLetter, StoreError>>,
+    ) -> Result<(), CliError> {
+        self.begin()?;
+        while let Some(selected) = dead_letters.try_next().await? {
+            self.write(&selected)?;
+            self.written += 1;
+        }
+        self.end()?;
+        self.sink.flush()?;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), CliError> {
+        match self.format {
+            Format::Table => write!(self.sink, "{}, {}\n\n{}", self.store, rfc3339(self.now), heading())?,
+            Format::Json => {
+                let (store, at) = (serde_json::json!(self.store), serde_json::json!(rfc3339(self.now)));
+                write!(self.sink, "{{\"store\": {store}, \"at\": {at}, \"dead letters\": [")?;
+            }
+            Format::Csv => record(&mut self.sink, Row::header(self.bodies))?,
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, selected: &SelectedDeadLetter) -> Result<(), CliError> {
+        let row = || Row::of(selected, self.now, self.bodies);
+        match self.format {
+            Format::Table => write!(self.sink, "{}", line(selected, self.now, self.bodies))?,
+            Format::Json => {
+                let separator = if self.written == 0 { "" } else { "," };
+                write!(self.sink, "{separator}\n{}", row().json())?;
+            }
+            Format::Csv => record(&mut self.sink, row().cells())?,
+        }
+        Ok(())
+    }
+
+    /// Only a whole answer is whole JSON.
+    fn end(&mut self) -> Result<(), CliError> {
+        if self.format == Format::Json {
+            writeln!(self.sink, "\n]}}")?;
+        }
+        Ok(())
+    }
+
+    /// How many that were, and whether there may be more.
+    fn told(&self, limit: usize) -> String {
+        let more = match limit > 0 && self.written == limit as u64 {
+            true => format!(", the newest {limit}; --limit 0 for all"),
+            false => String::new(),
+        };
+        format!("{} dead letters{more}, from {}", output::count(self.written), self.store)
+    }
+}
+
+/// One line of CSV.
+fn record<T: AsRef<[u8]>>(sink: &mut impl Write, cells: Vec<T>) -> Result<(), CliError> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(cells).map_err(anyhow::Error::from)?;
+    let line = csv.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
+    Ok(sink.write_all(&line)?)
+}

@@ -1,0 +1,162 @@
+//! One dead letter, whole: as text and as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::rows::{Bodies, Row};
+use super::{StepJson, count, json, list, meaning, or_dash, plain, span, steps, table_with, time, time_ms};
+use ecom_codec::envelope::rfc3339;
+use ecom_dlq::body::BodyText;
+use ecom_dlq::next::Spell;
+use ecom_dlq::selection::SelectedDeadLetter;
+use ecom_dlq::show::DeadLetterDetails;
+use ecom_domain::dead_letter::{DeadLetterState, HistoryEntry};
+use ecom_domain::reason::Reason;
+
+/// For people.
+pub fn text(shown: &DeadLetterDetails, spell: Spell<'_>) -> String {
+    let (record, dead_letter) = (&shown.record, &shown.record.dead_letter);
+    let mut text = format!("{}, {}\n\n{}\n", shown.store, time(shown.at), list(fields(shown)));
+    text.push_str("attributes\n");
+    for (name, value) in dead_letter.attributes.iter() {
+        text.push_str(&format!("  {} = {}\n", plain(name), plain(value)));
+    }
+    text.push_str(&format!("\nbody: {}\n{}\n\n", kept(shown), body(&dead_letter.body.bytes)));
+    text.push_str("history\n");
+    text.push_str(&history(&shown.history));
+    let verdict = shown.verdict.as_str();
+    text.push_str(&match record.state() {
+        DeadLetterState::Waiting | DeadLetterState::Parked => {
+            format!("\nverdict: {verdict}: {}\n", meaning(shown.verdict))
+        }
+        DeadLetterState::Discarded => format!("\nverdict, were it open: {verdict}\n"),
+        DeadLetterState::Recovered => format!("\nverdict now: {verdict}\n"),
+    });
+    match shown.next.is_empty() {
+        true => text.push_str("\nnothing is left to do about it\n"),
+        false => text.push_str(&format!("\nnext:\n{}", steps(&shown.next, spell))),
+    }
+    text
+}
+
+fn fields(shown: &DeadLetterDetails) -> Vec<[String; 2]> {
+    let (dead_letter, progress) = (&shown.record.dead_letter, &shown.record.progress);
+    let since = progress.state_at.map(|at| format!(", since {}", time(at))).unwrap_or_default();
+    let reopened = match progress.generation {
+        0 => String::new(),
+        times => format!(", reopened {times} times"),
+    };
+    let age = span(shown.at.saturating_sub(dead_letter.first_failed_at));
+    let next = progress.next_attempt_at.filter(|_| shown.record.state() == DeadLetterState::Waiting);
+    let next = next.map(|at| format!(", the next at {}", time(at))).unwrap_or_default();
+    let mut fields = vec![
+        ["dead letter", dead_letter.id.as_str()].map(str::to_owned),
+        ["state".to_owned(), format!("{}{since}{reopened}", shown.record.state().as_str())],
+        ["reason".to_owned(), format!("{} ({})", dead_letter.reason, dead_letter.reason.class().as_str())],
+        ["detail".to_owned(), plain(&dead_letter.detail)],
+        ["kind".to_owned(), dead_letter.kind.as_str().to_owned()],
+        ["order".to_owned(), or_dash(dead_letter.order_id)],
+        ["payment".to_owned(), or_dash(dead_letter.payment_id)],
+        ["event time (T)".to_owned(), rfc3339(dead_letter.t.micros())],
+        ["first failed".to_owned(), format!("{}, {age} ago", time_ms(dead_letter.first_failed_at))],
+        ["attempts".to_owned(), format!("{}{next}", progress.attempts)],
+    ];
+    if let Some(corrected) = &dead_letter.corrects {
+        fields.push(["corrects".to_owned(), corrected.as_str().to_owned()]);
+    }
+    fields
+}
+
+/// How much of the body the dead-letter store has.
+fn kept(shown: &DeadLetterDetails) -> String {
+    let dead_letter = &shown.record.dead_letter;
+    let mut text = format!("{} bytes", count(dead_letter.body.length));
+    if dead_letter.reason == Reason::PanDetected {
+        text.push_str(", card numbers masked before it was published here");
+    }
+    if let Some(sha256) = &dead_letter.body.sha256 {
+        text.push_str(&format!(
+            ", of which the first {} are kept; sha256 {sha256}",
+            dead_letter.body.bytes.len()
+        ));
+    }
+    match BodyText::harmless(&dead_letter.body.bytes) {
+        BodyText::Utf8(_) => text,
+        BodyText::Base64(_) => text + ", in base64",
+    }
+}
+
+fn body(bytes: &[u8]) -> String {
+    let shown = BodyText::harmless(bytes);
+    let lines: Vec<&str> = shown.as_str().lines().collect();
+    format!("  {}", lines.join("\n  "))
+}
+
+fn history(entries: &[HistoryEntry]) -> String {
+    let rows = entries.iter().map(|entry| {
+        [
+            time_ms(entry.at),
+            entry.action.as_str().to_owned(),
+            plain(&entry.outcome),
+            format!("{} on {}", plain(&entry.actor), plain(&entry.host)),
+            or_dash(entry.note.as_deref().map(plain)),
+            or_dash(entry.run_id.as_deref().map(plain)),
+        ]
+    });
+    table_with(["at", "action", "outcome", "by", "note", "run"], &[], rows)
+}
+
+#[derive(Serialize)]
+struct DeadLetterJson<'l> {
+    store: &'l str,
+    at: String,
+    #[serde(flatten)]
+    row: Row<'l>,
+    state_since: Option<String>,
+    attributes: BTreeMap<&'l str, &'l str>,
+    history: Vec<EntryJson<'l>>,
+    meaning: &'static str,
+    next: Vec<StepJson>,
+}
+
+/// A line of a history for programs.
+#[derive(Serialize)]
+pub(crate) struct EntryJson<'l> {
+    at: String,
+    action: &'static str,
+    outcome: &'l str,
+    actor: &'l str,
+    host: &'l str,
+    note: Option<&'l str>,
+    run_id: Option<&'l str>,
+}
+
+impl<'l> From<&'l HistoryEntry> for EntryJson<'l> {
+    fn from(entry: &'l HistoryEntry) -> Self {
+        Self {
+            at: rfc3339(entry.at),
+            action: entry.action.as_str(),
+            outcome: &entry.outcome,
+            actor: &entry.actor,
+            host: &entry.host,
+            note: entry.note.as_deref(),
+            run_id: entry.run_id.as_deref(),
+        }
+    }
+}
+
+/// For programs.
+pub fn as_json(shown: &DeadLetterDetails, spell: Spell<'_>) -> String {
+    let selected = SelectedDeadLetter { record: shown.record.clone(), verdict: Some(shown.verdict) };
+    json(&DeadLetterJson {
+        store: &shown.store,
+        at: rfc3339(shown.at),
+        row: Row::of(&selected, shown.at, Bodies::Shown),
+        state_since: shown.record.progress.state_at.map(rfc3339),
+        attributes: shown.record.dead_letter.attributes.iter().collect(),
+        history: shown.history.iter().map(EntryJson::from).collect(),
+        meaning: meaning(shown.verdict),
+        next: StepJson::all(&shown.next, spell),
+    })
+}

@@ -1,0 +1,216 @@
+//! `ecom_setup`, and `--check` of every binary.
+
+use std::process::ExitCode;
+
+use super::cli::{self, Print, Setup};
+use super::context::Context;
+use super::exit::{CliError, Exit};
+use super::output;
+use super::wiring;
+use ecom_config::{BusKind, StoreKind};
+
+/// One line of the checklist.
+struct Line {
+    good: bool,
+    what: String,
+    fix: Option<String>,
+}
+
+/// Prints completions for every binary.
+pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    for mut command in cli::all() {
+        let name = command.get_name().to_owned();
+        clap_complete::generate(shell, &mut command, name, &mut script);
+    }
+    super::exit::code(output::data(&String::from_utf8_lossy(&script)).map(|()| Exit::Done))
+}
+
+/// Runs `ecom_setup`.
+pub(crate) async fn main(context: Context, cli: &Setup) -> Result<Exit, CliError> {
+    match cli.print {
+        Some(what) => print(&context, what).map(|()| Exit::Done),
+        None if context.common.check => check(&context).await,
+        None => apply(&context).await,
+    }
+}
+
+/// Checks what is there, as this identity sees it: exit 3 where something is missing.
+pub(crate) async fn check(context: &Context) -> Result<Exit, CliError> {
+    let lines = lines(context, Mode::Check).await?;
+    show(&lines)?;
+    Ok(if lines.iter().all(|line| line.good) { Exit::Done } else { Exit::No })
+}
+
+async fn apply(context: &Context) -> Result<Exit, CliError> {
+    let lines = lines(context, Mode::Apply).await?;
+    show(&lines)?;
+    if !lines.iter().all(|line| line.good) {
+        return Ok(Exit::No);
+    }
+    eprintln!("next: start order_consumer, payment_consumer and dlq_handler with the same configuration");
+    Ok(Exit::Done)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Check,
+    Apply,
+}
+
+async fn lines(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
+    let mut lines = Vec::new();
+    let config = &context.config;
+    if config.bus.kind == BusKind::Embedded || config.store.kind == StoreKind::Embedded {
+        lines.push(embedded(context, mode).await);
+    }
+    if config.bus.kind == BusKind::Pubsub {
+        lines.extend(pubsub(context, mode).await?);
+    }
+    if config.store.kind == StoreKind::Cassandra {
+        lines.extend(cassandra(context, mode).await?);
+    }
+    Ok(lines)
+}
+
+fn show(lines: &[Line]) -> Result<(), CliError> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(if line.good { "✓ " } else { "✗ " });
+        text.push_str(&line.what);
+        text.push('\n');
+        if let Some(fix) = line.fix.as_ref().filter(|_| !line.good) {
+            text.push_str("    fix: ");
+            text.push_str(fix);
+            text.push('\n');
+        }
+    }
+    output::data(&text)
+}
+
+async fn embedded(context: &Context, mode: Mode) -> Line {
+    let folder = match mode {
+        Mode::Check => wiring::DataFolder::MustExist,
+        Mode::Apply => wiring::DataFolder::Create,
+    };
+    match wiring::store(context, folder).await {
+        Ok(store) => Line { good: true, what: store.facts.describe(), fix: None },
+        Err(stop) => Line {
+            good: false,
+            what: stop.to_string(),
+            fix: Some(format!(
+                "ecom_setup --embedded --data-dir {}",
+                context.config.embedded.data_dir.display()
+            )),
+        },
+    }
+}
+
+#[cfg(feature = "pubsub")]
+fn wanted(context: &Context) -> ecom_bus_pubsub::provision::Wanted {
+    use ecom_bus_pubsub::provision::{Pair, Wanted};
+    let (topics, subscriptions) = (&context.config.bus.topics, &context.config.bus.subscriptions);
+    let pair = |topic: &str, subscription: &str| Pair {
+        topic: topic.to_owned(),
+        subscription: subscription.to_owned(),
+    };
+    Wanted {
+        orders: pair(&topics.orders, &subscriptions.orders),
+        payments: pair(&topics.payments, &subscriptions.payments),
+        dead_letters: pair(&topics.dead_letters, &subscriptions.dead_letters),
+        ..Wanted::default()
+    }
+}
+
+#[cfg(feature = "pubsub")]
+async fn pubsub(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
+    use ecom_bus_pubsub::provision::{self, State};
+    let bus = wiring::pubsub(context).await?;
+    let items = match mode {
+        Mode::Check => provision::check(&bus, &wanted(context)).await?,
+        Mode::Apply => provision::apply(&bus, &wanted(context)).await?,
+    };
+    let line = |item: provision::Item| {
+        let state = match &item.state {
+            State::Present => "present".to_owned(),
+            State::Created => "created".to_owned(),
+            State::Missing => "missing".to_owned(),
+            State::Unknown(why) => format!("unknown: {why}"),
+            State::Different(what) => format!("different: {what}"),
+        };
+        Line { good: item.state.is_good(), what: format!("{} {state}", item.name), fix: Some(item.fix) }
+    };
+    Ok(items.into_iter().map(line).collect())
+}
+
+#[cfg(not(feature = "pubsub"))]
+async fn pubsub(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
+    Err(not_built("pubsub"))
+}
+
+#[cfg(feature = "cassandra")]
+async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
+    use ecom_store_cassandra::provision::{self, CheckState};
+    let checks = match mode {
+        Mode::Check => provision::check(&wiring::cassandra_settings(&context.config)).await,
+        Mode::Apply => wiring::apply_schema(context).await?,
+    };
+    let line = |check: provision::Check| {
+        let detail = check.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+        Line {
+            good: check.state == CheckState::Present,
+            what: format!("{} {}{detail}", check.name, check.state.as_str()),
+            fix: check.fix.map(|fix| match fix.as_str() {
+                "ecom_setup" => output::command("ecom_setup", &context.common),
+                _ => fix,
+            }),
+        }
+    };
+    Ok(checks.into_iter().map(line).collect())
+}
+
+#[cfg(not(feature = "cassandra"))]
+async fn cassandra(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
+    Err(not_built("cassandra"))
+}
+
+#[cfg(feature = "pubsub")]
+fn print_gcloud(context: &Context, iam: bool) -> Result<String, CliError> {
+    use ecom_bus_pubsub::{print_gcloud, print_iam};
+    let settings = wiring::pubsub_settings(&context.config);
+    if settings.project.is_empty() {
+        return Err(CliError::usage("bus.pubsub.project is not set").hint("name the project: --project ID"));
+    }
+    let printed = if iam { print_iam } else { print_gcloud };
+    Ok(printed(&settings, &wanted(context)))
+}
+
+#[cfg(not(feature = "pubsub"))]
+fn print_gcloud(_: &Context, _: bool) -> Result<String, CliError> {
+    Err(not_built("pubsub"))
+}
+
+#[cfg(feature = "cassandra")]
+fn print_cql(context: &Context) -> Result<String, CliError> {
+    Ok(ecom_store_cassandra::provision::print_cql(&wiring::cassandra_settings(&context.config)))
+}
+
+#[cfg(not(feature = "cassandra"))]
+fn print_cql(_: &Context) -> Result<String, CliError> {
+    Err(not_built("cassandra"))
+}
+
+#[cfg(not(all(feature = "pubsub", feature = "cassandra")))]
+fn not_built(feature: &str) -> CliError {
+    CliError::usage(format!("this binary was built without the feature {feature}"))
+        .hint("build with default features: cargo build --release")
+}
+
+fn print(context: &Context, what: Print) -> Result<(), CliError> {
+    let text = match what {
+        Print::Gcloud => print_gcloud(context, false)?,
+        Print::Iam => print_gcloud(context, true)?,
+        Print::Cql => print_cql(context)?,
+    };
+    output::data(&text)
+}

@@ -1,0 +1,296 @@
+//! Corrections: one event however often and wherever they were killed, and never of another order.
+
+use bytes::Bytes;
+use ecom_codec::envelope;
+use ecom_codec::json;
+use ecom_codec::screen::screen;
+use ecom_dlq::correct::{CorrectionError, CorrectionResult, CorrectionStatus};
+use ecom_domain::actual_outcome::ActualOutcome;
+use ecom_domain::bulk_operation::OperationKind;
+use ecom_domain::dead_letter::{DeadLetter, DeadLetterState, EventKind, HistoryAction, HistoryEntry};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::order::OrderId;
+use ecom_domain::reason::Reason;
+use ecom_domain::verdict::Verdict;
+use std::time::Duration;
+
+use super::fixture::*;
+use super::on_every_store;
+
+on_every_store![
+    a_correction_is_a_new_event_and_its_dead_letter_is_discarded_for_it,
+    a_correction_killed_anywhere_and_typed_again_is_one_event,
+    two_desks_that_correct_one_dead_letter_at_once_give_two_events_of_two_times,
+    a_body_that_is_no_event_or_the_same_is_refused,
+    a_correction_stays_with_its_order,
+    the_first_correction_fixes_the_order_of_a_dead_letter_that_named_none,
+    of_two_payments_of_one_time_either_can_be_chosen,
+    what_is_closed_is_not_corrected,
+    a_corrected_order_lets_its_open_payments_through,
+    a_correction_that_is_refused_in_its_turn_is_told_to_be_back,
+];
+
+/// A dead letter about a payment whose status is missing.
+fn incomplete(order: i64, t: i64) -> DeadLetter {
+    let mut invalid =
+        dead_letter(EventKind::Payment, t, Reason::Invalid, format!(r#"{{"order_id":{order}}}"#).as_bytes());
+    invalid.order_id = Some(OrderId(order));
+    invalid.attributes.insert("tenant", "a");
+    invalid
+}
+
+async fn corrected(
+    bench: &Bench,
+    dead_letter: &DeadLetter,
+    body: &str,
+    topic: &Topic,
+) -> Result<CorrectionResult, CorrectionError> {
+    let queue = bench.queue();
+    let correction = queue.propose(&dead_letter.id, Bytes::from(body.to_owned())).await?;
+    let plan = queue.plan_for(OperationKind::Correct, &correction.record, correction.verdict);
+    let run = queue.begin(plan, Some("because".into())).await?;
+    queue.correct(&correction, &queue.resolver(&run, POLICY), topic).await
+}
+
+async fn a_correction_is_a_new_event_and_its_dead_letter_is_discarded_for_it(bench: &Bench) {
+    let (order, t) = (bench.own_order(), bench.own_time());
+    let dead_letter = incomplete(order, t);
+    bench.record(&dead_letter).await;
+    bench.order(order, t).await;
+    let body = payment_body(5, order);
+    let plan = bench.queue().propose(&dead_letter.id, Bytes::from(body.clone())).await.unwrap();
+    assert_eq!((plan.verdict, plan.t), (Verdict::AppliesNow, EventTime::stored(t + 1)));
+    let topic = Topic::default();
+    let done = corrected(bench, &dead_letter, &body, &topic).await.unwrap();
+    assert_eq!((done.t, done.outcome), (EventTime::stored(t + 1), ActualOutcome::Discarded));
+    let [received] = &topic.received()[..] else { panic!("one message") };
+    assert_eq!((received.event_time(), &received.message.body[..]), (done.t, body.as_bytes()));
+    let attribute = |name| received.message.attributes.get(name);
+    assert_eq!((attribute("dlq_corrects"), attribute("tenant")), (Some(dead_letter.id.as_str()), Some("a")));
+    assert_eq!(attribute("dlq_reason"), None);
+    assert_eq!(bench.state(&dead_letter).await, DeadLetterState::Discarded);
+    let history = bench.history(&dead_letter).await;
+    let actions: Vec<HistoryAction> = history.iter().map(|line| line.action).collect();
+    assert_eq!(actions, [HistoryAction::CorrectionResult, HistoryAction::Discarded]);
+    assert_eq!(history[0].outcome, body, "both bodies are kept");
+    assert_eq!(history[1].note.as_deref(), Some("corrected by message 1: because"));
+    let kept = bench.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap();
+    assert_eq!(kept.dead_letter.body, dead_letter.body);
+
+    let again = corrected(bench, &dead_letter, &body, &topic).await.unwrap_err();
+    assert!(matches!(again, CorrectionError::Done { .. }), "{again}");
+    bench.act(OperationKind::Reopen, &[&dead_letter]).await;
+    let second = corrected(bench, &dead_letter, &payment_body(6, order), &topic).await.unwrap();
+    assert_eq!(second.t, EventTime::stored(t + 2), "a second correction is later than the first");
+}
+
+async fn a_correction_killed_anywhere_and_typed_again_is_one_event(bench: &Bench) {
+    let mut kills = 0;
+    for polls in 1..200 {
+        let (order, t) = (bench.own_order(), bench.own_time());
+        let dead_letter = incomplete(order, t);
+        bench.record(&dead_letter).await;
+        let (topic, body) = (Topic::default(), payment_body(5, order));
+        let first = killed_after(polls, corrected(bench, &dead_letter, &body, &topic)).await;
+        let was_killed = first.is_none();
+        kills += usize::from(was_killed);
+        let left = bench.state(&dead_letter).await;
+        assert!(left.is_open() || !topic.messages().is_empty(), "discarded before it was published");
+        match corrected(bench, &dead_letter, &body, &topic).await {
+            Ok(done) => {
+                assert_eq!((done.t, done.outcome), (EventTime::stored(t + 1), ActualOutcome::Discarded))
+            }
+            Err(CorrectionError::Done { .. }) => assert_eq!(left, DeadLetterState::Discarded),
+            Err(refusal) => panic!("{refusal}, killed after {polls} polls"),
+        }
+        let messages = topic.messages();
+        assert!(!messages.is_empty() && messages.iter().all(|message| *message == messages[0]));
+        assert_eq!(bench.state(&dead_letter).await, DeadLetterState::Discarded);
+        let claims = |line: &&HistoryEntry| line.action == HistoryAction::CorrectionResult;
+        assert_eq!(bench.history(&dead_letter).await.iter().filter(claims).count(), 1);
+        if !was_killed {
+            assert!(kills > 5, "{kills} kills");
+            return;
+        }
+    }
+    panic!("it never came to its end");
+}
+
+async fn two_desks_that_correct_one_dead_letter_at_once_give_two_events_of_two_times(bench: &Bench) {
+    let mut both = 0;
+    for _ in 0..bench.rounds {
+        let (order, t) = (bench.own_order(), bench.own_time());
+        let dead_letter = incomplete(order, t);
+        bench.record(&dead_letter).await;
+        let topic = Topic::default();
+        let (one, other) = (payment_body(5, order), payment_body(6, order));
+        let done = tokio::join!(
+            corrected(bench, &dead_letter, &one, &topic),
+            corrected(bench, &dead_letter, &other, &topic)
+        );
+        let times: Vec<EventTime> = [done.0, done.1].into_iter().flatten().map(|done| done.t).collect();
+        assert!(!times.is_empty());
+        both += usize::from(times.len() == 2);
+        let mut published: Vec<(EventTime, Bytes)> =
+            topic.received().into_iter().map(|it| (it.event_time(), it.message.body)).collect();
+        published.sort();
+        published.dedup();
+        let mut distinct: Vec<EventTime> = published.iter().map(|(t, _)| *t).collect();
+        distinct.dedup();
+        assert_eq!(distinct.len(), published.len(), "two bodies of one time: {published:?}");
+        assert_eq!(bench.state(&dead_letter).await, DeadLetterState::Discarded);
+    }
+    assert!(both > 0, "they never met");
+}
+
+async fn a_body_that_is_no_event_or_the_same_is_refused(bench: &Bench) {
+    let (order, t) = (bench.own_order(), bench.own_time());
+    let dead_letter = orphan(5, order, t);
+    bench.record(&dead_letter).await;
+    let queue = bench.queue();
+    let refusal = async |body: &str| {
+        queue.propose(&dead_letter.id, Bytes::from(body.to_owned())).await.unwrap_err().to_string()
+    };
+    let missing = refusal(r#"{"order_id":1}"#).await;
+    assert!(missing.starts_with("the corrected body is no payment: payment_id: missing"), "{missing}");
+    let cut = refusal("{").await;
+    assert!(cut.starts_with("the corrected body is no payment: body: "), "{cut}");
+    let same = refusal(&payment_body(5, order)).await;
+    assert_eq!(same, "the body is the dead letter's own, byte for byte");
+    assert_eq!(bench.history(&dead_letter).await, []);
+}
+
+async fn a_correction_stays_with_its_order(bench: &Bench) {
+    let (order, t) = (bench.own_order(), bench.own_time());
+    let dead_letter = incomplete(order, t);
+    bench.record(&dead_letter).await;
+    let topic = Topic::default();
+    let refused = corrected(bench, &dead_letter, &payment_body(5, order + 1), &topic).await.unwrap_err();
+    let expected =
+        format!("the dead letter is about order {order}, the corrected body about order {}", order + 1);
+    assert_eq!(refused.to_string(), expected);
+    assert!(topic.messages().is_empty());
+}
+
+async fn the_first_correction_fixes_the_order_of_a_dead_letter_that_named_none(bench: &Bench) {
+    let (order, t) = (bench.own_order(), bench.own_time());
+    let unreadable = dead_letter(EventKind::Payment, t, Reason::Undecodable, b"{");
+    bench.record(&unreadable).await;
+    let topic = Topic::default();
+    corrected(bench, &unreadable, &payment_body(5, order), &topic).await.unwrap();
+    bench.act(OperationKind::Reopen, &[&unreadable]).await;
+    let refused = corrected(bench, &unreadable, &payment_body(5, order + 1), &topic).await.unwrap_err();
+    assert!(matches!(refused, CorrectionError::OtherOrder { was, .. } if was == OrderId(order)), "{refused}");
+}
+
+async fn of_two_payments_of_one_time_either_can_be_chosen(bench: &Bench) {
+    let (order, t) = (bench.own_order(), bench.own_time());
+    let tie = dead_letter(EventKind::Payment, t, Reason::TimestampTie, payment_body(2, order).as_bytes());
+    let tie = DeadLetter { order_id: Some(OrderId(order)), ..tie };
+    bench.record(&tie).await;
+    bench.order(order, t).await;
+    let (topic, body) = (Topic::default(), payment_body(2, order));
+    let nothing_to_choose = corrected(bench, &tie, &body, &topic).await.unwrap_err();
+    assert!(matches!(nothing_to_choose, CorrectionError::Same), "{nothing_to_choose}");
+    bench.payment(1, order, t).await;
+    let plan = bench.queue().propose(&tie.id, Bytes::from(body.clone())).await.unwrap();
+    assert_eq!((plan.verdict, plan.t), (Verdict::AppliesNow, EventTime::stored(t + 1)));
+    let text = ecom::render::correction::plan("a store", &plan);
+    assert!(
+        text.contains("the dead letter's own body, at a later time than the event it ties with"),
+        "{text}"
+    );
+    let done = corrected(bench, &tie, &body, &topic).await.unwrap();
+    assert_eq!((done.t, done.outcome), (EventTime::stored(t + 1), ActualOutcome::Discarded));
+    assert_eq!(topic.received()[0].message.body, body.as_bytes());
+}
+
+async fn what_is_closed_is_not_corrected(bench: &Bench) {
+    let dead_letters = bench.one_of_each().await;
+    let (topic, queue) = (Topic::default(), bench.queue());
+    let body = payment_body(77, dead_letters[0].order_id.unwrap().0);
+    let plan = queue.propose(&dead_letters[0].id, Bytes::from(body.clone())).await.unwrap();
+    bench.act(OperationKind::Retry, &[&dead_letters[0]]).await;
+    let refused = corrected(bench, &dead_letters[0], &body, &topic).await.unwrap_err();
+    assert!(
+        matches!(refused, CorrectionError::Closed { state: DeadLetterState::Recovered, .. }),
+        "{refused}"
+    );
+    // Closed while somebody read the difference.
+    let run =
+        queue.begin(queue.plan_for(OperationKind::Correct, &plan.record, plan.verdict), None).await.unwrap();
+    let refused = queue.correct(&plan, &queue.resolver(&run, POLICY), &topic).await.unwrap_err();
+    assert!(
+        matches!(refused, CorrectionError::Closed { state: DeadLetterState::Recovered, .. }),
+        "{refused}"
+    );
+    let never = orphan(1, 1, bench.own_time());
+    let refused = corrected(bench, &never, &body, &topic).await.unwrap_err();
+    assert!(matches!(refused, CorrectionError::Unknown(_)), "{refused}");
+    assert!(topic.messages().is_empty());
+}
+
+async fn a_corrected_order_lets_its_open_payments_through(bench: &Bench) {
+    let (order, t) = (bench.own_order(), bench.own_time());
+    let bad = DeadLetter {
+        order_id: Some(OrderId(order)),
+        ..dead_letter(EventKind::Order, t, Reason::Invalid, format!(r#"{{"order_id":{order}}}"#).as_bytes())
+    };
+    let payment = orphan(5, order, t + 9);
+    for dead_letter in [&bad, &payment] {
+        bench.record(dead_letter).await;
+    }
+    let (queue, topic) = (bench.queue(), Topic::default());
+    let plan = queue.propose(&bad.id, Bytes::from(order_body(order))).await.unwrap();
+    assert_eq!(plan.verdict, Verdict::AppliesNow);
+    let run =
+        queue.begin(queue.plan_for(OperationKind::Correct, &plan.record, plan.verdict), None).await.unwrap();
+    let resolver = queue.resolver(&run, POLICY);
+    let done = queue.correct(&plan, &resolver, &topic).await.unwrap();
+    let not_yet = queue.taken(&plan, &done, &resolver, Duration::ZERO).await.unwrap();
+    assert_eq!((not_yet, bench.state(&payment).await), (CorrectionStatus::Pending, DeadLetterState::Waiting));
+    // The consumer takes it while the operator waits.
+    let consumed = async {
+        for received in topic.received() {
+            let order = json::order(&received.message.body).unwrap();
+            bench.facts.record_order(&order, received.event_time()).await.unwrap();
+        }
+    };
+    let patience = Duration::from_secs(60);
+    let (taken, ()) = tokio::join!(queue.taken(&plan, &done, &resolver, patience), consumed);
+    assert_eq!(taken.unwrap(), CorrectionStatus::Applied(Verdict::AlreadyApplied));
+    assert_eq!(bench.state(&payment).await, DeadLetterState::Recovered, "at once");
+    assert_eq!(bench.shown(order).await, Some(5));
+    let run = queue.finish(run, done.outcome).await.unwrap();
+    assert_eq!(bench.operations.run(&run.id).await.unwrap().unwrap().outcomes, [("discarded".to_owned(), 1)]);
+}
+
+async fn a_correction_that_is_refused_in_its_turn_is_told_to_be_back(bench: &Bench) {
+    let (order, t) = (bench.own_order(), bench.own_time());
+    let dead_letter = incomplete(order, t);
+    bench.record(&dead_letter).await;
+    let (queue, topic) = (bench.queue(), Topic::default());
+    let plan = queue.propose(&dead_letter.id, Bytes::from(payment_body(5, order))).await.unwrap();
+    assert_eq!(plan.verdict, Verdict::StillWaiting);
+    let run =
+        queue.begin(queue.plan_for(OperationKind::Correct, &plan.record, plan.verdict), None).await.unwrap();
+    let resolver = queue.resolver(&run, POLICY);
+    let done = queue.correct(&plan, &resolver, &topic).await.unwrap();
+    let received = topic.received().remove(0);
+    let failure = envelope::Failure {
+        reason: Reason::OrderNotFound,
+        detail: "order not found".into(),
+        kind: EventKind::Payment,
+        source_subscription: "payments_data-sub".into(),
+        order_id: Some(OrderId(order)),
+        payment_id: Some(5),
+        failed_at: NOW,
+    };
+    let (_, message) = envelope::encode(&received, screen(&received.message.body), &failure);
+    let back = ecom_bus::ReceivedMessage { message, ..received };
+    let back = envelope::decode(&back);
+    assert_eq!((back.t, back.corrects.as_ref()), (done.t, Some(&dead_letter.id)));
+    bench.record(&back).await;
+    let taken = queue.taken(&plan, &done, &resolver, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(taken, CorrectionStatus::DeadLettered(back.id));
+}

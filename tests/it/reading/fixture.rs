@@ -1,0 +1,229 @@
+//! A store with a operator on it, and situations for the operator to judge.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ecom_clock::{Clock, Entropy};
+use ecom_dlq::DeadLetterQueue;
+use ecom_dlq::next::Command;
+use ecom_domain::attributes::Attributes;
+use ecom_domain::backoff::Backoff;
+use ecom_domain::dead_letter::{
+    DeadLetter, DeadLetterId, EventKind, HistoryAction, HistoryEntry, StoredBody,
+};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_domain::reason::Reason;
+use ecom_embedded::{Embedded, Options, open};
+use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::durable::Retrier;
+use ecom_pipeline::retries::RetryPolicy;
+use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
+use ecom_telemetry::metrics::RoleMetrics;
+
+pub const SECOND: i64 = 1_000_000;
+pub const HOUR: i64 = 3_600 * SECOND;
+pub const DAY: i64 = 24 * HOUR;
+/// Saturday, 31 January 2026, 18:00 UTC: when the operator is asked.
+pub const NOW: i64 = 1_769_882_400 * SECOND;
+
+/// The handler's schedule in these tests.
+pub const POLICY: RetryPolicy = RetryPolicy {
+    backoff: Backoff::IN_PLACE,
+    max_age: Duration::from_hours(7 * 24),
+    sweep_interval: Duration::from_hours(1),
+    retention: Duration::from_hours(90 * 24),
+};
+
+/// A store that nobody else writes to.
+pub struct Place {
+    pub name: &'static str,
+    pub facts: Arc<dyn FactStore>,
+    pub dead_letter_store: Arc<dyn DeadLetterStore>,
+    pub operations: Arc<dyn OperationsStore>,
+    _kept: Box<dyn Any>,
+}
+
+impl Place {
+    /// A folder of its own.
+    pub fn embedded() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<Embedded> = open(folder.path(), Options::new(Vec::new())).unwrap();
+        Self::on("embedded", store, folder)
+    }
+
+    /// Every store there is; each test on Cassandra has a keyspace of its own.
+    pub async fn all(test: &str) -> Vec<Self> {
+        let mut places = vec![Self::embedded()];
+        #[cfg(feature = "cassandra")]
+        if let Some(settings) = crate::services::own_keyspace(test).await {
+            let store = ecom_store_cassandra::CassandraStore::connect(&settings).await.unwrap();
+            places.push(Self::on("cassandra", Arc::new(store), ()));
+        }
+        #[cfg(not(feature = "cassandra"))]
+        let _ = test;
+        places
+    }
+
+    fn on<S: FactStore + DeadLetterStore + OperationsStore + 'static>(
+        name: &'static str,
+        store: Arc<S>,
+        kept: impl Any,
+    ) -> Self {
+        Self {
+            name,
+            facts: store.clone(),
+            dead_letter_store: store.clone(),
+            operations: store,
+            _kept: Box::new(kept),
+        }
+    }
+
+    /// The operator, at [`NOW`] as long as the test's time is paused.
+    pub fn queue(&self) -> DeadLetterQueue {
+        queue(&self.facts, &self.dead_letter_store, &self.operations, Entropy::seeded(1), 8)
+    }
+
+    /// Records a dead letter as the handler does.
+    pub async fn record(&self, dead_letter: &DeadLetter) {
+        self.dead_letter_store.record(dead_letter, &received(dead_letter)).await.unwrap();
+    }
+
+    pub async fn order(&self, order: i64, t: i64) {
+        self.facts.record_order(&order_event(order), EventTime::stored(t)).await.unwrap();
+    }
+
+    pub async fn payment(&self, payment: i64, order: i64, t: i64) {
+        self.facts.record_payment(&payment_event(payment, order), EventTime::stored(t)).await.unwrap();
+    }
+
+    /// A role's sign of life, that many seconds ago.
+    pub async fn beat(&self, role: &str, seconds_ago: i64, newest_event_at: Option<i64>) {
+        let heartbeat = Heartbeat {
+            role: role.into(),
+            host: "worker-1".into(),
+            version: "0.1.0".into(),
+            seen_at: NOW - seconds_ago * SECOND,
+            newest_event_at,
+        };
+        self.operations.beat(&heartbeat).await.unwrap();
+    }
+}
+
+/// An operator on these stores, at [`NOW`], with this many dead letters at once.
+pub fn queue(
+    facts: &Arc<dyn FactStore>,
+    dead_letter_store: &Arc<dyn DeadLetterStore>,
+    operations: &Arc<dyn OperationsStore>,
+    entropy: Entropy,
+    window: usize,
+) -> DeadLetterQueue {
+    let entropy = Arc::new(entropy);
+    let metrics = Arc::new(RoleMetrics::new("dlq_handler"));
+    DeadLetterQueue {
+        facts: Arc::clone(facts),
+        dead_letter_store: Arc::clone(dead_letter_store),
+        operations: Arc::clone(operations),
+        retrier: Arc::new(Retrier::new(Arc::clone(&entropy), metrics)),
+        clock: Clock::anchored(NOW),
+        entropy,
+        actor: Actor { name: "ada".into(), host: "operator".into(), run_id: "run".into() },
+        window,
+    }
+}
+
+/// The line that a dead letter's arrival leaves.
+fn received(dead_letter: &DeadLetter) -> HistoryEntry {
+    HistoryEntry {
+        at: dead_letter.first_failed_at + 20_000,
+        entry_id: format!("received-{}", dead_letter.t.micros()),
+        action: HistoryAction::ReceivedMessage,
+        outcome: dead_letter.reason.as_str().into(),
+        actor: "dlq_handler".into(),
+        host: "worker-1".into(),
+        note: None,
+        run_id: Some("01890000-0000-7000-8000-000000000000".into()),
+    }
+}
+
+pub fn order_event(order: i64) -> Order<'static> {
+    Order {
+        order_id: OrderId(order),
+        customer_id: 7,
+        item: "Book".into(),
+        quantity: 2,
+        price: 9.5,
+        shipping_address: "1 Main Street".into(),
+        order_status: "Pending".into(),
+        creation_date: "2026-01-31T17:00:00Z".into(),
+    }
+}
+
+pub fn payment_event(payment: i64, order: i64) -> Payment<'static> {
+    Payment {
+        payment_id: payment,
+        order_id: OrderId(order),
+        payment_method: "PayPal".into(),
+        card_last_four: None,
+        payment_status: "Completed".into(),
+        payment_datetime: "2026-01-31T17:00:01Z".into(),
+    }
+}
+
+/// The body of [`payment_event`].
+pub fn payment_body(payment: i64, order: i64) -> String {
+    format!(
+        r#"{{"payment_id":{payment},"order_id":{order},"payment_method":"PayPal","payment_status":"Completed","payment_datetime":"2026-01-31T17:00:01Z"}}"#
+    )
+}
+
+/// The body of [`order_event`].
+pub fn order_body(order: i64) -> String {
+    format!(
+        r#"{{"order_id":{order},"customer_id":7,"item":"Book","quantity":2,"price":9.5,"shipping_address":"1 Main Street","order_status":"Pending","creation_date":"2026-01-31T17:00:00Z"}}"#
+    )
+}
+
+/// A dead letter of this T, reason and body, that failed two seconds after its event.
+pub fn dead_letter(kind: EventKind, t: i64, reason: Reason, body: &[u8]) -> DeadLetter {
+    let (t, body) = (EventTime::stored(t), Bytes::copy_from_slice(body));
+    DeadLetter {
+        id: DeadLetterId::of(kind, t, &body),
+        kind,
+        t,
+        body: StoredBody::keep(&body),
+        attributes: Attributes::from_iter([
+            ("dlq_consumer_version", "0.1.0".into()),
+            ("dlq_published_at", ecom_codec::envelope::rfc3339(t.micros() + SECOND)),
+            ("dlq_reason", reason.to_string()),
+            ("dlq_source_subscription", "payments_data-sub".into()),
+            ("event_time_us", t.micros().to_string()),
+        ]),
+        reason,
+        detail: format!("what {reason} says"),
+        order_id: None,
+        payment_id: None,
+        first_failed_at: t.micros() + 2 * SECOND,
+        corrects: None,
+    }
+}
+
+/// A payment without its order.
+pub fn orphan(payment: i64, order: i64, t: i64) -> DeadLetter {
+    DeadLetter {
+        detail: format!("order {order} is not in the fact table"),
+        order_id: Some(OrderId(order)),
+        payment_id: Some(payment),
+        ..dead_letter(EventKind::Payment, t, Reason::OrderNotFound, payment_body(payment, order).as_bytes())
+    }
+}
+
+/// A command as a person would type it.
+pub fn spell(command: &Command) -> String {
+    let words = std::iter::once(command.binary.to_owned()).chain(command.words.iter().cloned());
+    words.collect::<Vec<_>>().join(" ")
+}

@@ -2,12 +2,12 @@
 
 mod docker;
 mod native;
+mod state;
 
 use crate::process::{self, INTERVAL};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use serde::{Deserialize, Serialize};
-use std::fs::File;
+use state::{Runner, Started, lock};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -174,65 +174,6 @@ pub struct Endpoint {
     /// `host:port`, or a list of them for Cassandra.
     pub address: String,
     how: String,
-}
-
-/// A started service as kept in `DIR/NAME.json`, so that `down` ends exactly that one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Started {
-    address: String,
-    runner: Runner,
-}
-
-/// The owner of a started service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Runner {
-    /// A process of this host; its command line contains `marker`.
-    Native { pid: u32, marker: String },
-    /// A compose project of a Docker engine.
-    Docker { project: String },
-}
-
-impl Started {
-    fn read(dir: &Path, service: Service) -> Result<Option<Self>> {
-        let file = Self::file(dir, service);
-        let read = match std::fs::read(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(anyhow::Error::from).and_then(|text| Ok(serde_json::from_slice(&text)?)),
-        };
-        let hint = "hint: end that process by hand and remove the file";
-        read.map(Some).map_err(|error| anyhow!("could not read {} ({error})\n{hint}", file.display()))
-    }
-
-    /// Writes the file so that a reader sees the old one or the new one, never half of one.
-    fn write(&self, dir: &Path, service: Service) -> Result<()> {
-        let (file, draft) = (Self::file(dir, service), dir.join(format!("{}.draft", service.name())));
-        std::fs::write(&draft, serde_json::to_vec(self)?)
-            .and_then(|()| std::fs::rename(&draft, &file))
-            .with_context(|| format!("could not write {}", file.display()))
-    }
-
-    fn remove(dir: &Path, service: Service) {
-        let _ = std::fs::remove_file(Self::file(dir, service));
-    }
-
-    fn file(dir: &Path, service: Service) -> PathBuf {
-        dir.join(format!("{}.json", service.name()))
-    }
-
-    fn is_running(&self, root: &Path, service: Service) -> bool {
-        match &self.runner {
-            Runner::Native { pid, marker } => process::is_alive(*pid, marker),
-            Runner::Docker { project } => docker::is_running(root, project, service),
-        }
-    }
-
-    fn by(&self) -> String {
-        match &self.runner {
-            Runner::Native { pid, .. } => format!("(pid {pid})"),
-            Runner::Docker { project } => format!("in Docker (project {project})"),
-        }
-    }
 }
 
 /// Runs a command; returns the exit code.
@@ -412,13 +353,6 @@ fn given(service: Service, started: Option<&Started>) -> Option<String> {
     started.is_none_or(|started| started.address != address).then_some(address)
 }
 
-/// Locks a folder: one `up` or `down` at a time.
-fn lock(dir: &Path) -> Result<File> {
-    std::fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
-    let lock = File::create(dir.join("lock")).and_then(|file| file.lock().map(|()| file));
-    lock.with_context(|| format!("could not lock {}", dir.display()))
-}
-
 /// Quotes a value as one word of a shell.
 fn shell_word(value: &str) -> String {
     if value.chars().all(|c| c.is_ascii_alphanumeric() || "/.:,_-[]".contains(c)) {
@@ -445,22 +379,5 @@ mod tests {
         assert!(Service::Cassandra.answers(&format!("127.0.0.1:1, {address}")));
         assert!(!Service::Emulator.answers("127.0.0.1:1"));
         assert!(!Service::Cassandra.answers(""));
-    }
-
-    #[test]
-    fn a_folder_remembers_and_forgets_a_service() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path();
-        let runner = Runner::Native { pid: u32::MAX, marker: "nobody".into() };
-        let started = Started { address: "127.0.0.1:1".into(), runner };
-        started.write(dir, Service::Cassandra).unwrap();
-        assert_eq!(Started::read(dir, Service::Cassandra).unwrap(), Some(started));
-        assert_eq!(Started::read(dir, Service::Emulator).unwrap(), None);
-        assert!(down(dir, dir, Data::Kept).unwrap());
-        assert_eq!(Started::read(dir, Service::Cassandra).unwrap(), None);
-        std::fs::write(Started::file(dir, Service::Emulator), "{").unwrap();
-        assert!(
-            Started::read(dir, Service::Emulator).unwrap_err().to_string().contains("hint: end that process")
-        );
     }
 }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use ecom_bus::ReceivedMessage;
-use ecom_codec::envelope::{self, Failure};
+use ecom_codec::envelope::{self, DeliveryFailure};
 use ecom_codec::screen::screen;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
@@ -15,7 +15,7 @@ use crate::path::Work;
 /// Screens and encodes as a consumer does, decodes as the dead letters' handler does.
 pub fn there_and_back(events: usize) -> Work {
     let payments = Events::payments();
-    let failure = Failure {
+    let failure = DeliveryFailure {
         reason: Reason::OrderNotFound,
         detail: "order 100007 is not in the fact table".to_owned(),
         kind: EventKind::Payment,

@@ -1,16 +1,6 @@
-//! Settings to clients: one place that knows the endpoint, the credentials and the timeouts.
+//! The settings of the connection to Pub/Sub.
 
 use std::time::Duration;
-
-use google_cloud_auth::credentials::{Builder as DefaultCredentials, Credentials, anonymous};
-use google_cloud_gax::client_builder::Error as BuildError;
-use google_cloud_gax::retry_policy::{NeverRetry, RetryPolicyExt};
-use google_cloud_pubsub::Error;
-use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin, TopicAdmin};
-use google_cloud_pubsub::retry_policy::RetryableErrors;
-
-use super::failure::{Cause, Failure};
-use ecom_bus::BusError;
 
 /// Where Pub/Sub is and how long its calls may take.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,125 +69,6 @@ fn bare(host: &str) -> &str {
     host.trim_start_matches("http://").trim_end_matches('/')
 }
 
-/// What every client is built from. Credentials are loaded once: they cache their tokens.
-pub(super) struct Access {
-    pub(super) settings: PubsubSettings,
-    credentials: Credentials,
-}
-
-impl Access {
-    pub(super) fn new(settings: PubsubSettings) -> Result<Self, BusError> {
-        let credentials = match settings.emulator_host {
-            Some(_) => anonymous::Builder::new().build(),
-            None => DefaultCredentials::default().build().map_err(|error| BusError::Refused {
-                what: "load the application default credentials".to_owned(),
-                on: settings.describe(),
-                source: Box::new(Cause::of(error)),
-            })?,
-        };
-        Ok(Self { settings, credentials })
-    }
-
-    pub(super) fn describe(&self) -> String {
-        self.settings.describe()
-    }
-
-    pub(super) fn topic_name(&self, topic: &str) -> String {
-        self.settings.topic_name(topic)
-    }
-
-    pub(super) fn subscription_name(&self, subscription: &str) -> String {
-        self.settings.subscription_name(subscription)
-    }
-
-    pub(super) async fn topics(&self) -> Result<TopicAdmin, BusError> {
-        let builder = TopicAdmin::builder()
-            .with_credentials(self.credentials.clone())
-            .with_retry_policy(NeverRetry)
-            .with_attempt_timeout(self.settings.rpc_timeout);
-        let builder = match self.settings.endpoint() {
-            Some(endpoint) => builder.with_endpoint(endpoint),
-            None => builder,
-        };
-        builder.build().await.map_err(|error| self.unbuilt(error))
-    }
-
-    pub(super) async fn subscriptions(&self) -> Result<SubscriptionAdmin, BusError> {
-        let builder = SubscriptionAdmin::builder()
-            .with_credentials(self.credentials.clone())
-            .with_retry_policy(NeverRetry)
-            .with_attempt_timeout(self.settings.rpc_timeout);
-        let builder = match self.settings.endpoint() {
-            Some(endpoint) => builder.with_endpoint(endpoint),
-            None => builder,
-        };
-        builder.build().await.map_err(|error| self.unbuilt(error))
-    }
-
-    /// A subscriber with a connection of its own.
-    pub(super) async fn subscriber(&self) -> Result<Subscriber, BusError> {
-        let builder = Subscriber::builder().with_credentials(self.credentials.clone());
-        let builder = match self.settings.endpoint() {
-            Some(endpoint) => builder.with_endpoint(endpoint),
-            None => builder,
-        };
-        builder.build().await.map_err(|error| self.unbuilt(error))
-    }
-
-    /// A publisher with a connection of its own. The time limit also bounds each attempt, so that
-    /// a connection that has gone silent fails its batches instead of keeping them.
-    pub(super) async fn publisher(&self) -> Result<BasePublisher, BusError> {
-        let builder = BasePublisher::builder()
-            .with_credentials(self.credentials.clone())
-            .with_retry_policy(RetryableErrors.with_time_limit(self.settings.publish_timeout));
-        let builder = match self.settings.endpoint() {
-            Some(endpoint) => builder.with_endpoint(endpoint),
-            None => builder,
-        };
-        builder.build().await.map_err(|error| self.unbuilt(error))
-    }
-
-    /// Asks for one topic of the project. Being refused the list is an answer, too.
-    pub(super) async fn verify(&self, topics: &TopicAdmin) -> Result<(), BusError> {
-        let what = || "list topics".to_owned();
-        let question = topics
-            .list_topics()
-            .set_project(format!("projects/{}", self.settings.project))
-            .set_page_size(1)
-            .send();
-        match tokio::time::timeout(self.settings.connect_timeout, question).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if Failure::of(&error) == Failure::Denied => Ok(()),
-            Ok(Err(error)) => Err(self.error(what(), None, error)),
-            Err(_) => Err(BusError::Unavailable {
-                what: what(),
-                on: self.describe(),
-                source: format!("no answer within {:?}", self.settings.connect_timeout).into(),
-            }),
-        }
-    }
-
-    /// The port's error for a failed call; `target` is the topic or subscription it was about.
-    pub(super) fn error(&self, what: String, target: Option<String>, error: Error) -> BusError {
-        let on = self.describe();
-        match (Failure::of(&error), target) {
-            (Failure::Missing, Some(target)) => BusError::Missing { what: target, on },
-            (Failure::Outage, _) => BusError::Unavailable { what, on, source: Box::new(Cause::of(error)) },
-            (Failure::Missing | Failure::Denied | Failure::Refused, _) => {
-                BusError::Refused { what, on, source: Box::new(Cause::of(error)) }
-            }
-        }
-    }
-
-    fn unbuilt(&self, error: BuildError) -> BusError {
-        BusError::Refused {
-            what: "build a client".to_owned(),
-            on: self.describe(),
-            source: Box::new(Cause::of(error)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,28 +92,5 @@ mod tests {
             "projects/shop/subscriptions/orders_data-sub"
         );
         assert_eq!(settings.topic_name("projects/other/topics/t"), "projects/other/topics/t");
-    }
-
-    #[tokio::test]
-    async fn an_unreachable_host_is_an_outage_that_names_host_and_cause() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let settings = PubsubSettings::new("shop").on_emulator(free.to_string());
-        let error = super::super::Pubsub::connect(settings).await.err().unwrap();
-        assert!(error.is_outage(), "{error:?}");
-        let text = error.to_string();
-        assert!(text.contains(&free.to_string()) && text.contains("connection refused"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_host_that_accepts_and_stays_silent_is_an_outage_after_the_timeout() {
-        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = silent.local_addr().unwrap().to_string();
-        let settings = PubsubSettings {
-            connect_timeout: Duration::from_millis(200),
-            ..PubsubSettings::new("shop").on_emulator(host)
-        };
-        let error = super::super::Pubsub::connect(settings).await.err().unwrap();
-        assert!(error.is_outage(), "{error:?}");
-        assert!(error.to_string().contains("no answer within 200ms"), "{error}");
     }
 }

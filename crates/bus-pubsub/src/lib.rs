@@ -1,25 +1,32 @@
-//! Google Pub/Sub: the service or its emulator.
+//! The bus on Google Pub/Sub, the service or its emulator.
 //!
-//! [`Pubsub::connect`] yields the bus. Receiving runs one supervised stream per slot
-//! (`streams`, `supervise`), publishing batches behind a window (`publish`), and
-//! [`provision`] creates and checks the topics and subscriptions.
+//! [`Pubsub::connect`] opens the bus. A subscription runs a number of streams (`subscribe`, `scale`), each with a
+//! supervisor that reopens it (`supervise`). A publisher batches messages behind a window (`publish`). [`provision`]
+//! checks and creates topics and subscriptions; [`print_gcloud`] and [`print_iam`] print the commands that do.
 
+mod clients;
 mod connect;
 mod connection;
 #[cfg(test)]
 mod emulator_tests;
-mod failure;
+mod error;
 mod gcloud;
-mod grow;
 mod health;
 mod message;
 pub mod provision;
 mod publish;
-mod streams;
+mod resources;
+mod scale;
+mod stream;
+mod stream_activity;
+mod stream_limits;
+mod stream_set;
+mod subscribe;
 mod supervise;
 
 pub use connect::PubsubSettings;
 pub use gcloud::{print_gcloud, print_iam};
+pub use resources::{DesiredTopics, SubscribedTopic};
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -27,15 +34,15 @@ use async_trait::async_trait;
 use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::{SubscriptionAdmin, TopicAdmin};
 
-use connect::Access;
+use clients::ClientFactory;
 use ecom_bus::{Bus, BusError, Publisher, SubscribeOptions, Subscription, TopicState};
 use ecom_clock::Entropy;
-use failure::Failure;
+use error::ErrorClass;
 use publish::TopicPublisher;
 
 /// A connection to Pub/Sub.
 pub struct Pubsub {
-    access: Arc<Access>,
+    clients: Arc<ClientFactory>,
     topics: TopicAdmin,
     subscriptions: SubscriptionAdmin,
     entropy: Arc<Entropy>,
@@ -43,18 +50,18 @@ pub struct Pubsub {
 }
 
 impl Pubsub {
-    /// Builds the clients and asks the service one cheap question, within `connect_timeout`.
+    /// Builds the clients and sends one request to the service, within `connect_timeout`.
     ///
     /// # Errors
-    /// `Unavailable` while nobody answers (the caller retries); `Refused` where the credentials or
-    /// the project are wrong. An identity that may not list topics is connected all the same.
+    /// `Unavailable` if the service does not answer, which the caller may retry; `Refused` if the credentials or the
+    /// project are wrong. An identity without permission to list topics can connect.
     pub async fn connect(settings: PubsubSettings) -> Result<Self, BusError> {
-        let access = Arc::new(Access::new(settings)?);
-        let topics = access.topics().await?;
-        let subscriptions = access.subscriptions().await?;
-        access.verify(&topics).await?;
+        let clients = Arc::new(ClientFactory::try_new(settings)?);
+        let topics = clients.topics().await?;
+        let subscriptions = clients.subscriptions().await?;
+        clients.ping(&topics).await?;
         Ok(Self {
-            access,
+            clients,
             topics,
             subscriptions,
             entropy: Arc::new(Entropy::system()),
@@ -62,18 +69,19 @@ impl Pubsub {
         })
     }
 
-    /// The state of a topic that could not be looked at.
-    fn unseen(&self, name: &str, error: Error) -> Result<TopicState, BusError> {
-        match Failure::of(&error) {
-            Failure::Missing => Ok(TopicState::Missing),
-            Failure::Denied => Ok(TopicState::Unknown),
-            Failure::Refused | Failure::Outage => {
-                Err(self.access.error(format!("look up {name}"), None, error))
+    /// Returns the state of a topic from the error of looking it up.
+    fn state_of_error(&self, name: &str, error: Error) -> Result<TopicState, BusError> {
+        match ErrorClass::of(&error) {
+            ErrorClass::Missing => Ok(TopicState::Missing),
+            ErrorClass::Denied => Ok(TopicState::Unknown),
+            ErrorClass::Refused | ErrorClass::Outage => {
+                Err(self.clients.error(format!("look up {name}"), None, error))
             }
         }
     }
 
-    fn alive(&self) -> Vec<Arc<TopicPublisher>> {
+    /// Returns the publishers that are still in use.
+    fn open_publishers(&self) -> Vec<Arc<TopicPublisher>> {
         let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
         publishers.retain(|publisher| publisher.strong_count() > 0);
         publishers.iter().filter_map(Weak::upgrade).collect()
@@ -83,7 +91,7 @@ impl Pubsub {
 #[async_trait]
 impl Bus for Pubsub {
     async fn publisher(&self, topic: &str, window: usize) -> Result<Arc<dyn Publisher>, BusError> {
-        let publisher = Arc::new(TopicPublisher::open(self.access.clone(), topic, window).await?);
+        let publisher = Arc::new(TopicPublisher::open(self.clients.clone(), topic, window).await?);
         let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
         publishers.retain(|publisher| publisher.strong_count() > 0);
         publishers.push(Arc::downgrade(&publisher));
@@ -95,32 +103,34 @@ impl Bus for Pubsub {
         subscription: &str,
         options: SubscribeOptions,
     ) -> Result<Subscription, BusError> {
-        let name = self.access.subscription_name(subscription);
+        let name = self.clients.subscription_name(subscription);
         let found = self.subscriptions.get_subscription().set_subscription(&name).send().await;
         if let Err(error) = found {
-            match Failure::of(&error) {
-                // A subscriber need not be a viewer; the streams will tell.
-                Failure::Denied => tracing::debug!(subscription = %name, "may not look at the subscription"),
-                Failure::Missing | Failure::Refused | Failure::Outage => {
-                    return Err(self.access.error(format!("look up {name}"), Some(name), error));
+            match ErrorClass::of(&error) {
+                // A subscriber need not be a viewer. If the subscription is missing, the streams will report it.
+                ErrorClass::Denied => {
+                    tracing::debug!(subscription = %name, "no permission to look up the subscription")
+                }
+                ErrorClass::Missing | ErrorClass::Refused | ErrorClass::Outage => {
+                    return Err(self.clients.error(format!("look up {name}"), Some(name), error));
                 }
             }
         }
-        Ok(streams::open(self.access.clone(), name, options, self.entropy.clone()))
+        Ok(subscribe::open(self.clients.clone(), name, options, self.entropy.clone()))
     }
 
     async fn topic_state(&self, topic: &str) -> Result<TopicState, BusError> {
-        let name = self.access.topic_name(topic);
+        let name = self.clients.topic_name(topic);
         match self.topics.list_topic_subscriptions().set_topic(&name).set_page_size(1).send().await {
             // The emulator lists nothing for a topic that does not exist.
             Ok(page) if page.subscriptions.is_empty() && page.next_page_token.is_empty() => {
                 match self.topics.get_topic().set_topic(&name).send().await {
                     Ok(_) => Ok(TopicState::Unsubscribed),
-                    Err(error) => self.unseen(&name, error),
+                    Err(error) => self.state_of_error(&name, error),
                 }
             }
             Ok(_) => Ok(TopicState::Subscribed),
-            Err(error) => self.unseen(&name, error),
+            Err(error) => self.state_of_error(&name, error),
         }
     }
 
@@ -129,11 +139,11 @@ impl Bus for Pubsub {
     }
 
     fn describe(&self) -> String {
-        self.access.describe()
+        self.clients.describe()
     }
 
     async fn close(&self) {
-        for publisher in self.alive() {
+        for publisher in self.open_publishers() {
             publisher.flush().await;
         }
     }

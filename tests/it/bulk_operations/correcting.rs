@@ -284,7 +284,7 @@ async fn a_correction_that_is_refused_in_its_turn_is_told_to_be_back(bench: &Ben
     let resolver = queue.resolver(&run, POLICY);
     let done = queue.correct(&plan, &resolver, &topic).await.unwrap();
     let received = topic.received().remove(0);
-    let failure = envelope::Failure {
+    let failure = envelope::DeliveryFailure {
         reason: Reason::OrderNotFound,
         detail: "order not found".into(),
         kind: EventKind::Payment,

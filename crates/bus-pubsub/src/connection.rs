@@ -8,8 +8,8 @@ use tokio::sync::Mutex;
 use crate::clients::ClientFactory;
 use ecom_bus::BusError;
 
-/// The number of streams on one connection. They all end if it breaks, and the client opens at most 100 calls on a
-/// connection.
+/// The number of streams on one connection. They all end if it breaks, and the client opens at most 100 calls
+/// on a connection.
 pub(super) const STREAMS_PER_CONNECTION: usize = 8;
 
 /// A connection that is opened on first use, and again when a stream reports it dead.
@@ -30,7 +30,8 @@ impl SharedConnection {
         Self { clients, current: Mutex::default() }
     }
 
-    /// Returns the current subscriber. If it is the `dead` one, it is replaced by one on a new connection first.
+    /// Returns the current subscriber. If it is the `dead` one, it is replaced by one on a new connection
+    /// first.
     pub(super) async fn subscriber(
         &self,
         dead: Option<&SharedSubscriber>,

@@ -132,8 +132,8 @@ async fn stop_sends_the_acks_and_the_rest_is_redelivered() {
     soon("stop", subscription.stop()).await;
     assert!(subscription.next().await.is_none());
 
-    // The emulator keeps delivering messages to the two closed streams, for an ack deadline each. With 32 open
-    // streams, hardly any message goes to a closed one six times in a row.
+    // The emulator keeps delivering messages to the two closed streams, for an ack deadline each. With 32
+    // open streams, hardly any message goes to a closed one six times in a row.
     let subscription = bus.subscribe("orders_data-sub", options(32)).await.unwrap();
     let mut rest = BTreeSet::new();
     while rest.len() < 90 {

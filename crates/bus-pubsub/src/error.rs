@@ -76,7 +76,8 @@ impl StdError for RootCause {
     }
 }
 
-/// Returns the root cause in one line: the status (`NOT_FOUND: …`), or the innermost source (`connection refused`).
+/// Returns the root cause in one line: the status (`NOT_FOUND: …`), or the innermost source (`connection
+/// refused`).
 pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     if let Some(status) = chain(error).find_map(|e| client_error(e).and_then(Error::status)) {
         return format!("{}: {}", status.code, status.message);

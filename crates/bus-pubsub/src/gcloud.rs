@@ -27,8 +27,8 @@ pub fn print_gcloud(settings: &PubsubSettings, desired: &DesiredTopics) -> Strin
     script
 }
 
-/// Returns a shell script that creates one service account per binary and grants it roles on exactly the topics and
-/// subscriptions that it uses.
+/// Returns a shell script that creates one service account per binary and grants it roles on exactly the
+/// topics and subscriptions that it uses.
 pub fn print_iam(settings: &PubsubSettings, desired: &DesiredTopics) -> String {
     let project = quoted(&settings.project);
     let mut script = format!(
@@ -148,8 +148,8 @@ struct IamBinding<'a> {
     role: &'static str,
 }
 
-/// Returns the service accounts. A publisher is also a viewer of its topic, to check that it has a subscription; a
-/// subscriber is a viewer of its subscription, to report at once that it is missing.
+/// Returns the service accounts. A publisher is also a viewer of its topic, to check that it has a
+/// subscription; a subscriber is a viewer of its subscription, to report at once that it is missing.
 fn service_accounts(desired: &DesiredTopics) -> Vec<ServiceAccount<'_>> {
     fn publishes(topic: &str) -> [IamBinding<'_>; 2] {
         ["roles/pubsub.publisher", "roles/pubsub.viewer"].map(|role| IamBinding {
@@ -185,7 +185,8 @@ fn service_accounts(desired: &DesiredTopics) -> Vec<ServiceAccount<'_>> {
 mod tests {
     use super::*;
 
-    /// Runs the script with a `gcloud` that prints its arguments and then runs `result`. Returns the printed lines.
+    /// Runs the script with a `gcloud` that prints its arguments and then runs `result`. Returns the printed
+    /// lines.
     #[cfg(unix)]
     fn dry_run(script: &str, result: &str) -> Vec<String> {
         use std::io::Write as _;

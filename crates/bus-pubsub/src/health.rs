@@ -1,5 +1,5 @@
-//! The health of a subscription: what the supervisors of its streams report, and a periodic request, because the
-//! client library reopens streams through an outage without reporting it.
+//! The health of a subscription: what the supervisors of its streams report, and a periodic request, because
+//! the client library reopens streams through an outage without reporting it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -41,11 +41,12 @@ pub(super) enum InvalidMessage {
     TooLarge(usize),
 }
 
-/// The maximum size of a message, in bytes: 10 MB for the request, less room for the topic name and the encoding.
+/// The maximum size of a message, in bytes: 10 MB for the request, less room for the topic name and the
+/// encoding.
 const MAX_BYTES: usize = 10_000_000 - 2_048;
 
-/// Checks a message before it joins a batch: the service rejects a batch as a whole, and the emulator does not check
-/// every limit.
+/// Checks a message before it joins a batch: the service rejects a batch as a whole, and the emulator does
+/// not check every limit.
 ///
 /// # Errors
 /// The first limit that the message exceeds.

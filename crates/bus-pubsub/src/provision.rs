@@ -6,8 +6,9 @@ use google_cloud_pubsub::model::{ExpirationPolicy, Subscription};
 
 use crate::connect::PubsubSettings;
 use crate::error::{ErrorClass, root_cause};
+use crate::gcloud;
+use crate::pubsub::Pubsub;
 use crate::resources::{DesiredTopics, Resource, resources};
-use crate::{Pubsub, gcloud};
 use ecom_bus::BusError;
 
 /// The result of checking or creating one topic or subscription.
@@ -142,7 +143,8 @@ fn already_exists(error: &google_cloud_pubsub::Error) -> bool {
     error.status().is_some_and(|status| status.code == google_cloud_gax::error::rpc::Code::AlreadyExists)
 }
 
-/// Compares an existing subscription with the desired one. Only differences that can lose or withhold messages count.
+/// Compares an existing subscription with the desired one. Only differences that can lose or withhold
+/// messages count.
 fn compare(settings: &PubsubSettings, desired: &Resource, found: &Subscription) -> ResourceCheck {
     let name = full_name(settings, desired);
     let Resource::Subscription { name: short, topic, retention, retain_acked, .. } = desired else {

@@ -27,7 +27,8 @@ pub(super) struct TopicPublisher {
 }
 
 impl TopicPublisher {
-    /// Opens a connection for the topic, given by its short name. At most `window` messages are unacknowledged.
+    /// Opens a connection for the topic, given by its short name. At most `window` messages are
+    /// unacknowledged.
     pub(super) async fn open(
         clients: Arc<ClientFactory>,
         topic: &str,
@@ -130,8 +131,8 @@ impl PublisherConnections {
         self.in_use.read().unwrap_or_else(PoisonError::into_inner).current.clone()
     }
 
-    /// Handles the failure of a batch for one of its messages. The rejection of a batch does not say which message
-    /// caused it, so each is published alone. A connection that did not answer is replaced.
+    /// Handles the failure of a batch for one of its messages. The rejection of a batch does not say which
+    /// message caused it, so each is published alone. A connection that did not answer is replaced.
     async fn recover(
         &self,
         connection: &PublisherConnection,
@@ -159,8 +160,8 @@ impl PublisherConnections {
         }
     }
 
-    /// Replaces the connection of this generation, unless it was replaced already. The client library reconnects
-    /// when a connection breaks, but not when it is silent.
+    /// Replaces the connection of this generation, unless it was replaced already. The client library
+    /// reconnects when a connection breaks, but not when it is silent.
     async fn replace(&self, generation: u64) {
         let _one_at_a_time = self.opening.lock().await;
         let stale = self.current();

@@ -29,15 +29,16 @@ pub struct DesiredTopics {
     pub payments: SubscribedTopic,
     /// Dead letters; default `dlq_payments_data`.
     pub dead_letters: SubscribedTopic,
-    /// The ack deadline of the subscriptions, 10 to 600 s; default 60 s. Consumers ask for their own on each stream.
+    /// The ack deadline of the subscriptions, 10 to 600 s; default 60 s. Consumers ask for their own on each
+    /// stream.
     pub ack_deadline: Duration,
-    /// The message retention of the orders and payments subscriptions, at most 31 days; default 7 days. A message
-    /// that is not acked within it is lost.
+    /// The message retention of the orders and payments subscriptions, at most 31 days; default 7 days. A
+    /// message that is not acked within it is lost.
     pub retention: Duration,
     /// The message retention of the dead-letter subscription, at most 31 days; default 31 days.
     pub dead_letter_retention: Duration,
-    /// Whether the orders and payments subscriptions retain acked messages, so that they can be replayed by a seek;
-    /// default false.
+    /// True if the orders and payments subscriptions retain acked messages, so that they can be replayed by a
+    /// seek; default false.
     pub retain_acked: bool,
 }
 
@@ -74,7 +75,7 @@ pub(super) enum Resource {
         ack_deadline: Duration,
         /// The message retention.
         retention: Duration,
-        /// Whether acked messages are retained.
+        /// True if acked messages are retained.
         retain_acked: bool,
     },
 }
@@ -91,7 +92,8 @@ impl Resource {
 /// The maximum message retention of the emulator.
 const EMULATOR_RETENTION: Duration = Duration::from_secs(7 * 86_400);
 
-/// Returns the topics and subscriptions in the order of creation. On the emulator, the retention is limited to 7 days.
+/// Returns the topics and subscriptions in the order of creation. On the emulator, the retention is limited
+/// to 7 days.
 pub(super) fn resources(settings: &PubsubSettings, desired: &DesiredTopics) -> Vec<Resource> {
     let pair = |pair: &SubscribedTopic, retention: Duration, retain_acked| {
         let retention = match settings.emulator_host {

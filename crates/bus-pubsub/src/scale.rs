@@ -1,5 +1,5 @@
-//! The automatic number of streams: one at first, and twice as many whenever the workers wait for messages although
-//! every stream is busy.
+//! The automatic number of streams: one at first, and twice as many whenever the workers wait for messages
+//! although every stream is busy.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,11 +13,12 @@ use crate::stream_set::StreamSet;
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(25);
 /// The number of samples per decision.
 const SAMPLES: u32 = 8;
-/// The rate of a busy stream, in messages per second. If streams are slower, the topic is, and more of them would
-/// not help.
+/// The rate of a busy stream, in messages per second. If streams are slower, the topic is, and more of them
+/// would not help.
 const BUSY_RATE: u64 = 500;
 
-/// Runs the streams of the set until they are stopped. Opens up to `max_streams`, and never closes one before.
+/// Runs the streams of the set until they are stopped. Opens up to `max_streams`, and never closes one
+/// before.
 pub(super) async fn run(set: StreamSet, max_streams: usize) {
     let mut streams = JoinSet::new();
     set.start(0, &mut streams);
@@ -56,8 +57,8 @@ pub(super) async fn run(set: StreamSet, max_streams: usize) {
     }
 }
 
-/// Returns the number of streams to have: twice as many, up to `max_streams`, if the channel was empty in at least
-/// half of the samples and the streams were busy on average.
+/// Returns the number of streams to have: twice as many, up to `max_streams`, if the channel was empty in at
+/// least half of the samples and the streams were busy on average.
 fn target(open: usize, max_streams: usize, starved: u32, delivered: u64, took: Duration) -> usize {
     let busy = BUSY_RATE * open as u64;
     let rate = delivered as f64 / took.as_secs_f64().max(0.001);

@@ -25,8 +25,8 @@ pub(super) enum StreamEnd {
 
 /// Moves messages from the stream into the channel until one of them ends.
 ///
-/// It does nothing else and is never cancelled: dropping `next()` halfway resets the stream. It ends through the
-/// stream's shutdown token.
+/// It does nothing else and is never cancelled: dropping `next()` halfway resets the stream. It ends through
+/// the stream's shutdown token.
 pub(super) async fn feed(
     mut stream: MessageStream,
     channel: mpsc::Sender<Delivery>,

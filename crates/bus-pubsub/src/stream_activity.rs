@@ -35,8 +35,8 @@ impl StreamActivity {
         self.opened_at.elapsed()
     }
 
-    /// Waits until the stream was silent for `limit` without an outstanding delivery. With outstanding deliveries,
-    /// silence is normal: the service may be waiting for acks.
+    /// Waits until the stream was silent for `limit` without an outstanding delivery. With outstanding
+    /// deliveries, silence is normal: the service may be waiting for acks.
     pub(super) async fn silent_for(&self, limit: Duration) {
         loop {
             let last = self.opened_at + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));

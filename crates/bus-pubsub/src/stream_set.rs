@@ -16,7 +16,7 @@ use crate::supervise::{self, SupervisedStream};
 use ecom_bus::Delivery;
 use ecom_clock::Entropy;
 
-/// What all streams of a subscription share.
+/// The state that all streams of a subscription share.
 pub(super) struct StreamSet {
     pub(super) clients: Arc<ClientFactory>,
     /// The connections, each for [`STREAMS_PER_CONNECTION`] streams.

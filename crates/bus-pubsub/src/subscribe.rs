@@ -16,7 +16,8 @@ use crate::stream_set::StreamSet;
 use ecom_bus::{Backlog, Feed, Streams, SubscribeOptions, Subscription};
 use ecom_clock::Entropy;
 
-/// The maximum number of streams that are opened automatically. On the emulator they deliver 64,000 messages a second.
+/// The maximum number of streams that are opened automatically. On the emulator they deliver 64,000 messages
+/// a second.
 const MAX_AUTOMATIC_STREAMS: usize = 32;
 
 /// Starts the streams of a subscription, which is given by its full name.

@@ -167,7 +167,8 @@ async fn watch(
     }
 }
 
-/// Shuts a stream down: it receives no more messages, waits for its outstanding deliveries, and sends their acks.
+/// Shuts a stream down: it receives no more messages, waits for its outstanding deliveries, and sends their
+/// acks.
 async fn retire(open: OpenStream) {
     open.shutdown.shutdown().await;
     if !open.feeder.is_finished() {

@@ -1,13 +1,13 @@
 //! The contract suite of the [`Bus`](crate::Bus) port: what its documentation promises, as test cases.
 //!
-//! An adapter turns each case into a test of its own with
+//! An adapter turns each case into a separate test with
 //! [`bus_contract_tests!`](crate::bus_contract_tests) and, if it delivers exactly,
 //! [`exact_delivery_contract_tests!`](crate::exact_delivery_contract_tests). Both take the path of an async
 //! function that returns a fresh [`BusSubject`], or `None` to skip the case.
 #![allow(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 
-/// Runs the listed cases through a macro of this name. A case that is missing from the list is dead code, which
-/// the compiler reports.
+/// Runs the listed cases through a macro of this name. A case that is missing from the list is dead code,
+/// which the compiler reports.
 ///
 /// `$d` is a dollar sign, for the macro that this one defines.
 macro_rules! suite {

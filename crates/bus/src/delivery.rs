@@ -6,8 +6,8 @@ use crate::message::ReceivedMessage;
 ///
 /// The adapter extends the ack deadline for as long as the lease exists.
 pub trait Lease: Send {
-    /// Acknowledges the message: its effect is durable, so it need not be delivered again. Returns at once; the bus
-    /// may still redeliver the message if the ack is lost.
+    /// Acknowledges the message: its effect is durable, so it need not be delivered again. Returns at once;
+    /// the bus may still redeliver the message if the ack is lost.
     fn ack(self: Box<Self>);
 
     /// Asks for redelivery as soon as possible. Returns at once.

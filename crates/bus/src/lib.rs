@@ -1,4 +1,5 @@
-//! The bus port: topics, subscriptions, deliveries and publish acknowledgements, in the terms of Google Pub/Sub.
+//! The bus port: topics, subscriptions, deliveries and publish acknowledgements, in the terms of Google
+//! Pub/Sub.
 //!
 //! Adapters are `ecom-bus-pubsub` (Google Pub/Sub and its emulator) and `ecom-embedded` (SQLite). The feature
 //! `contract` contains the test suite that each adapter passes.
@@ -25,7 +26,8 @@ use async_trait::async_trait;
 /// A connected bus. Topics and subscriptions are given by their short names.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Opens a publisher for the topic that keeps at most `window` messages without a publish acknowledgement.
+    /// Opens a publisher for the topic that keeps at most `window` messages without a publish
+    /// acknowledgement.
     ///
     /// # Errors
     /// If the bus cannot be reached. Whether the topic exists may be noticed only on publishing.
@@ -42,14 +44,15 @@ pub trait Bus: Send + Sync {
         options: SubscribeOptions,
     ) -> Result<Subscription, BusError>;
 
-    /// Returns whether the topic exists and has a subscription. What is published to a topic without one is lost.
+    /// Returns whether the topic exists and has a subscription. What is published to a topic without one is
+    /// lost.
     ///
     /// # Errors
     /// If the bus cannot be asked. A missing topic is a [`TopicState`], not an error.
     async fn topic_state(&self, topic: &str) -> Result<TopicState, BusError>;
 
-    /// Returns whether all subscriptions of the topic have acked every message, or `None` if the bus does not offer
-    /// this information, as Pub/Sub does not.
+    /// Returns whether all subscriptions of the topic have acked every message, or `None` if the bus does not
+    /// offer this information, as Pub/Sub does not.
     ///
     /// # Errors
     /// If the bus cannot be asked.
@@ -58,16 +61,16 @@ pub trait Bus: Send + Sync {
     /// Describes the bus for logs: its kind, and its host or absolute path.
     fn describe(&self) -> String;
 
-    /// Publishes the pending messages of all publishers and closes the connection. Open subscriptions are stopped
-    /// separately.
+    /// Publishes the pending messages of all publishers and closes the connection. Open subscriptions are
+    /// stopped separately.
     async fn close(&self);
 }
 
 /// The number of streams that a subscription is received with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Streams {
-    /// Starts with one stream and opens more, up to 32, while the workers wait for messages although every stream
-    /// is busy.
+    /// Starts with one stream and opens more, up to 32, while the workers wait for messages although every
+    /// stream is busy.
     Automatic,
     /// Opens this many streams; at least one.
     Fixed(usize),
@@ -76,20 +79,20 @@ pub enum Streams {
 /// The options of a subscription.
 #[derive(Clone, Copy, Debug)]
 pub struct SubscribeOptions {
-    /// The number of streaming-pull streams. More streams raise the throughput, and the memory. The embedded bus
-    /// has no streams and ignores it.
+    /// The number of streaming-pull streams. More streams raise the throughput, and the memory. The embedded
+    /// bus has no streams and ignores it.
     pub streams: Streams,
     /// The maximum number of outstanding messages, over all streams. It must cover the workers and the
     /// early-payment buffer: if it is smaller, it limits their concurrency.
     pub max_outstanding: usize,
-    /// The maximum number of deliveries buffered between the adapter and the workers; at least one. They count as
-    /// outstanding and are nacked on stop.
+    /// The maximum number of deliveries buffered between the adapter and the workers; at least one. They
+    /// count as outstanding and are nacked on stop.
     pub buffer: usize,
     /// The ack deadline, which the adapter extends while the consumer runs. A crashed consumer's messages are
     /// redelivered after it. Pub/Sub takes 10 to 600 seconds; values outside are clamped.
     pub ack_deadline: Duration,
-    /// The time without a message after which a stream is replaced on a new connection, because the old one may
-    /// have died unnoticed. `None` never replaces a silent stream. The embedded bus ignores it.
+    /// The time without a message after which a stream is replaced on a new connection, because the old one
+    /// may have died unnoticed. `None` never replaces a silent stream. The embedded bus ignores it.
     pub idle_rotation: Option<Duration>,
 }
 

@@ -30,10 +30,11 @@ pub struct ReceivedMessage {
     pub message: Message,
     /// The message id, assigned by the bus. The same on every redelivery.
     pub id: String,
-    /// The publish time, in microseconds since the epoch by the clock of the bus. The same on every redelivery.
+    /// The publish time, in microseconds since the epoch by the clock of the bus. The same on every
+    /// redelivery.
     pub publish_time_us: i64,
-    /// The delivery attempt, 1 on the first delivery; 0 if the bus does not count them, as Pub/Sub does not without
-    /// a dead-letter policy.
+    /// The delivery attempt, 1 on the first delivery; 0 if the bus does not count them, as Pub/Sub does not
+    /// without a dead-letter policy.
     pub attempt: u32,
 }
 

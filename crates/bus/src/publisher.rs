@@ -11,9 +11,9 @@ use crate::message::Message;
 /// A publisher for one topic.
 #[async_trait]
 pub trait Publisher: Send + Sync {
-    /// Hands a message over to the bus, waiting while the publisher's window is full. Returns before the message is
-    /// durable; errors are reported by the receipt. The place in the window is free again when the receipt resolves
-    /// or is dropped. The message is published even if the receipt is dropped.
+    /// Hands a message over to the bus, waiting while the publisher's window is full. Returns before the
+    /// message is durable; errors are reported by the receipt. The place in the window is free again when the
+    /// receipt resolves or is dropped. The message is published even if the receipt is dropped.
     async fn publish(&self, message: Message) -> Receipt;
 
     /// Waits until every message handed over so far was published or has failed.

@@ -44,8 +44,8 @@ impl Subscription {
         Self { deliveries: Mutex::new(deliveries), feed }
     }
 
-    /// Returns the next delivery, or `None` once the subscription is stopped. Cancel-safe: no delivery is lost if
-    /// the future is dropped.
+    /// Returns the next delivery, or `None` once the subscription is stopped. Cancel-safe: no delivery is
+    /// lost if the future is dropped.
     pub async fn next(&self) -> Option<Delivery> {
         self.deliveries.lock().await.recv().await
     }
@@ -61,8 +61,9 @@ impl Subscription {
         self.feed.backlog().await
     }
 
-    /// Stops receiving, nacks the buffered deliveries, and waits until all acks have reached the bus. Waits for
-    /// the workers to ack, nack or drop their deliveries, so it is up to the caller to bound it. May be called again.
+    /// Stops receiving, nacks the buffered deliveries, and waits until all acks have reached the bus. Waits
+    /// for the workers to ack, nack or drop their deliveries, so it is up to the caller to bound it. May be
+    /// called again.
     pub async fn stop(&self) {
         self.feed.close();
         {

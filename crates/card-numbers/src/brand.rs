@@ -13,9 +13,9 @@ pub enum Brand {
 }
 
 impl Brand {
-    /// Returns the brand of a card number, or `None` if the digits (values 0 to 9) are not one: they must have the
-    /// prefix and a length of a brand and a valid Luhn check digit. Nine of ten digit sequences with a matching
-    /// prefix and length fail the check.
+    /// Returns the brand of a card number, or `None` if the digits (values 0 to 9) are not one: they must
+    /// have the prefix and a length of a brand and a valid Luhn check digit. Nine of ten digit sequences with
+    /// a matching prefix and length fail the check.
     pub fn of(digits: &[u8]) -> Option<Self> {
         let first_six = digits.get(..6)?.iter().fold(0, |number, digit| number * 10 + u32::from(*digit));
         Self::of_prefix(first_six, digits.len()).filter(|_| passes_luhn(digits))

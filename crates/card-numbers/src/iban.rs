@@ -1,7 +1,7 @@
-//! IBANs whose account numbers are all digits. Danish, Finnish and Norwegian ones are as long as a card number,
-//! and one in forty would be taken for one.
+//! IBANs whose account numbers are all digits. Danish, Finnish and Norwegian ones are as long as a card
+//! number, and one in forty would be taken for one.
 
-use super::symbol::digits;
+use crate::symbol::digits;
 
 /// The countries whose IBANs have no letters besides the country code, and the number of digits.
 const COUNTRIES: [([u8; 2], usize); 24] = [
@@ -31,8 +31,8 @@ const COUNTRIES: [([u8; 2], usize); 24] = [
     (*b"PL", 26),
 ];
 
-/// Returns whether the digits from `start` to `end` are an IBAN together with the two letters before them: they
-/// must have the length of the country and pass the check of ISO 13616.
+/// Returns whether the digits from `start` to `end` are an IBAN together with the two letters before them:
+/// they must have the length of the country and pass the check of ISO 13616.
 pub(super) fn is_iban(bytes: &[u8], start: usize, end: usize) -> bool {
     let [before @ .., first, second] = &bytes[..start] else { return false };
     let is_separate = !before.last().is_some_and(u8::is_ascii_alphanumeric);

@@ -1,182 +1,27 @@
 //! Finds and masks full card numbers (primary account numbers, PANs) in any bytes.
 //!
-//! A card number is a run of 13 to 19 digits, with gaps of a few spaces or dashes between them, that has the prefix
-//! and a length of one of six brands and passes the Luhn check. The bytes need not be JSON or UTF-8; JSON escapes
-//! are decoded if there are any. Masking replaces every byte of a digit by `*`, except for the last four digits.
-//! The length never changes, and less stays visible than PCI DSS 3.4.1 allows.
+//! A card number is a run of 13 to 19 digits, with gaps of a few spaces or dashes between them, that has the
+//! prefix and a length of one of six brands and passes the Luhn check. The bytes need not be JSON or UTF-8;
+//! JSON escapes are decoded if there are any. Masking replaces every byte of a digit by `*`, except for the
+//! last four digits. The length never changes, and less stays visible than PCI DSS 3.4.1 allows.
 
 mod brand;
+mod card_number;
+mod find;
 mod iban;
+mod mask;
 mod run;
 mod symbol;
 
-use std::borrow::Cow;
-use std::ops::Range;
-
-use bytes::Bytes;
-
 pub use brand::Brand;
-use run::Run;
-use symbol::{ESCAPED, PLAIN, Symbol, symbol};
-
-/// The distance of the bytes that are probed. A run as long as a card number cannot fit between two probes.
-const STRIDE: usize = 8;
-
-/// The minimum size of a card number, in bytes: 13 digits of at least a byte each.
-const MIN_BYTES: usize = 13;
-
-/// A card number found in bytes, by position. It does not contain the digits.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CardNumber {
-    /// The brand whose prefix and length it has.
-    pub brand: Brand,
-    /// The number of digits.
-    pub digits: usize,
-    start: usize,
-    end: usize,
-    /// The offset of the last digits, which masking keeps.
-    kept: usize,
-}
-
-impl CardNumber {
-    /// Returns the byte range from the first digit to the last.
-    pub fn range(&self) -> Range<usize> {
-        self.start..self.end
-    }
-}
-
-/// Returns the card numbers in these bytes, ordered by position. They may overlap.
-///
-/// Allocates only if there is a card number, and inspects only every eighth byte of text without digits.
-pub fn find(bytes: &[u8]) -> Vec<CardNumber> {
-    // A floating-point number has few digits for a long number.
-    if bytes.len() < MIN_BYTES && !bytes.contains(&b'.') {
-        return Vec::new();
-    }
-    let run_bytes = if bytes.contains(&b'\\') { &ESCAPED } else { &PLAIN };
-    let is_run = |byte: &u8| run_bytes[usize::from(*byte)];
-    let mut cards = Vec::new();
-    let (mut probe, mut done) = (STRIDE - 1, 0);
-    while let Some(byte) = bytes.get(probe) {
-        if !is_run(byte) {
-            probe += STRIDE;
-            continue;
-        }
-        let start =
-            bytes[done..probe].iter().rposition(|byte| !is_run(byte)).map_or(done, |at| done + at + 1);
-        let end = bytes[probe..].iter().position(|byte| !is_run(byte)).map_or(bytes.len(), |at| probe + at);
-        // A floating-point number has digits on both sides of its point.
-        let is_part = bytes.get(end) == Some(&b'.') || start > 0 && bytes[start - 1] == b'.';
-        if is_part || end - start >= MIN_BYTES {
-            search(bytes, start..end, &mut cards);
-        }
-        (probe, done) = (end + STRIDE, end);
-    }
-    cards.sort_by_key(|card| card.start);
-    cards
-}
-
-/// Adds the card numbers in a stretch of bytes that may be digits and gaps to `cards`.
-fn search(bytes: &[u8], stretch: Range<usize>, cards: &mut Vec<CardNumber>) {
-    let mut at = stretch.start;
-    while at < stretch.end {
-        at = match symbol(bytes, at) {
-            (Symbol::Digit(_), _) => {
-                let run = Run::at(bytes, at);
-                run.cards(bytes, cards);
-                run.end
-            }
-            (Symbol::Gap | Symbol::Other, length) => at + length,
-        };
-    }
-}
-
-/// A body without card numbers, except for those that [`screen`] was allowed to keep.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CleanBody(Bytes);
-
-/// A body whose card numbers were masked. Only [`screen`] makes one.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MaskedBody(Bytes);
-
-impl CleanBody {
-    /// Returns the bytes as sent.
-    pub fn into_bytes(self) -> Bytes {
-        self.0
-    }
-}
-
-impl MaskedBody {
-    /// Returns the masked bytes; their length is that of the bytes as sent.
-    pub fn into_bytes(self) -> Bytes {
-        self.0
-    }
-}
-
-impl std::fmt::Debug for CleanBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CleanBody").field("length", &self.0.len()).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for MaskedBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MaskedBody").field("length", &self.0.len()).finish_non_exhaustive()
-    }
-}
-
-/// Screens a body for card numbers. `exempt` is called with those that [`find`] returns, and removes the ones that
-/// may stay.
-///
-/// # Errors
-/// The masked body and its card numbers, unless `exempt` leaves none.
-pub fn screen(
-    body: &Bytes,
-    exempt: impl FnOnce(&mut Vec<CardNumber>),
-) -> Result<CleanBody, (MaskedBody, Vec<CardNumber>)> {
-    let mut cards = find(body);
-    if !cards.is_empty() {
-        exempt(&mut cards);
-    }
-    if cards.is_empty() {
-        return Ok(CleanBody(body.clone()));
-    }
-    Err((MaskedBody(masked(body, &cards).into()), cards))
-}
-
-/// Masks the card numbers in bytes. Borrows if there are none.
-pub fn mask(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let cards = find(bytes);
-    if cards.is_empty() { Cow::Borrowed(bytes) } else { Cow::Owned(masked(bytes, &cards)) }
-}
-
-/// Masks the card numbers in a text. Borrows if there are none.
-pub fn mask_text(text: &str) -> Cow<'_, str> {
-    match mask(text.as_bytes()) {
-        Cow::Borrowed(_) => Cow::Borrowed(text),
-        // Whole characters are replaced, so the text stays UTF-8.
-        Cow::Owned(masked) => Cow::Owned(String::from_utf8_lossy(&masked).into_owned()),
-    }
-}
-
-fn masked(bytes: &[u8], cards: &[CardNumber]) -> Vec<u8> {
-    let mut masked = bytes.to_vec();
-    for card in cards {
-        let mut at = card.start;
-        while at < card.kept {
-            let (found, length) = symbol(bytes, at);
-            if matches!(found, Symbol::Digit(_)) {
-                masked[at..at + length].fill(b'*');
-            }
-            at += length;
-        }
-    }
-    masked
-}
+pub use card_number::CardNumber;
+pub use find::find;
+pub use mask::{CleanBody, MaskedBody, mask, mask_text, screen};
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Brand, find, mask_text, screen, symbol};
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     const VISA: &str = "4111111111111111";

@@ -1,9 +1,9 @@
 //! A run of digits, and the card numbers in it.
 
-use super::CardNumber;
-use super::brand::Brand;
-use super::iban::is_iban;
-use super::symbol::{Symbol, symbol};
+use crate::brand::Brand;
+use crate::card_number::CardNumber;
+use crate::iban::is_iban;
+use crate::symbol::{Symbol, symbol};
 
 /// The number of digits of the shortest card number.
 const SHORTEST: usize = 13;
@@ -54,9 +54,9 @@ impl Run {
 
     /// Adds the card numbers in this run to `cards`.
     ///
-    /// A card number begins and ends at a group boundary, never inside a longer number. One that is only a part
-    /// of the run, as in `2 4111 1111 1111 1111 12 27`, must be grouped like a card number. Card numbers may
-    /// overlap: the four digits that masking keeps, or digits before them, may begin another one.
+    /// A card number begins and ends at a group boundary, never inside a longer number. One that is only a
+    /// part of the run, as in `2 4111 1111 1111 1111 12 27`, must be grouped like a card number. Card numbers
+    /// may overlap: the four digits that masking keeps, or digits before them, may begin another one.
     pub(super) fn cards(&self, bytes: &[u8], cards: &mut Vec<CardNumber>) {
         if let Some(card) = self.scientific(bytes) {
             cards.push(card);
@@ -133,14 +133,15 @@ impl Run {
             && matches!(after, None | Some(b',' | b'}' | b']'))
     }
 
-    /// Returns whether this is a phone number: with its country code, a German one has 13 digits and begins with a
-    /// 4. Card numbers of 13 digits are no longer issued, and none is written with a plus sign.
+    /// Returns whether this is a phone number: with its country code, a German one has 13 digits and begins
+    /// with a 4. Card numbers of 13 digits are no longer issued, and none is written with a plus sign.
     fn is_phone(&self, bytes: &[u8], card: &CardNumber) -> bool {
         card.digits == SHORTEST && card.start == self.start && bytes[..self.start].ends_with(b"+")
     }
 }
 
-/// Returns whether the digits from `start` may begin a card number, by the first two unless a gap separates them.
+/// Returns whether the digits from `start` may begin a card number, by the first two unless a gap separates
+/// them.
 fn begins_card(bytes: &[u8], start: usize, end: usize) -> bool {
     let (first, length) = symbol(bytes, start);
     match (first, (start + length < end).then(|| symbol(bytes, start + length).0)) {
@@ -181,11 +182,11 @@ struct Lookahead {
     starts: [usize; LONGEST],
     ends: [usize; LONGEST],
     count: usize,
-    /// Whether the digit is the last of its group.
+    /// True if the digit is the last of its group.
     closes: [bool; LONGEST],
-    /// Whether all groups before the digit's own have at least [`GROUP`] digits.
+    /// True if all groups before the digit's own have at least [`GROUP`] digits.
     regular: [bool; LONGEST],
-    /// Whether the run has no further digits.
+    /// True if the run has no further digits.
     is_all: bool,
 }
 
@@ -230,7 +231,8 @@ impl Lookahead {
         ahead
     }
 
-    /// Returns the longest card number that begins here. `alone` says that nothing of the run comes before it.
+    /// Returns the longest card number that begins here. `alone` says that nothing of the run comes before
+    /// it.
     fn longest(&self, alone: bool) -> Option<CardNumber> {
         let fits = |count: &usize| {
             let last = count - 1;

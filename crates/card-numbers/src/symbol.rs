@@ -13,8 +13,8 @@ pub(super) enum Symbol {
 
 /// Returns the symbol at offset `at` and its length in bytes, at least one.
 ///
-/// A JSON escape is one symbol with any number of backslashes: in JSON nested in a JSON text, `\\u0034` is still
-/// a digit.
+/// A JSON escape is one symbol with any number of backslashes: in JSON nested in a JSON text, `\\u0034` is
+/// still a digit.
 #[inline]
 pub(super) fn symbol(bytes: &[u8], at: usize) -> (Symbol, usize) {
     match bytes[at] {

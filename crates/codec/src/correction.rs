@@ -11,8 +11,9 @@ use ecom_domain::dead_letter::DeadLetter;
 /// The attribute with the id of the dead letter that a message corrects.
 pub const CORRECTS: &str = "dlq_corrects";
 
-/// Returns the message of the `number`-th correction of a dead letter, counted from 0. Event time and event id
-/// are functions of the dead letter, the number and the body; the other attributes are the original message's.
+/// Returns the message of the `number`-th correction of a dead letter, counted from 0. Event time and event
+/// id are functions of the dead letter, the number and the body; the other attributes are the original
+/// message's.
 pub fn correction(dead_letter: &DeadLetter, number: u32, body: Bytes) -> Message {
     let t = dead_letter.t.correction(number).micros();
     let originals = dead_letter.attributes.iter().filter(|(name, _)| is_original(name));
@@ -24,7 +25,8 @@ pub fn correction(dead_letter: &DeadLetter, number: u32, body: Bytes) -> Message
     Message { body, attributes }
 }
 
-/// Returns whether the original message had this attribute, rather than a dead-letter envelope or a correction.
+/// Returns whether the original message had this attribute, rather than a dead-letter envelope or a
+/// correction.
 fn is_original(name: &str) -> bool {
     !envelope::is_envelope_attribute(name) && ![CORRECTS, "event_id", "event_time_us"].contains(&name)
 }

@@ -68,12 +68,12 @@ pub struct DeliveryFailure {
     pub failed_at: i64,
 }
 
-/// Returns the dead letter of a failed delivery, and its reason: `pan_detected` if the body was masked, else the
-/// reason of the failure.
+/// Returns the dead letter of a failed delivery, and its reason: `pan_detected` if the body was masked, else
+/// the reason of the failure.
 ///
-/// The message never exceeds the limits of Pub/Sub. Original attributes that do not fit are dropped and counted
-/// in `dlq_attributes_dropped`; a body too large for a request is truncated, with its length and SHA-256 in
-/// attributes.
+/// The message never exceeds the limits of Pub/Sub. Original attributes that do not fit are dropped and
+/// counted in `dlq_attributes_dropped`; a body too large for a request is truncated, with its length and
+/// SHA-256 in attributes.
 pub fn encode(
     received: &ReceivedMessage,
     body: ScreenedBody,

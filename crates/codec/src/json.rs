@@ -1,8 +1,8 @@
 //! Decodes JSON bodies to borrowed orders and payments, in one pass.
 //!
-//! A body that is not exactly one JSON object in UTF-8 is `undecodable`. An object that breaks the contract is
-//! `invalid`, and the detail names field and cause. A body with a full card number is `pan_detected`, whether
-//! or not it is valid otherwise: no order and no payment needs one.
+//! A body that is not exactly one JSON object in UTF-8 is `undecodable`. An object that breaks the contract
+//! is `invalid`, and the detail names field and cause. A body with a full card number is `pan_detected`,
+//! whether or not it is valid otherwise: no order and no payment needs one.
 
 mod fields;
 

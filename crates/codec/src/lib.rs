@@ -1,5 +1,5 @@
-//! Message bodies to domain values and back: order and payment bodies in JSON, the attributes of a dead letter,
-//! and the screening of bodies for card numbers.
+//! Message bodies to domain values and back: order and payment bodies in JSON, the attributes of a dead
+//! letter, and the screening of bodies for card numbers.
 //!
 //! Modules depend on each other in one direction: `contract` ← `screen` ← `json` ← `envelope` ← `correction`.
 //! Errors name field and cause, never a value of the body.

@@ -1,5 +1,5 @@
-//! Screens bodies for full card numbers before they leave a consumer: in a text, in an unknown field, and in a
-//! body that is not JSON. The numeric ids of the contract are exempt, even if they look like card numbers.
+//! Screens bodies for full card numbers before they leave a consumer: in a text, in an unknown field, and in
+//! a body that is not JSON. The numeric ids of the contract are exempt, even if they look like card numbers.
 
 use std::borrow::Cow;
 
@@ -37,7 +37,8 @@ impl ScreenedBody {
     }
 }
 
-/// Masks the card numbers of a body. A clean body shares its bytes; a masked one is a copy of the same length.
+/// Masks the card numbers of a body. A clean body shares its bytes; a masked one is a copy of the same
+/// length.
 pub fn screen(body: &Bytes) -> ScreenedBody {
     let mut places = Vec::new();
     match ecom_card_numbers::screen(body, |cards| places = forbidden(body, cards)) {
@@ -46,8 +47,8 @@ pub fn screen(body: &Bytes) -> ScreenedBody {
     }
 }
 
-/// Returns the fields of a body that contain a full card number, with brand and length, or `None` if there are
-/// none. A body with card numbers would be dead-lettered as `pan_detected` if it were published.
+/// Returns the fields of a body that contain a full card number, with brand and length, or `None` if there
+/// are none. A body with card numbers would be dead-lettered as `pan_detected` if it were published.
 pub fn card_numbers(body: &[u8]) -> Option<String> {
     let mut cards = ecom_card_numbers::find(body);
     if cards.is_empty() {
@@ -123,7 +124,8 @@ impl JsonPlace<'_> {
         matches!(self, Self::Number(field) if ID_FIELDS.iter().any(|id| id.as_bytes() == field))
     }
 
-    /// Returns the field's name if it is in the contract. Any other name is the sender's text, and is not repeated.
+    /// Returns the field's name if it is in the contract. Any other name is the sender's text, and is not
+    /// repeated.
     fn name(self) -> &'static str {
         match self {
             Self::Key => "a key",

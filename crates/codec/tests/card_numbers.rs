@@ -1,5 +1,5 @@
-//! Thousands of generated card numbers, none of which may leave a consumer, and thousands of look-alikes, of which
-//! hardly any may be masked.
+//! Thousands of generated card numbers, none of which may leave a consumer, and thousands of look-alikes, of
+//! which hardly any may be masked.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nothing is outside of this binary")]
 

@@ -1,4 +1,4 @@
-//! The bus contract on the embedded bus, each case with a folder of its own.
+//! The bus contract on the embedded bus, with a separate folder for each case.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;

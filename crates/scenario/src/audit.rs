@@ -48,7 +48,8 @@ struct UnexplainedGroup {
     what: &'static str,
 }
 
-/// The state of a verification, which reads rows, then dead letters, then units. Its memory is bounded by the units.
+/// The state of a verification, which reads rows, then dead letters, then units. Its memory is bounded by the
+/// units.
 pub(super) struct Audit<'u> {
     units: &'u Units,
     places: Vec<UnitPlaces>,
@@ -191,7 +192,8 @@ impl<'u> Audit<'u> {
         self.evidence(index, &unit, record);
     }
 
-    /// Returns whether a correction of this dead letter would explain an unexplained column group, by its write timestamp.
+    /// Returns whether a correction of this dead letter would explain an unexplained column group, by its
+    /// write timestamp.
     pub(super) fn may_explain(&self, record: &DeadLetterRecord) -> bool {
         let dead_letter = &record.dead_letter;
         self.units.covers(dead_letter.kind)
@@ -199,8 +201,8 @@ impl<'u> Audit<'u> {
                 .any(|nth| self.unexplained.contains_key(&(dead_letter.t.correction(nth), dead_letter.kind)))
     }
 
-    /// Explains a column group by the correction of this dead letter. The dead letter may be discarded, recovered
-    /// because the correction superseded it, or still open because the command was interrupted.
+    /// Explains a column group by the correction of this dead letter. The dead letter may be discarded,
+    /// recovered because the correction superseded it, or still open because the command was interrupted.
     pub(super) fn correction(&mut self, record: &DeadLetterRecord) {
         let dead_letter = &record.dead_letter;
         for nth in 0..MAX_CORRECTIONS {

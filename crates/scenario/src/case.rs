@@ -56,17 +56,17 @@ const PAYMENT_STATUSES: [&str; 5] = ["Completed", "Completed", "Completed", "Pen
 pub struct OrderCase {
     /// The order id.
     pub order_id: OrderId,
-    /// Whether its order is never published.
+    /// True if its order is never published.
     pub missing: bool,
-    /// Whether its order is published late.
+    /// True if its order is published late.
     pub late: bool,
-    /// Whether its order event is published twice.
+    /// True if its order event is published twice.
     pub order_duplicate: bool,
-    /// Whether a newer order event follows.
+    /// True if a newer order event follows.
     pub order_update: bool,
-    /// Whether its payment event is published twice.
+    /// True if its payment event is published twice.
     pub payment_duplicate: bool,
-    /// Whether a newer payment follows.
+    /// True if a newer payment follows.
     pub second_payment: bool,
     /// An additional bad message on the orders topic.
     pub invalid_order: Option<Defect>,

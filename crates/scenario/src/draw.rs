@@ -5,8 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use ecom_domain::order::OrderId;
 
-/// The purpose of random numbers. Each has its own stream, so that changing a share of the mixture changes which
-/// orders are late or missing, but not their values.
+/// The purpose of random numbers. Each has its own stream, so that changing a share of the mixture changes
+/// which orders are late or missing, but not their values.
 #[derive(Clone, Copy)]
 pub(super) enum PlanPurpose {
     /// The set of events that the order has.

@@ -11,11 +11,12 @@ use crate::planned::PlannedEvent;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 
-/// The largest order id of a scenario. Payment ids are ten times as large, and none may look like a card number.
+/// The largest order id of a scenario. Payment ids are ten times as large, and none may look like a card
+/// number.
 pub const LARGEST_ORDER_ID: i64 = 10_000_000_000;
 
-/// The maximum distance of a copy from the first message of its event, in messages of the stream. A producer has to
-/// remember the event ids and times of as many messages.
+/// The maximum distance of a copy from the first message of its event, in messages of the stream. A producer
+/// has to remember the event ids and times of as many messages.
 pub const MAX_COPY_DISTANCE: u64 = 2;
 
 /// The plan of a scenario. Equal plans publish equal messages.
@@ -80,8 +81,8 @@ impl ScenarioPlan {
         self
     }
 
-    /// Stops after this many order ids, counted in every cycle. That is not the number of messages: a missing order
-    /// has none, an updated order has two.
+    /// Stops after this many order ids, counted in every cycle. That is not the number of messages: a missing
+    /// order has none, an updated order has two.
     #[must_use]
     pub fn stopping_after(mut self, count: u64) -> Self {
         self.count = Some(count);

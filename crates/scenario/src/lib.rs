@@ -1,10 +1,10 @@
-//! Seeded scenarios: the events that producers publish, and the verification of fact table and dead-letter store
-//! afterwards.
+//! Seeded scenarios: the events that producers publish, and the verification of fact table and dead-letter
+//! store afterwards.
 //!
-//! Every event is derived from `(seed, order_id)` alone, so two producers agree without communicating, in any order
-//! and over any part of the range. A [`Manifest`], written before the first publish, says what a run publishes.
-//! [`Units`] recomputes the published events from manifests, and [`verify()`] compares them with the store: nothing
-//! lost, nothing invented, nothing mixed.
+//! Every event is derived from `(seed, order_id)` alone, so two producers agree without communicating, in any
+//! order and over any part of the range. A [`Manifest`], written before the first publish, says what a run
+//! publishes. [`Units`] recomputes the published events from manifests, and [`verify()`] compares them with
+//! the store: nothing lost, nothing invented, nothing mixed.
 
 mod audit;
 mod body;

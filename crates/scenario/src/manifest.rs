@@ -11,8 +11,8 @@ use crate::reference::Reference;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 
-/// The version of manifests that this build reads and writes. It changes with the file format and with the events
-/// that a seed generates.
+/// The version of manifests that this build reads and writes. It changes with the file format and with the
+/// events that a seed generates.
 pub const VERSION: u32 = 2;
 
 /// The manifest of a producer's run.
@@ -27,8 +27,8 @@ pub struct Manifest {
     pub source: EventSource,
     /// The id of the run.
     pub run_id: String,
-    /// The start of the run by the producer's clock, in microseconds since the epoch. No event of the run has an
-    /// earlier event time.
+    /// The start of the run by the producer's clock, in microseconds since the epoch. No event of the run has
+    /// an earlier event time.
     pub started_at_us: i64,
     /// The number of published messages, if the run ended before its plan; absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]

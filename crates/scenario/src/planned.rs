@@ -52,7 +52,8 @@ pub struct PlannedEvent {
     pub content: EventContent,
     /// The position in its stream, from 0.
     pub sequence: u64,
-    /// The position of the first message of the same event. A copy has the event id and the event time of that one.
+    /// The position of the first message of the same event. A copy has the event id and the event time of
+    /// that one.
     pub event: u64,
 }
 

@@ -1,5 +1,5 @@
-//! The streams of the reference implementation's producers: orders 1 to 80 in cycles, with other values each time, and
-//! payments of orders 1 to 500 once. Most payments never find their order.
+//! The streams of the reference implementation's producers: orders 1 to 80 in cycles, with other values each
+//! time, and payments of orders 1 to 500 once. Most payments never find their order.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,8 @@ const METHODS: [&str; 5] = ["Credit Card", "Debit Card", "PayPal", "Google Pay",
 pub struct Reference {
     /// The seed of the values that are random in the reference.
     pub seed: u64,
-    /// The number of order events, and the maximum number of payment events. Without it, the orders never end.
+    /// The number of order events, and the maximum number of payment events. Without it, the orders never
+    /// end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
 }

@@ -1,5 +1,5 @@
-//! A snapshot of fact table and dead-letter store for the tests of `verify`. It can be read through the ports, filled by
-//! the rules of the pipeline, and corrupted field by field.
+//! A snapshot of fact table and dead-letter store for the tests of `verify`. It can be read through the
+//! ports, filled by the rules of the pipeline, and corrupted field by field.
 
 use std::collections::{BTreeMap, BTreeSet};
 

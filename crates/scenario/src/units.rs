@@ -1,5 +1,6 @@
-//! The published events as units: distinct pairs of kind and body. Event times are not known before publishing, but
-//! they strictly increase within one producer, so the position in the stream says which event is newer.
+//! The published events as units: distinct pairs of kind and body. Event times are not known before
+//! publishing, but they strictly increase within one producer, so the position in the stream says which event
+//! is newer.
 //!
 //! A unit has hashes of its body and of its values instead of the body, so that millions fit into memory.
 
@@ -130,8 +131,8 @@ impl Units {
         Some(self.by_body[found].1 as usize)
     }
 
-    /// Returns whether `shown`, which a row shows with this write timestamp, may have superseded `unit`. Within a run,
-    /// it must be newer; across runs, it must not be older than the run of `unit`.
+    /// Returns whether `shown`, which a row shows with this write timestamp, may have superseded `unit`.
+    /// Within a run, it must be newer; across runs, it must not be older than the run of `unit`.
     pub(super) fn supersedes(&self, shown: &Unit, written_at: Option<EventTime>, unit: &Unit) -> bool {
         if shown.source == unit.source {
             return shown.position > unit.position;

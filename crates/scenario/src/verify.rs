@@ -1,8 +1,8 @@
 //! Compares the published events with the store, unit by unit.
 //!
-//! Once the pipeline is idle, each unit is the first of: current (its row shows all its values), in the dead-letter
-//! store (as a dead letter that is not recovered), superseded (its order exists, and its row shows a newer event),
-//! lost. Every row and every dead letter must belong to a unit.
+//! Once the pipeline is idle, each unit is the first of: current (its row shows all its values), in the
+//! dead-letter store (as a dead letter that is not recovered), superseded (its order exists, and its row
+//! shows a newer event), lost. Every row and every dead letter must belong to a unit.
 
 use futures_util::StreamExt;
 
@@ -12,8 +12,8 @@ use crate::verification::Verification;
 use ecom_domain::dead_letter::{DeadLetterId, HistoryAction};
 use ecom_store::{DeadLetterStore, FactStore, Scan, StoreError};
 
-/// Reads all facts and all dead letters once and determines where every unit is. The pipeline must be idle, and the
-/// dead-letter store swept; a unit in flight is reported as lost.
+/// Reads all facts and all dead letters once and determines where every unit is. The pipeline must be idle,
+/// and the dead-letter store swept; a unit in flight is reported as lost.
 ///
 /// # Errors
 /// The error of the store, which makes the result unknown.

@@ -12,8 +12,8 @@ use super::{body, emulator, message, next, options, provisioned, publish, settin
 use crate::{Pubsub, PubsubSettings};
 use ecom_bus::{Bus, SubscribeOptions};
 
-/// A TCP relay that can freeze its open connections, which then deliver nothing without closing, and that can close
-/// all connections.
+/// A TCP relay that can freeze its open connections, which then deliver nothing without closing, and that can
+/// close all connections.
 struct Relay {
     host: String,
     freeze: watch::Sender<u64>,
@@ -102,7 +102,8 @@ async fn a_silent_stream_is_replaced_on_a_new_connection() {
     publish(&direct, "orders_data", ["before".to_owned()]).await;
     next(&subscription).await.ack();
     relay.freeze_open_connections();
-    // The emulator also delivers messages to the dead stream, for an ack deadline each, so publish until one arrives.
+    // The emulator also delivers messages to the dead stream, for an ack deadline each, so publish until one
+    // arrives.
     soon("a delivery on a new connection", async {
         loop {
             publish(&direct, "orders_data", ["after".to_owned()]).await;

@@ -14,8 +14,8 @@ use super::waiting::{never_within, next_within, within};
 use crate::{Attributes, BusError, Message, ReceivedMessage, TopicState};
 
 suite! { $ every_bus
-/// Makes every case of [`every_bus`](crate::contract::every_bus) a test, on the bus that the given async function
-/// opens.
+/// Makes every case of [`every_bus`](crate::contract::every_bus) a test, on the bus that the given async
+/// function opens.
 bus_contract_tests: [
     a_message_arrives_with_its_bytes_and_attributes_untouched,
     a_message_whose_receipt_resolved_is_readable_through_another_handle,
@@ -39,7 +39,7 @@ bus_contract_tests: [
     the_description_names_the_location,
 ] }
 
-/// Receives one message with a bus, runtime and thread of its own, and crashes without an ack or a nack.
+/// Receives one message on a separate bus handle, runtime and thread, and crashes without an ack or a nack.
 async fn receive_one_and_crash(subject: &BusSubject) -> ReceivedMessage {
     let open = Arc::clone(&subject.open);
     let (subscription, options, patience) =

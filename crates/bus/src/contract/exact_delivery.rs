@@ -9,8 +9,8 @@ use super::waiting::{never_within, next_within, within};
 use crate::SubscribeOptions;
 
 suite! { $ exact_delivery
-/// Makes every case of [`exact_delivery`](crate::contract::exact_delivery) a test, on the bus that the given async
-/// function opens.
+/// Makes every case of [`exact_delivery`](crate::contract::exact_delivery) a test, on the bus that the given
+/// async function opens.
 exact_delivery_contract_tests: [
     delivery_attempts_are_counted,
     two_consumers_of_one_subscription_share_its_messages,

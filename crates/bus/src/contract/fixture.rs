@@ -20,13 +20,14 @@ pub(super) fn options(subject: &BusSubject) -> SubscribeOptions {
     }
 }
 
-/// Returns options for a consumer whose ack deadlines never pass during a case: a redelivery was caused by a nack.
+/// Returns options for a consumer whose ack deadlines never pass during a case: a redelivery was caused by a
+/// nack.
 pub(super) fn long_ack_deadline(subject: &BusSubject) -> SubscribeOptions {
     SubscribeOptions { ack_deadline: Duration::from_secs(600), ..options(subject) }
 }
 
-/// Returns options for a consumer that follows another. The emulator keeps feeding closed streams, and several open
-/// ones make their share small.
+/// Returns options for a consumer that follows another. The emulator keeps feeding closed streams, and
+/// several open ones make their share small.
 pub(super) fn successor(subject: &BusSubject) -> SubscribeOptions {
     SubscribeOptions { streams: Streams::Fixed(4), ..options(subject) }
 }

@@ -48,8 +48,8 @@ pub fn unique_name(prefix: &str) -> String {
     format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Returns the address of a service from an environment variable such as `PUBSUB_EMULATOR_HOST`. Without it, prints
-/// `skipped: … is not set` and returns `None`.
+/// Returns the address of a service from an environment variable such as `PUBSUB_EMULATOR_HOST`. Without it,
+/// prints `skipped: … is not set` and returns `None`.
 ///
 /// # Panics
 /// If the variable is not set although `REQUIRE_SERVICES` is (to anything but `0`).

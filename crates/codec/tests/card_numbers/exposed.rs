@@ -129,8 +129,8 @@ pub struct Exposed {
     pub attributes: Attributes,
 }
 
-/// Returns the nth message: brands and places take turns, everything else is random with `nth` as the seed. Its
-/// order id is `first_id` + `nth`.
+/// Returns the nth message: brands and places take turns, everything else is random with `nth` as the seed.
+/// Its order id is `first_id` + `nth`.
 pub fn exposed(nth: usize, first_id: i64) -> Exposed {
     let rng = &mut ChaCha8Rng::seed_from_u64(nth as u64);
     let (brand, prefixes, lengths) = BRANDS[nth % BRANDS.len()];

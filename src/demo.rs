@@ -25,7 +25,9 @@ use ecom_domain::order::OrderId;
 use ecom_pipeline::produce::{ProducerSettings, produce};
 use ecom_pipeline::summary::Summary;
 use ecom_pipeline::sweep::sweep;
-use ecom_scenario::{Content, Manifest, Plan, Source, Streams, Units, Verification, verify};
+use ecom_scenario::{
+    EventContent, EventSource, Manifest, ScenarioPlan, Streams, Units, Verification, verify,
+};
 
 /// How long a payment waits for its order here, where nobody chose: late orders come as late as they
 /// can, so that their payments are seen to go through the dead letters and back.
@@ -79,7 +81,7 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
     let started = Instant::now();
     let (bus, store) = wiring::both(&context, DataFolder::Create).await?;
     let run = context.actor("ecom_demo").run_id;
-    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), run, context.clock.now_us());
+    let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), run, context.clock.now_us());
     manifest.write(&folder.join(MANIFEST)).map_err(|error| CliError::failed(error.to_string()))?;
     let deps = RoleDeps {
         bus,
@@ -143,8 +145,8 @@ fn afresh(folder: &Path) -> Result<(), CliError> {
     std::fs::write(folder.join(MARKER), "").map_err(failed)
 }
 
-fn plan(config: &Config, orders: u32) -> Result<Plan, CliError> {
-    Plan::try_new(config.producer.seed, 1..=i64::from(orders), mixture(&config.producer))
+fn plan(config: &Config, orders: u32) -> Result<ScenarioPlan, CliError> {
+    ScenarioPlan::try_new(config.producer.seed, 1..=i64::from(orders), mixture(&config.producer))
         .map_err(|error| CliError::usage(error.to_string()))
 }
 
@@ -197,7 +199,7 @@ async fn run_roles(
     if context.stop.is_cancelled() {
         return Err(CliError::failed("stopped before the end; nothing was verified"));
     }
-    let units = Units::of(std::slice::from_ref(manifest), Content::of)
+    let units = Units::of(std::slice::from_ref(manifest), EventContent::of)
         .map_err(|error| CliError::failed(error.to_string()))?;
     Ok(verify(&units, deps.store.facts.as_ref(), deps.store.dead_letter_store.as_ref()).await?)
 }
@@ -329,7 +331,7 @@ mod tests {
 
     fn split(late_by: u64) -> (usize, usize) {
         let mixture = Mixture { late_orders: 0.2, late_by, ..Mixture::PLAIN };
-        let source = Source::Scenario(Plan::try_new(42, 1..=100, mixture).unwrap());
+        let source = EventSource::Scenario(ScenarioPlan::try_new(42, 1..=100, mixture).unwrap());
         (on_time(source.order_ids(EventKind::Order)), source.order_ids(EventKind::Order).count())
     }
 

@@ -16,7 +16,7 @@ use super::wiring::{self, DataFolder};
 use ecom_codec::envelope::rfc3339;
 use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
-use ecom_scenario::{Content, Manifest, StreamCounts, Units, Verification, verify};
+use ecom_scenario::{EventContent, Manifest, StreamCounts, Units, Verification, verify};
 
 /// The interval of `verify --wait`.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -182,7 +182,8 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     for path in &args.manifest {
         manifests.push(Manifest::read(path).map_err(|error| CliError::usage(error.to_string()))?);
     }
-    let units = Units::of(&manifests, Content::of).map_err(|error| CliError::usage(error.to_string()))?;
+    let units =
+        Units::of(&manifests, EventContent::of).map_err(|error| CliError::usage(error.to_string()))?;
     let store = wiring::store(context, DataFolder::MustExist).await?;
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {

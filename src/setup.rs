@@ -107,38 +107,38 @@ async fn embedded(context: &Context, mode: Mode) -> Line {
 }
 
 #[cfg(feature = "pubsub")]
-fn wanted(context: &Context) -> ecom_bus_pubsub::provision::Wanted {
-    use ecom_bus_pubsub::provision::{Pair, Wanted};
+fn wanted(context: &Context) -> ecom_bus_pubsub::DesiredTopics {
+    use ecom_bus_pubsub::{DesiredTopics, SubscribedTopic};
     let (topics, subscriptions) = (&context.config.bus.topics, &context.config.bus.subscriptions);
-    let pair = |topic: &str, subscription: &str| Pair {
+    let pair = |topic: &str, subscription: &str| SubscribedTopic {
         topic: topic.to_owned(),
         subscription: subscription.to_owned(),
     };
-    Wanted {
+    DesiredTopics {
         orders: pair(&topics.orders, &subscriptions.orders),
         payments: pair(&topics.payments, &subscriptions.payments),
         dead_letters: pair(&topics.dead_letters, &subscriptions.dead_letters),
-        ..Wanted::default()
+        ..DesiredTopics::default()
     }
 }
 
 #[cfg(feature = "pubsub")]
 async fn pubsub(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
-    use ecom_bus_pubsub::provision::{self, State};
+    use ecom_bus_pubsub::provision::{self, ResourceCheck, ResourceStatus};
     let bus = wiring::pubsub(context).await?;
     let items = match mode {
         Mode::Check => provision::check(&bus, &wanted(context)).await?,
         Mode::Apply => provision::apply(&bus, &wanted(context)).await?,
     };
-    let line = |item: provision::Item| {
-        let state = match &item.state {
-            State::Present => "present".to_owned(),
-            State::Created => "created".to_owned(),
-            State::Missing => "missing".to_owned(),
-            State::Unknown(why) => format!("unknown: {why}"),
-            State::Different(what) => format!("different: {what}"),
+    let line = |item: ResourceCheck| {
+        let state = match &item.status {
+            ResourceStatus::Present => "present".to_owned(),
+            ResourceStatus::Created => "created".to_owned(),
+            ResourceStatus::Missing => "missing".to_owned(),
+            ResourceStatus::Unknown(why) => format!("unknown: {why}"),
+            ResourceStatus::Different(what) => format!("different: {what}"),
         };
-        Line { good: item.state.is_good(), what: format!("{} {state}", item.name), fix: Some(item.fix) }
+        Line { good: item.status.is_good(), what: format!("{} {state}", item.name), fix: Some(item.fix) }
     };
     Ok(items.into_iter().map(line).collect())
 }

@@ -17,7 +17,7 @@ use crate::render::{correction as render, json};
 use crate::roles::{close, policy, require_subscription};
 use crate::wiring::{self, DataFolder};
 use ecom_bus::Bus;
-use ecom_codec::json::BODY_LIMIT;
+use ecom_codec::contract::BODY_LIMIT;
 use ecom_dlq::DeadLetterQueue;
 use ecom_dlq::correct::{CorrectionError, CorrectionPlan, CorrectionReport, CorrectionStatus};
 use ecom_dlq::next_action::NextAction;

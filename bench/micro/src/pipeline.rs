@@ -8,7 +8,7 @@ use ecom_bus::{
     Attributes, Backlog, Delivery, Feed, Lease, Message, Publisher, Receipt, ReceivedMessage, Subscription,
 };
 use ecom_clock::{Clock, Entropy};
-use ecom_codec::envelope::{self, Failure};
+use ecom_codec::envelope::{self, DeliveryFailure};
 use ecom_codec::{json, screen::screen};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::event_time::EventTime;
@@ -101,7 +101,7 @@ pub fn worker(events: usize) -> Work {
 /// Returns dead letters, screened and encoded as a consumer does, decoded as `dlq_handler` does.
 pub fn dead_letters(events: usize) -> Work {
     let payments = messages(events::payment);
-    let failure = Failure {
+    let failure = DeliveryFailure {
         reason: Reason::OrderNotFound,
         detail: "order 100007 is not in the fact table".to_owned(),
         kind: EventKind::Payment,

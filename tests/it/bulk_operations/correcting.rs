@@ -293,7 +293,7 @@ async fn a_correction_that_is_dead_lettered_again_is_reported(store: &TestStore)
     let resolver = queue.resolver(&operation, POLICY);
     let done = queue.correct(&plan, &resolver, &topic).await.unwrap();
     let received = topic.received().remove(0);
-    let failure = envelope::Failure {
+    let failure = envelope::DeliveryFailure {
         reason: Reason::OrderNotFound,
         detail: "order not found".into(),
         kind: EventKind::Payment,

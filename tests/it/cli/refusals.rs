@@ -11,10 +11,10 @@ fn closed_port() -> u16 {
 #[cfg(feature = "embedded")]
 #[tokio::test]
 async fn commands_that_only_read_never_create_a_data_folder() {
-    use ecom_scenario::{Manifest, Mixture, Plan, Source, Streams};
+    use ecom_scenario::{EventSource, Manifest, Mixture, ScenarioPlan, Streams};
     let site = Site::new();
-    let plan = Plan::try_new(1, 1..=3, Mixture::PLAIN).unwrap();
-    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), "run".into(), 1);
+    let plan = ScenarioPlan::try_new(1, 1..=3, Mixture::PLAIN).unwrap();
+    let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), "run".into(), 1);
     manifest.write(&site.path("manifest.json")).unwrap();
     let cases: [(&'static str, &[&str]); 9] = [
         ("dlq_handler", &["triage"]),

@@ -283,9 +283,9 @@ struct Effort {
 
 async fn schedule(seed: u64) -> Effort {
     let world = Arc::new(World::new(seed));
-    let plan = Plan::try_new(seed, 1..=ORDERS, LETTERED).unwrap();
+    let plan = ScenarioPlan::try_new(seed, 1..=ORDERS, LETTERED).unwrap();
     let started = world.broker.now_us();
-    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), "run".into(), started);
+    let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), "run".into(), started);
     let mut running: Vec<Running> = STAFF.into_iter().map(|role| start(&world, role)).collect();
     let mut effort = Effort::default();
     let mut deletes: BTreeMap<OrderId, i64> = BTreeMap::new();
@@ -356,7 +356,7 @@ async fn schedule(seed: u64) -> Effort {
     judge.runs(&world.store.all_operations());
     judge.corrections(&[world.broker.log("orders"), world.broker.log("payments")].concat());
     if judge.deletes.is_empty() {
-        let units = Units::of(std::slice::from_ref(&manifest), ecom_scenario::Content::of).unwrap();
+        let units = Units::of(std::slice::from_ref(&manifest), ecom_scenario::EventContent::of).unwrap();
         let found =
             verify(&units, world.store.as_ref(), world.store.as_ref() as &dyn DeadLetterStore).await.unwrap();
         assert!(found.is_clean(), "seed {seed}: {found}");

@@ -1,24 +1,26 @@
-//! What the embedded bus keeps, and the emulator does not.
+//! The cases of a bus that delivers exactly, as the embedded one does and the Pub/Sub emulator does not.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ecom_bus::SubscribeOptions;
+use super::fixture::{long_ack_deadline, numbered, options, plain, publish, subscribe};
+use super::subject::BusSubject;
+use super::waiting::{never_within, next_within, within};
+use crate::SubscribeOptions;
 
-use super::BusSubject;
-use super::bus::{options, patient, plain, publish, subscribe};
-use crate::waiting::{never_within, next_within, within};
-
-stamp! { bus on "embedded" embedded: [
-    attempts_are_counted,
+suite! { $ exact_delivery
+/// Makes every case of [`exact_delivery`](crate::contract::exact_delivery) a test, on the bus that the given
+/// async function opens.
+exact_delivery_contract_tests: [
+    delivery_attempts_are_counted,
     two_consumers_of_one_subscription_share_its_messages,
     no_more_than_max_outstanding_is_handed_out,
-    an_ack_of_a_consumer_frozen_past_its_lease_settles_nothing,
-    publish_times_never_fall_in_the_order_of_publishing,
-    what_no_lane_took_is_given_back_at_once_by_stop,
+    an_ack_after_the_ack_deadline_has_no_effect,
+    publish_times_never_decrease_in_publishing_order,
+    messages_that_no_worker_took_are_redelivered_at_once_after_stop,
 ] }
 
-async fn attempts_are_counted(subject: &BusSubject) {
+async fn delivery_attempts_are_counted(subject: &BusSubject) {
     publish(subject, vec![plain("thrice")]).await;
     let subscription = subscribe(subject, options(subject)).await;
 
@@ -34,9 +36,9 @@ async fn attempts_are_counted(subject: &BusSubject) {
 }
 
 async fn two_consumers_of_one_subscription_share_its_messages(subject: &BusSubject) {
-    let ids = publish(subject, (0..200).map(|n| plain(n.to_string())).collect()).await;
-    let long = patient(subject);
-    let other = subject.bus.another().await;
+    let ids = publish(subject, numbered(200)).await;
+    let long = long_ack_deadline(subject);
+    let other = subject.another().await;
     let one = subscribe(subject, long).await;
     let two = other.subscribe(&subject.subscription, long).await.unwrap();
 
@@ -48,7 +50,7 @@ async fn two_consumers_of_one_subscription_share_its_messages(subject: &BusSubje
             delivery.ack();
         }
     };
-    within(subject.patience, "not all arrived", receiving).await;
+    within(subject.patience, "all messages", receiving).await;
 
     arrived.sort();
     let mut expected: Vec<_> = ids.into_iter().map(|id| (id, 1)).collect();
@@ -59,31 +61,31 @@ async fn two_consumers_of_one_subscription_share_its_messages(subject: &BusSubje
 }
 
 async fn no_more_than_max_outstanding_is_handed_out(subject: &BusSubject) {
-    publish(subject, (0..20).map(|n| plain(n.to_string())).collect()).await;
+    publish(subject, numbered(20)).await;
     let few = SubscribeOptions { max_outstanding: 5, ..options(subject) };
     let subscription = subscribe(subject, few).await;
-    let mut held = Vec::new();
+    let mut outstanding = Vec::new();
     for _ in 0..5 {
-        held.push(next_within(subject.patience, &subscription).await);
+        outstanding.push(next_within(subject.patience, &subscription).await);
     }
 
-    never_within(Duration::from_millis(500), "five are in the workers", subscription.next()).await;
-    held.remove(0).ack();
+    never_within(Duration::from_millis(500), "five are outstanding", subscription.next()).await;
+    outstanding.remove(0).ack();
     let sixth = next_within(subject.patience, &subscription).await;
 
-    assert!(held.iter().all(|delivery| delivery.received.id != sixth.received.id));
-    drop((held, sixth));
+    assert!(outstanding.iter().all(|delivery| delivery.received.id != sixth.received.id));
+    drop((outstanding, sixth));
     subscription.stop().await;
 }
 
-async fn an_ack_of_a_consumer_frozen_past_its_lease_settles_nothing(subject: &BusSubject) {
+async fn an_ack_after_the_ack_deadline_has_no_effect(subject: &BusSubject) {
     publish(subject, vec![plain("contested")]).await;
     let (taken, frozen) = tokio::sync::oneshot::channel();
     let (thaw, thawed) = std::sync::mpsc::channel();
-    let other = subject.bus.another().await;
+    let other = subject.another().await;
     let (name, options, patience) = (subject.subscription.clone(), options(subject), subject.patience);
-    // Nothing polls this runtime between taking and acking, as if the process had been stopped.
-    let frozen_life = tokio::task::spawn_blocking(move || {
+    // Nothing polls this runtime between delivery and ack, as if the process were suspended.
+    let frozen_consumer = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (subscription, delivery) = runtime.block_on(async {
             let subscription = other.subscribe(&name, options).await.unwrap();
@@ -95,12 +97,12 @@ async fn an_ack_of_a_consumer_frozen_past_its_lease_settles_nothing(subject: &Bu
         delivery.ack();
         runtime.block_on(subscription.stop());
     });
-    let id = within(subject.patience, "nothing was taken", frozen).await.unwrap();
+    let id = within(subject.patience, "a delivery to the frozen consumer", frozen).await.unwrap();
     let subscription = subscribe(subject, options).await;
     let taken_over = next_within(subject.patience, &subscription).await;
 
     thaw.send(()).unwrap();
-    within(subject.patience, "the late ack", frozen_life).await.unwrap();
+    within(subject.patience, "the late ack", frozen_consumer).await.unwrap();
     taken_over.nack();
 
     let again = next_within(subject.patience, &subscription).await;
@@ -109,8 +111,8 @@ async fn an_ack_of_a_consumer_frozen_past_its_lease_settles_nothing(subject: &Bu
     subscription.stop().await;
 }
 
-async fn publish_times_never_fall_in_the_order_of_publishing(subject: &BusSubject) {
-    let other = subject.bus.another().await;
+async fn publish_times_never_decrease_in_publishing_order(subject: &BusSubject) {
+    let other = subject.another().await;
     let publishers = [
         subject.bus.publisher(&subject.topic, 10).await.unwrap(),
         other.publisher(&subject.topic, 10).await.unwrap(),
@@ -134,22 +136,22 @@ async fn publish_times_never_fall_in_the_order_of_publishing(subject: &BusSubjec
     subscription.stop().await;
 }
 
-async fn what_no_lane_took_is_given_back_at_once_by_stop(subject: &BusSubject) {
-    let ids = publish(subject, (0..20).map(|n| plain(n.to_string())).collect()).await;
-    let long = patient(subject);
+async fn messages_that_no_worker_took_are_redelivered_at_once_after_stop(subject: &BusSubject) {
+    let ids = publish(subject, numbered(20)).await;
+    let long = long_ack_deadline(subject);
     let subscription = subscribe(subject, long).await;
     // One has arrived, so the buffer fills behind it.
     next_within(subject.patience, &subscription).await.nack();
 
     within(subject.patience, "stop", subscription.stop()).await;
 
-    let later = subscribe(subject, long).await;
+    let next_consumer = subscribe(subject, long).await;
     let mut arrived = BTreeSet::new();
     while arrived.len() < ids.len() {
-        let delivery = next_within(subject.patience, &later).await;
+        let delivery = next_within(subject.patience, &next_consumer).await;
         arrived.insert(delivery.received.id.clone());
         delivery.ack();
     }
     assert_eq!(arrived, ids.into_iter().collect());
-    later.stop().await;
+    next_consumer.stop().await;
 }

@@ -1,5 +1,5 @@
-//! Card numbers of six brands in every place and spelling, and a reader that finds them again by
-//! means of its own.
+//! Messages with card numbers of six brands in every place and spelling, and a search for them that shares no
+//! code with the one under test.
 
 use std::collections::HashSet;
 
@@ -9,11 +9,11 @@ use ecom_domain::dead_letter::EventKind;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A name, ranges of prefixes, lengths.
-type Brand = (&'static str, &'static [(u64, u64)], &'static [usize]);
+/// A brand: its name, ranges of prefixes, and lengths.
+type BrandSample = (&'static str, &'static [(u64, u64)], &'static [usize]);
 
-/// Prefixes and lengths, as the brands publish them.
-const BRANDS: [Brand; 6] = [
+/// The brands, with the prefixes and lengths that they publish.
+const BRANDS: [BrandSample; 6] = [
     ("Visa", &[(4, 4)], &[13, 16, 19]),
     ("Mastercard", &[(51, 55), (2221, 2720)], &[16]),
     ("American Express", &[(34, 34), (37, 37)], &[15]),
@@ -22,7 +22,7 @@ const BRANDS: [Brand; 6] = [
     ("Diners Club", &[(300, 305), (3095, 3095), (36, 36), (38, 39)], &[14, 16, 19]),
 ];
 
-/// Where in a message a card number stands.
+/// The place of a card number in a message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Place {
     OrderText(&'static str),
@@ -91,16 +91,16 @@ impl Place {
     }
 }
 
-/// How it is written.
+/// The way a card number is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Spelling {
     Together,
     Fours(&'static str),
     EveryDigit,
-    ByChance,
+    RandomGaps,
     FullWidth,
     Escaped,
-    EscapedInPart,
+    PartlyEscaped,
 }
 
 const SPELLINGS: [Spelling; 12] = [
@@ -112,10 +112,10 @@ const SPELLINGS: [Spelling; 12] = [
     Spelling::Fours("\\u0020"),
     Spelling::Fours("\\u002D"),
     Spelling::EveryDigit,
-    Spelling::ByChance,
+    Spelling::RandomGaps,
     Spelling::FullWidth,
     Spelling::Escaped,
-    Spelling::EscapedInPart,
+    Spelling::PartlyEscaped,
 ];
 
 /// A message with a card number in it.
@@ -129,14 +129,15 @@ pub struct Exposed {
     pub attributes: Attributes,
 }
 
-/// The nth message: brands and places take turns, all else is randomness. Its order id is `first_id` + nth.
+/// Returns the nth message: brands and places take turns, everything else is random with `nth` as the seed.
+/// Its order id is `first_id` + `nth`.
 pub fn exposed(nth: usize, first_id: i64) -> Exposed {
     let rng = &mut ChaCha8Rng::seed_from_u64(nth as u64);
     let (brand, prefixes, lengths) = BRANDS[nth % BRANDS.len()];
     let place = Place::ALL[nth / BRANDS.len() % Place::ALL.len()];
     let number = number(rng, prefixes, lengths);
     let spelling = SPELLINGS[rng.random_range(0..SPELLINGS.len())];
-    let text = spelt(rng, &number, spelling);
+    let text = spell(rng, &number, spelling);
     let id = first_id + i64::try_from(nth).unwrap();
     let (kind, body) = body(rng, place, &number, &text, id);
     let mut attributes = Attributes::from_iter([("tenant", "a")]);
@@ -155,7 +156,7 @@ fn number(rng: &mut ChaCha8Rng, prefixes: &[(u64, u64)], lengths: &[usize]) -> S
     while number.len() < length - 1 {
         number.push(char::from(b'0' + rng.random_range(0..10u8)));
     }
-    // From the right, every other digit counts double, and the sum of all digits ends in 0.
+    // From the right, every other digit counts double, and the sum of all digits is a multiple of 10.
     let sum: u32 = number
         .chars()
         .rev()
@@ -166,24 +167,24 @@ fn number(rng: &mut ChaCha8Rng, prefixes: &[(u64, u64)], lengths: &[usize]) -> S
     number + &((10 - sum % 10) % 10).to_string()
 }
 
-fn spelt(rng: &mut ChaCha8Rng, number: &str, spelling: Spelling) -> String {
+fn spell(rng: &mut ChaCha8Rng, number: &str, spelling: Spelling) -> String {
     let escape = |digit: char| format!("\\u{:04x}", u32::from(digit));
-    let mut spelt = String::new();
+    let mut text = String::new();
     for (nth, digit) in number.chars().enumerate() {
         match spelling {
-            Spelling::Fours(gap) if nth > 0 && nth % 4 == 0 => spelt.push_str(gap),
-            Spelling::EveryDigit if nth > 0 => spelt.push(' '),
-            Spelling::ByChance if nth > 0 => spelt.push_str(["", "", " ", "-"][rng.random_range(0..4)]),
+            Spelling::Fours(gap) if nth > 0 && nth % 4 == 0 => text.push_str(gap),
+            Spelling::EveryDigit if nth > 0 => text.push(' '),
+            Spelling::RandomGaps if nth > 0 => text.push_str(["", "", " ", "-"][rng.random_range(0..4)]),
             _ => {}
         }
         match spelling {
-            Spelling::FullWidth => spelt.extend(char::from_u32(u32::from(digit) - 0x30 + 0xff10)),
-            Spelling::Escaped => spelt.push_str(&escape(digit)),
-            Spelling::EscapedInPart if rng.random() => spelt.push_str(&escape(digit)),
-            _ => spelt.push(digit),
+            Spelling::FullWidth => text.extend(char::from_u32(u32::from(digit) - 0x30 + 0xff10)),
+            Spelling::Escaped => text.push_str(&escape(digit)),
+            Spelling::PartlyEscaped if rng.random() => text.push_str(&escape(digit)),
+            _ => text.push(digit),
         }
     }
-    spelt
+    text
 }
 
 fn body(rng: &mut ChaCha8Rng, place: Place, number: &str, text: &str, id: i64) -> (EventKind, Vec<u8>) {
@@ -210,7 +211,7 @@ fn body(rng: &mut ChaCha8Rng, place: Place, number: &str, text: &str, id: i64) -
         Place::AmongDigits => {
             let gap = [" ", "-"][rng.random_range(0..2)];
             let spelling = [Spelling::Together, Spelling::Fours(gap)][rng.random_range(0..2)];
-            let fours = spelt(rng, number, spelling);
+            let fours = spell(rng, number, spelling);
             payment("note", format!("\"7 {fours} 12 27 123\""))
         }
         Place::CutBody => {
@@ -229,7 +230,7 @@ fn body(rng: &mut ChaCha8Rng, place: Place, number: &str, text: &str, id: i64) -
         Place::TopLevelText => (EventKind::Payment, format!("\"{id}, {text}\"").into_bytes()),
         Place::TopLevelNumber => (EventKind::Order, number.as_bytes().to_vec()),
         Place::Twice => order("item", format!("\"{number}, or {text}\"")),
-        // Payments without an order: they wait in the dead-letter store, with their attributes.
+        // Payments without an order: they wait in the dead-letter store with their attributes.
         Place::AttributeValue | Place::AttributeName => payment("note", "\"\"".to_owned()),
     }
 }
@@ -237,12 +238,12 @@ fn body(rng: &mut ChaCha8Rng, place: Place, number: &str, text: &str, id: i64) -
 const ORDER: &str = r#"{"order_id":@,"customer_id":101,"item":"sentinel-item","quantity":3,"price":412.73,"shipping_address":"1 Sentinel Street","order_status":"Shipped","creation_date":"2024-01-21"}"#;
 const PAYMENT: &str = r#"{"payment_id":@,"order_id":@,"payment_method":"sentinel-method","card_last_four":"0007","payment_status":"Completed","payment_datetime":"2024-01-21T80:01:30Z"}"#;
 
-/// An order with one field's value replaced, or with that field besides.
+/// Returns an order body with one field's value replaced, or with the field added.
 pub fn order_with(field: &str, value: &str, id: i64) -> String {
     with(&ORDER.replace('@', &id.to_string()), field, value)
 }
 
-/// A payment with one field's value replaced, or with that field besides.
+/// Returns a payment body with one field's value replaced, or with the field added.
 pub fn payment_with(field: &str, value: &str, id: i64) -> String {
     with(&PAYMENT.replace('@', &id.to_string()), field, value)
 }
@@ -257,7 +258,7 @@ fn with(whole: &str, field: &str, value: &str) -> String {
     }
 }
 
-/// The numbers that must not be seen.
+/// The card numbers that must not be visible anywhere.
 pub struct Numbers(HashSet<String>);
 
 impl Numbers {
@@ -269,7 +270,7 @@ impl Numbers {
         self.0.len()
     }
 
-    /// Whether one of them stands in there, in whatever spelling, whatever stands beside it.
+    /// Returns whether the bytes contain one of the numbers, in any spelling and next to anything.
     pub fn are_in(&self, bytes: &[u8]) -> bool {
         let text: Vec<char> = plain(&String::from_utf8_lossy(bytes));
         let mut at = 0;
@@ -298,7 +299,7 @@ impl Numbers {
     }
 }
 
-/// The text with its escapes read, in ASCII digits, and without what may stand between digits.
+/// Returns the text with escapes decoded, digits in ASCII, and everything removed that may separate digits.
 fn plain(text: &str) -> Vec<char> {
     let mut plain = Vec::new();
     let mut rest = text;

@@ -1,12 +1,12 @@
-//! Numbers that orders and payments carry besides card numbers.
+//! Numbers other than card numbers that orders and payments contain.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What something is, and how to make one.
+/// The name of a kind of number, and a function that makes one.
 pub type LookAlike = (&'static str, fn(&mut ChaCha8Rng) -> String);
 
-/// What looks alike, and how it is written: `#` is any digit, `1` to `9` stand for themselves.
+/// The kinds of numbers that look like card numbers. In a form, `#` is any digit.
 pub const LOOK_ALIKES: [LookAlike; 26] = [
     ("sequential order id", |rng| (4_000_000_000_u64 + rng.random_range(0..1_000_000_000)).to_string()),
     ("dated order id", |rng| filled(rng, "2024012#-########")),
@@ -32,7 +32,7 @@ pub const LOOK_ALIKES: [LookAlike; 26] = [
     ("SHA-1", |rng| (0..40).map(|_| char::from_digit(rng.random_range(0..16), 16).unwrap()).collect()),
     ("US phone", |rng| filled(rng, "+1 ###-###-####")),
     ("German mobile phone", |rng| filled(rng, "+49 15# ########")),
-    ("German mobile phone together", |rng| filled(rng, "+4917#########")),
+    ("German mobile phone without gaps", |rng| filled(rng, "+4917#########")),
     ("British phone", |rng| filled(rng, "+44 7### ######")),
     ("French phone", |rng| filled(rng, "+33 6 ## ## ## ##")),
     ("Indian phone", |rng| filled(rng, "+91-#####-#####")),
@@ -44,10 +44,10 @@ pub const LOOK_ALIKES: [LookAlike; 26] = [
     ("ISBN-13", |rng| filled(rng, "978-3-####-####-#")),
 ];
 
-/// The nth look-alike: the kinds take turns.
+/// Returns the nth look-alike and its kind: the kinds take turns.
 pub fn look_alike(nth: usize) -> (&'static str, String) {
-    let (what, make) = LOOK_ALIKES[nth % LOOK_ALIKES.len()];
-    (what, make(&mut ChaCha8Rng::seed_from_u64(nth as u64)))
+    let (kind, make) = LOOK_ALIKES[nth % LOOK_ALIKES.len()];
+    (kind, make(&mut ChaCha8Rng::seed_from_u64(nth as u64)))
 }
 
 fn filled(rng: &mut ChaCha8Rng, form: &str) -> String {

@@ -1,100 +1,50 @@
-//! What every bus keeps, the emulator included.
+//! The cases that every bus passes, the Pub/Sub emulator included.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ecom_bus::{
-    Attributes, BusError, Message, ReceivedMessage, Streams, SubscribeOptions, Subscription, TopicState,
-};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
-use super::BusSubject;
-use crate::services::unique;
-use crate::waiting::{never_within, next_within, within};
+use super::fixture::{long_ack_deadline, numbered, options, plain, publish, subscribe, successor};
+use super::subject::{BusSubject, unique_name};
+use super::waiting::{never_within, next_within, within};
+use crate::{Attributes, BusError, Message, ReceivedMessage, TopicState};
 
-stamp! { bus on "embedded" embedded, "pubsub" pubsub: [
+suite! { $ every_bus
+/// Makes every case of [`every_bus`](crate::contract::every_bus) a test, on the bus that the given async
+/// function opens.
+bus_contract_tests: [
     a_message_arrives_with_its_bytes_and_attributes_untouched,
     a_message_whose_receipt_resolved_is_readable_through_another_handle,
-    a_nacked_message_comes_again_as_the_same_message,
-    a_dropped_delivery_comes_again,
-    an_acked_message_never_comes_again,
-    a_crashed_consumers_message_comes_again_after_its_lease,
-    a_lease_is_kept_while_its_consumer_lives,
-    acks_are_flushed_by_stop,
-    what_no_lane_took_is_given_back_by_stop,
-    waiting_lanes_are_released_by_stop,
-    every_message_reaches_exactly_one_of_many_lanes,
+    a_nacked_message_is_redelivered_unchanged,
+    a_dropped_delivery_is_redelivered,
+    an_acked_message_is_not_redelivered,
+    a_crashed_consumers_message_is_redelivered_after_its_ack_deadline,
+    an_ack_deadline_is_extended_while_its_consumer_runs,
+    stop_flushes_acks,
+    messages_that_no_worker_took_are_redelivered_after_stop,
+    stop_releases_waiting_workers,
+    every_message_reaches_exactly_one_of_many_workers,
     a_cancelled_next_loses_no_message,
     an_unknown_subscription_is_an_error_that_names_it,
     an_unknown_topic_is_an_error_that_names_it,
-    a_topic_says_whether_anybody_keeps_what_is_published,
-    a_full_window_makes_the_publisher_wait,
-    a_dropped_receipt_gives_its_place_back_and_its_message_is_published,
-    flush_waits_for_everything_handed_over,
-    close_writes_what_was_handed_over,
-    a_bus_says_what_it_is,
+    the_state_of_a_topic_says_whether_it_has_a_subscription,
+    publish_waits_while_the_window_is_full,
+    a_dropped_receipt_frees_its_place_and_its_message_is_published,
+    flush_waits_for_all_receipts,
+    close_publishes_pending_messages,
+    the_description_names_the_location,
 ] }
 
-/// Options for one consumer of the subject's subscription.
-pub fn options(subject: &BusSubject) -> SubscribeOptions {
-    SubscribeOptions {
-        streams: Streams::Fixed(1),
-        max_outstanding: 1_000,
-        buffer: 16,
-        ack_deadline: subject.ack_deadline,
-        idle_rotation: None,
-    }
-}
-
-/// Options for a consumer whose leases outlast every patience: what comes again was given back.
-pub fn patient(subject: &BusSubject) -> SubscribeOptions {
-    SubscribeOptions { ack_deadline: Duration::from_secs(600), ..options(subject) }
-}
-
-/// Options for a consumer that comes after another: the emulator goes on feeding streams that are
-/// gone, and several live ones make their share small.
-pub fn later(subject: &BusSubject) -> SubscribeOptions {
-    SubscribeOptions { streams: Streams::Fixed(4), ..options(subject) }
-}
-
-/// A message of this body and no attributes.
-pub fn plain(body: impl Into<String>) -> Message {
-    Message { body: Bytes::from(body.into()), attributes: Attributes::new() }
-}
-
-/// Publishes on the subject's topic and waits for the receipts; the ids in order.
-pub async fn publish(subject: &BusSubject, messages: Vec<Message>) -> Vec<String> {
-    let publisher = subject.bus.publisher(&subject.topic, 256).await.unwrap();
-    let mut ids = Vec::new();
-    for part in messages.chunks(200) {
-        let publishing = async {
-            let mut receipts = Vec::new();
-            for message in part {
-                receipts.push(publisher.publish(message.clone()).await);
-            }
-            join_all(receipts).await
-        };
-        let outcomes = within(subject.patience, "nothing is acknowledged", publishing).await;
-        ids.extend(outcomes.into_iter().map(Result::unwrap));
-    }
-    ids
-}
-
-/// Receives on the subject's subscription.
-pub async fn subscribe(subject: &BusSubject, options: SubscribeOptions) -> Subscription {
-    subject.bus.subscribe(&subject.subscription, options).await.unwrap()
-}
-
-/// Takes one message on a bus, a runtime and a thread of its own, and dies without settling it.
-async fn take_one_and_die(subject: &BusSubject) -> ReceivedMessage {
-    let open = Arc::clone(&subject.bus.open);
+/// Receives one message on a separate bus handle, runtime and thread, and crashes without an ack or a nack.
+async fn receive_one_and_crash(subject: &BusSubject) -> ReceivedMessage {
+    let open = Arc::clone(&subject.open);
     let (subscription, options, patience) =
         (subject.subscription.clone(), options(subject), subject.patience);
-    let life = move || {
+    let consumer = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (received, remains) = runtime.block_on(async {
             let bus = open().await;
@@ -108,7 +58,7 @@ async fn take_one_and_die(subject: &BusSubject) -> ReceivedMessage {
         drop(remains);
         received
     };
-    tokio::task::spawn_blocking(life).await.unwrap()
+    tokio::task::spawn_blocking(consumer).await.unwrap()
 }
 
 async fn a_message_arrives_with_its_bytes_and_attributes_untouched(subject: &BusSubject) {
@@ -141,7 +91,7 @@ async fn a_message_arrives_with_its_bytes_and_attributes_untouched(subject: &Bus
 }
 
 async fn a_message_whose_receipt_resolved_is_readable_through_another_handle(subject: &BusSubject) {
-    let other = subject.bus.another().await;
+    let other = subject.another().await;
     let id = publish(subject, vec![plain("durable")]).await.remove(0);
 
     let subscription = other.subscribe(&subject.subscription, options(subject)).await.unwrap();
@@ -152,9 +102,9 @@ async fn a_message_whose_receipt_resolved_is_readable_through_another_handle(sub
     subscription.stop().await;
 }
 
-async fn a_nacked_message_comes_again_as_the_same_message(subject: &BusSubject) {
+async fn a_nacked_message_is_redelivered_unchanged(subject: &BusSubject) {
     publish(subject, vec![plain("again")]).await;
-    let subscription = subscribe(subject, patient(subject)).await;
+    let subscription = subscribe(subject, long_ack_deadline(subject)).await;
     let first = next_within(subject.patience, &subscription).await;
     let before = first.received.clone();
 
@@ -167,9 +117,9 @@ async fn a_nacked_message_comes_again_as_the_same_message(subject: &BusSubject) 
     subscription.stop().await;
 }
 
-async fn a_dropped_delivery_comes_again(subject: &BusSubject) {
+async fn a_dropped_delivery_is_redelivered(subject: &BusSubject) {
     publish(subject, vec![plain("dropped")]).await;
-    let subscription = subscribe(subject, patient(subject)).await;
+    let subscription = subscribe(subject, long_ack_deadline(subject)).await;
     let first = next_within(subject.patience, &subscription).await;
     let id = first.received.id.clone();
 
@@ -181,7 +131,7 @@ async fn a_dropped_delivery_comes_again(subject: &BusSubject) {
     subscription.stop().await;
 }
 
-async fn an_acked_message_never_comes_again(subject: &BusSubject) {
+async fn an_acked_message_is_not_redelivered(subject: &BusSubject) {
     publish(subject, vec![plain("once")]).await;
     let subscription = subscribe(subject, options(subject)).await;
 
@@ -192,36 +142,36 @@ async fn an_acked_message_never_comes_again(subject: &BusSubject) {
     subscription.stop().await;
 }
 
-async fn a_crashed_consumers_message_comes_again_after_its_lease(subject: &BusSubject) {
+async fn a_crashed_consumers_message_is_redelivered_after_its_ack_deadline(subject: &BusSubject) {
     publish(subject, vec![plain("orphan")]).await;
 
-    let held = take_one_and_die(subject).await;
+    let lost = receive_one_and_crash(subject).await;
 
-    let subscription = subscribe(subject, later(subject)).await;
+    let subscription = subscribe(subject, successor(subject)).await;
     let again = next_within(subject.patience, &subscription).await;
-    assert_eq!((&again.received.id, again.received.publish_time_us), (&held.id, held.publish_time_us));
+    assert_eq!((&again.received.id, again.received.publish_time_us), (&lost.id, lost.publish_time_us));
     again.ack();
     subscription.stop().await;
 }
 
-async fn a_lease_is_kept_while_its_consumer_lives(subject: &BusSubject) {
+async fn an_ack_deadline_is_extended_while_its_consumer_runs(subject: &BusSubject) {
     publish(subject, vec![plain("slow")]).await;
     let subscription = subscribe(subject, options(subject)).await;
     let worked_on = next_within(subject.patience, &subscription).await;
-    let other = subject.bus.another().await;
+    let other = subject.another().await;
     let rival = other.subscribe(&subject.subscription, options(subject)).await.unwrap();
 
-    let anybody = futures_util::future::select(Box::pin(subscription.next()), Box::pin(rival.next()));
-    let again = async { anybody.await.factor_first().0 };
-    never_within(subject.ack_deadline * 5 / 2, "its consumer works on it", again).await;
+    let either = futures_util::future::select(Box::pin(subscription.next()), Box::pin(rival.next()));
+    let again = async { either.await.factor_first().0 };
+    never_within(subject.ack_deadline * 5 / 2, "its consumer still works on it", again).await;
 
     worked_on.ack();
     subscription.stop().await;
     rival.stop().await;
 }
 
-async fn acks_are_flushed_by_stop(subject: &BusSubject) {
-    publish(subject, (0..100).map(|n| plain(n.to_string())).collect()).await;
+async fn stop_flushes_acks(subject: &BusSubject) {
+    publish(subject, numbered(100)).await;
     let subscription = subscribe(subject, options(subject)).await;
     for _ in 0..100 {
         next_within(subject.patience, &subscription).await.ack();
@@ -229,14 +179,14 @@ async fn acks_are_flushed_by_stop(subject: &BusSubject) {
 
     within(subject.patience, "stop", subscription.stop()).await;
 
-    let later = subscribe(subject, later(subject)).await;
+    let next_consumer = subscribe(subject, successor(subject)).await;
     let window = subject.ack_deadline + subject.ack_deadline / 2;
-    never_within(window, "all were acked before stop ended", later.next()).await;
-    later.stop().await;
+    never_within(window, "stop flushed every ack", next_consumer.next()).await;
+    next_consumer.stop().await;
 }
 
-async fn what_no_lane_took_is_given_back_by_stop(subject: &BusSubject) {
-    let ids = publish(subject, (0..20).map(|n| plain(n.to_string())).collect()).await;
+async fn messages_that_no_worker_took_are_redelivered_after_stop(subject: &BusSubject) {
+    let ids = publish(subject, numbered(20)).await;
     let mut open: BTreeSet<String> = ids.into_iter().collect();
     let subscription = subscribe(subject, options(subject)).await;
     let taken = next_within(subject.patience, &subscription).await;
@@ -245,16 +195,20 @@ async fn what_no_lane_took_is_given_back_by_stop(subject: &BusSubject) {
 
     within(subject.patience, "stop", subscription.stop()).await;
 
-    let later = subscribe(subject, later(subject)).await;
+    let next_consumer = subscribe(subject, successor(subject)).await;
     while !open.is_empty() {
-        let delivery = next_within(subject.patience, &later).await;
-        assert!(open.remove(&delivery.received.id), "{} came though it was settled", delivery.received.id);
+        let delivery = next_within(subject.patience, &next_consumer).await;
+        assert!(
+            open.remove(&delivery.received.id),
+            "{} was redelivered although it was acked",
+            delivery.received.id
+        );
         delivery.ack();
     }
-    later.stop().await;
+    next_consumer.stop().await;
 }
 
-async fn waiting_lanes_are_released_by_stop(subject: &BusSubject) {
+async fn stop_releases_waiting_workers(subject: &BusSubject) {
     let subscription = subscribe(subject, options(subject)).await;
     let workers = join_all((0..8).map(|_| subscription.next()));
 
@@ -268,8 +222,8 @@ async fn waiting_lanes_are_released_by_stop(subject: &BusSubject) {
     assert!(after.is_none());
 }
 
-async fn every_message_reaches_exactly_one_of_many_lanes(subject: &BusSubject) {
-    let ids = publish(subject, (0..1_000).map(|n| plain(n.to_string())).collect()).await;
+async fn every_message_reaches_exactly_one_of_many_workers(subject: &BusSubject) {
+    let ids = publish(subject, numbered(1_000)).await;
     let subscription = subscribe(subject, options(subject)).await;
 
     let arrived = Mutex::new(Vec::new());
@@ -284,7 +238,7 @@ async fn every_message_reaches_exactly_one_of_many_lanes(subject: &BusSubject) {
             }
         }
     };
-    within(subject.patience, "not all arrived", join_all((0..64).map(|_| worker()))).await;
+    within(subject.patience, "all messages", join_all((0..64).map(|_| worker()))).await;
     within(subject.patience, "stop", subscription.stop()).await;
 
     let mut arrived = arrived.into_inner().unwrap();
@@ -296,13 +250,13 @@ async fn every_message_reaches_exactly_one_of_many_lanes(subject: &BusSubject) {
 
 async fn a_cancelled_next_loses_no_message(subject: &BusSubject) {
     let subscription = subscribe(subject, options(subject)).await;
-    let publishing = publish(subject, (0..200).map(|n| plain(n.to_string())).collect());
+    let publishing = publish(subject, numbered(200));
     let receiving = async {
         let mut arrived = BTreeSet::new();
         while arrived.len() < 200 {
             let wait = Duration::from_micros(200);
             if let Ok(Some(delivery)) = tokio::time::timeout(wait, subscription.next()).await {
-                assert!(arrived.insert(delivery.received.id.clone()), "came twice");
+                assert!(arrived.insert(delivery.received.id.clone()), "delivered twice");
                 delivery.ack();
             }
         }
@@ -310,49 +264,49 @@ async fn a_cancelled_next_loses_no_message(subject: &BusSubject) {
     };
 
     let (ids, arrived) =
-        within(subject.patience, "not all arrived", async { tokio::join!(publishing, receiving) }).await;
+        within(subject.patience, "all messages", async { tokio::join!(publishing, receiving) }).await;
 
     assert_eq!(arrived, ids.into_iter().collect());
     subscription.stop().await;
 }
 
 async fn an_unknown_subscription_is_an_error_that_names_it(subject: &BusSubject) {
-    let unknown = unique("nowhere");
+    let unknown = unique_name("missing");
 
     let outcome =
-        within(subject.patience, "no answer", subject.bus.subscribe(&unknown, options(subject))).await;
+        within(subject.patience, "an answer", subject.bus.subscribe(&unknown, options(subject))).await;
 
-    let error = outcome.err().expect("there is no such subscription");
+    let error = outcome.err().expect("the subscription does not exist");
     assert!(error.to_string().contains(&unknown), "{error}");
     assert!(matches!(error, BusError::Missing { .. } | BusError::Unavailable { .. }), "{error:?}");
 }
 
 async fn an_unknown_topic_is_an_error_that_names_it(subject: &BusSubject) {
-    let unknown = unique("nowhere");
+    let unknown = unique_name("missing");
 
-    // Either may say so; it must not be silence.
+    // Opening the publisher or publishing may fail; one of them must.
     let text = match subject.bus.publisher(&unknown, 1).await {
         Err(error) => error.to_string(),
         Ok(publisher) => {
-            let receipt = publisher.publish(plain("to nobody")).await;
-            within(subject.patience, "no answer", receipt).await.expect_err("no such topic").to_string()
+            let receipt = publisher.publish(plain("undeliverable")).await;
+            within(subject.patience, "an answer", receipt).await.expect_err("no such topic").to_string()
         }
     };
 
     assert!(text.contains(&unknown), "{text}");
 }
 
-async fn a_topic_says_whether_anybody_keeps_what_is_published(subject: &BusSubject) {
+async fn the_state_of_a_topic_says_whether_it_has_a_subscription(subject: &BusSubject) {
     let states = [
         subject.bus.topic_state(&subject.topic).await.unwrap(),
-        subject.bus.topic_state(&subject.unheard).await.unwrap(),
-        subject.bus.topic_state(&unique("nowhere")).await.unwrap(),
+        subject.bus.topic_state(&subject.unsubscribed_topic).await.unwrap(),
+        subject.bus.topic_state(&unique_name("missing")).await.unwrap(),
     ];
 
     assert_eq!(states, [TopicState::Subscribed, TopicState::Unsubscribed, TopicState::Missing]);
 }
 
-async fn a_full_window_makes_the_publisher_wait(subject: &BusSubject) {
+async fn publish_waits_while_the_window_is_full(subject: &BusSubject) {
     let publisher = subject.bus.publisher(&subject.topic, 2).await.unwrap();
     let first = publisher.publish(plain("1")).await;
     let _second = publisher.publish(plain("2")).await;
@@ -362,15 +316,15 @@ async fn a_full_window_makes_the_publisher_wait(subject: &BusSubject) {
     never_within(Duration::from_millis(300), "the window is full", early).await;
     within(subject.patience, "the first receipt", first).await.unwrap();
 
-    let third = within(subject.patience, "a place is free, yet publish waits", third).await;
+    let third = within(subject.patience, "a free place", third).await;
     within(subject.patience, "the third receipt", third).await.unwrap();
 }
 
-async fn a_dropped_receipt_gives_its_place_back_and_its_message_is_published(subject: &BusSubject) {
+async fn a_dropped_receipt_frees_its_place_and_its_message_is_published(subject: &BusSubject) {
     let publisher = subject.bus.publisher(&subject.topic, 1).await.unwrap();
-    drop(within(subject.patience, "the first place", publisher.publish(plain("unasked"))).await);
+    drop(within(subject.patience, "a free place", publisher.publish(plain("dropped"))).await);
 
-    let receipt = within(subject.patience, "a place is free", publisher.publish(plain("asked"))).await;
+    let receipt = within(subject.patience, "a free place", publisher.publish(plain("kept"))).await;
     within(subject.patience, "the receipt", receipt).await.unwrap();
     within(subject.patience, "flush", publisher.flush()).await;
 
@@ -381,11 +335,11 @@ async fn a_dropped_receipt_gives_its_place_back_and_its_message_is_published(sub
         bodies.insert(delivery.received.message.body.clone());
         delivery.ack();
     }
-    assert_eq!(bodies, BTreeSet::from([Bytes::from("asked"), Bytes::from("unasked")]));
+    assert_eq!(bodies, BTreeSet::from([Bytes::from("kept"), Bytes::from("dropped")]));
     subscription.stop().await;
 }
 
-async fn flush_waits_for_everything_handed_over(subject: &BusSubject) {
+async fn flush_waits_for_all_receipts(subject: &BusSubject) {
     let publisher = subject.bus.publisher(&subject.topic, 100).await.unwrap();
     let mut receipts = Vec::new();
     for n in 0..100 {
@@ -398,24 +352,24 @@ async fn flush_waits_for_everything_handed_over(subject: &BusSubject) {
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Some(Ok(_)))), "{outcomes:?}");
 }
 
-async fn close_writes_what_was_handed_over(subject: &BusSubject) {
-    let other = subject.bus.another().await;
+async fn close_publishes_pending_messages(subject: &BusSubject) {
+    let other = subject.another().await;
     let publisher = other.publisher(&subject.topic, 10).await.unwrap();
-    let receipt = publisher.publish(plain("last words")).await;
+    let receipt = publisher.publish(plain("pending")).await;
 
     within(subject.patience, "close", other.close()).await;
     drop((publisher, other));
 
     let subscription = subscribe(subject, options(subject)).await;
     let delivery = next_within(subject.patience, &subscription).await;
-    assert_eq!(delivery.received.message, plain("last words"));
+    assert_eq!(delivery.received.message, plain("pending"));
     delivery.ack();
     drop(receipt);
     subscription.stop().await;
 }
 
-async fn a_bus_says_what_it_is(subject: &BusSubject) {
-    let said = subject.bus.describe();
+async fn the_description_names_the_location(subject: &BusSubject) {
+    let description = subject.bus.describe();
 
-    assert!(said.contains('/') || said.contains(':'), "neither a path nor a host: {said}");
+    assert!(description.contains(&subject.location), "{description} does not name {}", subject.location);
 }

@@ -1,4 +1,5 @@
-//! Table and dead-letter store in memory for tests of `verify`, and a pipeline that keeps the rules.
+//! A snapshot of fact table and dead-letter store for the tests of `verify`. It can be read through the
+//! ports, filled by the rules of the pipeline, and corrupted field by field.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +8,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::manifest::Manifest;
-use super::planned::Content;
+use crate::manifest::Manifest;
+use crate::planned::EventContent;
 use ecom_domain::attributes::Attributes;
 use ecom_domain::dead_letter::{
     DeadLetter, DeadLetterId, DeadLetterProgress, DeadLetterRecord, DeadLetterState, DeadLetterUpdate,
@@ -21,61 +22,63 @@ use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 use ecom_store::{DeadLetterStore, FactStore, Scan, StoreError};
 
-/// A message as a consumer gets it.
+/// A message as a consumer receives it.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(super) struct ConsumedMessage {
     pub(super) kind: EventKind,
     pub(super) body: Bytes,
-    pub(super) content: Content,
+    pub(super) content: EventContent,
     pub(super) t: EventTime,
 }
 
-/// What a run publishes, with the times its producers give.
-pub(super) fn published(manifest: &Manifest) -> Vec<Message> {
+/// Returns the messages of a run, with the event times that its producers would set.
+pub(super) fn published(manifest: &Manifest) -> Vec<ConsumedMessage> {
     let stream = |kind| manifest.events(kind).expect("a bounded run");
     let events = stream(EventKind::Order).chain(stream(EventKind::Payment));
-    let message = |planned: super::Planned| {
+    let message = |planned: super::PlannedEvent| {
         let after = i64::try_from(planned.event).expect("a small test") * 3;
         let t = EventTime::stored(manifest.started_at_us + after);
-        Message { kind: planned.kind, body: planned.body, content: planned.content, t }
+        ConsumedMessage { kind: planned.kind, body: planned.body, content: planned.content, t }
     };
     events.map(message).collect()
 }
 
-/// The store. Its ports can be read only: `verify` must not write.
+/// The contents of the store. Its ports are read-only, because `verify` must not write.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Memory {
+pub(super) struct StoreSnapshot {
     pub(super) facts: BTreeMap<OrderId, Fact>,
     pub(super) dead_letters: BTreeMap<DeadLetterId, DeadLetterRecord>,
-    /// Dead letters whose history has a correction.
+    /// The dead letters whose history has a correction.
     pub(super) corrected: BTreeSet<DeadLetterId>,
 }
 
-impl Memory {
-    /// Takes one message as the consumers and the handler do.
-    pub(super) fn take(&mut self, message: &Message) {
+impl StoreSnapshot {
+    /// Applies one message as the consumers and the handler do.
+    pub(super) fn consume(&mut self, message: &ConsumedMessage) {
         match &message.content {
-            Content::Order(order) => self.order(order, message.t),
-            Content::Payment(payment) if self.has_order(payment.order_id) => self.payment(payment, message.t),
-            Content::Payment(payment) => {
+            EventContent::Order(order) => self.order(order, message.t),
+            EventContent::Payment(payment) if self.has_order(payment.order_id) => {
+                self.payment(payment, message.t)
+            }
+            EventContent::Payment(payment) => {
                 self.dead_letter(message, Reason::OrderNotFound, Some(payment.order_id))
             }
-            Content::Rejected(reason) => self.dead_letter(message, *reason, None),
-            Content::Masked(body) => {
+            EventContent::Rejected(reason) => self.dead_letter(message, *reason, None),
+            EventContent::Masked(body) => {
                 self.dead_letter(
-                    &Message { body: body.clone(), ..message.clone() },
+                    &ConsumedMessage { body: body.clone(), ..message.clone() },
                     Reason::PanDetected,
                     None,
                 );
             }
-            Content::Foreign => {}
+            EventContent::Foreign => {}
         }
     }
 
-    /// Applies what waits and can be applied.
-    pub(super) fn sweep(&mut self, messages: &[Message]) {
+    /// Applies the waiting dead letters whose order exists.
+    pub(super) fn sweep(&mut self, messages: &[ConsumedMessage]) {
         for message in messages {
-            let Content::Payment(payment) = &message.content else { continue };
+            let EventContent::Payment(payment) = &message.content else { continue };
             let id = DeadLetterId::of(message.kind, message.t, &message.body);
             if self.has_order(payment.order_id) && self.dead_letters.contains_key(&id) {
                 self.payment(payment, message.t);
@@ -88,7 +91,12 @@ impl Memory {
         self.dead_letters.get_mut(id).expect("a dead letter of this id").progress.state = Some(state);
     }
 
-    pub(super) fn dead_letter(&mut self, message: &Message, reason: Reason, order_id: Option<OrderId>) {
+    pub(super) fn dead_letter(
+        &mut self,
+        message: &ConsumedMessage,
+        reason: Reason,
+        order_id: Option<OrderId>,
+    ) {
         let id = DeadLetterId::of(message.kind, message.t, &message.body);
         let dead_letter = DeadLetter {
             id: id.clone(),
@@ -138,7 +146,7 @@ impl Memory {
 }
 
 #[async_trait]
-impl FactStore for Memory {
+impl FactStore for StoreSnapshot {
     async fn record_order(&self, _: &Order<'_>, _: EventTime) -> Result<(), StoreError> {
         unimplemented!("only read")
     }
@@ -160,12 +168,12 @@ impl FactStore for Memory {
     }
 
     fn describe(&self) -> String {
-        "memory".to_owned()
+        "snapshot".to_owned()
     }
 }
 
 #[async_trait]
-impl DeadLetterStore for Memory {
+impl DeadLetterStore for StoreSnapshot {
     async fn record(&self, _: &DeadLetter, _: &HistoryEntry) -> Result<(), StoreError> {
         unimplemented!("only read")
     }
@@ -196,7 +204,7 @@ impl DeadLetterStore for Memory {
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
-        assert!(scan.bodies, "dead letters are told apart by body");
+        assert!(scan.bodies, "dead letters are matched by body");
         stream::iter(self.dead_letters.values().cloned().map(Ok)).boxed()
     }
 

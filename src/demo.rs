@@ -86,7 +86,7 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
         config: Arc::new(context.config.clone()),
         clock: context.clock,
         entropy: Arc::clone(&context.entropy),
-        bounds: ecom_pipeline::consume::StopConditions::default(),
+        bounds: ecom_pipeline::stop_conditions::StopConditions::default(),
         stop: context.stop.child_token(),
     };
     let roles = Roles::new(&context);

@@ -19,7 +19,7 @@ use ecom_config::{BusKind, Config, DeadLettersConfig};
 use ecom_domain::backoff::Backoff;
 use ecom_domain::dead_letter::EventKind;
 use ecom_pipeline::concurrency_limit::{ConcurrencyBounds, START};
-use ecom_pipeline::consume::{ConsumerSettings, StopConditions, consume};
+use ecom_pipeline::consume::{ConsumerSettings, consume};
 use ecom_pipeline::dead_letter_gauges;
 use ecom_pipeline::dead_letter_intake::{Actor, DeadLetterIntake};
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
@@ -30,6 +30,7 @@ use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::orders::Orders;
 use ecom_pipeline::payments::Payments;
 use ecom_pipeline::retries::{self, RetryPolicy, RetryQueue};
+use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::summary::Summary;
 use ecom_telemetry::metrics::{DeadLetterGauges, RoleMetrics};
 
@@ -135,7 +136,7 @@ impl RoleDeps {
 
     /// From so many deliveries at once to as many as are allowed.
     fn concurrency(&self, least: usize) -> ConcurrencyBounds {
-        ConcurrencyBounds::from(least, self.config.consumer.max_in_flight)
+        ConcurrencyBounds::new(least, self.config.consumer.max_in_flight)
     }
 
     async fn dead_letter_publisher(
@@ -269,8 +270,8 @@ impl RoleDeps {
         ConsumerSettings {
             subscription,
             concurrency,
-            hold,
-            bounds: self.bounds,
+            early_payments: hold,
+            stop_conditions: self.bounds,
             metrics: Arc::clone(&handle.metrics),
             stop: self.stop.clone(),
         }

@@ -27,17 +27,19 @@ use ecom_domain::dead_letter::{
 use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
 use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
-use ecom_pipeline::consume::{ConsumerSettings, Handler, StopConditions, consume};
+use ecom_pipeline::consume::{ConsumerSettings, consume};
 use ecom_pipeline::dead_letter_intake::{Actor, DeadLetterIntake};
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::Retrier;
 use ecom_pipeline::early_payments::EarlyPaymentSettings;
+use ecom_pipeline::handler::Handler;
 use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::orders::Orders;
 use ecom_pipeline::payments::Payments;
 use ecom_pipeline::produce::{OutgoingEvent, ProducerSettings, produce};
 use ecom_pipeline::retries::{self, RetryPolicy, RetryQueue};
+use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::sweep::sweep;
 use ecom_scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
 use ecom_store::{DeadLetterStore, FactStore};
@@ -136,9 +138,9 @@ impl World {
         let grace = Duration::from_millis(40);
         let settings = ConsumerSettings {
             subscription: Arc::new(subscription),
-            concurrency: ConcurrencyBounds::from(6, 6),
-            hold: hold.then_some(EarlyPaymentSettings { grace, limit: 3, bytes: 100_000 }),
-            bounds: StopConditions::default(),
+            concurrency: ConcurrencyBounds::new(6, 6),
+            early_payments: hold.then_some(EarlyPaymentSettings { grace, limit: 3, bytes: 100_000 }),
+            stop_conditions: StopConditions::default(),
             metrics,
             stop,
         };

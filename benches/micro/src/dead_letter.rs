@@ -17,9 +17,9 @@ pub fn there_and_back(events: usize) -> Work {
     let payments = Events::payments();
     let failure = Failure {
         reason: Reason::OrderNotFound,
-        detail: "order 100007 is not in the fact table".to_owned(),
+        detail: "order 100007 is not in the fact table",
         kind: EventKind::Payment,
-        source_subscription: "payments_data-sub".to_owned(),
+        source_subscription: "payments_data-sub",
         order_id: Some(OrderId(100_007)),
         payment_id: Some(200_007),
         failed_at: 1_705_831_291_000_000,

@@ -8,13 +8,15 @@ use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, Publisher, Receipt, Rece
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::dead_letter::EventKind;
 use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
-use ecom_pipeline::consume::{ConsumerSettings, Handler, StopConditions, consume};
+use ecom_pipeline::consume::{ConsumerSettings, consume};
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
-use ecom_pipeline::disposition::{Disposition, Handled};
+use ecom_pipeline::disposition::Disposition;
 use ecom_pipeline::durable::Retrier;
+use ecom_pipeline::handler::{Applied, Handler};
 use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::orders::Orders;
 use ecom_pipeline::payments::Payments;
+use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_telemetry::metrics::RoleMetrics;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
@@ -115,8 +117,9 @@ fn handled<H: Handler>(handler: H, messages: Events, events: usize) -> Work {
     Box::new(move || {
         runtime.block_on(async {
             for received in messages.take(events) {
-                let step = handler.handle(black_box(received), true).await;
-                let applied = matches!(black_box(step), Ok(Handled::Settled(Disposition::Applied(_))));
+                let decoded = handler.decode(black_box(received));
+                let applied = handler.apply(received, &decoded).await;
+                let applied = matches!(black_box(applied), Ok(Applied::Done(Disposition::Applied(_))));
                 assert!(applied, "every message here is applied");
             }
         });
@@ -135,9 +138,9 @@ pub fn worker(events: usize) -> Work {
     }
     let settings = ConsumerSettings {
         subscription: Arc::new(Subscription::new(intake, Box::new(Spent))),
-        concurrency: ConcurrencyBounds::from(1, 1),
-        hold: None,
-        bounds: StopConditions { count: u64::try_from(events).ok(), ..StopConditions::default() },
+        concurrency: ConcurrencyBounds::new(1, 1),
+        early_payments: None,
+        stop_conditions: StopConditions { count: u64::try_from(events).ok(), ..StopConditions::default() },
         metrics: Arc::clone(&metrics),
         stop: CancellationToken::new(),
     };

@@ -91,18 +91,23 @@ fn search(bytes: &[u8], stretch: Range<usize>, cards: &mut Vec<Card>) {
     }
 }
 
-/// A body that may leave the consumer: no card number in it, but where one is allowed.
+/// A body without a full card number, borrowed from its message until it is needed as bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CleanBody(Bytes);
+pub struct CleanBody<'b>(Cow<'b, Bytes>);
 
 /// A body that had card numbers in it and has none now. Only masking makes one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MaskedBody(Bytes);
 
-impl CleanBody {
+impl CleanBody<'_> {
     /// The bytes as sent.
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.0.into_owned()
+    }
+
+    /// The same body, sharing its bytes instead of borrowing them.
+    pub fn into_owned(self) -> CleanBody<'static> {
+        CleanBody(Cow::Owned(self.0.into_owned()))
     }
 }
 
@@ -113,7 +118,7 @@ impl MaskedBody {
     }
 }
 
-impl std::fmt::Debug for CleanBody {
+impl std::fmt::Debug for CleanBody<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CleanBody").field("length", &self.0.len()).finish_non_exhaustive()
     }
@@ -127,13 +132,16 @@ impl std::fmt::Debug for MaskedBody {
 
 /// The body as it may leave, and the card numbers that must not: those of [`find`] of which `keep`
 /// does not know better where they stand.
-pub fn screen(body: &Bytes, keep: impl FnOnce(&mut Vec<Card>)) -> Result<CleanBody, (MaskedBody, Vec<Card>)> {
+pub fn screen(
+    body: &Bytes,
+    keep: impl FnOnce(&mut Vec<Card>),
+) -> Result<CleanBody<'_>, (MaskedBody, Vec<Card>)> {
     let mut cards = find(body);
     if !cards.is_empty() {
         keep(&mut cards);
     }
     if cards.is_empty() {
-        return Ok(CleanBody(body.clone()));
+        return Ok(CleanBody(Cow::Borrowed(body)));
     }
     Err((MaskedBody(masked(body, &cards).into()), cards))
 }

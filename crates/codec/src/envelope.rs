@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 
-use super::json::{self, Rejection};
+use super::event::{self, Event};
+use super::json::Rejection;
 use super::screen::{self, Screened, screen};
 use ecom_bus::{Message, ReceivedMessage};
 use ecom_card_numbers::mask_text;
@@ -28,6 +29,8 @@ const VALUE_LIMIT: usize = 1_024;
 const MESSAGE_LIMIT: usize = 10_000_000 - 64 * 1_024;
 /// The version put into `dlq_consumer_version`.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Attributes of the original that are kept before all others: its time, its id, and the trace it is part of.
+const FIRST_ORIGINALS: [&str; 3] = ["event_time_us", "event_id", "traceparent"];
 /// Names of attributes that only this module sets.
 const OWN: [&str; 14] = [
     "dlq_attempt",
@@ -47,16 +50,16 @@ const OWN: [&str; 14] = [
 ];
 
 /// Why and where a message could not be applied.
-#[derive(Clone, Debug)]
-pub struct Failure {
+#[derive(Clone, Copy, Debug)]
+pub struct Failure<'f> {
     /// The reason.
     pub reason: Reason,
     /// Field and cause; cut to 1 KiB.
-    pub detail: String,
+    pub detail: &'f str,
     /// Which source it came from.
     pub kind: EventKind,
     /// The subscription it came from, short name.
-    pub source_subscription: String,
+    pub source_subscription: &'f str,
     /// The order it is about, where that could be read.
     pub order_id: Option<OrderId>,
     /// The payment it is, where that could be read.
@@ -67,10 +70,10 @@ pub struct Failure {
 
 /// The dead letter of a message that failed, its body screened: a masked one is `pan_detected`,
 /// whatever failed besides. Says the reason it was given.
-pub fn encode(received: &ReceivedMessage, body: Screened, failure: &Failure) -> (Reason, Message) {
+pub fn encode(received: &ReceivedMessage, body: Screened<'_>, failure: &Failure<'_>) -> (Reason, Message) {
     let (reason, detail) = match &body {
-        Screened::Clean(_) => (failure.reason, &failure.detail),
-        Screened::Masked { detail, .. } => (Reason::PanDetected, detail),
+        Screened::Clean(_) => (failure.reason, failure.detail),
+        Screened::Masked { detail, .. } => (Reason::PanDetected, detail.as_str()),
     };
     let originals = masked(&received.message.attributes, received.event_time());
     let mut own: Vec<(Text, Text)> = Vec::with_capacity(OWN.len() + originals.len());
@@ -83,7 +86,7 @@ pub fn encode(received: &ReceivedMessage, body: Screened, failure: &Failure) -> 
     say("dlq_published_at", rfc3339(received.publish_time_us).into());
     say("dlq_reason", reason.as_str().into());
     say("dlq_source_message_id", cut(&received.id, VALUE_LIMIT).to_owned().into());
-    say("dlq_source_subscription", cut(&failure.source_subscription, VALUE_LIMIT).to_owned().into());
+    say("dlq_source_subscription", cut(failure.source_subscription, VALUE_LIMIT).to_owned().into());
     if let Some(order_id) = failure.order_id {
         say("order_id", order_id.to_string().into());
     }
@@ -127,11 +130,13 @@ fn fitting_body(body: Bytes, mut say: impl FnMut(&'static str, Text)) -> Bytes {
     body.slice(..room)
 }
 
-/// Adds the original's attributes as they were, as far as they fit: its time and its id first.
+/// Adds the original's attributes as they were, as far as they fit: [`FIRST_ORIGINALS`] first.
 fn with_originals(mut own: Vec<(Text, Text)>, originals: &Attributes, room: usize) -> Attributes {
     let mut wanted: Vec<(&str, &str)> =
         originals.iter().filter(|(name, _)| !name.starts_with("goog")).collect();
-    wanted.sort_by_key(|(name, _)| (*name != "event_time_us", *name != "event_id"));
+    wanted.sort_by_key(|(name, _)| {
+        FIRST_ORIGINALS.iter().position(|first| first == name).unwrap_or(usize::MAX)
+    });
     let mut left = room.saturating_sub(own.iter().map(|(name, value)| name.len() + value.len()).sum());
     let mut dropped = 0usize;
     for (name, value) in wanted {
@@ -181,7 +186,9 @@ pub fn decode(received: &ReceivedMessage) -> DeadLetter {
     let screened = screen(&message.body);
     let rejection = match (&screened, told) {
         (Screened::Clean(_), Some(told)) => told,
-        (Screened::Clean(_), None) | (Screened::Masked { .. }, _) => judged_by_body(kind, &message.body),
+        (Screened::Clean(_), None) | (Screened::Masked { .. }, _) => {
+            judged_by_body(event::read(kind, &message.body), &screened)
+        }
     };
     let sent = screened.into_bytes();
     let mut body = StoredBody::keep(&sent);
@@ -206,21 +213,18 @@ pub fn decode(received: &ReceivedMessage) -> DeadLetter {
     }
 }
 
-/// What the body alone says of a message that came without a reason.
-fn judged_by_body(kind: EventKind, body: &Bytes) -> Rejection {
-    let decoded = match kind {
-        EventKind::Order => json::order(body).map(|order| (order.order_id, None)),
-        EventKind::Payment => json::payment(body).map(|payment| (payment.order_id, Some(payment.payment_id))),
-    };
-    decoded.map_or_else(
-        |rejection| rejection,
-        |(order_id, payment_id)| Rejection {
+/// The rejection of a message that came without a reason, or with a card number, by its body alone.
+fn judged_by_body(event: Result<Event<'_>, Rejection>, screened: &Screened<'_>) -> Rejection {
+    match (event, screened) {
+        (event, Screened::Masked { detail, .. }) => event::exposed(detail.clone(), event),
+        (Err(rejection), Screened::Clean(_)) => rejection,
+        (Ok(event), Screened::Clean(_)) => Rejection {
             reason: Reason::OrderNotFound,
             detail: "published on the dead-letter topic without a reason".to_owned(),
-            order_id: Some(order_id),
-            payment_id,
+            order_id: Some(event.order_id()),
+            payment_id: event.payment_id(),
         },
-    )
+    }
 }
 
 /// Whether this module sets an attribute of that name; all others were the original's.
@@ -262,19 +266,19 @@ mod tests {
         }
     }
 
-    fn failure() -> Failure {
+    fn failure() -> Failure<'static> {
         Failure {
             reason: Reason::OrderNotFound,
-            detail: "order 7 is not in the table".into(),
+            detail: "order 7 is not in the table",
             kind: EventKind::Payment,
-            source_subscription: "payments_data-sub".into(),
+            source_subscription: "payments_data-sub",
             order_id: Some(OrderId(7)),
             payment_id: Some(1007),
             failed_at: PUBLISHED + 2_000_000,
         }
     }
 
-    fn dead(source: &ReceivedMessage, failure: &Failure) -> Message {
+    fn dead(source: &ReceivedMessage, failure: &Failure<'_>) -> Message {
         encode(source, screen(&source.message.body), failure).1
     }
 
@@ -431,7 +435,7 @@ mod tests {
             let source = ReceivedMessage { message: Message { body: Bytes::from(body), attributes: attributes.clone() }, id: id.clone(), publish_time_us: PUBLISHED, attempt: 3 };
             let event_time = attributes.get("event_time_us");
             let t = EventTime::of(&Stamp::source(PUBLISHED, &id, event_time));
-            let dead_letter = decode(&arrived(dead(&source, &Failure { detail: detail.clone(), ..failure() })));
+            let dead_letter = decode(&arrived(dead(&source, &Failure { detail: &detail, ..failure() })));
             prop_assert_eq!(dead_letter.t, t);
             prop_assert_eq!(&dead_letter.body.bytes, &source.message.body);
             prop_assert!(dead_letter.detail.len() <= VALUE_LIMIT && detail.starts_with(&dead_letter.detail));

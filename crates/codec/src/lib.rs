@@ -2,5 +2,6 @@
 
 pub mod correction;
 pub mod envelope;
+pub mod event;
 pub mod json;
 pub mod screen;

@@ -17,9 +17,9 @@ const NAMED: usize = 4;
 
 /// A body as it may leave the consumer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Screened {
+pub enum Screened<'b> {
     /// It holds no card number: the bytes as sent.
-    Clean(CleanBody),
+    Clean(CleanBody<'b>),
     /// It held some.
     Masked {
         /// The bytes without them.
@@ -29,7 +29,15 @@ pub enum Screened {
     },
 }
 
-impl Screened {
+impl Screened<'_> {
+    /// The same body, sharing its bytes instead of borrowing them.
+    pub fn into_owned(self) -> Screened<'static> {
+        match self {
+            Self::Clean(body) => Screened::Clean(body.into_owned()),
+            Self::Masked { body, detail } => Screened::Masked { body, detail },
+        }
+    }
+
     /// The bytes that may leave.
     pub fn into_bytes(self) -> Bytes {
         match self {
@@ -40,7 +48,7 @@ impl Screened {
 }
 
 /// Screens a body.
-pub fn screen(body: &Bytes) -> Screened {
+pub fn screen(body: &Bytes) -> Screened<'_> {
     let mut places = Vec::new();
     match ecom_card_numbers::screen(body, |cards| places = forbidden(body, cards)) {
         Ok(body) => Screened::Clean(body),

@@ -12,6 +12,7 @@ use super::outcome_counts::OutcomeCounts;
 use super::{DeadLetterQueue, execute, fact_text};
 use ecom_bus::Publisher;
 use ecom_codec::correction::correction;
+use ecom_codec::event::{Event, decode};
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::bulk_operation::{BulkOperation, OperationStatus};
 use ecom_domain::dead_letter::{
@@ -20,7 +21,7 @@ use ecom_domain::dead_letter::{
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 use ecom_domain::verdict::{ApplyCheck, Verdict};
-use ecom_pipeline::apply_check::{Event, apply_check, event};
+use ecom_pipeline::apply_check::apply_check;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::RoleError;
 
@@ -137,13 +138,13 @@ impl DeadLetterQueue {
         if !record.state().is_open() {
             return Err(closed(&record, number.and_then(|_| corrected_by(&history))));
         }
-        let subject = event(dead_letter.kind, &body).map_err(|rejection| CorrectionError::NoEvent {
+        let subject = decode(dead_letter.kind, &body).map_err(|rejection| CorrectionError::NoEvent {
             kind: dead_letter.kind,
             detail: rejection.detail,
         })?;
         let is = subject.order_id();
         let of_first =
-            || event(dead_letter.kind, claims.first.as_deref()?.as_bytes()).ok().map(|e| e.order_id());
+            || decode(dead_letter.kind, claims.first.as_deref()?.as_bytes()).ok().map(|e| e.order_id());
         if let Some(was) = dead_letter.order_id.or_else(of_first).filter(|was| *was != is) {
             return Err(CorrectionError::OtherOrder { was, is });
         }
@@ -218,7 +219,7 @@ impl DeadLetterQueue {
         patience: Duration,
     ) -> Result<CorrectionStatus, RoleError> {
         let (kind, t, until) = (plan.record.dead_letter.kind, corrected.t, Instant::now() + patience);
-        let Ok(subject) = event(kind, &plan.body) else { return Ok(CorrectionStatus::Pending) };
+        let Ok(subject) = decode(kind, &plan.body) else { return Ok(CorrectionStatus::Pending) };
         let came_back = DeadLetterId::of(kind, t, &plan.body);
         loop {
             match resolver.retrier.read(|| apply_check(self.facts.as_ref(), &subject, t)).await? {

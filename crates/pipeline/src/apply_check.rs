@@ -1,33 +1,12 @@
 //! What a dead letter is, and what retrying it would do now: the very functions the consumers apply events
 //! by, read-only.
 
-use ecom_codec::json::{self, Rejection};
-use ecom_domain::dead_letter::{DeadLetter, EventKind};
+use ecom_codec::event::{self, Event};
+use ecom_domain::dead_letter::DeadLetter;
 use ecom_domain::event_time::EventTime;
-use ecom_domain::order::{Order, OrderId};
-use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 use ecom_domain::verdict::{ApplyCheck, Verdict, judge, judge_order};
 use ecom_store::{FactStore, StoreError};
-
-/// The event in a dead letter's body.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Event<'l> {
-    /// An order event.
-    Order(Order<'l>),
-    /// A payment event.
-    Payment(Payment<'l>),
-}
-
-impl Event<'_> {
-    /// The order it is about.
-    pub fn order_id(&self) -> OrderId {
-        match self {
-            Self::Order(order) => order.order_id,
-            Self::Payment(payment) => payment.order_id,
-        }
-    }
-}
 
 /// The event a dead letter can be applied as; `None` where it can never be: its body is not one event, or
 /// is not what was sent.
@@ -35,15 +14,7 @@ pub fn subject(dead_letter: &DeadLetter) -> Option<Event<'_>> {
     if dead_letter.reason == Reason::PanDetected || !dead_letter.body.is_whole() {
         return None;
     }
-    event(dead_letter.kind, &dead_letter.body.bytes).ok()
-}
-
-/// The event a body is, by the decoder of the consumers.
-pub fn event(kind: EventKind, body: &[u8]) -> Result<Event<'_>, Rejection> {
-    match kind {
-        EventKind::Order => json::order(body).map(Event::Order),
-        EventKind::Payment => json::payment(body).map(Event::Payment),
-    }
+    event::decode(dead_letter.kind, &dead_letter.body.bytes).ok()
 }
 
 /// What retrying this dead letter, read with its body, would do now.

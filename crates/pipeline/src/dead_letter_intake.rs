@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use super::consume::Handler;
-use super::dead_letter_publisher::panicked;
-use super::disposition::{Disposition, Handled};
+use super::dead_letter_publisher::PANICKED;
+use super::disposition::Disposition;
 use super::durable::{Retrier, RoleError};
+use super::handler::{Applied, Decoded, Handler, Unapplied};
 use super::retries::RetryQueue;
 use ecom_bus::ReceivedMessage;
 use ecom_codec::envelope;
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterState, HistoryAction, HistoryEntry, initial_state};
-use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
 use ecom_store::DeadLetterStore;
 use ecom_telemetry::metrics::StoreOperation;
@@ -68,21 +67,38 @@ impl DeadLetterIntake {
 }
 
 impl Handler for DeadLetterIntake {
-    fn event_time(&self, received: &ReceivedMessage) -> EventTime {
-        envelope::event_time(received)
-    }
+    type Event<'m> = DeadLetter;
 
-    async fn handle(&self, received: &ReceivedMessage, _may_hold: bool) -> Result<Handled, RoleError> {
+    fn decode(&self, received: &ReceivedMessage) -> Decoded<DeadLetter> {
         let dead_letter = envelope::decode(received);
-        self.record(received, &dead_letter).await.map(Handled::Settled)
+        Decoded { t: dead_letter.t, order_id: dead_letter.order_id, event: dead_letter }
     }
 
-    async fn panicked(&self, received: &ReceivedMessage) -> Result<Disposition, RoleError> {
-        let mut dead_letter = envelope::decode(received);
-        // A masked body is not what was sent, whatever else went wrong.
-        if dead_letter.reason != Reason::PanDetected {
-            let rejection = panicked();
-            (dead_letter.reason, dead_letter.detail) = (rejection.reason, rejection.detail);
+    fn into_owned(dead_letter: DeadLetter) -> DeadLetter {
+        dead_letter
+    }
+
+    async fn apply(
+        &self,
+        received: &ReceivedMessage,
+        decoded: &Decoded<Self::Event<'_>>,
+    ) -> Result<Applied, RoleError> {
+        self.record(received, &decoded.event).await.map(Applied::Done)
+    }
+
+    async fn dead_letter(
+        &self,
+        received: &ReceivedMessage,
+        decoded: Option<&Decoded<Self::Event<'_>>>,
+        cause: Unapplied,
+    ) -> Result<Disposition, RoleError> {
+        let mut dead_letter = match decoded {
+            Some(decoded) => decoded.event.clone(),
+            None => envelope::decode(received),
+        };
+        // A masked body is not the body that was sent, whatever else went wrong.
+        if cause == Unapplied::Panicked && dead_letter.reason != Reason::PanDetected {
+            (dead_letter.reason, dead_letter.detail) = (Reason::HandlerFailed, PANICKED.to_owned());
         }
         self.record(received, &dead_letter).await
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 
-use super::apply_check::{Event, apply_check, subject};
+use super::apply_check::{apply_check, subject};
 use super::dead_letter_intake::Actor;
 use super::durable::{Retrier, RoleError};
 use super::order_locks::{OrderGuard, OrderLocks};
 use super::retries::RetryPolicy;
 use ecom_clock::{Clock, Entropy, micros};
+use ecom_codec::event::Event;
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::dead_letter::{
     DeadLetterChange, DeadLetterId, DeadLetterRecord, DeadLetterState, DeadLetterUpdate, EventKind,

@@ -46,7 +46,7 @@ pub enum RoleError {
     Publish(#[from] PublishError),
     /// The subscription ended although nobody stopped it.
     #[error("the subscription {0} ended by itself")]
-    OperationReport(String),
+    SubscriptionEnded(String),
 }
 
 /// Repeats calls through outages, and tells of them.

@@ -279,9 +279,9 @@ async fn a_correction_that_is_refused_in_its_turn_is_told_to_be_back(bench: &Ben
     let received = topic.received().remove(0);
     let failure = envelope::Failure {
         reason: Reason::OrderNotFound,
-        detail: "order not found".into(),
+        detail: "order not found",
         kind: EventKind::Payment,
-        source_subscription: "payments_data-sub".into(),
+        source_subscription: "payments_data-sub",
         order_id: Some(OrderId(order)),
         payment_id: Some(5),
         failed_at: NOW,

@@ -11,7 +11,7 @@ use super::exit::{self, CliError, Exit};
 use super::telemetry;
 use ecom_clock::{Clock, Entropy};
 use ecom_config::{Config, Loaded, Set, Sources};
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::actor::Actor;
 
 /// What a command works with.
 pub(crate) struct Context {

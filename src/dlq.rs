@@ -8,7 +8,7 @@ use super::heartbeats;
 use super::inspect;
 use super::roles::{RoleDeps, RoleHandle, attended, close, summarise, supervise};
 use super::setup;
-use ecom_pipeline::retries::RetryQueue;
+use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::sweep::sweep;
 
 /// How long the topic is silent before `--once` takes it as drained.

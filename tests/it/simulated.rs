@@ -26,9 +26,10 @@ use ecom_domain::dead_letter::{
 };
 use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
 use ecom_pipeline::consume::{ConsumerSettings, consume};
-use ecom_pipeline::dead_letter_intake::{Actor, DeadLetterIntake};
+use ecom_pipeline::dead_letter_intake::DeadLetterIntake;
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::Retrier;
@@ -38,7 +39,9 @@ use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::orders::Orders;
 use ecom_pipeline::payments::Payments;
 use ecom_pipeline::produce::{OutgoingEvent, ProducerSettings, produce};
-use ecom_pipeline::retries::{self, RetryPolicy, RetryQueue};
+use ecom_pipeline::retries;
+use ecom_pipeline::retry_policy::RetryPolicy;
+use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::sweep::sweep;
 use ecom_scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
@@ -398,7 +401,7 @@ async fn a_waiting_dead_letter_past_its_age_is_settled_by_the_pass_and_a_younger
         states.push(world.store.dead_letter(id).await.unwrap().unwrap().state());
     }
     assert_eq!(states, [DeadLetterState::Waiting, DeadLetterState::Parked]);
-    assert_eq!(queued.recv().await.map(|(id, _)| id), Some(ids[0].clone()));
+    assert_eq!(queued.recv().await.map(|queued| queued.id), Some(ids[0].clone()));
     assert_eq!(queued.recv().await, None);
 }
 

@@ -13,7 +13,7 @@ use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::retries::RetryPolicy;
+use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_store::StoreError;
 
 /// Open dead letters of one verdict.

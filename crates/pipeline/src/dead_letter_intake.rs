@@ -1,12 +1,13 @@
-//! From the dead-letter topic into the dead-letter store. Once a dead letter is recorded, the dead-letter store owns it.
+//! The intake: records the messages of the dead-letter topic in the dead-letter store, which owns them from then on.
 
 use std::sync::Arc;
 
+use super::actor::Actor;
 use super::dead_letter_publisher::PANICKED;
 use super::disposition::Disposition;
 use super::durable::{Retrier, RoleError};
 use super::handler::{Applied, Decoded, Handler, Unapplied};
-use super::retries::RetryQueue;
+use super::retry_queue::RetryQueue;
 use ecom_bus::ReceivedMessage;
 use ecom_codec::envelope;
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterState, HistoryAction, HistoryEntry, initial_state};
@@ -14,26 +15,15 @@ use ecom_domain::reason::Reason;
 use ecom_store::DeadLetterStore;
 use ecom_telemetry::metrics::StoreOperation;
 
-/// Who acts, in the history.
-#[derive(Clone, Debug)]
-pub struct Actor {
-    /// A role's name, or a person.
-    pub name: String,
-    /// The host it runs on.
-    pub host: String,
-    /// This run.
-    pub run_id: String,
-}
-
 /// Records dead letters.
 pub struct DeadLetterIntake {
     /// The dead-letter store.
     pub dead_letter_store: Arc<dyn DeadLetterStore>,
-    /// How outages are waited out.
+    /// Repeats calls through outages.
     pub retrier: Arc<Retrier>,
-    /// Where waiting dead letters are announced for their first retry.
+    /// Takes waiting dead letters to their first retry.
     pub retry_queue: RetryQueue,
-    /// For the history.
+    /// Signs the history entries.
     pub actor: Actor,
 }
 
@@ -43,7 +33,7 @@ impl DeadLetterIntake {
         received: &ReceivedMessage,
         dead_letter: &DeadLetter,
     ) -> Result<Disposition, RoleError> {
-        // Of the message, not of the moment: the same line on every redelivery.
+        // Derived from the message alone: every redelivery writes the same entry.
         let entry = HistoryEntry {
             at: received.publish_time_us,
             entry_id: format!("received-{}", received.id),
@@ -60,7 +50,7 @@ impl DeadLetterIntake {
             .write(|| self.dead_letter_store.record(dead_letter, &entry))
             .await?;
         if initial_state(dead_letter.reason) == DeadLetterState::Waiting {
-            self.retry_queue.fresh(dead_letter.id.clone());
+            self.retry_queue.push_recorded(dead_letter.id.clone());
         }
         Ok(Disposition::Recorded(durable))
     }

@@ -1,5 +1,6 @@
-//! What happens to a message, written once over the ports.
+//! The pipeline over its ports: consuming and applying events, recording and retrying dead letters, publishing.
 
+pub mod actor;
 pub mod apply_check;
 pub mod concurrency_limit;
 pub mod consume;
@@ -18,6 +19,9 @@ pub mod orders;
 pub mod payments;
 pub mod produce;
 pub mod retries;
+pub mod retry_policy;
+pub mod retry_queue;
+mod retry_schedule;
 pub mod stop_conditions;
 pub mod summary;
 pub mod sweep;

@@ -23,7 +23,7 @@ use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 use tokio_util::sync::CancellationToken;

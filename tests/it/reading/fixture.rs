@@ -19,9 +19,9 @@ use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 use ecom_embedded::{Embedded, Options, open};
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::durable::Retrier;
-use ecom_pipeline::retries::RetryPolicy;
+use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 use ecom_telemetry::metrics::RoleMetrics;
 

@@ -9,7 +9,7 @@ use ecom_domain::dead_letter::{
     HistoryEntry,
 };
 use ecom_domain::reason::Reason;
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::Retrier;
 use ecom_pipeline::order_locks::OrderLocks;

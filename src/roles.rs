@@ -170,7 +170,7 @@ impl RoleDeps {
             retrier: Arc::clone(&handle.retrier),
         });
         let subscription = self.subscribe(source, concurrency, 0).await?;
-        Ok(consume(handler, self.consume(subscription, concurrency, None, handle)).await?)
+        Ok(consume(handler, self.consume(subscription, source, concurrency, None, handle)).await?)
     }
 
     /// Joins payments until stopped or bounded.
@@ -191,7 +191,7 @@ impl RoleDeps {
         });
         let buffered = hold.map_or(0, |hold| hold.limit);
         let subscription = self.subscribe(source, concurrency, buffered).await?;
-        Ok(consume(handler, self.consume(subscription, concurrency, hold, handle)).await?)
+        Ok(consume(handler, self.consume(subscription, source, concurrency, hold, handle)).await?)
     }
 
     /// Records dead letters; what waits is announced to `retry_queue`.
@@ -210,7 +210,7 @@ impl RoleDeps {
             actor,
         });
         let subscription = self.subscribe(source, concurrency, 0).await?;
-        Ok(consume(handler, self.consume(subscription, concurrency, None, handle)).await?)
+        Ok(consume(handler, self.consume(subscription, source, concurrency, None, handle)).await?)
     }
 
     /// What settles dead letters.
@@ -265,6 +265,7 @@ impl RoleDeps {
     fn consume(
         &self,
         subscription: Arc<Subscription>,
+        source: &str,
         concurrency: ConcurrencyBounds,
         hold: Option<EarlyPaymentSettings>,
         handle: &RoleHandle,
@@ -272,6 +273,7 @@ impl RoleDeps {
         handle.receives(&subscription);
         ConsumerSettings {
             subscription,
+            source: source.to_owned(),
             concurrency,
             early_payments: hold,
             stop_conditions: self.bounds,

@@ -141,6 +141,7 @@ impl World {
         let grace = Duration::from_millis(40);
         let settings = ConsumerSettings {
             subscription: Arc::new(subscription),
+            source: format!("{topic}-sub"),
             concurrency: ConcurrencyBounds::new(6, 6),
             early_payments: hold.then_some(EarlyPaymentSettings { grace, limit: 3, bytes: 100_000 }),
             stop_conditions: StopConditions::default(),

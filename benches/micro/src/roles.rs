@@ -138,6 +138,7 @@ pub fn worker(events: usize) -> Work {
     }
     let settings = ConsumerSettings {
         subscription: Arc::new(Subscription::new(intake, Box::new(Spent))),
+        source: "source-sub".to_owned(),
         concurrency: ConcurrencyBounds::new(1, 1),
         early_payments: None,
         stop_conditions: StopConditions { count: u64::try_from(events).ok(), ..StopConditions::default() },

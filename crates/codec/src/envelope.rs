@@ -306,10 +306,12 @@ mod tests {
         attributes.insert("googclient_x", "y");
         attributes.insert("dlq_reason", "undecodable");
         attributes.insert("event_id", "e");
+        attributes.insert("traceparent", "00-ab-cd-01");
         let message = dead(&received(b"{}", attributes), &failure());
         assert!(message.attributes.len() <= ATTRIBUTE_LIMIT);
         assert_eq!(message.attributes.get("dlq_reason"), Some("order_not_found"));
         assert_eq!(message.attributes.get("event_id"), Some("e"));
+        assert_eq!(message.attributes.get("traceparent"), Some("00-ab-cd-01"));
         assert_eq!(message.attributes.get("googclient_x"), None);
         let kept = message.attributes.iter().filter(|(name, _)| name.starts_with('a')).count();
         let dropped: usize =

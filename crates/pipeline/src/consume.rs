@@ -24,6 +24,8 @@ const EARLY_PAYMENT_WORKERS: usize = 32;
 pub struct ConsumerSettings {
     /// The source of deliveries.
     pub subscription: Arc<Subscription>,
+    /// The subscription's short name, for spans.
+    pub source: String,
     /// Bounds of the number of deliveries processed at a time.
     pub concurrency: ConcurrencyBounds,
     /// How payments wait for their orders; `None` = they do not.
@@ -39,14 +41,22 @@ pub struct ConsumerSettings {
 /// Consumes until stopped or a stop condition is met, finishes everything in flight, and flushes the acks.
 /// Dropping this future is the crash: the bus delivers everything unacked again.
 pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) -> Result<(), RoleError> {
-    let ConsumerSettings { subscription, concurrency, early_payments, stop_conditions, metrics, stop } =
-        settings;
+    let ConsumerSettings {
+        subscription,
+        source,
+        concurrency,
+        early_payments,
+        stop_conditions,
+        metrics,
+        stop,
+    } = settings;
     let stop = stop.child_token();
     let mut limit = ConcurrencyLimit::new(concurrency);
     let buffer_limit = early_payments.map_or(0, |settings| settings.limit);
     let pool = Arc::new(WorkerPool {
         handler,
         subscription: Arc::clone(&subscription),
+        source,
         buffer: early_payments.map(|settings| EarlyPaymentBuffer::new(settings, stop.clone())),
         remaining: AtomicU64::new(stop_conditions.count.unwrap_or(u64::MAX)),
         size: PoolSize::default(),
@@ -272,6 +282,7 @@ mod tests {
     ) -> ConsumerSettings {
         ConsumerSettings {
             subscription: Arc::new(Subscription::new(receiver, Box::new(feed))),
+            source: "test-sub".to_owned(),
             concurrency,
             early_payments: None,
             stop_conditions,

@@ -9,6 +9,8 @@ use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::delivery_counts::DeliveryCounts;
 use super::disposition::Disposition;
@@ -26,6 +28,8 @@ pub(super) type WorkerTasks = JoinSet<Result<(), RoleError>>;
 pub(super) struct WorkerPool<H: Handler> {
     pub(super) handler: Arc<H>,
     pub(super) subscription: Arc<Subscription>,
+    /// The subscription's short name.
+    pub(super) source: String,
     pub(super) buffer: Option<EarlyPaymentBuffer<EarlyPayment<H>>>,
     /// Deliveries that may still be taken.
     pub(super) remaining: AtomicU64,
@@ -61,6 +65,26 @@ impl PoolSize {
 pub(super) struct InFlight {
     delivery: Delivery,
     taken: Instant,
+    /// Open from here to the ack or nack. Without a subscriber at DEBUG level it is disabled and costs a few
+    /// instructions.
+    span: Span,
+}
+
+impl InFlight {
+    fn new(delivery: Delivery, source: &str) -> Self {
+        let received = &delivery.received;
+        let span = tracing::debug_span!(
+            "delivery",
+            subscription = source,
+            message.id = received.id,
+            attempt = received.attempt,
+            // Links the delivery of a dead letter to the delivery it comes from: the dead letter carries it on.
+            traceparent = received.message.attributes.get("traceparent"),
+            order.id = Empty,
+            disposition = Empty,
+        );
+        Self { taken: Instant::now(), span, delivery }
+    }
 }
 
 /// A payment in the buffer: its delivery, and its event decoded.
@@ -104,7 +128,7 @@ impl<H: Handler> WorkerPool<H> {
                 self.metrics.redelivered.inc();
             }
             self.metrics.in_flight.inc();
-            self.process(InFlight { delivery, taken: Instant::now() }).await?;
+            self.process(InFlight::new(delivery, &self.source)).await?;
         }
         Ok(())
     }
@@ -120,7 +144,9 @@ impl<H: Handler> WorkerPool<H> {
     }
 
     async fn process(&self, in_flight: InFlight) -> Result<(), RoleError> {
-        match self.first_look(&in_flight.delivery.received).await? {
+        let InFlight { delivery, span, .. } = &in_flight;
+        let first_look = self.first_look(&delivery.received, span).instrument(span.clone());
+        match first_look.await? {
             FirstLook::Ack(t, disposition) => self.ack(in_flight, t, &disposition),
             FirstLook::Nack => self.nack(in_flight),
             FirstLook::Buffer(decoded, permit) => {
@@ -141,10 +167,14 @@ impl<H: Handler> WorkerPool<H> {
     async fn first_look(
         &self,
         received: &ReceivedMessage,
+        span: &Span,
     ) -> Result<FirstLook<H::Event<'static>>, RoleError> {
         let Ok(decoded) = catch_unwind(AssertUnwindSafe(|| self.handler.decode(received))) else {
             return Ok(FirstLook::Ack(None, self.panicked(received, None).await?));
         };
+        if let Some(order_id) = decoded.order_id {
+            span.record("order.id", order_id.0);
+        }
         let disposition = match (self.apply(received, &decoded).await?, &self.buffer) {
             (Applied::Done(disposition), _) => disposition,
             (Applied::AwaitOrder, Some(_)) if self.stop.is_cancelled() => return Ok(FirstLook::Nack),
@@ -168,7 +198,8 @@ impl<H: Handler> WorkerPool<H> {
             let is_stopping = self.stop.is_cancelled();
             let EarlyPayment { in_flight, decoded } = &buffered.payment;
             let received = &in_flight.delivery.received;
-            let disposition = match self.apply(received, decoded).await? {
+            let span = in_flight.span.clone();
+            let disposition = match self.apply(received, decoded).instrument(span.clone()).await? {
                 Applied::Done(disposition) => disposition,
                 Applied::AwaitOrder if is_stopping => {
                     self.nack(buffered.payment.in_flight);
@@ -181,7 +212,8 @@ impl<H: Handler> WorkerPool<H> {
                     continue;
                 }
                 Applied::AwaitOrder => {
-                    self.handler.dead_letter(received, Some(decoded), Unapplied::OrderMissing).await?
+                    let cause = Unapplied::OrderMissing;
+                    self.handler.dead_letter(received, Some(decoded), cause).instrument(span).await?
                 }
             };
             let t = decoded.t;
@@ -212,7 +244,9 @@ impl<H: Handler> WorkerPool<H> {
     }
 
     fn ack(&self, in_flight: InFlight, t: Option<EventTime>, disposition: &Disposition) {
-        self.metrics.settled(disposition.label(), in_flight.taken.elapsed());
+        let label = disposition.label();
+        in_flight.span.record("disposition", label.as_str());
+        self.metrics.settled(label, in_flight.taken.elapsed());
         if let Some(t) = t {
             self.metrics.advance_watermark(t);
         }
@@ -222,6 +256,7 @@ impl<H: Handler> WorkerPool<H> {
     }
 
     fn nack(&self, in_flight: InFlight) {
+        in_flight.span.record("disposition", DispositionLabel::Nacked.as_str());
         self.metrics.settled(DispositionLabel::Nacked, in_flight.taken.elapsed());
         self.metrics.in_flight.dec();
         self.counts.nack();

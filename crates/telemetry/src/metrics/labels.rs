@@ -31,7 +31,7 @@ impl DispositionLabel {
     ];
 
     /// The word in the label.
-    pub(super) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::AlreadyApplied => "already_applied",

@@ -14,12 +14,14 @@ use super::cli::{
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::output;
-use super::roles::{RoleHandle, policy};
+use super::role_handle::RoleHandle;
+use super::roles::policy;
 use super::wiring::{self, DataFolder, Store};
 use crate::render;
 use ecom_dlq::next::Command;
 use ecom_dlq::{DeadLetterQueue, triage::Triage};
 use ecom_domain::order::OrderId;
+use ecom_domain::role::Role;
 use ecom_pipeline::concurrency_limit::START;
 use ecom_store::StoreError;
 
@@ -33,7 +35,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 /// The operator on a store.
 pub(crate) fn on(context: &Context, store: &Store) -> DeadLetterQueue {
-    let handle = RoleHandle::new("dlq_handler", &context.entropy);
+    let handle = RoleHandle::new(Role::DlqHandler, &context.entropy);
     DeadLetterQueue {
         facts: Arc::clone(&store.facts),
         dead_letter_store: Arc::clone(&store.dead_letter_store),

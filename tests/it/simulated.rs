@@ -26,6 +26,7 @@ use ecom_domain::dead_letter::{
 };
 use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
+use ecom_domain::role;
 use ecom_pipeline::actor::Actor;
 use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
 use ecom_pipeline::consume::{ConsumerSettings, consume};
@@ -117,7 +118,7 @@ impl World {
         Clock::anchored(self.broker.now_us() + skew)
     }
 
-    fn retrier(&self, role: &'static str) -> (Arc<RoleMetrics>, Arc<Retrier>) {
+    fn retrier(&self, role: role::Role) -> (Arc<RoleMetrics>, Arc<Retrier>) {
         let metrics = Arc::new(RoleMetrics::new(role));
         (Arc::clone(&metrics), Arc::new(Retrier::new(Arc::clone(&self.entropy), metrics)))
     }
@@ -167,21 +168,21 @@ impl World {
         let facts: Arc<dyn FactStore> = self.store.clone();
         match role {
             Role::Orders => {
-                let (metrics, retrier) = self.retrier("order_consumer");
+                let (metrics, retrier) = self.retrier(role::Role::OrderConsumer);
                 let dead_letters =
                     self.dead_letters(EventKind::Order, "orders-sub", clock, metrics.clone()).await;
                 let handler = Arc::new(Orders { facts, dead_letters, retrier });
                 self.consume(handler, "orders", false, metrics, stop).await;
             }
             Role::Payments => {
-                let (metrics, retrier) = self.retrier("payment_consumer");
+                let (metrics, retrier) = self.retrier(role::Role::PaymentConsumer);
                 let dead_letters =
                     self.dead_letters(EventKind::Payment, "payments-sub", clock, metrics.clone()).await;
                 let handler = Arc::new(Payments { facts, dead_letters, retrier, locks: OrderLocks::new() });
                 self.consume(handler, "payments", true, metrics, stop).await;
             }
             Role::Handler => {
-                let (metrics, retrier) = self.retrier("dlq_handler");
+                let (metrics, retrier) = self.retrier(role::Role::DlqHandler);
                 let (retry_queue, queued) = RetryQueue::channel();
                 let resolver = self.resolver(clock, retrier.clone());
                 let handler = Arc::new(DeadLetterIntake {
@@ -225,7 +226,7 @@ impl World {
     }
 
     async fn publish(&self, manifest: &Manifest, kind: EventKind, topic: &str) {
-        let (metrics, retrier) = self.retrier("producer");
+        let (metrics, retrier) = self.retrier(role::Role::producer_of(kind));
         let publisher: Arc<dyn Publisher> = self.broker.publisher(topic, 16).await.unwrap();
         let settings = ProducerSettings {
             publisher,
@@ -305,7 +306,7 @@ async fn schedule(seed: u64) -> Effort {
         let ended = tokio::time::timeout(Duration::from_secs(60), role.task).await;
         ended.unwrap_or_else(|_| panic!("seed {seed}: {:?} does not drain", role.role)).unwrap();
     }
-    let (_, retrier) = world.retrier("sweep");
+    let (_, retrier) = world.retrier(role::Role::DlqHandler);
     let resolver = world.resolver(Clock::anchored(world.broker.now_us()), retrier);
     for _ in 0..2 {
         sweep(&resolver, None).await.unwrap();
@@ -357,7 +358,7 @@ async fn a_waiting_dead_letter_past_its_age_is_settled_by_the_pass_and_a_younger
     let world = World::new(1);
     world.store.heal();
     let now = world.broker.now_us();
-    let (_, retrier) = world.retrier("sweep");
+    let (_, retrier) = world.retrier(role::Role::DlqHandler);
     let resolver = world.resolver(Clock::anchored(now), retrier);
     let mut ids = Vec::new();
     for (n, age) in [(1, Duration::from_millis(900)), (2, Duration::from_millis(1_100))] {

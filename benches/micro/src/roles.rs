@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, Publisher, Receipt, ReceivedMessage, Subscription};
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::dead_letter::EventKind;
+use ecom_domain::role::Role;
 use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
 use ecom_pipeline::consume::{ConsumerSettings, consume};
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
@@ -96,13 +97,13 @@ fn order_handler(metrics: &Arc<RoleMetrics>) -> Orders {
 
 /// Orders through their handler.
 pub fn orders(events: usize) -> Work {
-    let metrics = Arc::new(RoleMetrics::new("order_consumer"));
+    let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     handled(order_handler(&metrics), Events::orders(), events)
 }
 
 /// Payments through their handler.
 pub fn payments(events: usize) -> Work {
-    let metrics = Arc::new(RoleMetrics::new("payment_consumer"));
+    let metrics = Arc::new(RoleMetrics::new(Role::PaymentConsumer));
     let handler = Payments {
         facts: Arc::new(Facts::default()),
         dead_letters: dead_letters(EventKind::Payment, &metrics),
@@ -128,7 +129,7 @@ fn handled<H: Handler>(handler: H, messages: Events, events: usize) -> Work {
 
 /// Orders through a worker. What the bus's adapter makes, delivery and lease, is made beforehand.
 pub fn worker(events: usize) -> Work {
-    let metrics = Arc::new(RoleMetrics::new("order_consumer"));
+    let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     let handler = Arc::new(order_handler(&metrics));
     let (handed_out, intake) = mpsc::channel(events.max(1));
     for received in Events::orders().take(events) {
@@ -148,7 +149,7 @@ pub fn worker(events: usize) -> Work {
     let runtime = runtime();
     Box::new(move || {
         runtime.block_on(consume(handler, settings)).expect("nothing is refused");
-        assert_eq!(usize::try_from(metrics.finished()), Ok(events), "every delivery was settled");
+        assert_eq!(usize::try_from(metrics.acked()), Ok(events), "every delivery is acked");
         drop(handed_out);
     })
 }

@@ -174,7 +174,7 @@ impl OperationPlan {
     /// begins, so no payment is tried beside the order that lets it through.
     fn close_batch(&mut self) {
         let filled = std::mem::take(&mut self.filling);
-        for kind in [EventKind::Order, EventKind::Payment] {
+        for kind in EventKind::ALL {
             let of_kind = filled.iter().filter(|(of, ..)| *of == kind);
             let dead_letters: Vec<_> = of_kind.map(|(_, id, verdict)| (id.clone(), *verdict)).collect();
             if !dead_letters.is_empty() {

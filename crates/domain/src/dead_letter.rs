@@ -28,6 +28,9 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Order, Self::Payment];
+
     /// The word used in attributes, tables and reports.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +41,7 @@ impl EventKind {
 
     /// The kind a word names.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Order, Self::Payment].into_iter().find(|kind| kind.as_str() == word)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 

@@ -128,6 +128,7 @@ mod tests {
     use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, ReceivedMessage};
     use ecom_domain::event_time::EventTime;
     use ecom_domain::reason::Reason;
+    use ecom_domain::role::Role;
     use ecom_telemetry::metrics::DispositionLabel;
 
     /// Ids of deliveries, each with `ack` or `nack`.
@@ -286,7 +287,7 @@ mod tests {
             concurrency,
             early_payments: None,
             stop_conditions,
-            metrics: Arc::new(RoleMetrics::new("test")),
+            metrics: Arc::new(RoleMetrics::new(Role::OrderConsumer)),
             stop: CancellationToken::new(),
         }
     }

@@ -19,7 +19,7 @@ use ecom_telemetry::metrics::StoreOperation;
 pub struct DeadLetterIntake {
     /// The dead-letter store.
     pub dead_letter_store: Arc<dyn DeadLetterStore>,
-    /// Repeats calls through outages.
+    /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
     /// Takes waiting dead letters to their first retry.
     pub retry_queue: RetryQueue,

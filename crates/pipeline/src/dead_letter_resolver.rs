@@ -66,7 +66,7 @@ pub struct DeadLetterResolver {
     pub facts: Arc<dyn FactStore>,
     /// The dead-letter store.
     pub dead_letter_store: Arc<dyn DeadLetterStore>,
-    /// Repeats calls through outages.
+    /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
     /// Serialises the dead letters of an order within the process.
     pub locks: OrderLocks,

@@ -18,7 +18,7 @@ pub struct Orders {
     pub facts: Arc<dyn FactStore>,
     /// The dead-letter topic.
     pub dead_letters: DeadLetterPublisher,
-    /// Repeats calls through outages.
+    /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
 }
 

@@ -23,7 +23,7 @@ pub struct Payments {
     pub facts: Arc<dyn FactStore>,
     /// The dead-letter topic.
     pub dead_letters: DeadLetterPublisher,
-    /// Repeats calls through outages.
+    /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
     /// Serialises the payments of an order within the process.
     pub locks: OrderLocks,

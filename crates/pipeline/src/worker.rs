@@ -116,7 +116,7 @@ impl<H: Handler> WorkerPool<H> {
                 delivery = self.subscription.next() => delivery,
             };
             let Some(delivery) = delivery else {
-                return Err(RoleError::SubscriptionEnded(self.metrics.role.to_owned()));
+                return Err(RoleError::SubscriptionEnded(self.source.clone()));
             };
             if !self.take_one() {
                 delivery.nack();
@@ -239,14 +239,14 @@ impl<H: Handler> WorkerPool<H> {
         received: &ReceivedMessage,
         decoded: Option<&Decoded<H::Event<'_>>>,
     ) -> Result<Disposition, RoleError> {
-        tracing::error!(role = self.metrics.role, message.id = received.id, "the handler panicked");
+        tracing::error!(role = %self.metrics.role, message.id = received.id, "the handler panicked");
         self.handler.dead_letter(received, decoded, Unapplied::Panicked).await
     }
 
     fn ack(&self, in_flight: InFlight, t: Option<EventTime>, disposition: &Disposition) {
         let label = disposition.label();
         in_flight.span.record("disposition", label.as_str());
-        self.metrics.settled(label, in_flight.taken.elapsed());
+        self.metrics.finish(label, in_flight.taken.elapsed());
         if let Some(t) = t {
             self.metrics.advance_watermark(t);
         }
@@ -257,7 +257,7 @@ impl<H: Handler> WorkerPool<H> {
 
     fn nack(&self, in_flight: InFlight) {
         in_flight.span.record("disposition", DispositionLabel::Nacked.as_str());
-        self.metrics.settled(DispositionLabel::Nacked, in_flight.taken.elapsed());
+        self.metrics.finish(DispositionLabel::Nacked, in_flight.taken.elapsed());
         self.metrics.in_flight.dec();
         self.counts.nack();
         in_flight.delivery.nack();

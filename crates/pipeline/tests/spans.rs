@@ -15,6 +15,7 @@ use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, PaymentSlot};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
+use ecom_domain::role::Role;
 use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
 use ecom_pipeline::consume::{ConsumerSettings, consume};
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
@@ -125,7 +126,7 @@ async fn consume_orders(bodies: &[String]) -> Arc<Topic> {
         let received = ReceivedMessage { message, id: id.to_string(), publish_time_us: 1, attempt: 2 };
         sender.send(Delivery::new(received, Box::new(Free))).await.unwrap();
     }
-    let metrics = Arc::new(RoleMetrics::new("order_consumer"));
+    let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     let topic = Arc::new(Topic::default());
     let handler = Orders {
         facts: Arc::new(Facts),

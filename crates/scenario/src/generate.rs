@@ -378,7 +378,7 @@ mod tests {
             };
         }
         assert_eq!(reasons.len(), 6);
-        for kind in [EventKind::Order, EventKind::Payment] {
+        for kind in EventKind::ALL {
             assert_eq!(Defect::all(kind).count(), Defect::COUNT);
         }
     }

@@ -18,6 +18,7 @@ use ecom_domain::heartbeat::Heartbeat;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
+use ecom_domain::role::Role;
 use ecom_embedded::{Embedded, Options, open};
 use ecom_pipeline::actor::Actor;
 use ecom_pipeline::durable::Retrier;
@@ -123,7 +124,7 @@ pub fn queue(
     window: usize,
 ) -> DeadLetterQueue {
     let entropy = Arc::new(entropy);
-    let metrics = Arc::new(RoleMetrics::new("dlq_handler"));
+    let metrics = Arc::new(RoleMetrics::new(Role::DlqHandler));
     DeadLetterQueue {
         facts: Arc::clone(facts),
         dead_letter_store: Arc::clone(dead_letter_store),

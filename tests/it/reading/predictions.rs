@@ -9,6 +9,7 @@ use ecom_domain::dead_letter::{
     HistoryEntry,
 };
 use ecom_domain::reason::Reason;
+use ecom_domain::role::Role;
 use ecom_pipeline::actor::Actor;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::Retrier;
@@ -98,7 +99,7 @@ async fn a_handlers_pass_closes_what_the_desk_foretells_and_nothing_else() {
     let resolver = DeadLetterResolver {
         facts: Arc::clone(&place.facts),
         dead_letter_store: Arc::clone(&place.dead_letter_store),
-        retrier: Arc::new(Retrier::new(Arc::clone(&entropy), Arc::new(RoleMetrics::new("dlq_handler")))),
+        retrier: Arc::new(Retrier::new(Arc::clone(&entropy), Arc::new(RoleMetrics::new(Role::DlqHandler)))),
         locks: OrderLocks::new(),
         policy: POLICY,
         clock: Clock::anchored(NOW),

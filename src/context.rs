@@ -1,4 +1,4 @@
-//! What every binary does first and last: configuration, guard, logging, runtime, signals.
+//! The frame of every binary: configuration, guard, logging, runtime, signals.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use tokio_util::sync::CancellationToken;
 use super::cli::Common;
 use super::config::{Config, Loaded};
 use super::exit::{self, CliError, Exit};
-use super::telemetry;
+use super::logs;
 use ecom_clock::{Clock, Entropy};
 use ecom_config::{Set, Sources};
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::actor::Actor;
 
-/// What a command works with.
+/// The context of a command.
 pub(crate) struct Context {
     /// The settings.
     pub(crate) config: Config,
-    /// The flags every binary shares.
+    /// The flags that all binaries share.
     pub(crate) common: Common,
     /// Wall time.
     pub(crate) clock: Clock,
@@ -31,26 +31,30 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// The person at the operator, in histories: `ECOM_ACTOR`, else user@host.
+    /// The signature of a person's history entries: `ECOM_ACTOR`, else user@host.
     pub(crate) fn person(&self) -> Actor {
         self.actor(&format!("{}@{}", user_name(), host_name()))
     }
 
-    /// Who acts, in histories.
-    pub(crate) fn actor(&self, role: &str) -> Actor {
-        let name = std::env::var("ECOM_ACTOR").unwrap_or_else(|_| role.to_owned());
-        let now = self.clock.now_us();
-        let millis = u64::try_from(now / 1_000).unwrap_or_default();
+    /// The signature of history entries: `ECOM_ACTOR`, else this name.
+    pub(crate) fn actor(&self, name: &str) -> Actor {
+        let name = std::env::var("ECOM_ACTOR").unwrap_or_else(|_| name.to_owned());
+        Actor { name, host: host_name(), run_id: self.run_id() }
+    }
+
+    /// A new id for a run of this process (`UUIDv7`).
+    pub(crate) fn run_id(&self) -> String {
+        let millis = u64::try_from(self.clock.now_us() / 1_000).unwrap_or_default();
         let run = uuid::Builder::from_unix_timestamp_millis(millis, &self.entropy.bytes()).into_uuid();
-        Actor { name, host: host_name(), run_id: run.hyphenated().to_string() }
+        run.hyphenated().to_string()
     }
 }
 
-/// The user's name, for histories. Containers and cron often set none: then whom the process belongs
-/// to, as the system's list of users has it.
+/// The user's name, for histories. Containers and cron often set none: then the owner of the process, by
+/// `/etc/passwd`.
 fn user_name() -> String {
-    let told = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    told.filter(|name| !name.is_empty()).or_else(owner).unwrap_or_else(|| "unknown".to_owned())
+    let known = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    known.filter(|name| !name.is_empty()).or_else(owner).unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(unix)]
@@ -81,12 +85,12 @@ pub(super) fn host_name() -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Whether a command may run on the embedded default where another backend seems to be meant.
+/// The guard against running on the embedded default where another backend seems to be meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Guard {
-    /// It refuses.
+    /// The command refuses to run.
     On,
-    /// It is embedded whatever is configured.
+    /// The command always runs on the embedded backend.
     Exempt,
 }
 
@@ -98,7 +102,7 @@ where
     main_with(common, flags, |_| Vec::new(), guard, command)
 }
 
-/// The same, for a command with settings of its own in place of those that nobody chose.
+/// The same for a command that overrides defaults; `own` returns the overrides.
 pub(crate) fn main_with<F>(
     common: &Common,
     flags: Vec<Set>,
@@ -115,7 +119,7 @@ where
     }))
 }
 
-/// The configuration; `None` where it was only to be printed.
+/// The configuration; `None` once `--print-config` has printed it.
 fn prepared(
     common: &Common,
     flags: Vec<Set>,
@@ -152,7 +156,7 @@ fn run<F>(common: &Common, loaded: Loaded, command: F) -> Result<Exit, CliError>
 where
     F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
-    telemetry::init(&loaded.config.log, common.verbosity())?;
+    logs::init(&loaded.config.log, common.verbosity())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
@@ -171,14 +175,14 @@ where
     })
 }
 
-/// The first signal stops, the second ends the process at once.
+/// Stops on the first signal, and ends the process on the second.
 async fn watch_signals(stop: CancellationToken) {
     if signal().await.is_err() {
         return;
     }
     stop.cancel();
     if signal().await.is_ok() {
-        eprintln!("stopped by a second signal; what was in flight comes back on the next start");
+        eprintln!("stopped by a second signal; the bus delivers what was in flight again on the next start");
         std::process::exit(130);
     }
 }

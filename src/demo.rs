@@ -1,86 +1,89 @@
-//! `ecom_demo`: all five roles in one process on the embedded default, ending with proof.
+//! `ecom_demo`: all five roles in one process on the embedded default, until everything is verified.
 
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-use super::admin;
+use super::admin::run_with_admin;
 use super::cli::{Demo, Format};
 use super::config::{self, Config, Loaded};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::facts::verification_text;
-use super::heartbeats::beside;
+use super::heartbeats::run_with_heartbeat;
 use super::output;
 use super::producers::{mixture, outgoing};
-use super::roles::{RoleDeps, RoleHandle, close, write_summary};
+use super::role_handle::RoleHandle;
+use super::roles::RoleDeps;
+use super::shutdown::close;
+use super::summary::write_summary;
 use super::wiring::{self, DataFolder};
 use ecom_config::{Origin, Set};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
+use ecom_domain::role::Role;
 use ecom_pipeline::produce::{ProducerSettings, produce};
+use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::summary::Summary;
 use ecom_pipeline::sweep::sweep;
 use ecom_scenario::{
     EventContent, EventSource, Manifest, ScenarioPlan, Streams, Units, Verification, verify,
 };
 
-/// How long a payment waits for its order here, where nobody chose: late orders come as late as they
-/// can, so that their payments are seen to go through the dead letters and back.
+/// The default grace period of the demo. Late orders arrive later than this, so that their payments become dead
+/// letters and are recovered.
 const ORDER_GRACE: &str = "250ms";
-/// Between two looks at how far the run is.
+/// The time between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(25);
-/// The folder's marker: only a folder a demo made is started afresh.
+/// The marker of a folder that a demo made: only such a folder is emptied.
 const MARKER: &str = ".ecom-demo";
-/// The store's file.
+/// The file of the store.
 const STORE: &str = "ecom_store.db";
-/// The manifest beside the data.
+/// The file of the manifest.
 const MANIFEST: &str = "manifest.json";
 
-/// The five roles' counters.
-struct Roles {
-    orders_producer: RoleHandle,
-    payments_producer: RoleHandle,
-    order_consumer: RoleHandle,
-    payment_consumer: RoleHandle,
-    dlq_handler: RoleHandle,
-}
+/// The handles of the five roles.
+struct Roles([RoleHandle; Role::ALL.len()]);
 
 impl Roles {
     fn new(context: &Context) -> Self {
-        let role = |name| RoleHandle::new(name, &context.entropy);
-        Self {
-            orders_producer: role("orders_producer"),
-            payments_producer: role("payments_producer"),
-            order_consumer: role("order_consumer"),
-            payment_consumer: role("payment_consumer"),
-            dlq_handler: role("dlq_handler").with_dead_letter_gauges(context.clock),
-        }
+        Self(Role::ALL.map(|role| {
+            let handle = RoleHandle::new(role, &context.entropy);
+            match role {
+                Role::DlqHandler => handle.with_dead_letter_gauges(context.clock),
+                _ => handle,
+            }
+        }))
     }
 
-    fn all(&self) -> [&RoleHandle; 5] {
-        let Self { orders_producer, payments_producer, order_consumer, payment_consumer, dlq_handler } = self;
-        [orders_producer, payments_producer, order_consumer, payment_consumer, dlq_handler]
+    fn of(&self, role: Role) -> &RoleHandle {
+        &self.0[role as usize]
+    }
+
+    /// Messages acked by the consumers. A redelivered message may count twice.
+    fn acked(&self) -> u64 {
+        EventKind::ALL.map(|kind| self.of(Role::consumer_of(kind)).metrics.acked()).into_iter().sum()
     }
 }
 
 /// Runs `ecom_demo`.
 pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError> {
     let folder = config::data_dir(&context.config)?.to_owned();
-    may_start_afresh(&folder)?;
+    check_folder(&folder)?;
     if context.common.check {
-        output::data(&format!("✓ nothing to provision; {} would be started afresh\n", folder.display()))?;
+        output::data(&format!("✓ nothing to provision; the demo would empty {}\n", folder.display()))?;
         return Ok(Exit::Done);
     }
-    afresh(&folder)?;
+    empty(&folder)?;
     let plan = plan(&context.config, cli.orders)?;
     let started = Instant::now();
     let (bus, store) = wiring::both(&context, DataFolder::Create).await?;
-    let run = context.actor("ecom_demo").run_id;
+    let run = context.run_id();
     let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), run, context.clock.now_us());
     manifest.write(&folder.join(MANIFEST)).map_err(|error| CliError::failed(error.to_string()))?;
     let deps = RoleDeps {
@@ -89,20 +92,21 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
         config: Arc::new(context.config.clone()),
         clock: context.clock,
         entropy: Arc::clone(&context.entropy),
-        bounds: ecom_pipeline::consume::StopConditions::default(),
+        stop_conditions: StopConditions::default(),
         stop: context.stop.child_token(),
     };
     let roles = Roles::new(&context);
-    let found = admin::beside(&context, &roles.all(), run_roles(&context, &deps, &roles, &manifest)).await?;
+    let found =
+        run_with_admin(&context, &roles.0.each_ref(), run_roles(&context, &deps, &roles, &manifest)).await?;
     close(deps.bus.as_ref()).await;
     let took = started.elapsed();
-    write_summary(&context, &roles.all().map(|role| Summary::of(&role.metrics, took)))?;
+    write_summary(&context, &roles.0.each_ref().map(|role| Summary::of(&role.metrics, took)))?;
     report(&context, cli, &found, took)?;
     Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
 }
 
-/// What the demo sets where nobody chose, and its folder: the one a flag names, else one within the
-/// configured, for it is emptied.
+/// The demo's own defaults, and its folder: the one a flag names, else a subfolder of the configured
+/// one, because the demo empties it.
 pub(crate) fn own_settings(loaded: &Loaded, orders: u32) -> Vec<Set> {
     let set = |key: &str, value: String| Set::flag("ecom_demo", key, value);
     let chosen = |key: &str| loaded.origin(key) != Some(&Origin::Default);
@@ -122,8 +126,8 @@ pub(crate) fn own_settings(loaded: &Loaded, orders: u32) -> Vec<Set> {
     own
 }
 
-/// Refuses a folder that something else made.
-fn may_start_afresh(folder: &Path) -> Result<(), CliError> {
+/// Refuses a folder with a store that no demo made.
+fn check_folder(folder: &Path) -> Result<(), CliError> {
     if folder.join(STORE).exists() && !folder.join(MARKER).exists() {
         return Err(CliError::usage(format!("{} holds a store that no demo made", folder.display()))
             .hint("name another folder: --data-dir DIR"));
@@ -132,7 +136,7 @@ fn may_start_afresh(folder: &Path) -> Result<(), CliError> {
 }
 
 /// Empties the folder of an earlier demo.
-fn afresh(folder: &Path) -> Result<(), CliError> {
+fn empty(folder: &Path) -> Result<(), CliError> {
     let failed =
         |error: std::io::Error| CliError::failed(format!("could not empty {}: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
@@ -158,22 +162,22 @@ async fn run_roles(
     roles: &Roles,
     manifest: &Manifest,
 ) -> Result<Verification, CliError> {
-    let actor = context.actor("dlq_handler");
+    let actor = context.actor(Role::DlqHandler.as_str());
+    let handler = roles.of(Role::DlqHandler);
     let consuming = async {
-        let handling = deps.dlq_handler(&roles.dlq_handler, actor.clone());
-        let outcome = tokio::try_join!(
-            beside(deps, &roles.order_consumer, deps.order_consumer(&roles.order_consumer)),
-            beside(deps, &roles.payment_consumer, deps.payment_consumer(&roles.payment_consumer)),
-            beside(deps, &roles.dlq_handler, handling),
-        );
-        outcome.map(drop)
+        let consuming = EventKind::ALL.map(|kind| {
+            let handle = roles.of(Role::consumer_of(kind));
+            with_heartbeat(deps, handle, deps.consume_events(kind, handle))
+        });
+        let handling = with_heartbeat(deps, handler, deps.dlq_handler(handler, actor.clone()));
+        tokio::try_join!(try_join_all(consuming), handling).map(drop)
     };
     let producing = async {
         let topics = &deps.config.bus.topics;
         let (paid, all_paid) = tokio::sync::oneshot::channel();
         let payments = async {
-            publish(deps, &roles.payments_producer, manifest, EventKind::Payment, async { Ok(()) }).await?;
-            // The other end is there as long as orders are published.
+            publish(deps, roles, manifest, EventKind::Payment, async { Ok(()) }).await?;
+            // The receiver exists for as long as orders are published.
             let _ = paid.send(());
             Ok::<_, CliError>(())
         };
@@ -181,13 +185,13 @@ async fn run_roles(
             let _ = all_paid.await;
             drained(deps, &topics.payments).await
         };
-        let orders = publish(deps, &roles.orders_producer, manifest, EventKind::Order, after_payments);
+        let orders = publish(deps, roles, manifest, EventKind::Order, after_payments);
         tokio::try_join!(
-            beside(deps, &roles.orders_producer, orders),
-            beside(deps, &roles.payments_producer, payments),
+            with_heartbeat(deps, roles.of(Role::OrdersProducer), orders),
+            with_heartbeat(deps, roles.of(Role::PaymentsProducer), payments),
         )?;
         at_rest(deps).await?;
-        let summary = sweep(&deps.resolver(&roles.dlq_handler, actor.clone()), None).await;
+        let summary = sweep(&deps.resolver(handler, actor.clone()), None).await;
         deps.stop.cancel();
         summary.map(drop).map_err(CliError::from)
     };
@@ -204,15 +208,19 @@ async fn run_roles(
     Ok(verify(&units, deps.store.facts.as_ref(), deps.store.dead_letter_store.as_ref()).await?)
 }
 
-/// Publishes one stream; its late part, where that comes last, only after `before_late`.
+async fn with_heartbeat<T>(deps: &RoleDeps, handle: &RoleHandle, role: impl Future<Output = T>) -> T {
+    run_with_heartbeat(handle, deps.clock, &deps.store.operations, role).await
+}
+
+/// Publishes one stream; late events at its end wait for `before_late`.
 async fn publish(
     deps: &RoleDeps,
-    handle: &RoleHandle,
+    roles: &Roles,
     manifest: &Manifest,
     kind: EventKind,
     before_late: impl Future<Output = Result<(), CliError>>,
 ) -> Result<(), CliError> {
-    let config = &deps.config;
+    let (config, handle) = (&deps.config, roles.of(Role::producer_of(kind)));
     let topic = config.bus.topics.of(kind);
     let max_outstanding = config.producer.max_outstanding;
     let settings = ProducerSettings {
@@ -234,8 +242,7 @@ async fn publish(
     Ok(())
 }
 
-/// How many events come before the late ones: all of them, where late ones come in between and so
-/// wait for their positions alone.
+/// The number of events before the late ones; `usize::MAX` where late events are spread over the stream.
 fn on_time(order_ids: impl Iterator<Item = Option<OrderId>>) -> usize {
     let (mut newest, mut on_time, mut late) = (None, 0, false);
     for order_id in order_ids {
@@ -251,8 +258,8 @@ fn on_time(order_ids: impl Iterator<Item = Option<OrderId>>) -> usize {
     on_time
 }
 
-/// Waits until every message was acked: sources first, for they publish dead letters before they
-/// ack. Counters would not do: a message that came twice counts twice.
+/// Waits until every message is acked. Sources first: their consumers publish dead letters before they ack.
+/// Counters cannot tell, because a redelivered message counts twice.
 async fn at_rest(deps: &RoleDeps) -> Result<(), CliError> {
     let topics = &deps.config.bus.topics;
     for topic in [&topics.orders, &topics.payments, &topics.dead_letters] {
@@ -261,7 +268,7 @@ async fn at_rest(deps: &RoleDeps) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Waits until every message of the topic was acked, or the run is stopped.
+/// Waits until every message of the topic is acked or the run is stopped.
 async fn drained(deps: &RoleDeps, topic: &str) -> Result<(), CliError> {
     while deps.bus.is_drained(topic).await? == Some(false) && !deps.stop.is_cancelled() {
         tokio::time::sleep(LOOK).await;
@@ -269,10 +276,9 @@ async fn drained(deps: &RoleDeps, topic: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Shows how far the run is, until dropped: a bar on a terminal, a line a second elsewhere.
+/// Shows the progress until dropped: a bar on a terminal, else a line a second.
 async fn show_progress(roles: &Roles, manifest: &Manifest) {
-    let planned = |kind| manifest.source.order_ids(kind).count() as u64;
-    let total = planned(EventKind::Order) + planned(EventKind::Payment);
+    let total: u64 = EventKind::ALL.map(|kind| manifest.source.order_ids(kind).count() as u64).iter().sum();
     let on_terminal = std::io::stderr().is_terminal();
     let target = if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template("{bar:32} {human_pos} of {human_len} messages, {per_sec}")
@@ -280,9 +286,7 @@ async fn show_progress(roles: &Roles, manifest: &Manifest) {
     let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style);
     let mut said = Instant::now();
     loop {
-        // A message that came twice was settled twice.
-        let done =
-            (roles.order_consumer.metrics.finished() + roles.payment_consumer.metrics.finished()).min(total);
+        let done = roles.acked().min(total);
         bar.set_position(done);
         if !on_terminal && said.elapsed() >= Duration::from_secs(1) {
             eprintln!("{} of {} messages", output::count(done), output::count(total));

@@ -4,11 +4,12 @@ use super::bulk::{self, BulkCommand};
 use super::cli::{DlqCommand, DlqHandler, RunArgs};
 use super::context::Context;
 use super::exit::{CliError, Exit};
-use super::heartbeats;
 use super::inspect;
-use super::roles::{RoleDeps, RoleHandle, attended, close, summarise, supervise};
+use super::role_handle::RoleHandle;
+use super::roles::{RoleDeps, supervise};
 use super::setup;
-use ecom_pipeline::retries::RetryQueue;
+use ecom_domain::role::Role;
+use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::sweep::sweep;
 
 /// The time without a message after which `--once` considers the topic drained.
@@ -40,9 +41,9 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
     if args.once {
         bounds.idle = Some(bounds.idle.unwrap_or(DRAINED));
     }
-    let handle = RoleHandle::new("dlq_handler", &context.entropy).with_dead_letter_gauges(context.clock);
+    let handle = RoleHandle::new(Role::DlqHandler, &context.entropy).with_dead_letter_gauges(context.clock);
     let deps = RoleDeps::connect(context, bounds).await?;
-    let actor = context.actor("dlq_handler");
+    let actor = context.actor(Role::DlqHandler.as_str());
     if !args.once {
         return supervise(context, &deps, &handle, deps.dlq_handler(&handle, actor)).await;
     }
@@ -59,8 +60,5 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
         );
         Ok(())
     };
-    let outcome = attended(context, &handle, heartbeats::beside(&deps, &handle, once)).await;
-    close(deps.bus.as_ref()).await;
-    summarise(context, &handle)?;
-    outcome.map(|()| Exit::Done)
+    supervise(context, &deps, &handle, once).await
 }

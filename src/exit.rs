@@ -1,4 +1,4 @@
-//! Exit codes, and how a process says why it ends.
+//! Exit codes and the errors behind them.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use ecom_bus::BusError;
 use ecom_pipeline::durable::RoleError;
 use ecom_store::StoreError;
 
-/// How a process ended.
+/// The end of a process without an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Exit {
     /// Done, or drained.
@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     NegativeResult,
 }
 
-/// Why a process cannot go on.
+/// An error that ends the process.
 #[derive(Debug)]
 pub(crate) struct CliError {
     code: u8,
@@ -25,22 +25,22 @@ pub(crate) struct CliError {
 }
 
 impl CliError {
-    /// Bad usage or configuration: exit 2.
+    /// An error of usage or configuration: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { code: 2, message: message.into(), hint: None, closed_pipe: false }
     }
 
-    /// Failed while running: exit 1.
+    /// A failure while running: exit code 1.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into(), hint: None, closed_pipe: false }
     }
 
-    /// Whether whoever read the output has gone, which is no failure.
+    /// Returns true when the reader of stdout has closed it, which is not a failure.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         self.closed_pipe
     }
 
-    /// The same, with the way out.
+    /// Adds a hint: what to do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -54,8 +54,8 @@ impl std::fmt::Display for CliError {
 }
 
 impl From<RoleError> for CliError {
-    fn from(halt: RoleError) -> Self {
-        Self::failed(halt.to_string()).hint("see `--check` for what is missing, and what creates it")
+    fn from(error: RoleError) -> Self {
+        Self::failed(error.to_string()).hint("run with --check to see what is missing and how to create it")
     }
 }
 
@@ -93,7 +93,7 @@ impl From<std::io::Error> for CliError {
     }
 }
 
-/// Says why, where there is something to say, and gives the code.
+/// Prints the error and its hints on stderr, and returns the exit code.
 pub(crate) fn code(outcome: Result<Exit, CliError>) -> ExitCode {
     match outcome {
         Ok(Exit::Done) => ExitCode::SUCCESS,

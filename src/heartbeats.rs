@@ -1,23 +1,28 @@
-//! Which operations store a role's heartbeats go to.
+//! Heartbeats of a role, written to the operations store.
 
 use std::sync::Arc;
 
 use super::context::{Context, host_name};
-use super::roles::{RoleDeps, RoleHandle};
+use super::role_handle::RoleHandle;
 use super::wiring;
 use ecom_clock::Clock;
-use ecom_pipeline::heartbeat::{HeartbeatSource, beside as beating};
+use ecom_pipeline::heartbeat::{self, HeartbeatSource};
 use ecom_store::OperationsStore;
 
-/// Runs a role and writes its heartbeats to the store it works on.
-pub(crate) async fn beside<T>(deps: &RoleDeps, handle: &RoleHandle, role: impl Future<Output = T>) -> T {
-    let operations = Arc::clone(&deps.store.operations);
-    beating(&heartbeat_source(handle, deps.clock), std::future::ready(operations), role).await
+/// Runs a role with its heartbeats in the store it works on.
+pub(crate) async fn run_with_heartbeat<T>(
+    handle: &RoleHandle,
+    clock: Clock,
+    operations: &Arc<dyn OperationsStore>,
+    role: impl Future<Output = T>,
+) -> T {
+    let operations = std::future::ready(Arc::clone(operations));
+    heartbeat::run_with_heartbeat(&source(handle, clock), operations, role).await
 }
 
-/// Runs a producer, which needs a bus only. Where that is not the store's file as well, the store is
-/// connected for its heartbeats in the background, if it can be.
-pub(crate) async fn beside_producer<T>(
+/// Runs a producer, which needs a bus only, with its heartbeats. Where the bus is not the store as well, the
+/// store is connected in the background; a store that cannot be reached gets no heartbeats.
+pub(crate) async fn run_producer_with_heartbeat<T>(
     context: &Context,
     handle: &RoleHandle,
     operations: Option<Arc<dyn OperationsStore>>,
@@ -29,9 +34,9 @@ pub(crate) async fn beside_producer<T>(
             None => wiring::operations(context).await,
         }
     };
-    beating(&heartbeat_source(handle, context.clock), operations, role).await
+    heartbeat::run_with_heartbeat(&source(handle, context.clock), operations, role).await
 }
 
-fn heartbeat_source(handle: &RoleHandle, clock: Clock) -> HeartbeatSource {
+fn source(handle: &RoleHandle, clock: Clock) -> HeartbeatSource {
     HeartbeatSource { host: host_name(), clock, metrics: Arc::clone(&handle.metrics) }
 }

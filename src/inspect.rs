@@ -14,7 +14,8 @@ use super::cli::{
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::output;
-use super::roles::{RoleHandle, policy};
+use super::role_handle::RoleHandle;
+use super::roles::policy;
 use super::wiring::{self, DataFolder, Store};
 use crate::render;
 use crate::render::command::Command;
@@ -23,6 +24,7 @@ use ecom_dlq::next_action::NextAction;
 use ecom_dlq::selection::Selection;
 use ecom_dlq::{DeadLetterQueue, triage::Triage};
 use ecom_domain::order::OrderId;
+use ecom_domain::role::Role;
 use ecom_pipeline::concurrency_limit::START;
 use ecom_store::StoreError;
 
@@ -36,7 +38,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 /// The dead-letter queue on a store.
 pub(crate) fn queue(context: &Context, store: &Store) -> DeadLetterQueue {
-    let handle = RoleHandle::new("dlq_handler", &context.entropy);
+    let handle = RoleHandle::new(Role::DlqHandler, &context.entropy);
     DeadLetterQueue {
         facts: Arc::clone(&store.facts),
         dead_letter_store: Arc::clone(&store.dead_letter_store),

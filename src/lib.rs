@@ -1,4 +1,4 @@
-//! From the command line to a running role and its exit code.
+//! The entry points of the binaries: from the command line to an exit code.
 
 mod admin;
 mod bulk;
@@ -11,12 +11,16 @@ mod exit;
 mod facts;
 mod heartbeats;
 mod inspect;
+mod logs;
 mod output;
+mod preflight;
 mod producers;
 pub mod render;
+mod role_handle;
 mod roles;
 mod setup;
-mod telemetry;
+mod shutdown;
+mod summary;
 mod wiring;
 
 use std::process::ExitCode;
@@ -25,13 +29,14 @@ use clap::Parser;
 
 use config::Loaded;
 use context::Guard;
+use ecom_domain::dead_letter::EventKind;
 
 /// Runs `orders_producer`.
 pub fn orders_producer() -> ExitCode {
     let cli = cli::OrdersProducer::parse();
     let sets = cli.producer.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
-        producers::orders(context, &cli.producer).await
+        producers::run(context, &cli.producer, EventKind::Order).await
     })
 }
 
@@ -40,7 +45,7 @@ pub fn payments_producer() -> ExitCode {
     let cli = cli::PaymentsProducer::parse();
     let sets = cli.producer.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
-        producers::payments(context, &cli.producer).await
+        producers::run(context, &cli.producer, EventKind::Payment).await
     })
 }
 
@@ -49,7 +54,7 @@ pub fn order_consumer() -> ExitCode {
     let cli = cli::OrderConsumer::parse();
     let sets = cli.consumer.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
-        roles::run_orders(context, &cli.consumer).await
+        roles::run_consumer(context, &cli.consumer, EventKind::Order).await
     })
 }
 
@@ -58,7 +63,7 @@ pub fn payment_consumer() -> ExitCode {
     let cli = cli::PaymentConsumer::parse();
     let sets = cli.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
-        roles::run_payments(context, &cli.consumer).await
+        roles::run_consumer(context, &cli.consumer, EventKind::Payment).await
     })
 }
 

@@ -11,40 +11,35 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use super::cli::{Preset, ProducerArgs};
 use super::context::Context;
 use super::exit::{CliError, Exit};
-use super::heartbeats;
+use super::heartbeats::run_producer_with_heartbeat;
 use super::output;
-use super::roles::{RoleHandle, attended, close, require_subscription, summarise};
+use super::preflight::require_subscription;
+use super::role_handle::RoleHandle;
 use super::setup;
+use super::shutdown::{close, run_until_drained};
+use super::summary::summarise;
 use super::wiring;
 use ecom_config::ProducerConfig;
 use ecom_domain::dead_letter::EventKind;
+use ecom_domain::role::Role;
 use ecom_pipeline::produce::{DUPLICATE_DISTANCE, OutgoingEvent, ProducerSettings, produce};
 use ecom_scenario::manifest::{ManifestBody, PublishedCounts};
 use ecom_scenario::{
     EventSource, MAX_COPY_DISTANCE, Manifest, Mixture, PlannedEvent, Reference, ScenarioPlan, Streams,
 };
 
-/// Runs `orders_producer`.
-pub(crate) async fn orders(context: Context, args: &ProducerArgs) -> Result<Exit, CliError> {
-    run(context, args, EventKind::Order).await
-}
-
-/// Runs `payments_producer`.
-pub(crate) async fn payments(context: Context, args: &ProducerArgs) -> Result<Exit, CliError> {
-    run(context, args, EventKind::Payment).await
-}
-
-async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<Exit, CliError> {
+/// Runs the producer of a kind of events: `orders_producer` or `payments_producer`.
+pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<Exit, CliError> {
     if context.common.check {
         return setup::check(&context).await;
     }
-    let (role, streams) = match kind {
-        EventKind::Order => ("orders_producer", Streams::Orders),
-        EventKind::Payment => ("payments_producer", Streams::Payments),
+    let streams = match kind {
+        EventKind::Order => Streams::Orders,
+        EventKind::Payment => Streams::Payments,
     };
     let topic = context.config.bus.topics.of(kind);
     let source = source(&context.config.producer, args)?;
-    let handle = RoleHandle::new(role, &context.entropy);
+    let handle = RoleHandle::new(Role::producer_of(kind), &context.entropy);
     let (bus, operations) = wiring::bus(&context).await?;
     require_subscription(bus.as_ref(), topic).await?;
     let max_outstanding = context.config.producer.max_outstanding;
@@ -54,7 +49,7 @@ async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<E
         (Some(path), Some(source)) => Some(write_manifest(&context, path, streams, source, kind)?),
         (Some(_), None) => {
             return Err(CliError::usage(
-                "--manifest with --from - : stdin is not known before it is published",
+                "--manifest cannot be written for --from -: stdin is not known before it is published",
             )
             .hint("put the lines into a file and pass it with --from FILE"));
         }
@@ -66,9 +61,8 @@ async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<E
         published = produce(&settings, events).await?;
         Ok(())
     };
-    let outcome =
-        attended(&context, &handle, heartbeats::beside_producer(&context, &handle, operations, producing))
-            .await;
+    let producing = run_producer_with_heartbeat(&context, &handle, operations, producing);
+    let outcome = run_until_drained(&context, &handle, producing).await;
     if let (Some(path), Some(manifest)) = (&args.manifest, manifest) {
         close_manifest(path, manifest, kind, published, outcome.is_ok())?;
         let verify = output::command("ecom_facts", &context.common);
@@ -100,7 +94,7 @@ fn settings(
     }
 }
 
-/// What is published, where that is known beforehand; `None` = stdin, or a file that is streamed.
+/// The source of the events, where it is known before publishing; `None` = stdin, or a file that is streamed.
 fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<EventSource>, CliError> {
     if let Some(path) = &args.from {
         let known = args.manifest.is_some() && path != Path::new("-");
@@ -121,7 +115,7 @@ fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<EventSo
     Ok(Some(EventSource::Scenario(plan)))
 }
 
-/// The mixture the settings ask for.
+/// The mixture of events by the configuration.
 pub(crate) fn mixture(config: &ProducerConfig) -> Mixture {
     Mixture {
         late_orders: config.late_orders,
@@ -177,7 +171,7 @@ pub(crate) fn outgoing<'s>(
     stream::iter(planned.map(|planned| OutgoingEvent { body: planned.body, event: planned.event }))
 }
 
-/// Each line without its end; a line that cannot be read ends the stream, loudly.
+/// Lines without their ends. A read error is logged and ends the stream.
 fn lines(reader: impl AsyncRead + Unpin + Send) -> impl Stream<Item = Bytes> + Send {
     stream::unfold(BufReader::new(reader), |mut reader| async move {
         let mut line = Vec::new();
@@ -205,15 +199,15 @@ fn write_manifest(
     kind: EventKind,
 ) -> Result<Manifest, CliError> {
     if !source.is_bounded(kind) {
-        return Err(CliError::usage("--manifest needs a run that ends by itself").hint("add --count N"));
+        return Err(CliError::usage("--manifest needs a bounded run").hint("add --count N"));
     }
-    let run = context.actor("producer").run_id;
+    let run = context.run_id();
     let manifest = Manifest::new(streams, source.clone(), run, context.clock.now_us());
     manifest.write(path).map_err(|error| CliError::failed(error.to_string()))?;
     Ok(manifest)
 }
 
-/// Says in the manifest how far the run came, where that is not to its end.
+/// Writes the number of published events into the manifest of a run that was stopped before its end.
 fn close_manifest(
     path: &Path,
     mut manifest: Manifest,

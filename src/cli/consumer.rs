@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 
 use super::{Common, given};
 use ecom_config::Set;
-use ecom_pipeline::consume::StopConditions;
+use ecom_pipeline::stop_conditions::StopConditions;
 
 const AFTER_ORDERS: &str = "\
 Examples:

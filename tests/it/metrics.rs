@@ -1,4 +1,4 @@
-//! What a scraper gets, against what the documents and the alerts say of it.
+//! The exported metrics against the documentation and the alerts.
 
 mod alerts;
 mod documentation;
@@ -10,31 +10,28 @@ use std::time::Duration;
 
 use ecom_domain::heartbeat::Heartbeat;
 use ecom_domain::reason::Reason;
+use ecom_domain::role::Role;
 use ecom_telemetry::metrics::{
-    Answer, DeadLetterCounts, DeadLetterGauges, DispositionLabel, Resolution, RoleMetrics, StoreOperation,
-    Topic, registry,
+    CallOutcome, DeadLetterCounts, DeadLetterGauges, DispositionLabel, Resolution, RoleMetrics,
+    StoreOperation, Topic, registry,
 };
 
-/// The roles there are.
-const ROLES: [&str; 5] =
-    ["orders_producer", "payments_producer", "order_consumer", "payment_consumer", "dlq_handler"];
-
-/// A family as it is exported.
+/// An exported family.
 #[derive(Default, Debug)]
 pub struct Exported {
     kind: String,
     help: String,
-    /// Names of its samples, and by each label its values.
+    /// The names of its samples, and the values of each label.
     samples: BTreeSet<String>,
     labels: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Every family with every series there can be, by its documented name.
+/// Every family with all its series, by its documented name.
 fn exported() -> BTreeMap<String, Exported> {
     let took = Duration::from_millis(3);
-    let roles = ROLES.map(|name| Arc::new(RoleMetrics::new(name)));
-    let dead_letter_store = Arc::new(DeadLetterGauges::new(|| 60_000_000));
-    let registry = registry(roles.to_vec(), Some(Arc::clone(&dead_letter_store)));
+    let roles = Role::ALL.map(|role| Arc::new(RoleMetrics::new(role)));
+    let gauges = Arc::new(DeadLetterGauges::new(|| 60_000_000));
+    let registry = registry(roles.to_vec(), Some(Arc::clone(&gauges)));
     for role in &roles {
         for operation in [
             StoreOperation::RecordOrder,
@@ -47,32 +44,32 @@ fn exported() -> BTreeMap<String, Exported> {
             StoreOperation::ApplyUpdate,
             StoreOperation::Remove,
         ] {
-            role.store(operation).unwrap().observe(Answer::Ok, took);
+            role.store(operation).unwrap().observe(CallOutcome::Ok, took);
         }
         for topic in [Topic::Orders, Topic::Payments, Topic::DeadLetters] {
-            role.publish(topic).unwrap().observe(Answer::Unavailable, took);
+            role.publish(topic).unwrap().observe(CallOutcome::Unavailable, took);
         }
-        role.settled(DispositionLabel::Applied, took);
+        role.finish(DispositionLabel::Applied, took);
         role.dead_lettered(Reason::Invalid);
         role.resolved(Resolution::Parked, took);
     }
-    dead_letter_store.show(DeadLetterCounts::default());
-    let heartbeat = |role: &&str| Heartbeat {
-        role: (*role).to_owned(),
+    gauges.show(DeadLetterCounts::default());
+    let heartbeat = |role: Role| Heartbeat {
+        role: role.as_str().to_owned(),
         host: "here".to_owned(),
         version: "0".to_owned(),
         seen_at: 1_000_000,
         newest_event_at: None,
     };
-    dead_letter_store.show_heartbeats(&ROLES.iter().map(heartbeat).collect::<Vec<_>>());
+    gauges.show_heartbeats(&Role::ALL.map(heartbeat));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     read(&text)
 }
 
 #[test]
-fn calls_are_timed_only_where_somebody_can_ask_for_it() {
-    let role = Arc::new(RoleMetrics::new("order_consumer"));
+fn calls_are_timed_only_while_the_metrics_are_exported() {
+    let role = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     assert!(role.store(StoreOperation::RecordOrder).is_none() && role.publish(Topic::DeadLetters).is_none());
     let _registry = registry(vec![Arc::clone(&role)], None);
     assert!(role.store(StoreOperation::RecordOrder).is_some() && role.publish(Topic::DeadLetters).is_some());
@@ -127,5 +124,5 @@ fn every_family_is_exported_once_and_its_samples_have_its_name() {
         assert!(family.samples.iter().all(|sample| sample.starts_with(stem)), "{name}: {family:?}");
     }
     let age = &families["ecom_heartbeat_age_seconds"];
-    assert_eq!(age.labels["role"].len(), ROLES.len());
+    assert_eq!(age.labels["role"].len(), Role::ALL.len());
 }

@@ -26,18 +26,24 @@ use ecom_domain::dead_letter::{
 };
 use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
+use ecom_domain::role;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
-use ecom_pipeline::consume::{ConsumerSettings, Handler, StopConditions, consume};
-use ecom_pipeline::dead_letter_intake::{Actor, DeadLetterIntake};
+use ecom_pipeline::consume::{ConsumerSettings, consume};
+use ecom_pipeline::dead_letter_intake::DeadLetterIntake;
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::Retrier;
 use ecom_pipeline::early_payments::EarlyPaymentSettings;
+use ecom_pipeline::handler::Handler;
 use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::orders::Orders;
 use ecom_pipeline::payments::Payments;
 use ecom_pipeline::produce::{OutgoingEvent, ProducerSettings, produce};
-use ecom_pipeline::retries::{self, RetryPolicy, RetryQueue};
+use ecom_pipeline::retries;
+use ecom_pipeline::retry_policy::RetryPolicy;
+use ecom_pipeline::retry_queue::RetryQueue;
+use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::sweep::sweep;
 use ecom_scenario::{EventContent, EventSource, Manifest, Mixture, ScenarioPlan, Streams, Units, verify};
 use ecom_store::{DeadLetterStore, FactStore};
@@ -112,7 +118,7 @@ impl World {
         Clock::anchored(self.broker.now_us() + skew)
     }
 
-    fn retrier(&self, role: &'static str) -> (Arc<RoleMetrics>, Arc<Retrier>) {
+    fn retrier(&self, role: role::Role) -> (Arc<RoleMetrics>, Arc<Retrier>) {
         let metrics = Arc::new(RoleMetrics::new(role));
         (Arc::clone(&metrics), Arc::new(Retrier::new(Arc::clone(&self.entropy), metrics)))
     }
@@ -136,9 +142,10 @@ impl World {
         let grace = Duration::from_millis(40);
         let settings = ConsumerSettings {
             subscription: Arc::new(subscription),
-            concurrency: ConcurrencyBounds::from(6, 6),
-            hold: hold.then_some(EarlyPaymentSettings { grace, limit: 3, bytes: 100_000 }),
-            bounds: StopConditions::default(),
+            source: format!("{topic}-sub"),
+            concurrency: ConcurrencyBounds::new(6, 6),
+            early_payments: hold.then_some(EarlyPaymentSettings { grace, limit: 3, bytes: 100_000 }),
+            stop_conditions: StopConditions::default(),
             metrics,
             stop,
         };
@@ -161,21 +168,21 @@ impl World {
         let facts: Arc<dyn FactStore> = self.store.clone();
         match role {
             Role::Orders => {
-                let (metrics, retrier) = self.retrier("order_consumer");
+                let (metrics, retrier) = self.retrier(role::Role::OrderConsumer);
                 let dead_letters =
                     self.dead_letters(EventKind::Order, "orders-sub", clock, metrics.clone()).await;
                 let handler = Arc::new(Orders { facts, dead_letters, retrier });
                 self.consume(handler, "orders", false, metrics, stop).await;
             }
             Role::Payments => {
-                let (metrics, retrier) = self.retrier("payment_consumer");
+                let (metrics, retrier) = self.retrier(role::Role::PaymentConsumer);
                 let dead_letters =
                     self.dead_letters(EventKind::Payment, "payments-sub", clock, metrics.clone()).await;
                 let handler = Arc::new(Payments { facts, dead_letters, retrier, locks: OrderLocks::new() });
                 self.consume(handler, "payments", true, metrics, stop).await;
             }
             Role::Handler => {
-                let (metrics, retrier) = self.retrier("dlq_handler");
+                let (metrics, retrier) = self.retrier(role::Role::DlqHandler);
                 let (retry_queue, queued) = RetryQueue::channel();
                 let resolver = self.resolver(clock, retrier.clone());
                 let handler = Arc::new(DeadLetterIntake {
@@ -219,7 +226,7 @@ impl World {
     }
 
     async fn publish(&self, manifest: &Manifest, kind: EventKind, topic: &str) {
-        let (metrics, retrier) = self.retrier("producer");
+        let (metrics, retrier) = self.retrier(role::Role::producer_of(kind));
         let publisher: Arc<dyn Publisher> = self.broker.publisher(topic, 16).await.unwrap();
         let settings = ProducerSettings {
             publisher,
@@ -299,7 +306,7 @@ async fn schedule(seed: u64) -> Effort {
         let ended = tokio::time::timeout(Duration::from_secs(60), role.task).await;
         ended.unwrap_or_else(|_| panic!("seed {seed}: {:?} does not drain", role.role)).unwrap();
     }
-    let (_, retrier) = world.retrier("sweep");
+    let (_, retrier) = world.retrier(role::Role::DlqHandler);
     let resolver = world.resolver(Clock::anchored(world.broker.now_us()), retrier);
     for _ in 0..2 {
         sweep(&resolver, None).await.unwrap();
@@ -351,7 +358,7 @@ async fn a_waiting_dead_letter_past_its_age_is_settled_by_the_pass_and_a_younger
     let world = World::new(1);
     world.store.heal();
     let now = world.broker.now_us();
-    let (_, retrier) = world.retrier("sweep");
+    let (_, retrier) = world.retrier(role::Role::DlqHandler);
     let resolver = world.resolver(Clock::anchored(now), retrier);
     let mut ids = Vec::new();
     for (n, age) in [(1, Duration::from_millis(900)), (2, Duration::from_millis(1_100))] {
@@ -399,7 +406,7 @@ async fn a_waiting_dead_letter_past_its_age_is_settled_by_the_pass_and_a_younger
         states.push(world.store.dead_letter(id).await.unwrap().unwrap().state());
     }
     assert_eq!(states, [DeadLetterState::Waiting, DeadLetterState::Parked]);
-    assert_eq!(queued.recv().await.map(|(id, _)| id), Some(ids[0].clone()));
+    assert_eq!(queued.recv().await.map(|queued| queued.id), Some(ids[0].clone()));
     assert_eq!(queued.recv().await, None);
 }
 

@@ -16,14 +16,17 @@ use ecom_domain::fact::{Fact, PaymentSlot};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
+use ecom_domain::role::Role;
 use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
-use ecom_pipeline::consume::{ConsumerSettings, Handler, StopConditions, consume};
+use ecom_pipeline::consume::{ConsumerSettings, consume};
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
-use ecom_pipeline::disposition::{Disposition, Handled};
+use ecom_pipeline::disposition::Disposition;
 use ecom_pipeline::durable::Retrier;
+use ecom_pipeline::handler::{Applied, Handler};
 use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::orders::Orders;
 use ecom_pipeline::payments::Payments;
+use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_store::{FactStore, StoreError};
 use ecom_store_cassandra::values;
 use ecom_telemetry::metrics::RoleMetrics;
@@ -44,13 +47,13 @@ pub type Work = Box<dyn FnOnce()>;
 
 /// Returns orders through their handler.
 pub fn orders(events: usize) -> Work {
-    let metrics = Arc::new(RoleMetrics::new("order_consumer"));
+    let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     handled(order_handler(&metrics), messages(events::order), events)
 }
 
 /// Returns payments through their handler.
 pub fn payments(events: usize) -> Work {
-    let metrics = Arc::new(RoleMetrics::new("payment_consumer"));
+    let metrics = Arc::new(RoleMetrics::new(Role::PaymentConsumer));
     let handler = Payments {
         facts: Arc::new(Facts::default()),
         dead_letters: dead_letters_of(EventKind::Payment, &metrics),
@@ -65,8 +68,9 @@ fn handled<H: Handler + 'static>(handler: H, messages: Vec<ReceivedMessage>, eve
     Box::new(move || {
         runtime.block_on(async {
             for received in messages.iter().cycle().take(events) {
-                let step = handler.handle(black_box(received), true).await;
-                let applied = matches!(black_box(step), Ok(Handled::Settled(Disposition::Applied(_))));
+                let decoded = handler.decode(black_box(received));
+                let applied = handler.apply(received, &decoded).await;
+                let applied = matches!(black_box(applied), Ok(Applied::Done(Disposition::Applied(_))));
                 assert!(applied, "every message here is applied");
             }
         });
@@ -75,7 +79,7 @@ fn handled<H: Handler + 'static>(handler: H, messages: Vec<ReceivedMessage>, eve
 
 /// Returns orders through a worker. What the bus's adapter makes, delivery and lease, is made beforehand.
 pub fn worker(events: usize) -> Work {
-    let metrics = Arc::new(RoleMetrics::new("order_consumer"));
+    let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     let handler = Arc::new(order_handler(&metrics));
     let (delivered, intake) = mpsc::channel(events.max(1));
     for received in messages(events::order).iter().cycle().take(events) {
@@ -84,16 +88,17 @@ pub fn worker(events: usize) -> Work {
     }
     let settings = ConsumerSettings {
         subscription: Arc::new(Subscription::new(intake, Box::new(Spent))),
-        concurrency: ConcurrencyBounds::from(1, 1),
-        hold: None,
-        bounds: StopConditions { count: u64::try_from(events).ok(), ..StopConditions::default() },
+        source: "source-sub".to_owned(),
+        concurrency: ConcurrencyBounds::new(1, 1),
+        early_payments: None,
+        stop_conditions: StopConditions { count: u64::try_from(events).ok(), ..StopConditions::default() },
         metrics: Arc::clone(&metrics),
         stop: CancellationToken::new(),
     };
     let runtime = runtime();
     Box::new(move || {
         runtime.block_on(consume(handler, settings)).expect("nothing is refused");
-        assert_eq!(usize::try_from(metrics.finished()), Ok(events), "every delivery is done with");
+        assert_eq!(usize::try_from(metrics.acked()), Ok(events), "every delivery is done with");
         drop(delivered);
     })
 }
@@ -103,9 +108,9 @@ pub fn dead_letters(events: usize) -> Work {
     let payments = messages(events::payment);
     let failure = DeliveryFailure {
         reason: Reason::OrderNotFound,
-        detail: "order 100007 is not in the fact table".to_owned(),
+        detail: "order 100007 is not in the fact table",
         kind: EventKind::Payment,
-        source_subscription: "payments_data-sub".to_owned(),
+        source_subscription: "payments_data-sub",
         order_id: Some(OrderId(100_007)),
         payment_id: Some(200_007),
         failed_at: 1_705_831_291_000_000,

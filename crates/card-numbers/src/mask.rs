@@ -8,18 +8,24 @@ use crate::card_number::CardNumber;
 use crate::find::find;
 use crate::symbol::{Symbol, symbol};
 
-/// A body without card numbers, except for those that [`screen`] was allowed to keep.
+/// A body without card numbers, except for those that [`screen`] was allowed to keep. It borrows the message's
+/// body until its bytes are needed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CleanBody(Bytes);
+pub struct CleanBody<'b>(Cow<'b, Bytes>);
 
 /// A body whose card numbers were masked. Only [`screen`] makes one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MaskedBody(Bytes);
 
-impl CleanBody {
+impl CleanBody<'_> {
     /// Returns the bytes as sent.
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.0.into_owned()
+    }
+
+    /// Returns the same body, sharing its bytes instead of borrowing them.
+    pub fn into_owned(self) -> CleanBody<'static> {
+        CleanBody(Cow::Owned(self.0.into_owned()))
     }
 }
 
@@ -30,7 +36,7 @@ impl MaskedBody {
     }
 }
 
-impl std::fmt::Debug for CleanBody {
+impl std::fmt::Debug for CleanBody<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CleanBody").field("length", &self.0.len()).finish_non_exhaustive()
     }
@@ -50,13 +56,13 @@ impl std::fmt::Debug for MaskedBody {
 pub fn screen(
     body: &Bytes,
     exempt: impl FnOnce(&mut Vec<CardNumber>),
-) -> Result<CleanBody, (MaskedBody, Vec<CardNumber>)> {
+) -> Result<CleanBody<'_>, (MaskedBody, Vec<CardNumber>)> {
     let mut cards = find(body);
     if !cards.is_empty() {
         exempt(&mut cards);
     }
     if cards.is_empty() {
-        return Ok(CleanBody(body.clone()));
+        return Ok(CleanBody(Cow::Borrowed(body)));
     }
     Err((MaskedBody(masked(body, &cards).into()), cards))
 }

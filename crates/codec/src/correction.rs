@@ -105,9 +105,9 @@ mod tests {
             ReceivedMessage { message, id: "100".into(), publish_time_us: 1_705_831_400_000_000, attempt: 1 };
         let failure = envelope::DeliveryFailure {
             reason: ecom_domain::reason::Reason::Invalid,
-            detail: "payment_id: missing".into(),
+            detail: "payment_id: missing",
             kind: ecom_domain::dead_letter::EventKind::Payment,
-            source_subscription: "payments_data-sub".into(),
+            source_subscription: "payments_data-sub",
             order_id: None,
             payment_id: None,
             failed_at: 1_705_831_400_000_000,

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 
-use crate::json;
+use crate::event::{self, Event};
 use crate::rejection::Rejection;
 use crate::screen::{self, ScreenedBody, screen};
 use ecom_bus::{Message, ReceivedMessage};
@@ -31,6 +31,8 @@ const VALUE_LIMIT: usize = 1_024;
 const MESSAGE_LIMIT: usize = 10_000_000 - 64 * 1_024;
 /// The value of `dlq_consumer_version`.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Attributes of the original that are kept before all others: its event time, its event id and its trace.
+const FIRST_ORIGINALS: [&str; 3] = ["event_time_us", "event_id", "traceparent"];
 /// The names of the attributes that this module sets.
 const ENVELOPE_ATTRIBUTES: [&str; 14] = [
     "dlq_attempt",
@@ -50,16 +52,16 @@ const ENVELOPE_ATTRIBUTES: [&str; 14] = [
 ];
 
 /// The failure that a delivery is dead-lettered for.
-#[derive(Clone, Debug)]
-pub struct DeliveryFailure {
+#[derive(Clone, Copy, Debug)]
+pub struct DeliveryFailure<'f> {
     /// The reason.
     pub reason: Reason,
     /// Field and cause; truncated to 1 KiB.
-    pub detail: String,
+    pub detail: &'f str,
     /// The kind of event that the source subscription carries.
     pub kind: EventKind,
     /// The short name of the source subscription.
-    pub source_subscription: String,
+    pub source_subscription: &'f str,
     /// The order id, if it could be read.
     pub order_id: Option<OrderId>,
     /// The payment id, if it could be read.
@@ -76,12 +78,12 @@ pub struct DeliveryFailure {
 /// SHA-256 in attributes.
 pub fn encode(
     received: &ReceivedMessage,
-    body: ScreenedBody,
-    failure: &DeliveryFailure,
+    body: ScreenedBody<'_>,
+    failure: &DeliveryFailure<'_>,
 ) -> (Reason, Message) {
     let (reason, detail) = match &body {
-        ScreenedBody::Clean(_) => (failure.reason, &failure.detail),
-        ScreenedBody::Masked { detail, .. } => (Reason::PanDetected, detail),
+        ScreenedBody::Clean(_) => (failure.reason, failure.detail),
+        ScreenedBody::Masked { detail, .. } => (Reason::PanDetected, detail.as_str()),
     };
     let originals = masked(&received.message.attributes, received.event_time());
     let mut envelope: Vec<(Text, Text)> = Vec::with_capacity(ENVELOPE_ATTRIBUTES.len() + originals.len());
@@ -94,7 +96,7 @@ pub fn encode(
     set("dlq_published_at", rfc3339(received.publish_time_us).into());
     set("dlq_reason", reason.as_str().into());
     set("dlq_source_message_id", truncated(&received.id, VALUE_LIMIT).to_owned().into());
-    set("dlq_source_subscription", truncated(&failure.source_subscription, VALUE_LIMIT).to_owned().into());
+    set("dlq_source_subscription", truncated(failure.source_subscription, VALUE_LIMIT).to_owned().into());
     if let Some(order_id) = failure.order_id {
         set("order_id", order_id.to_string().into());
     }
@@ -138,11 +140,13 @@ fn fitting_body(body: Bytes, mut set: impl FnMut(&'static str, Text)) -> Bytes {
     body.slice(..room)
 }
 
-/// Adds the original's attributes as far as they fit, its event time and event id first.
+/// Adds the original's attributes as far as they fit, [`FIRST_ORIGINALS`] first.
 fn with_originals(mut envelope: Vec<(Text, Text)>, originals: &Attributes, room: usize) -> Attributes {
     let mut wanted: Vec<(&str, &str)> =
         originals.iter().filter(|(name, _)| !name.starts_with("goog")).collect();
-    wanted.sort_by_key(|(name, _)| (*name != "event_time_us", *name != "event_id"));
+    wanted.sort_by_key(|(name, _)| {
+        FIRST_ORIGINALS.iter().position(|first| first == name).unwrap_or(usize::MAX)
+    });
     let mut left = room.saturating_sub(envelope.iter().map(|(name, value)| name.len() + value.len()).sum());
     let mut dropped = 0usize;
     for (name, value) in wanted {
@@ -193,7 +197,7 @@ pub fn decode(received: &ReceivedMessage) -> DeadLetter {
     let rejection = match (&screened, given) {
         (ScreenedBody::Clean(_), Some(given)) => given,
         (ScreenedBody::Clean(_), None) | (ScreenedBody::Masked { .. }, _) => {
-            rejection_of_body(kind, &message.body)
+            rejection_of_body(event::read(kind, &message.body), &screened)
         }
     };
     let sent = screened.into_bytes();
@@ -219,21 +223,18 @@ pub fn decode(received: &ReceivedMessage) -> DeadLetter {
     }
 }
 
-/// Returns the rejection of a message without a usable reason, from its body alone.
-fn rejection_of_body(kind: EventKind, body: &Bytes) -> Rejection {
-    let decoded = match kind {
-        EventKind::Order => json::order(body).map(|order| (order.order_id, None)),
-        EventKind::Payment => json::payment(body).map(|payment| (payment.order_id, Some(payment.payment_id))),
-    };
-    decoded.map_or_else(
-        |rejection| rejection,
-        |(order_id, payment_id)| Rejection {
+/// Returns the rejection of a message without a usable reason, or with a card number, from its body alone.
+fn rejection_of_body(event: Result<Event<'_>, Rejection>, screened: &ScreenedBody<'_>) -> Rejection {
+    match (event, screened) {
+        (event, ScreenedBody::Masked { detail, .. }) => event::pan_detected(detail.clone(), event),
+        (Err(rejection), ScreenedBody::Clean(_)) => rejection,
+        (Ok(event), ScreenedBody::Clean(_)) => Rejection {
             reason: Reason::OrderNotFound,
             detail: "published on the dead-letter topic without a reason".to_owned(),
-            order_id: Some(order_id),
-            payment_id,
+            order_id: Some(event.order_id()),
+            payment_id: event.payment_id(),
         },
-    )
+    }
 }
 
 /// Returns whether this module sets the attribute. All other attributes are the original's.
@@ -276,19 +277,19 @@ mod tests {
         }
     }
 
-    fn failure() -> DeliveryFailure {
+    fn failure() -> DeliveryFailure<'static> {
         DeliveryFailure {
             reason: Reason::OrderNotFound,
-            detail: "order 7 is not in the table".into(),
+            detail: "order 7 is not in the table",
             kind: EventKind::Payment,
-            source_subscription: "payments_data-sub".into(),
+            source_subscription: "payments_data-sub",
             order_id: Some(OrderId(7)),
             payment_id: Some(1007),
             failed_at: PUBLISHED + 2_000_000,
         }
     }
 
-    fn dead(source: &ReceivedMessage, failure: &DeliveryFailure) -> Message {
+    fn dead(source: &ReceivedMessage, failure: &DeliveryFailure<'_>) -> Message {
         encode(source, screen(&source.message.body), failure).1
     }
 
@@ -316,10 +317,12 @@ mod tests {
         attributes.insert("googclient_x", "y");
         attributes.insert("dlq_reason", "undecodable");
         attributes.insert("event_id", "e");
+        attributes.insert("traceparent", "00-ab-cd-01");
         let message = dead(&received(b"{}", attributes), &failure());
         assert!(message.attributes.len() <= ATTRIBUTE_LIMIT);
         assert_eq!(message.attributes.get("dlq_reason"), Some("order_not_found"));
         assert_eq!(message.attributes.get("event_id"), Some("e"));
+        assert_eq!(message.attributes.get("traceparent"), Some("00-ab-cd-01"));
         assert_eq!(message.attributes.get("googclient_x"), None);
         let kept = message.attributes.iter().filter(|(name, _)| name.starts_with('a')).count();
         let dropped: usize =
@@ -448,7 +451,7 @@ mod tests {
             let source = ReceivedMessage { message: Message { body: Bytes::from(body), attributes: attributes.clone() }, id: id.clone(), publish_time_us: PUBLISHED, attempt: 3 };
             let event_time = attributes.get("event_time_us");
             let t = EventTime::of(&Stamp::source(PUBLISHED, &id, event_time));
-            let dead_letter = decode(&arrived(dead(&source, &DeliveryFailure { detail: detail.clone(), ..failure() })));
+            let dead_letter = decode(&arrived(dead(&source, &DeliveryFailure { detail: &detail, ..failure() })));
             prop_assert_eq!(dead_letter.t, t);
             prop_assert_eq!(&dead_letter.body.bytes, &source.message.body);
             prop_assert!(dead_letter.detail.len() <= VALUE_LIMIT && detail.starts_with(&dead_letter.detail));

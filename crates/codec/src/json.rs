@@ -44,12 +44,16 @@ pub fn payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
 }
 
 /// Returns the rejection of a body with a card number in it, with the ids that could be read.
-fn pan_detected(detail: String, read: Result<(Option<OrderId>, Option<i64>), Rejection>) -> Rejection {
+pub(crate) fn pan_detected(
+    detail: String,
+    read: Result<(Option<OrderId>, Option<i64>), Rejection>,
+) -> Rejection {
     let (order_id, payment_id) = read.unwrap_or_else(|rejection| (rejection.order_id, rejection.payment_id));
     Rejection { reason: Reason::PanDetected, detail, order_id, payment_id }
 }
 
-fn read_order(body: &[u8]) -> Result<Order<'_>, Rejection> {
+/// Decodes an order event's body without searching it for card numbers.
+pub(crate) fn read_order(body: &[u8]) -> Result<Order<'_>, Rejection> {
     let mut fields = Fields::<8>::read(body, &ORDER_FIELDS)?;
     let mut check = ContractCheck { faults: fields.take_faults() };
     let order = Order {
@@ -65,7 +69,8 @@ fn read_order(body: &[u8]) -> Result<Order<'_>, Rejection> {
     check.finish(Some(order.order_id), None).map(|()| order)
 }
 
-fn read_payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
+/// Decodes a payment event's body without searching it for card numbers.
+pub(crate) fn read_payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
     let mut fields = Fields::<6>::read(body, &PAYMENT_FIELDS)?;
     let mut check = ContractCheck { faults: fields.take_faults() };
     let payment = Payment {

@@ -7,6 +7,7 @@
 pub mod contract;
 pub mod correction;
 pub mod envelope;
+pub mod event;
 pub mod json;
 mod rejection;
 pub mod screen;

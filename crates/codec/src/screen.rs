@@ -15,9 +15,9 @@ const LISTED_LIMIT: usize = 4;
 
 /// A body that may leave the consumer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ScreenedBody {
+pub enum ScreenedBody<'b> {
     /// A body without card numbers: the bytes as sent.
-    Clean(CleanBody),
+    Clean(CleanBody<'b>),
     /// A body that contained card numbers.
     Masked {
         /// The bytes with the card numbers masked.
@@ -27,7 +27,15 @@ pub enum ScreenedBody {
     },
 }
 
-impl ScreenedBody {
+impl ScreenedBody<'_> {
+    /// Returns the same body, sharing its bytes instead of borrowing them.
+    pub fn into_owned(self) -> ScreenedBody<'static> {
+        match self {
+            Self::Clean(body) => ScreenedBody::Clean(body.into_owned()),
+            Self::Masked { body, detail } => ScreenedBody::Masked { body, detail },
+        }
+    }
+
     /// Returns the bytes that may leave the consumer.
     pub fn into_bytes(self) -> Bytes {
         match self {
@@ -37,9 +45,9 @@ impl ScreenedBody {
     }
 }
 
-/// Masks the card numbers of a body. A clean body shares its bytes; a masked one is a copy of the same
+/// Masks the card numbers of a body. A clean body borrows its bytes; a masked one is a copy of the same
 /// length.
-pub fn screen(body: &Bytes) -> ScreenedBody {
+pub fn screen(body: &Bytes) -> ScreenedBody<'_> {
     let mut places = Vec::new();
     match ecom_card_numbers::screen(body, |cards| places = forbidden(body, cards)) {
         Ok(body) => ScreenedBody::Clean(body),

@@ -39,9 +39,9 @@ fn dead_letter_of(exposed: &Exposed, reason: Reason) -> Message {
     let received = received(exposed);
     let failure = DeliveryFailure {
         reason,
-        detail: "a test".into(),
+        detail: "a test",
         kind: exposed.kind,
-        source_subscription: "source-sub".into(),
+        source_subscription: "source-sub",
         order_id: None,
         payment_id: None,
         failed_at: received.publish_time_us,

@@ -15,6 +15,7 @@ use super::outcome_counts::OutcomeCounts;
 use super::{DeadLetterQueue, execute, times};
 use ecom_bus::Publisher;
 use ecom_codec::correction::correction;
+use ecom_codec::event::{Event, decode};
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationStatus};
 use ecom_domain::dead_letter::{
@@ -23,7 +24,7 @@ use ecom_domain::dead_letter::{
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 use ecom_domain::verdict::{ApplyCheck, Verdict};
-use ecom_pipeline::apply_check::{Event, apply_check, event};
+use ecom_pipeline::apply_check::apply_check;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::RoleError;
 
@@ -223,7 +224,7 @@ impl DeadLetterQueue {
         if !record.state().is_open() {
             return Err(not_open(&record, number.and_then(|_| corrected_by(&history))));
         }
-        let subject = event(dead_letter.kind, &body).map_err(|rejection| CorrectionError::InvalidBody {
+        let subject = decode(dead_letter.kind, &body).map_err(|rejection| CorrectionError::InvalidBody {
             kind: dead_letter.kind,
             detail: rejection.detail,
         })?;
@@ -302,7 +303,7 @@ impl DeadLetterQueue {
         patience: Duration,
     ) -> Result<CorrectionStatus, RoleError> {
         let (kind, t, until) = (plan.record.dead_letter.kind, corrected.t, Instant::now() + patience);
-        let Ok(subject) = event(kind, &plan.body) else { return Ok(CorrectionStatus::Pending) };
+        let Ok(subject) = decode(kind, &plan.body) else { return Ok(CorrectionStatus::Pending) };
         let dead_lettered_as = DeadLetterId::of(kind, t, &plan.body);
         loop {
             match resolver.retrier.read(|| apply_check(self.facts.as_ref(), &subject, t)).await? {

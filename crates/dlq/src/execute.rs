@@ -17,11 +17,11 @@ use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus, PlanBatch};
 use ecom_domain::dead_letter::{DeadLetterId, HistoryAction, HistoryEntry};
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::RoleError;
 use ecom_pipeline::order_locks::OrderLocks;
-use ecom_pipeline::retries::RetryPolicy;
+use ecom_pipeline::retry_policy::RetryPolicy;
 
 /// The most time that an operation may catch up after falling behind its rate.
 const CATCH_UP: Duration = Duration::from_secs(1);

@@ -3,9 +3,9 @@
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::dead_letter_resolver::{applies_by_itself, waiting_since};
-use ecom_pipeline::retries::RetryPolicy;
-use ecom_pipeline::sweep::is_for_a_human;
+use ecom_pipeline::dead_letter_resolver::{applies_automatically, waiting_since};
+use ecom_pipeline::retry_policy::RetryPolicy;
+use ecom_pipeline::sweep::needs_an_operator;
 
 /// The fate of a dead letter without a human's action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +31,7 @@ pub fn forecast(record: &DeadLetterRecord, verdict: Verdict, policy: &RetryPolic
     let reason = record.dead_letter.reason;
     let (is_looked_at, is_applied) = match state {
         DeadLetterState::Waiting => (true, true),
-        DeadLetterState::Parked => (!is_for_a_human(reason), applies_by_itself(reason)),
+        DeadLetterState::Parked => (!needs_an_operator(reason), applies_automatically(reason)),
         DeadLetterState::Discarded | DeadLetterState::Recovered => (false, false),
     };
     match verdict {

@@ -28,7 +28,7 @@ pub mod triage;
 use std::sync::Arc;
 
 use ecom_clock::{Clock, Entropy};
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::durable::Retrier;
 use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 

@@ -187,7 +187,7 @@ impl OperationPlan {
     /// payment is retried concurrently with the order that it waits for.
     fn close_batch(&mut self) {
         let filled = std::mem::take(&mut self.filling);
-        for kind in [EventKind::Order, EventKind::Payment] {
+        for kind in EventKind::ALL {
             let of_kind = filled.iter().filter(|(of, ..)| *of == kind);
             let dead_letters: Vec<_> = of_kind.map(|(_, id, verdict)| (id.clone(), *verdict)).collect();
             if !dead_letters.is_empty() {

@@ -17,7 +17,7 @@ use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use ecom_domain::role::Role;
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::retries::RetryPolicy;
+use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_store::StoreError;
 
 /// The open dead letters with one verdict.

@@ -1,137 +1,139 @@
-//! How many deliveries are worked on at once. A store that answers more slowly lets more through when
-//! more are asked of it at a time; one that is at its limit only lets them wait longer. Which it is
-//! cannot be told from its latency, so it is tried: twice as many, for half a second or for as long as
-//! each of them takes.
+//! The concurrency limit of a consumer: the number of deliveries processed at a time. It follows the store. A
+//! store that answers slowly may let more through when more is asked of it at once; a store at its capacity
+//! only queues. Latency does not tell the two apart, so the limit is doubled for half a second, or for as long
+//! as the store takes to answer as many calls, and throughput decides whether it stays.
 
 use std::time::Duration;
 
-/// Where a window begins: what brings a single Cassandra node to its limit.
+/// The limit a consumer starts with: enough to bring a single Cassandra node to its capacity.
 pub const START: usize = 256;
-/// How often a window is looked at.
+/// The time between two calls of [`ConcurrencyLimit::tick`].
 pub const TICK: Duration = Duration::from_millis(125);
-/// Ticks of a measurement at least.
+/// The fewest ticks a measurement takes.
 const TICKS: u32 = 4;
-/// Measurements until something is tried without an occasion: about a minute.
+/// Measurements between two trials at a steady rate: about a minute.
 const REST: u32 = 100;
-/// A rate counts what is settled in so many ticks.
+/// Rates are deliveries per this many ticks.
 const PRECISION: u64 = 1_000;
-/// More than these parts of a hundred must come through twice the window for it to stay …
+/// A doubled limit stays when throughput is above this percentage of the rate before.
 const GAIN: u64 = 120;
-/// … and these of what came through before for half of it to stay.
+/// A halved limit stays when throughput is at least this percentage of the rate before.
 const KEPT: u64 = 90;
-/// A change of what comes through that makes trying worth while, in parts of a hundred.
+/// A new trial begins when throughput falls below the first or rises above the second of these percentages of
+/// the steady rate.
 const DROP: u64 = 67;
 const RISE: u64 = 150;
 
-/// The bounds of a window.
+/// The bounds of a concurrency limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConcurrencyBounds {
-    /// Where it begins, and what it never falls below; at least one.
+    /// The lowest limit, and the first; at least 1.
     pub least: usize,
-    /// What it never exceeds: bounds memory.
+    /// The highest limit: it bounds memory.
     pub most: usize,
 }
 
 impl ConcurrencyBounds {
-    /// From so many, as far as that may be, to at most `most`.
-    pub fn from(least: usize, most: usize) -> Self {
+    /// Bounds with `most` raised to at least 1 and `least` clamped to `1..=most`.
+    pub fn new(least: usize, most: usize) -> Self {
         let most = most.max(1);
         Self { least: least.clamp(1, most), most }
     }
 }
 
-/// A window that follows the store.
+/// A concurrency limit that follows the throughput of the store.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
     bounds: ConcurrencyBounds,
     size: usize,
     trial: Trial,
-    measured: Measured,
+    measurement: Measurement,
 }
 
-/// What is being found out.
+/// What the current measurement is to find out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Trial {
-    /// Nothing, for so many measurements, unless much more or less than this comes through.
-    None { usual: u64, left: u32 },
-    /// Whether more comes through than this did through half of it.
+    /// Nothing for this many measurements, unless throughput is far from the steady rate.
+    None { steady: u64, left: u32 },
+    /// Whether a doubled limit lets more through than this rate.
     Wider { before: u64 },
-    /// Whether about as much comes through as this did through twice as many.
+    /// Whether a halved limit lets about as much through as this rate.
     Narrower { before: u64 },
 }
 
-/// A measurement under way. It begins when a change has taken effect, and takes long enough: both
-/// are when as many were settled as are worked on at once.
+/// A measurement under way. Each stage ends when as many deliveries were finished as the limit allows at once,
+/// so that a change has taken effect before it is measured.
 #[derive(Debug)]
-struct Measured {
+struct Measurement {
     stage: Stage,
     ticks: u32,
     from: u64,
     always_full: bool,
 }
 
-/// How far a measurement has come.
+/// The stage of a measurement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     TakingEffect,
     Measuring,
 }
 
-impl Measured {
+impl Measurement {
     fn new(stage: Stage, from: u64) -> Self {
         Self { stage, ticks: 0, from, always_full: true }
     }
 }
 
 impl ConcurrencyLimit {
-    /// A window at its least.
+    /// A limit at its lower bound.
     pub fn new(bounds: ConcurrencyBounds) -> Self {
-        let trial = Trial::None { usual: 0, left: 0 };
-        Self { bounds, size: bounds.least, trial, measured: Measured::new(Stage::TakingEffect, 0) }
+        let trial = Trial::None { steady: 0, left: 0 };
+        let measurement = Measurement::new(Stage::TakingEffect, 0);
+        Self { bounds, size: bounds.least, trial, measurement }
     }
 
-    /// How many deliveries may be worked on now.
+    /// The number of deliveries that may be processed now.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Whether there is anything to follow.
+    /// Returns true when both bounds are equal: there is nothing to adapt.
     pub fn is_fixed(&self) -> bool {
         self.bounds.least == self.bounds.most
     }
 
-    /// To be called every [`TICK`], with how many deliveries were settled since the beginning and are
-    /// worked on now.
-    pub fn tick(&mut self, settled: u64, busy: usize) {
-        let measured = &mut self.measured;
-        measured.ticks += 1;
-        measured.always_full &= busy >= self.size;
-        let through = settled.saturating_sub(measured.from);
-        let enough = through >= self.size as u64 || !measured.always_full;
-        match measured.stage {
-            Stage::TakingEffect if enough => *measured = Measured::new(Stage::Measuring, settled),
-            Stage::Measuring if enough && measured.ticks >= TICKS => {
-                let (rate, full) = (through * PRECISION / u64::from(measured.ticks), measured.always_full);
-                self.measured = Measured::new(Stage::TakingEffect, settled);
-                self.decide(rate, full);
+    /// Adapts the limit. To be called every [`TICK`] with the deliveries finished since the start and those
+    /// being processed now.
+    pub fn tick(&mut self, finished: u64, busy: usize) {
+        let measurement = &mut self.measurement;
+        measurement.ticks += 1;
+        measurement.always_full &= busy >= self.size;
+        let through = finished.saturating_sub(measurement.from);
+        let is_enough = through >= self.size as u64 || !measurement.always_full;
+        match measurement.stage {
+            Stage::TakingEffect if is_enough => *measurement = Measurement::new(Stage::Measuring, finished),
+            Stage::Measuring if is_enough && measurement.ticks >= TICKS => {
+                let rate = through * PRECISION / u64::from(measurement.ticks);
+                let always_full = measurement.always_full;
+                self.measurement = Measurement::new(Stage::TakingEffect, finished);
+                self.decide(rate, always_full);
             }
             Stage::TakingEffect | Stage::Measuring => {}
         }
     }
 
-    /// What follows from `rate`, settled deliveries in [`PRECISION`] ticks, while the window was full, or
-    /// was not.
-    fn decide(&mut self, rate: u64, full: bool) {
-        if !full {
-            // As many are not needed.
+    /// Sets the next limit from the rate measured, in deliveries per [`PRECISION`] ticks.
+    fn decide(&mut self, rate: u64, always_full: bool) {
+        if !always_full {
+            // The limit does not bind.
             self.size = (self.size / 2).max(self.bounds.least);
-            self.trial = Trial::None { usual: 0, left: 0 };
+            self.trial = Trial::None { steady: 0, left: 0 };
             return;
         }
         match self.trial {
-            Trial::None { usual, left } if left == 0 || rate * 100 < usual * DROP => self.try_wider(rate),
-            Trial::None { usual, .. } if rate * 100 > usual * RISE => self.try_narrower(rate),
-            Trial::None { usual, left } => self.trial = Trial::None { usual, left: left - 1 },
+            Trial::None { steady, left } if left == 0 || rate * 100 < steady * DROP => self.try_wider(rate),
+            Trial::None { steady, .. } if rate * 100 > steady * RISE => self.try_narrower(rate),
+            Trial::None { steady, left } => self.trial = Trial::None { steady, left: left - 1 },
             Trial::Wider { before } if rate * 100 > before * GAIN => self.try_wider(rate),
             Trial::Wider { before } => {
                 self.size /= 2;
@@ -161,8 +163,8 @@ impl ConcurrencyLimit {
         }
     }
 
-    fn rest(&mut self, usual: u64) {
-        self.trial = Trial::None { usual, left: REST };
+    fn rest(&mut self, steady: u64) {
+        self.trial = Trial::None { steady, left: REST };
     }
 }
 
@@ -170,29 +172,28 @@ impl ConcurrencyLimit {
 mod tests {
     use super::*;
 
-    /// A store that takes `latency` seconds for each and handles `limit` a second at most, asked by as
-    /// many at once as the window allows.
+    /// A store that takes `latency` seconds per call and handles `capacity` calls a second at most.
     struct Simulated {
-        window: ConcurrencyLimit,
-        settled: f64,
+        limit: ConcurrencyLimit,
+        finished: f64,
     }
 
     impl Simulated {
         fn new(most: usize) -> Self {
-            Self { window: ConcurrencyLimit::new(ConcurrencyBounds::from(START, most)), settled: 0.0 }
+            Self { limit: ConcurrencyLimit::new(ConcurrencyBounds::new(START, most)), finished: 0.0 }
         }
 
-        /// Sizes and the rates that came of them, tick by tick, for so many seconds, of which `queued`
-        /// messages arrive in each.
-        fn run(&mut self, seconds: u32, latency: f64, limit: f64, queued: f64) -> Vec<(usize, f64)> {
+        /// The limit and the rate at each tick, for so many seconds in which `arriving` messages a second
+        /// arrive.
+        fn run(&mut self, seconds: u32, latency: f64, capacity: f64, arriving: f64) -> Vec<(usize, f64)> {
             let mut seen = Vec::new();
             for _ in 0..seconds * 8 {
-                let size = self.window.size();
-                let possible = (size as f64 / latency).min(limit);
-                let rate = possible.min(queued);
-                self.settled += rate * TICK.as_secs_f64();
-                let busy = if queued >= possible { size } else { size / 2 };
-                self.window.tick(self.settled as u64, busy);
+                let size = self.limit.size();
+                let possible = (size as f64 / latency).min(capacity);
+                let rate = possible.min(arriving);
+                self.finished += rate * TICK.as_secs_f64();
+                let busy = if arriving >= possible { size } else { size / 2 };
+                self.limit.tick(self.finished as u64, busy);
                 seen.push((size, rate));
             }
             seen
@@ -202,10 +203,14 @@ mod tests {
     const PLENTY: f64 = 1e9;
 
     #[test]
-    fn a_store_that_becomes_slow_is_asked_for_more_at_a_time_and_lets_as_much_through() {
+    fn a_store_that_becomes_slow_gets_more_calls_at_a_time_and_throughput_stays() {
         let mut simulated = Simulated::new(4_096);
         let seen = simulated.run(30, 0.005, 15_000.0, PLENTY);
-        assert_eq!(seen.last(), Some(&(START, 15_000.0)), "it is at its limit, more would only wait");
+        assert_eq!(
+            seen.last(),
+            Some(&(START, 15_000.0)),
+            "it is at its capacity, more calls would only wait"
+        );
         let seen = simulated.run(15, 0.1, 15_000.0, PLENTY);
         assert_eq!(seen[0], (START, 2_560.0));
         assert_eq!(seen.last(), Some(&(2_048, 15_000.0)));
@@ -214,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_through_is_held_but_for_trials_that_are_short_and_seldom() {
+    fn trials_cost_at_most_three_percent_of_the_throughput() {
         let mut simulated = Simulated::new(4_096);
         simulated.run(15, 0.1, 15_000.0, PLENTY);
         let seen = simulated.run(600, 0.1, 15_000.0, PLENTY);
@@ -223,32 +228,32 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_kept_however_slow_the_store() {
+    fn the_upper_bound_is_kept_however_slow_the_store() {
         let mut simulated = Simulated::new(1_000);
         let seen = simulated.run(300, 3.0, 15_000.0, PLENTY);
         assert!(seen.iter().all(|(size, _)| (START..=1_000).contains(size)), "{seen:?}");
-        assert_eq!(simulated.window.size(), 512);
+        assert_eq!(simulated.limit.size(), 512);
     }
 
     #[test]
-    fn a_window_widened_by_a_chance_gain_is_narrowed_again_at_once() {
+    fn a_limit_that_grew_by_coincidence_shrinks_again_at_once() {
         let mut simulated = Simulated::new(4_096);
-        // The store warms up: more comes through each second, whatever the window.
-        for limit in 1..=10 {
-            simulated.run(1, 0.001, f64::from(limit) * 1_500.0, PLENTY);
+        // The store warms up: throughput rises each second, whatever the limit.
+        for capacity in 1..=10 {
+            simulated.run(1, 0.001, f64::from(capacity) * 1_500.0, PLENTY);
         }
         let seen = simulated.run(12, 0.001, 15_000.0, PLENTY);
         assert_eq!(seen.last(), Some(&(START, 15_000.0)));
     }
 
     #[test]
-    fn a_bound_below_the_start_is_the_window() {
-        let mut window = ConcurrencyLimit::new(ConcurrencyBounds::from(START, 17));
-        assert!(window.is_fixed());
-        for settled in 0..100 {
-            window.tick(settled, 17);
+    fn an_upper_bound_below_the_start_fixes_the_limit() {
+        let mut limit = ConcurrencyLimit::new(ConcurrencyBounds::new(START, 17));
+        assert!(limit.is_fixed());
+        for finished in 0..100 {
+            limit.tick(finished, 17);
         }
-        assert_eq!(window.size(), 17);
-        assert_eq!(ConcurrencyBounds::from(START, 0), ConcurrencyBounds { least: 1, most: 1 });
+        assert_eq!(limit.size(), 17);
+        assert_eq!(ConcurrencyBounds::new(START, 0), ConcurrencyBounds { least: 1, most: 1 });
     }
 }

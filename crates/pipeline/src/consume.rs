@@ -1,132 +1,81 @@
-//! Lanes: long-lived tasks that each take a delivery, handle it, settle it. The worker is the permit; there
-//! are as many as the limit says.
+//! Consuming a subscription: as many workers as the concurrency limit allows, until stopped or a stop
+//! condition is met.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
-use futures_util::FutureExt;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::concurrency_limit::{self, ConcurrencyBounds, ConcurrencyLimit};
-use super::disposition::{Disposition, Handled};
+use super::delivery_counts::DeliveryCounts;
 use super::durable::RoleError;
-use super::early_payments::{BufferedPayment, EarlyPaymentBuffer, EarlyPaymentSettings};
-use ecom_bus::{Backlog, Delivery, ReceivedMessage, Subscription};
-use ecom_domain::event_time::EventTime;
-use ecom_telemetry::metrics::{DispositionLabel, RoleMetrics};
+use super::early_payments::{EarlyPaymentBuffer, EarlyPaymentSettings};
+use super::handler::Handler;
+use super::stop_conditions::StopConditions;
+use super::worker::{PoolSize, WorkerPool, WorkerTasks};
+use ecom_bus::Subscription;
+use ecom_telemetry::metrics::RoleMetrics;
 
-/// Lanes that look again for the orders of held payments.
+/// Tasks that check for the orders of buffered payments.
 const EARLY_PAYMENT_WORKERS: usize = 32;
 
-/// What a role does with a message. Lanes are generic over it, so its futures need no heap block.
-pub trait Handler: Send + Sync + 'static {
-    /// Settles the message, or asks to look again later where it may.
-    fn handle(
-        &self,
-        received: &ReceivedMessage,
-        may_buffer: bool,
-    ) -> impl Future<Output = Result<Handled, RoleError>> + Send;
-
-    /// Settles a message on which `handle` panicked.
-    fn panicked(
-        &self,
-        received: &ReceivedMessage,
-    ) -> impl Future<Output = Result<Disposition, RoleError>> + Send;
-
-    /// T of the event the message carries.
-    fn event_time(&self, received: &ReceivedMessage) -> EventTime {
-        received.event_time()
-    }
-}
-
-/// When a run ends by itself.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct StopConditions {
-    /// After this many deliveries.
-    pub count: Option<u64>,
-    /// After this long.
-    pub duration: Option<Duration>,
-    /// After this long without a delivery, unless the bus says that something is left.
-    pub idle: Option<Duration>,
-}
-
-/// How a role consumes.
+/// How a role consumes its subscription.
 pub struct ConsumerSettings {
-    /// Where deliveries come from.
+    /// The source of deliveries.
     pub subscription: Arc<Subscription>,
-    /// Deliveries handled at once.
+    /// The subscription's short name, for spans.
+    pub source: String,
+    /// Bounds of the number of deliveries processed at a time.
     pub concurrency: ConcurrencyBounds,
-    /// Whether and how payments wait for their orders.
-    pub hold: Option<EarlyPaymentSettings>,
+    /// How payments wait for their orders; `None` = they do not.
+    pub early_payments: Option<EarlyPaymentSettings>,
     /// When the run ends by itself.
-    pub bounds: StopConditions,
-    /// What is counted.
+    pub stop_conditions: StopConditions,
+    /// The role's counters.
     pub metrics: Arc<RoleMetrics>,
-    /// Cancelled = stop receiving, settle what is in flight.
+    /// Once cancelled, nothing more is received, and what is in flight is finished.
     pub stop: CancellationToken,
 }
 
-struct Worker<H> {
-    handler: Arc<H>,
-    subscription: Arc<Subscription>,
-    hold: Option<Arc<EarlyPaymentBuffer>>,
-    left: Arc<AtomicU64>,
-    workers: Arc<WorkerCount>,
-    metrics: Arc<RoleMetrics>,
-    stop: CancellationToken,
-}
-
-/// How many workers there are, and are to be.
-#[derive(Default)]
-struct WorkerCount {
-    there: AtomicUsize,
-    wanted: AtomicUsize,
-}
-
-impl<H> Clone for Worker<H> {
-    fn clone(&self) -> Self {
-        Self {
-            handler: Arc::clone(&self.handler),
-            subscription: Arc::clone(&self.subscription),
-            hold: self.hold.clone(),
-            left: Arc::clone(&self.left),
-            workers: Arc::clone(&self.workers),
-            metrics: Arc::clone(&self.metrics),
-            stop: self.stop.clone(),
-        }
-    }
-}
-
-/// Consumes until stopped or bounded, settles everything in flight, and flushes the acks.
-/// Dropping this future is the crash: everything unsettled goes back to the bus.
+/// Consumes until stopped or a stop condition is met, finishes everything in flight, and flushes the acks.
+/// Dropping this future is the crash: the bus delivers everything unacked again.
 pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) -> Result<(), RoleError> {
-    let ConsumerSettings { subscription, concurrency: limit, hold, bounds, metrics, stop } = settings;
+    let ConsumerSettings {
+        subscription,
+        source,
+        concurrency,
+        early_payments,
+        stop_conditions,
+        metrics,
+        stop,
+    } = settings;
     let stop = stop.child_token();
-    let mut limit = ConcurrencyLimit::new(limit);
-    let held_at_most = hold.map_or(0, |hold| hold.limit);
-    let hold = hold.map(|hold| Arc::new(EarlyPaymentBuffer::new(hold, stop.clone())));
-    let worker = Worker {
+    let mut limit = ConcurrencyLimit::new(concurrency);
+    let buffer_limit = early_payments.map_or(0, |settings| settings.limit);
+    let pool = Arc::new(WorkerPool {
         handler,
         subscription: Arc::clone(&subscription),
-        hold: hold.clone(),
-        left: Arc::new(AtomicU64::new(bounds.count.unwrap_or(u64::MAX))),
-        workers: Arc::default(),
-        metrics: Arc::clone(&metrics),
+        source,
+        buffer: early_payments.map(|settings| EarlyPaymentBuffer::new(settings, stop.clone())),
+        remaining: AtomicU64::new(stop_conditions.count.unwrap_or(u64::MAX)),
+        size: PoolSize::default(),
+        counts: DeliveryCounts::default(),
+        metrics,
         stop: stop.clone(),
-    };
-    let mut tasks = JoinSet::new();
-    worker.fit(&limit, held_at_most, &mut tasks);
-    if let Some(hold) = &hold {
+    });
+    let mut tasks = WorkerTasks::new();
+    resize(&pool, limit.size(), buffer_limit, &mut tasks);
+    if pool.buffer.is_some() {
         for _ in 0..EARLY_PAYMENT_WORKERS.min(limit.size()) {
-            tasks.spawn(worker.clone().run_held(Arc::clone(hold)));
+            tasks.spawn(Arc::clone(&pool).run_early_payments());
         }
     }
     let mut watch = JoinSet::new();
-    watch.spawn(watch_bounds(bounds, Arc::clone(&metrics), Arc::clone(&subscription), stop.clone()));
+    let watched = Arc::clone(&pool);
+    watch.spawn(async move {
+        stop_conditions.watch(&watched.counts, &watched.subscription, &watched.stop).await;
+    });
     let mut ticks = tokio::time::interval(concurrency_limit::TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut outcome = Ok(());
@@ -135,20 +84,19 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
             biased;
             ended = tasks.join_next() => ended,
             _ = ticks.tick(), if !limit.is_fixed() && !stop.is_cancelled() => {
-                let buffered = hold.as_ref().map_or(0, |hold| hold.buffered());
-                let in_flight = usize::try_from(metrics.in_flight.get()).unwrap_or_default();
-                limit.tick(metrics.finished(), in_flight.saturating_sub(buffered));
-                worker.fit(&limit, held_at_most, &mut tasks);
+                let buffered = pool.buffer.as_ref().map_or(0, EarlyPaymentBuffer::len);
+                limit.tick(pool.counts.acked(), pool.counts.in_flight().saturating_sub(buffered));
+                resize(&pool, limit.size(), buffer_limit, &mut tasks);
                 continue;
             }
         };
         let Some(ended) = ended else { break };
         let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        if let Err(halt) = ended
+        if let Err(error) = ended
             && outcome.is_ok()
         {
             stop.cancel();
-            outcome = Err(halt);
+            outcome = Err(error);
         }
     }
     watch.abort_all();
@@ -156,183 +104,39 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
     outcome
 }
 
-impl WorkerCount {
-    /// How many are to be added, which are then there.
-    fn lacking(&self, wanted: usize) -> usize {
-        self.wanted.store(wanted, Ordering::Relaxed);
-        let there = self.there.fetch_max(wanted, Ordering::Relaxed);
-        wanted.saturating_sub(there)
-    }
-
-    /// Whether there is one too many, which then goes.
-    fn is_one_too_many(&self) -> bool {
-        let wanted = self.wanted.load(Ordering::Relaxed);
-        let one_less = |there: usize| (there > wanted).then(|| there - 1);
-        self.there.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
-    }
-}
-
-async fn watch_bounds(
-    bounds: StopConditions,
-    metrics: Arc<RoleMetrics>,
-    subscription: Arc<Subscription>,
-    stop: CancellationToken,
-) {
-    let ends = bounds.duration.map(|duration| Instant::now() + duration);
-    let Some(tick) = bounds.idle.into_iter().chain(bounds.duration).min() else { return };
-    let tick = (tick / 10).clamp(Duration::from_millis(5), Duration::from_secs(1));
-    let (mut seen, mut since) = (metrics.received.get(), Instant::now());
-    while !stop.is_cancelled() {
-        tokio::time::sleep(tick).await;
-        if metrics.received.get() != seen || metrics.in_flight.get() > 0 {
-            (seen, since) = (metrics.received.get(), Instant::now());
-        }
-        let silent = bounds.idle.is_some_and(|idle| since.elapsed() >= idle);
-        // On a starved host silence alone proves nothing.
-        let idle = silent && subscription.backlog().await != Backlog::Left;
-        if idle || ends.is_some_and(|ends| Instant::now() >= ends) {
-            stop.cancel();
-        }
-    }
-}
-
-impl<H: Handler> Worker<H> {
-    /// Adds the workers that a limit lacks; one that is too many goes by itself.
-    fn fit(&self, limit: &ConcurrencyLimit, held_at_most: usize, tasks: &mut JoinSet<Result<(), RoleError>>) {
-        let most = limit.size().saturating_add(held_at_most);
-        self.metrics.in_flight_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
-        for _ in 0..self.workers.lacking(limit.size()) {
-            tasks.spawn(self.clone().run());
-        }
-    }
-
-    async fn run(self) -> Result<(), RoleError> {
-        while !self.workers.is_one_too_many() {
-            let delivery = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Ok(()),
-                delivery = self.subscription.next() => delivery,
-            };
-            let Some(delivery) = delivery else {
-                return Err(RoleError::OperationReport(self.metrics.role.to_owned()));
-            };
-            if !self.take_one() {
-                delivery.nack();
-                return Ok(());
-            }
-            self.metrics.received.inc();
-            if delivery.received.attempt > 1 {
-                self.metrics.redelivered.inc();
-            }
-            self.metrics.in_flight.inc();
-            self.fresh(delivery).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether the bound on deliveries leaves room for this one.
-    fn take_one(&self) -> bool {
-        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if left.is_err() || left == Ok(1) {
-            self.stop.cancel();
-        }
-        left.is_ok()
-    }
-
-    async fn fresh(&self, delivery: Delivery) -> Result<(), RoleError> {
-        let taken = Instant::now();
-        match self.step(&delivery.received, self.hold.is_some()).await? {
-            Handled::Settled(disposition) => self.settle(delivery, taken, &disposition),
-            Handled::AwaitOrder => {
-                let kept = match &self.hold {
-                    Some(hold) if !self.stop.is_cancelled() => hold.take(delivery, taken),
-                    Some(_) | None => Err(delivery),
-                };
-                match kept {
-                    Ok(()) => {
-                        self.metrics.buffered.inc();
-                    }
-                    Err(delivery) if self.stop.is_cancelled() => self.give_back(delivery, taken),
-                    Err(delivery) => self.last_look(delivery, taken).await?,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn run_held(self, hold: Arc<EarlyPaymentBuffer>) -> Result<(), RoleError> {
-        while let Some(buffered) = hold.next().await {
-            let stopping = self.stop.is_cancelled();
-            if !buffered.may_wait() && !stopping {
-                self.last_look(buffered.delivery, buffered.taken).await?;
-                continue;
-            }
-            match self.step(&buffered.delivery.received, true).await? {
-                Handled::Settled(disposition) => self.settle(buffered.delivery, buffered.taken, &disposition),
-                Handled::AwaitOrder if stopping => self.give_back(buffered.delivery, buffered.taken),
-                Handled::AwaitOrder => {
-                    if let Err(BufferedPayment { delivery, taken, .. }) = hold.wait(buffered) {
-                        self.give_back(delivery, taken);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks once more and does not wait again.
-    async fn last_look(&self, delivery: Delivery, taken: Instant) -> Result<(), RoleError> {
-        match self.step(&delivery.received, false).await? {
-            Handled::Settled(disposition) => self.settle(delivery, taken, &disposition),
-            Handled::AwaitOrder => self.give_back(delivery, taken),
-        }
-        Ok(())
-    }
-
-    /// One message's panic is that message's own.
-    async fn step(&self, received: &ReceivedMessage, may_buffer: bool) -> Result<Handled, RoleError> {
-        match AssertUnwindSafe(self.handler.handle(received, may_buffer)).catch_unwind().await {
-            Ok(step) => step,
-            Err(_) => {
-                tracing::error!(role = self.metrics.role, message.id = received.id, "the handler panicked");
-                self.handler.panicked(received).await.map(Handled::Settled)
-            }
-        }
-    }
-
-    fn settle(&self, delivery: Delivery, taken: Instant, disposition: &Disposition) {
-        self.metrics.settled(disposition.outcome(), taken.elapsed());
-        self.metrics.advance_watermark(self.handler.event_time(&delivery.received));
-        self.metrics.in_flight.dec();
-        delivery.ack();
-    }
-
-    fn give_back(&self, delivery: Delivery, taken: Instant) {
-        self.metrics.settled(DispositionLabel::Nacked, taken.elapsed());
-        self.metrics.in_flight.dec();
-        delivery.nack();
-    }
+fn resize<H: Handler>(pool: &Arc<WorkerPool<H>>, size: usize, buffer_limit: usize, tasks: &mut WorkerTasks) {
+    let most = size.saturating_add(buffer_limit);
+    pool.metrics.in_flight_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+    pool.resize(size, tasks);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use async_trait::async_trait;
     use bytes::Bytes;
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::disposition::Disposition;
     use crate::durable::Durable;
-    use ecom_bus::{Feed, Lease, Message};
+    use crate::handler::{Applied, Decoded, Unapplied};
+    use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, ReceivedMessage};
+    use ecom_domain::event_time::EventTime;
     use ecom_domain::reason::Reason;
+    use ecom_domain::role::Role;
+    use ecom_telemetry::metrics::DispositionLabel;
 
-    /// What became of each delivery, by its id.
-    type Settled = Arc<Mutex<Vec<(String, &'static str)>>>;
+    /// Ids of deliveries, each with `ack` or `nack`.
+    type Finished = Arc<Mutex<Vec<(String, &'static str)>>>;
 
-    struct Noted(String, Settled);
+    struct NotedLease(String, Finished);
 
-    impl Lease for Noted {
+    impl Lease for NotedLease {
         fn ack(self: Box<Self>) {
             self.1.lock().unwrap().push((self.0.clone(), "ack"));
         }
@@ -342,10 +146,11 @@ mod tests {
         }
     }
 
-    struct NoFeed;
+    /// A feed that reports no backlog.
+    struct QuietFeed;
 
     #[async_trait]
-    impl Feed for NoFeed {
+    impl Feed for QuietFeed {
         fn answers(&self) -> bool {
             true
         }
@@ -359,8 +164,8 @@ mod tests {
         async fn stopped(&self) {}
     }
 
-    /// A bus that has something left until it is settled.
-    struct SlowFeed(Settled);
+    /// A feed that reports a backlog until a delivery is finished.
+    struct SlowFeed(Finished);
 
     #[async_trait]
     impl Feed for SlowFeed {
@@ -377,28 +182,55 @@ mod tests {
         async fn stopped(&self) {}
     }
 
-    /// Panics on `bad`, asks to hold `early` for ever, applies the rest.
-    struct Moody;
+    /// Panics on `bad` and cannot decode `worse`; the order of `early` never arrives; applies the rest.
+    #[derive(Default)]
+    struct Moody {
+        decodes: AtomicUsize,
+        applies: AtomicUsize,
+    }
 
     impl Handler for Moody {
-        async fn handle(&self, received: &ReceivedMessage, may_buffer: bool) -> Result<Handled, RoleError> {
-            match received.message.body.as_ref() {
+        type Event<'m> = Cow<'m, [u8]>;
+
+        fn decode<'m>(&self, received: &'m ReceivedMessage) -> Decoded<Self::Event<'m>> {
+            self.decodes.fetch_add(1, Ordering::Relaxed);
+            assert_ne!(received.message.body.as_ref(), b"worse", "cannot decode this message");
+            let event = received.message.body.as_ref().into();
+            Decoded { t: received.event_time(), order_id: None, event }
+        }
+
+        fn into_owned(event: Self::Event<'_>) -> Self::Event<'static> {
+            event.into_owned().into()
+        }
+
+        async fn apply(
+            &self,
+            _: &ReceivedMessage,
+            decoded: &Decoded<Self::Event<'_>>,
+        ) -> Result<Applied, RoleError> {
+            self.applies.fetch_add(1, Ordering::Relaxed);
+            match decoded.event.as_ref() {
                 b"bad" => panic!("cannot bear this message"),
-                b"early" if may_buffer => Ok(Handled::AwaitOrder),
-                b"early" => Ok(Handled::Settled(Disposition::DeadLettered(
-                    Reason::OrderNotFound,
-                    Durable::in_a_test(),
-                ))),
-                _ => Ok(Handled::Settled(Disposition::Applied(Durable::in_a_test()))),
+                b"early" => Ok(Applied::AwaitOrder),
+                _ => Ok(Applied::Done(Disposition::Applied(Durable::in_a_test()))),
             }
         }
 
-        async fn panicked(&self, _: &ReceivedMessage) -> Result<Disposition, RoleError> {
-            Ok(Disposition::DeadLettered(Reason::HandlerFailed, Durable::in_a_test()))
+        async fn dead_letter(
+            &self,
+            _: &ReceivedMessage,
+            _: Option<&Decoded<Self::Event<'_>>>,
+            cause: Unapplied,
+        ) -> Result<Disposition, RoleError> {
+            let reason = match cause {
+                Unapplied::OrderMissing => Reason::OrderNotFound,
+                Unapplied::Panicked => Reason::HandlerFailed,
+            };
+            Ok(Disposition::DeadLettered(reason, Durable::in_a_test()))
         }
     }
 
-    /// A store that answers after 100 ms, however much is asked of it at a time.
+    /// A store that answers after 100 ms, however many calls are in flight.
     #[derive(Default)]
     struct Slow {
         now: AtomicUsize,
@@ -406,89 +238,152 @@ mod tests {
     }
 
     impl Handler for Slow {
-        async fn handle(&self, _: &ReceivedMessage, _: bool) -> Result<Handled, RoleError> {
+        type Event<'m> = ();
+
+        fn decode(&self, received: &ReceivedMessage) -> Decoded<()> {
+            Decoded { t: received.event_time(), order_id: None, event: () }
+        }
+
+        fn into_owned((): ()) {}
+
+        async fn apply(
+            &self,
+            _: &ReceivedMessage,
+            _: &Decoded<Self::Event<'_>>,
+        ) -> Result<Applied, RoleError> {
             let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
             self.most.fetch_max(now, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(100)).await;
             self.now.fetch_sub(1, Ordering::Relaxed);
-            Ok(Handled::Settled(Disposition::Applied(Durable::in_a_test())))
+            Ok(Applied::Done(Disposition::Applied(Durable::in_a_test())))
         }
 
-        async fn panicked(&self, _: &ReceivedMessage) -> Result<Disposition, RoleError> {
+        async fn dead_letter(
+            &self,
+            _: &ReceivedMessage,
+            _: Option<&Decoded<Self::Event<'_>>>,
+            _: Unapplied,
+        ) -> Result<Disposition, RoleError> {
             Ok(Disposition::DeadLettered(Reason::HandlerFailed, Durable::in_a_test()))
         }
     }
 
-    fn delivery(id: usize, body: &'static str, fates: &Settled) -> Delivery {
+    fn delivery(id: usize, body: &'static str, finished: &Finished) -> Delivery {
         let message = Message { body: Bytes::from_static(body.as_bytes()), ..Message::default() };
         let received = ReceivedMessage { message, id: id.to_string(), publish_time_us: 1, attempt: 1 };
-        let lease = Noted(id.to_string(), Arc::clone(fates));
+        let lease = NotedLease(id.to_string(), Arc::clone(finished));
         Delivery::new(received, Box::new(lease))
     }
 
-    async fn consumed(
-        bodies: &[&'static str],
-        hold: Option<EarlyPaymentSettings>,
-        count: u64,
-    ) -> (Settled, Arc<RoleMetrics>) {
-        let fates = Settled::default();
+    fn settings(
+        receiver: mpsc::Receiver<Delivery>,
+        feed: impl Feed + 'static,
+        concurrency: ConcurrencyBounds,
+        stop_conditions: StopConditions,
+    ) -> ConsumerSettings {
+        ConsumerSettings {
+            subscription: Arc::new(Subscription::new(receiver, Box::new(feed))),
+            source: "test-sub".to_owned(),
+            concurrency,
+            early_payments: None,
+            stop_conditions,
+            metrics: Arc::new(RoleMetrics::new(Role::OrderConsumer)),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Consumes until that many deliveries were taken.
+    async fn consume_count(bodies: &[&'static str], count: u64) -> (Finished, Arc<RoleMetrics>) {
+        let finished = Finished::default();
         let (sender, receiver) = mpsc::channel(16);
         for (id, body) in bodies.iter().enumerate() {
-            sender.send(delivery(id, body, &fates)).await.unwrap();
+            sender.send(delivery(id, body, &finished)).await.unwrap();
         }
-        let metrics = Arc::new(RoleMetrics::new("test"));
-        let settings = ConsumerSettings {
-            subscription: Arc::new(Subscription::new(receiver, Box::new(NoFeed))),
-            concurrency: ConcurrencyBounds::from(2, 2),
-            hold,
-            bounds: StopConditions { count: Some(count), ..StopConditions::default() },
-            metrics: Arc::clone(&metrics),
-            stop: CancellationToken::new(),
-        };
-        consume(Arc::new(Moody), settings).await.unwrap();
+        let stop_conditions = StopConditions { count: Some(count), ..StopConditions::default() };
+        let settings = settings(receiver, QuietFeed, ConcurrencyBounds::new(2, 2), stop_conditions);
+        let metrics = Arc::clone(&settings.metrics);
+        consume(Arc::new(Moody::default()), settings).await.unwrap();
         drop(sender);
-        (fates, metrics)
+        (finished, metrics)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_is_its_messages_own_and_its_neighbours_go_on() {
-        let (fates, metrics) = consumed(&["good", "bad", "good"], None, 3).await;
-        assert_eq!(fates.lock().unwrap().len(), 3);
-        assert!(fates.lock().unwrap().iter().all(|(_, fate)| *fate == "ack"));
+    async fn a_panic_dead_letters_its_message_and_the_others_are_applied() {
+        let (finished, metrics) = consume_count(&["worse", "good", "bad", "good"], 4).await;
+        assert_eq!(finished.lock().unwrap().len(), 4);
+        assert!(finished.lock().unwrap().iter().all(|(_, how)| *how == "ack"));
         assert_eq!(metrics.count(DispositionLabel::Applied), 2);
-        assert_eq!(metrics.count(DispositionLabel::DeadLettered), 1);
-        // Published in the first millisecond, with ids 0 to 2.
-        assert_eq!(metrics.newest_event(), Some(EventTime::stored(2)));
+        assert_eq!(metrics.count(DispositionLabel::DeadLettered), 2);
+        // Published in the first millisecond, with ids 0 to 3.
+        assert_eq!(metrics.newest_event(), Some(EventTime::stored(3)));
         assert_eq!(metrics.in_flight.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_hold_is_no_wait_and_a_stopped_one_gives_back() {
+    async fn a_full_buffer_dead_letters_at_once_and_a_stop_nacks_what_is_buffered() {
+        let finished = Finished::default();
+        let (sender, receiver) = mpsc::channel(16);
+        for id in 0..3 {
+            sender.send(delivery(id, "early", &finished)).await.unwrap();
+        }
+        let grace = Duration::from_secs(3_600);
+        let settings = ConsumerSettings {
+            early_payments: Some(EarlyPaymentSettings { grace, limit: 1, bytes: 1_000 }),
+            ..settings(receiver, QuietFeed, ConcurrencyBounds::new(2, 2), StopConditions::default())
+        };
+        let (metrics, stop) = (Arc::clone(&settings.metrics), settings.stop.clone());
+        let stopping = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let acked = [1, 2].map(|id: usize| (id.to_string(), "ack"));
+            assert_eq!(*finished.lock().unwrap(), acked, "the buffer is full of the first");
+            assert_eq!(metrics.count(DispositionLabel::DeadLettered), 2);
+            assert_eq!((metrics.buffered.get(), metrics.in_flight.get()), (1, 1));
+            stop.cancel();
+        };
+        let handler = Arc::new(Moody::default());
+        let (consumed, ()) = tokio::join!(consume(Arc::clone(&handler), settings), stopping);
+        consumed.unwrap();
+        assert_eq!(finished.lock().unwrap().last(), Some(&("0".to_owned(), "nack")));
+        assert_eq!(metrics.count(DispositionLabel::Nacked), 1);
+        assert_eq!(metrics.in_flight.get(), 0);
+        drop(sender);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_early_payment_is_decoded_once_and_dead_lettered_when_its_grace_period_ends() {
+        let finished = Finished::default();
+        let (sender, receiver) = mpsc::channel(16);
+        sender.send(delivery(1, "early", &finished)).await.unwrap();
+        let idle = Some(Duration::from_secs(10));
+        let stop_conditions = StopConditions { idle, ..StopConditions::default() };
         let grace = Duration::from_secs(2);
-        let hold = EarlyPaymentSettings { grace, limit: 1, bytes: 1_000 };
-        let (fates, metrics) = consumed(&["early", "early"], Some(hold), 2).await;
-        let count = |fate| fates.lock().unwrap().iter().filter(|(_, was)| *was == fate).count();
-        assert_eq!(count("ack") + count("nack"), 2);
-        assert_eq!(metrics.count(DispositionLabel::Nacked), count("nack") as u64);
-        assert_eq!(metrics.in_flight.get(), 0);
+        let settings = ConsumerSettings {
+            early_payments: Some(EarlyPaymentSettings { grace, limit: 1, bytes: 1_000 }),
+            ..settings(receiver, QuietFeed, ConcurrencyBounds::new(2, 2), stop_conditions)
+        };
+        let metrics = Arc::clone(&settings.metrics);
+        let handler = Arc::new(Moody::default());
+        consume(Arc::clone(&handler), settings).await.unwrap();
+        assert_eq!(*finished.lock().unwrap(), [("1".to_owned(), "ack")]);
+        assert_eq!(metrics.count(DispositionLabel::DeadLettered), 1);
+        let looks = (handler.decodes.load(Ordering::Relaxed), handler.applies.load(Ordering::Relaxed));
+        assert_eq!(looks, (1, 5), "at its arrival, and four times within the grace period");
+        assert_eq!(metrics.quantile(0.5).as_secs(), 2);
+        drop(sender);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_store_gets_more_lanes_which_go_when_they_are_not_needed() {
-        let fates = Settled::default();
+    async fn a_slow_store_gets_more_workers_and_they_end_when_they_are_not_needed() {
+        let finished = Finished::default();
         let (sender, receiver) = mpsc::channel(5_000);
         for id in 0..5_000 {
-            sender.try_send(delivery(id, "good", &fates)).ok().unwrap();
+            sender.try_send(delivery(id, "good", &finished)).ok().unwrap();
         }
-        let (metrics, handler) = (Arc::new(RoleMetrics::new("test")), Arc::new(Slow::default()));
-        let settings = ConsumerSettings {
-            subscription: Arc::new(Subscription::new(receiver, Box::new(NoFeed))),
-            concurrency: ConcurrencyBounds::from(2, 64),
-            hold: None,
-            bounds: StopConditions { duration: Some(Duration::from_secs(60)), ..StopConditions::default() },
-            metrics: Arc::clone(&metrics),
-            stop: CancellationToken::new(),
-        };
+        let handler = Arc::new(Slow::default());
+        let duration = Some(Duration::from_secs(60));
+        let stop_conditions = StopConditions { duration, ..StopConditions::default() };
+        let settings = settings(receiver, QuietFeed, ConcurrencyBounds::new(2, 64), stop_conditions);
+        let metrics = Arc::clone(&settings.metrics);
         let consuming = consume(Arc::clone(&handler), settings);
         let watching = async {
             tokio::time::sleep(Duration::from_secs(20)).await;
@@ -505,35 +400,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_not_taken_for_the_end_while_something_is_left() {
-        let fates = Settled::default();
+    async fn an_idle_consumer_goes_on_while_the_bus_reports_a_backlog() {
+        let finished = Finished::default();
         let (sender, receiver) = mpsc::channel(16);
-        let metrics = Arc::new(RoleMetrics::new("test"));
-        let settings = ConsumerSettings {
-            subscription: Arc::new(Subscription::new(receiver, Box::new(SlowFeed(Arc::clone(&fates))))),
-            concurrency: ConcurrencyBounds::from(2, 2),
-            hold: None,
-            bounds: StopConditions { idle: Some(Duration::from_secs(1)), ..StopConditions::default() },
-            metrics: Arc::clone(&metrics),
-            stop: CancellationToken::new(),
-        };
+        let idle = Some(Duration::from_secs(1));
+        let stop_conditions = StopConditions { idle, ..StopConditions::default() };
+        let feed = SlowFeed(Arc::clone(&finished));
+        let settings = settings(receiver, feed, ConcurrencyBounds::new(2, 2), stop_conditions);
+        let metrics = Arc::clone(&settings.metrics);
         let slow = async {
             tokio::time::sleep(Duration::from_secs(60)).await;
-            let _ = sender.send(delivery(1, "good", &fates)).await;
+            let _ = sender.send(delivery(1, "good", &finished)).await;
             sender
         };
-        let (consumed, _sender) = tokio::join!(consume(Arc::new(Moody), settings), slow);
+        let (consumed, _sender) = tokio::join!(consume(Arc::new(Moody::default()), settings), slow);
         consumed.unwrap();
         assert_eq!(metrics.count(DispositionLabel::Applied), 1, "it ended before the message came");
-        assert_eq!(*fates.lock().unwrap(), [("1".to_owned(), "ack")]);
+        assert_eq!(*finished.lock().unwrap(), [("1".to_owned(), "ack")]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bound_takes_no_more_than_it_says_and_gives_the_rest_back() {
-        let (fates, metrics) = consumed(&["good", "good", "good"], None, 2).await;
+    async fn a_bounded_run_takes_no_more_than_its_count_and_nacks_the_rest() {
+        let (finished, metrics) = consume_count(&["good", "good", "good"], 2).await;
         assert_eq!(metrics.received.get(), 2);
-        let fates = fates.lock().unwrap();
-        assert_eq!(fates.iter().filter(|(_, fate)| *fate == "ack").count(), 2);
-        assert_eq!(fates.iter().filter(|(_, fate)| *fate == "nack").count(), 1);
+        let finished = finished.lock().unwrap();
+        assert_eq!(finished.iter().filter(|(_, how)| *how == "ack").count(), 2);
+        assert_eq!(finished.iter().filter(|(_, how)| *how == "nack").count(), 1);
     }
 }

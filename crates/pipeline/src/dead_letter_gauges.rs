@@ -1,6 +1,5 @@
-//! Reading the dead-letter store for the gauges. All of it, so that what other handlers and desks did is seen,
-//! too: at most once a minute, never more than a twentieth of the time, and not at all while nobody
-//! looks at the gauges.
+//! Reading the dead-letter store for the gauges: all of it, so that changes by other handlers and by operators are
+//! counted, too. At most once a minute, for at most a twentieth of the time, and not while nothing scrapes.
 
 use std::time::Duration;
 
@@ -12,12 +11,12 @@ use ecom_domain::heartbeat::Heartbeat;
 use ecom_store::{DeadLetterStore, OperationsStore, Scan, StoreError};
 use ecom_telemetry::metrics::{DeadLetterCounts, DeadLetterGauges};
 
-/// Between the beginnings of two reads.
-const EVERY: Duration = Duration::from_secs(60);
-/// A count is followed by so many times its length without one.
+/// The time between the starts of two reads.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// The pause after a count, in multiples of the time it took.
 const REST: u32 = 19;
 
-/// Keeps the gauges current until stopped. What cannot be read is read the next time.
+/// Keeps the gauges current until stopped. A read that fails is repeated at the next interval.
 pub async fn run(
     dead_letter_store: &dyn DeadLetterStore,
     operations: &dyn OperationsStore,
@@ -27,20 +26,18 @@ pub async fn run(
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        () = read(gauges, async || dead_letter_counts(dead_letter_store).await, async || operations.heartbeats().await) => {}
+        () = read(gauges, async || count(dead_letter_store).await, async || operations.heartbeats().await) => {}
     }
 }
 
 /// Counts all dead letters, read without their bodies.
-pub async fn dead_letter_counts(
-    dead_letter_store: &dyn DeadLetterStore,
-) -> Result<DeadLetterCounts, StoreError> {
-    let mut dead_letter_counts = DeadLetterCounts::default();
+pub async fn count(dead_letter_store: &dyn DeadLetterStore) -> Result<DeadLetterCounts, StoreError> {
+    let mut counts = DeadLetterCounts::default();
     let mut dead_letters = dead_letter_store.dead_letters(Scan::BRIEF);
     while let Some(record) = dead_letters.next().await {
-        dead_letter_counts.count(&record?);
+        counts.count(&record?);
     }
-    Ok(dead_letter_counts)
+    Ok(counts)
 }
 
 async fn read(
@@ -51,21 +48,21 @@ async fn read(
     let mut next_count = Instant::now();
     loop {
         let began = Instant::now();
-        if gauges.take_wanted() {
+        if gauges.take_scraped() {
             match heartbeats().await {
                 Ok(heartbeats) => gauges.show_heartbeats(&heartbeats),
-                Err(error) => tracing::warn!("{error}; the metrics show the heartbeats read before"),
+                Err(error) => tracing::warn!("{error}; the metrics keep the heartbeats last read"),
             }
             if began >= next_count {
                 let counting = Instant::now();
                 match dead_letters().await {
-                    Ok(dead_letter_counts) => gauges.show(dead_letter_counts),
-                    Err(error) => tracing::warn!("{error}; the metrics show the dead letters counted before"),
+                    Ok(counts) => gauges.show(counts),
+                    Err(error) => tracing::warn!("{error}; the metrics keep the dead letters last counted"),
                 }
                 next_count = Instant::now() + counting.elapsed() * REST;
             }
         }
-        tokio::time::sleep_until(began + EVERY).await;
+        tokio::time::sleep_until(began + INTERVAL).await;
     }
 }
 
@@ -77,7 +74,7 @@ mod tests {
     use super::*;
     use ecom_telemetry::metrics::registry;
 
-    /// What a scrape at this time says of the oldest heartbeat, if anything.
+    /// The metrics, as a scrape reads them.
     fn scrape(gauges: &Arc<DeadLetterGauges>) -> String {
         let mut text = String::new();
         let registry = registry(Vec::new(), Some(Arc::clone(gauges)));
@@ -85,8 +82,8 @@ mod tests {
         text
     }
 
-    /// Runs for `length`, each count taking `takes`; scraped every `scraped`. Returns when counts and
-    /// reads of the heartbeats began, in seconds.
+    /// Runs for `length` with counts that take `takes`, scraped every `scraped`. Returns when the counts began,
+    /// in seconds, and the number of reads of the heartbeats.
     async fn begun(length: u64, takes: u64, scraped: Option<u64>) -> (Vec<u64>, usize) {
         let gauges = Arc::new(DeadLetterGauges::new(|| 0));
         let started = Instant::now();
@@ -129,13 +126,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_read_while_nobody_looks() {
+    async fn nothing_is_read_while_nothing_scrapes() {
         let (counts, heartbeats) = begun(3_600, 1, None).await;
         assert_eq!((counts, heartbeats), (vec![0], 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_read_is_shown_until_something_newer_can_be() {
+    async fn the_last_counts_are_shown_through_an_outage_while_ages_grow() {
         let gauges = Arc::new(DeadLetterGauges::new(|| 70_000_000));
         let down = Cell::new(false);
         let outage = || StoreError::Unavailable { what: "read", on: "a test".into(), source: "down".into() };

@@ -1,40 +1,29 @@
-//! From the dead-letter topic into the dead-letter store. Once a dead letter is recorded, the dead-letter store owns it.
+//! The intake: records the messages of the dead-letter topic in the dead-letter store, which owns them from then on.
 
 use std::sync::Arc;
 
-use super::consume::Handler;
-use super::dead_letter_publisher::panicked;
-use super::disposition::{Disposition, Handled};
+use super::actor::Actor;
+use super::dead_letter_publisher::PANICKED;
+use super::disposition::Disposition;
 use super::durable::{Retrier, RoleError};
-use super::retries::RetryQueue;
+use super::handler::{Applied, Decoded, Handler, Unapplied};
+use super::retry_queue::RetryQueue;
 use ecom_bus::ReceivedMessage;
 use ecom_codec::envelope;
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterState, HistoryAction, HistoryEntry, initial_state};
-use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
 use ecom_store::DeadLetterStore;
 use ecom_telemetry::metrics::StoreOperation;
-
-/// Who acts, in the history.
-#[derive(Clone, Debug)]
-pub struct Actor {
-    /// A role's name, or a person.
-    pub name: String,
-    /// The host it runs on.
-    pub host: String,
-    /// This run.
-    pub run_id: String,
-}
 
 /// Records dead letters.
 pub struct DeadLetterIntake {
     /// The dead-letter store.
     pub dead_letter_store: Arc<dyn DeadLetterStore>,
-    /// How outages are waited out.
+    /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
-    /// Where waiting dead letters are announced for their first retry.
+    /// Takes waiting dead letters to their first retry.
     pub retry_queue: RetryQueue,
-    /// For the history.
+    /// Signs the history entries.
     pub actor: Actor,
 }
 
@@ -44,7 +33,7 @@ impl DeadLetterIntake {
         received: &ReceivedMessage,
         dead_letter: &DeadLetter,
     ) -> Result<Disposition, RoleError> {
-        // Of the message, not of the moment: the same line on every redelivery.
+        // Derived from the message alone: every redelivery writes the same entry.
         let entry = HistoryEntry {
             at: received.publish_time_us,
             entry_id: format!("received-{}", received.id),
@@ -64,28 +53,45 @@ impl DeadLetterIntake {
             .write(|| self.dead_letter_store.record(dead_letter, &entry))
             .await?;
         if initial_state(dead_letter.reason) == DeadLetterState::Waiting {
-            self.retry_queue.fresh(dead_letter.id.clone());
+            self.retry_queue.push_recorded(dead_letter.id.clone());
         }
         Ok(Disposition::Recorded(durable))
     }
 }
 
 impl Handler for DeadLetterIntake {
-    fn event_time(&self, received: &ReceivedMessage) -> EventTime {
-        envelope::event_time(received)
-    }
+    type Event<'m> = DeadLetter;
 
-    async fn handle(&self, received: &ReceivedMessage, _may_hold: bool) -> Result<Handled, RoleError> {
+    fn decode(&self, received: &ReceivedMessage) -> Decoded<DeadLetter> {
         let dead_letter = envelope::decode(received);
-        self.record(received, &dead_letter).await.map(Handled::Settled)
+        Decoded { t: dead_letter.t, order_id: dead_letter.order_id, event: dead_letter }
     }
 
-    async fn panicked(&self, received: &ReceivedMessage) -> Result<Disposition, RoleError> {
-        let mut dead_letter = envelope::decode(received);
-        // A masked body is not what was sent, whatever else went wrong.
-        if dead_letter.reason != Reason::PanDetected {
-            let rejection = panicked();
-            (dead_letter.reason, dead_letter.detail) = (rejection.reason, rejection.detail);
+    fn into_owned(dead_letter: DeadLetter) -> DeadLetter {
+        dead_letter
+    }
+
+    async fn apply(
+        &self,
+        received: &ReceivedMessage,
+        decoded: &Decoded<Self::Event<'_>>,
+    ) -> Result<Applied, RoleError> {
+        self.record(received, &decoded.event).await.map(Applied::Done)
+    }
+
+    async fn dead_letter(
+        &self,
+        received: &ReceivedMessage,
+        decoded: Option<&Decoded<Self::Event<'_>>>,
+        cause: Unapplied,
+    ) -> Result<Disposition, RoleError> {
+        let mut dead_letter = match decoded {
+            Some(decoded) => decoded.event.clone(),
+            None => envelope::decode(received),
+        };
+        // A masked body is not the body that was sent, whatever else went wrong.
+        if cause == Unapplied::Panicked && dead_letter.reason != Reason::PanDetected {
+            (dead_letter.reason, dead_letter.detail) = (Reason::HandlerFailed, PANICKED.to_owned());
         }
         self.record(received, &dead_letter).await
     }

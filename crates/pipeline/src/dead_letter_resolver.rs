@@ -1,17 +1,19 @@
-//! Settling dead letters against the fact table: `recovered` on evidence only. Handlers, sweeps and desks
-//! all attempt dead letters by this code, so that a verdict read from the same functions can be believed.
+//! Resolving dead letters against the fact table. A dead letter becomes `recovered` on evidence only: its row
+//! shows its event, or a newer one. Retries, sweeps and operators all attempt dead letters here, and predicted
+//! verdicts come from the same checks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 
-use super::apply_check::{Event, apply_check, subject};
-use super::dead_letter_intake::Actor;
+use super::actor::Actor;
+use super::apply_check::{apply_check, subject};
 use super::durable::{Retrier, RoleError};
 use super::order_locks::{OrderGuard, OrderLocks};
-use super::retries::RetryPolicy;
+use super::retry_policy::RetryPolicy;
 use ecom_clock::{Clock, Entropy, micros};
+use ecom_codec::event::Event;
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::dead_letter::{
     DeadLetterChange, DeadLetterId, DeadLetterRecord, DeadLetterState, DeadLetterUpdate, EventKind,
@@ -24,79 +26,79 @@ use ecom_domain::verdict::ApplyCheck;
 use ecom_store::{DeadLetterStore, FactStore};
 use ecom_telemetry::metrics::{Resolution, StoreOperation};
 
-/// Why a dead letter is looked at.
+/// The trigger of an attempt, which decides which dead letters it applies to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttemptTrigger {
-    /// Its next attempt is due: only waiting dead letters.
+    /// The retry schedule: waiting dead letters whose next attempt is due.
     Schedule,
-    /// A pass over everything, whatever the schedule says: parked and discarded dead letters too.
+    /// A sweep: waiting, parked and discarded dead letters, whenever they are due.
     Sweep,
-    /// A human asked for it: every open dead letter, whatever its reason; a line of the history says
-    /// what came of it. The schedule stays as it is.
+    /// An operator: open dead letters of any reason. Each attempt writes a history entry with its outcome and
+    /// leaves the schedule as it is.
     Operator,
 }
 
-/// Where a dead letter stands after it was looked at.
+/// The state of a dead letter after an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttemptResult {
-    /// No such dead letter any more.
+    /// It is not in the dead-letter store any more.
     Gone,
-    /// In this state, nothing more to do now.
+    /// It is in this state, and no further attempt is scheduled.
     Rests(DeadLetterState),
-    /// Still waiting; due again at this time, microseconds since the epoch.
+    /// It still waits; the next attempt is due at this time, microseconds since the epoch.
     Waits(i64),
 }
 
-/// What the fact table says of a dead letter.
+/// The change of state that the fact table calls for, with the words for the history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Finding {
-    /// The row shows its event, or a newer one.
+    /// Recovered: the row shows its event, or a newer one.
     Closes(&'static str),
-    /// It cannot be applied as things are, and waiting does not help.
+    /// Parked: it cannot be applied, and waiting does not help.
     Parks(&'static str),
-    /// Nothing changes.
+    /// Unchanged.
     Rests(&'static str),
 }
 
-/// Settles dead letters against the fact table.
+/// Applies dead letters to the fact table and resolves them on evidence.
 pub struct DeadLetterResolver {
     /// The fact table.
     pub facts: Arc<dyn FactStore>,
     /// The dead-letter store.
     pub dead_letter_store: Arc<dyn DeadLetterStore>,
-    /// How outages are waited out.
+    /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
-    /// One dead letter of an order at a time.
+    /// Serialises the dead letters of an order within the process.
     pub locks: OrderLocks,
-    /// When dead letters are tried again.
+    /// When dead letters are retried, parked and removed.
     pub policy: RetryPolicy,
     /// Wall time, for schedules and the history.
     pub clock: Clock,
-    /// Jitter.
+    /// Jitter, and the ids of history entries.
     pub entropy: Arc<Entropy>,
-    /// For the history.
+    /// Signs the history entries.
     pub actor: Actor,
-    /// Why, where a human said so: for the history.
+    /// The operator's note, for the history.
     pub note: Option<String>,
 }
 
 impl DeadLetterResolver {
-    /// Looks at a dead letter and does what the evidence allows. An order that was applied lets the open
-    /// payments of that order be looked at, too, before anything else is done about the order.
+    /// Attempts a dead letter: applies its event where the row allows it, and resolves it on evidence. When an
+    /// order is recovered, the open payments of that order are attempted under the same lock.
     pub async fn attempt(
         &self,
         id: &DeadLetterId,
         trigger: AttemptTrigger,
     ) -> Result<AttemptResult, RoleError> {
-        self.look_at(id, trigger, None).await
+        self.attempt_locked(id, trigger, None).await
     }
 
-    /// Looks at a dead letter, in the turn of its order that is `buffered` or else in one of its own.
-    async fn look_at(
+    /// Attempts a dead letter under the order lock given, or else under one it takes.
+    async fn attempt_locked(
         &self,
         id: &DeadLetterId,
         trigger: AttemptTrigger,
-        buffered: Option<&OrderGuard<'_>>,
+        lock: Option<&OrderGuard<'_>>,
     ) -> Result<AttemptResult, RoleError> {
         let Some(record) = self.dead_letter(id).await? else { return Ok(AttemptResult::Gone) };
         let state = record.state();
@@ -111,52 +113,53 @@ impl DeadLetterResolver {
             | (DeadLetterState::Discarded, AttemptTrigger::Sweep) => {}
         }
         let Some(subject) = subject(&record.dead_letter) else {
-            return self.conclude(&record, trigger, Finding::Parks("its body is no event")).await;
+            return self.conclude(&record, trigger, Finding::Parks("its body is not an event")).await;
         };
         let own;
-        let turn = match buffered {
-            Some(turn) => turn,
+        let lock = match lock {
+            Some(lock) => lock,
             None => {
                 own = self.locks.lock(subject.order_id()).await;
                 &own
             }
         };
-        let stand = match state {
+        let result = match state {
             DeadLetterState::Waiting if trigger != AttemptTrigger::Operator => {
                 self.await_order(&record, &subject, trigger).await?
             }
             _ => {
                 let finding = match may_be_applied(&record, trigger) {
-                    true => self.settle(&record, &subject).await?,
-                    false => self.audit(&record, &subject).await?,
+                    true => self.apply(&record, &subject).await?,
+                    false => self.check_only(&record, &subject).await?,
                 };
                 self.conclude(&record, trigger, finding).await?
             }
         };
-        if let (AttemptResult::Rests(DeadLetterState::Recovered), Event::Order(order)) = (stand, &subject) {
-            self.recheck_in(turn, order.order_id).await?;
+        if let (AttemptResult::Rests(DeadLetterState::Recovered), Event::Order(order)) = (result, &subject) {
+            self.recheck_locked(lock, order.order_id).await?;
         }
-        Ok(stand)
+        Ok(result)
     }
 
-    /// Looks at the open payment dead letters of an order that has just been applied.
+    /// Attempts the open payment dead letters of an order that has just been applied.
     pub async fn recheck(&self, order: OrderId) -> Result<(), RoleError> {
-        let turn = self.locks.lock(order).await;
-        self.recheck_in(&turn, order).await
+        let lock = self.locks.lock(order).await;
+        self.recheck_locked(&lock, order).await
     }
 
-    async fn recheck_in(&self, turn: &OrderGuard<'_>, order: OrderId) -> Result<(), RoleError> {
+    async fn recheck_locked(&self, lock: &OrderGuard<'_>, order: OrderId) -> Result<(), RoleError> {
         let open = || {
             let dead_letters = self.dead_letter_store.dead_letters_of_order(order);
             let payments = dead_letters.try_filter_map(|record| {
-                let wanted = record.dead_letter.kind == EventKind::Payment && record.state().is_open();
-                std::future::ready(Ok(wanted.then_some(record.dead_letter.id)))
+                let is_open_payment =
+                    record.dead_letter.kind == EventKind::Payment && record.state().is_open();
+                std::future::ready(Ok(is_open_payment.then_some(record.dead_letter.id)))
             });
             payments.try_collect::<Vec<DeadLetterId>>()
         };
         for id in self.retrier.storing(StoreOperation::DeadLettersOf).read(open).await? {
-            // A payment dead letter rechecks nothing itself.
-            Box::pin(self.look_at(&id, AttemptTrigger::Sweep, Some(turn))).await?;
+            // Recursion ends here: a payment rechecks nothing itself.
+            Box::pin(self.attempt_locked(&id, AttemptTrigger::Sweep, Some(lock))).await?;
         }
         Ok(())
     }
@@ -166,7 +169,8 @@ impl DeadLetterResolver {
         self.retrier.storing(StoreOperation::DeadLetter).read(|| self.dead_letter_store.dead_letter(id)).await
     }
 
-    /// The next attempt of a waiting dead letter, where it is due.
+    /// Attempts a waiting dead letter if it is due. The next attempt is scheduled before this one is made, so a
+    /// crash in between loses none.
     async fn await_order(
         &self,
         record: &DeadLetterRecord,
@@ -187,20 +191,20 @@ impl DeadLetterResolver {
         let change = DeadLetterChange::Schedule { attempts, next_attempt_at };
         let line = self.line(HistoryAction::Attempted, &format!("attempt {attempts}"));
         self.act(record, change, line).await?;
-        let mut finding = self.settle(record, subject).await?;
+        let mut finding = self.apply(record, subject).await?;
         if matches!(finding, Finding::Rests(_))
             && now.saturating_sub(waiting_since(record)) > micros(self.policy.max_age)
         {
-            finding = Finding::Parks("its order did not come within max_age");
+            finding = Finding::Parks("its order did not arrive within max_age");
         }
         match self.conclude(record, trigger, finding).await? {
             AttemptResult::Rests(DeadLetterState::Waiting) => Ok(AttemptResult::Waits(next_attempt_at)),
-            stand => Ok(stand),
+            result => Ok(result),
         }
     }
 
-    /// Read, apply, read again: closed only when the row shows this event or a newer one.
-    async fn settle(&self, record: &DeadLetterRecord, subject: &Event<'_>) -> Result<Finding, RoleError> {
+    /// Reads the row, applies the event, reads again: closes only what the row then shows, or a newer event.
+    async fn apply(&self, record: &DeadLetterRecord, subject: &Event<'_>) -> Result<Finding, RoleError> {
         let t = record.dead_letter.t;
         let mut written = false;
         loop {
@@ -216,13 +220,15 @@ impl DeadLetterResolver {
                 ApplyCheck::AppliesNow | ApplyCheck::StillWaiting if written => {
                     Finding::Parks("written, but the row does not show it: was it deleted by hand?")
                 }
-                ApplyCheck::AppliesNow | ApplyCheck::StillWaiting => Finding::Rests("its order is not there"),
-                ApplyCheck::Conflict => Finding::Parks("the row holds another event of the same event time"),
+                ApplyCheck::AppliesNow | ApplyCheck::StillWaiting => {
+                    Finding::Rests("its order is not in the fact table")
+                }
+                ApplyCheck::Conflict => Finding::Parks("the row has another event with the same event time"),
             });
         }
     }
 
-    /// How an event stands to its row, through outages.
+    /// Checks an event against its row, through outages.
     async fn apply_check(&self, subject: &Event<'_>, t: EventTime) -> Result<ApplyCheck, RoleError> {
         let operation = match subject {
             Event::Order(_) => StoreOperation::Fact,
@@ -247,19 +253,19 @@ impl DeadLetterResolver {
         written.map(drop)
     }
 
-    /// A dead letter that is not to be applied is closed when its event has become current all the same.
-    /// A discarded one that was superseded stays what a human made it.
-    async fn audit(&self, record: &DeadLetterRecord, subject: &Event<'_>) -> Result<Finding, RoleError> {
+    /// Checks a dead letter that must not be applied: it is closed when a redelivery has applied its event. A
+    /// discarded one that was superseded stays discarded.
+    async fn check_only(&self, record: &DeadLetterRecord, subject: &Event<'_>) -> Result<Finding, RoleError> {
         Ok(match (self.apply_check(subject, record.dead_letter.t).await?, record.state()) {
             (ApplyCheck::AlreadyApplied, _) => Finding::Closes("applied by a redelivery"),
             (ApplyCheck::Superseded, DeadLetterState::Parked) => {
                 Finding::Closes("superseded by a newer event")
             }
-            _ => Finding::Rests("not applied by itself"),
+            _ => Finding::Rests("not applied automatically"),
         })
     }
 
-    /// Writes what was found. A finding that changes nothing leaves a line only where a human asked.
+    /// Writes the finding. One that changes nothing is written to the history only for an operator.
     async fn conclude(
         &self,
         record: &DeadLetterRecord,
@@ -307,12 +313,12 @@ impl DeadLetterResolver {
         self.retrier.metrics().resolved(resolution, age);
     }
 
-    /// The change to a state of a generation, now.
+    /// The change to this state in this generation, now.
     pub fn becomes(&self, generation: u32, state: DeadLetterState) -> DeadLetterChange {
         DeadLetterChange::State { generation, state, at: self.clock.now_us() }
     }
 
-    /// A line of the history, signed.
+    /// A signed history entry.
     pub fn line(&self, action: HistoryAction, words: &str) -> HistoryEntry {
         let entry_id = self.entropy.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         HistoryEntry {
@@ -330,7 +336,7 @@ impl DeadLetterResolver {
         }
     }
 
-    /// The line that tells what came of a dead letter in this run, for a run that goes on from here.
+    /// The history entry with the outcome of a dead letter in this run, by which an interrupted run resumes.
     pub fn outcome(&self, action: HistoryAction, words: &str, outcome: ActualOutcome) -> HistoryEntry {
         HistoryEntry {
             entry_id: outcome.entry_id(&self.actor.run_id),
@@ -339,7 +345,7 @@ impl DeadLetterResolver {
         }
     }
 
-    /// Writes a change and its line, through outages.
+    /// Writes a change and its history entry, through outages.
     pub async fn act(
         &self,
         record: &DeadLetterRecord,
@@ -359,33 +365,32 @@ impl DeadLetterResolver {
             .map(drop)
     }
 
-    /// When a dead letter recorded now is due for the first time.
+    /// When a dead letter recorded now is due for its first attempt, microseconds since the epoch.
     pub fn first_due(&self) -> i64 {
         self.clock.now_us().saturating_add(micros(self.policy.backoff.ceiling(0)))
     }
 }
 
-/// Since when a dead letter has been waiting, microseconds since the epoch: one that was reopened has its
-/// time again.
+/// When a dead letter began to wait, microseconds since the epoch: its first failure, or when it was reopened.
 pub fn waiting_since(record: &DeadLetterRecord) -> i64 {
     let reopened = record.progress.state_at.filter(|_| record.progress.generation > 0);
     reopened.map_or(record.dead_letter.first_failed_at, |at| at.max(record.dead_letter.first_failed_at))
 }
 
-/// Whether an event that can be applied is: a discarded one never, and one that made a handler panic
-/// only where a human said so, by a retry or by reopening it.
+/// Returns true when an attempt may apply the event. A discarded one is never applied; one that made a handler
+/// panic only when an operator retries or reopens it.
 fn may_be_applied(record: &DeadLetterRecord, trigger: AttemptTrigger) -> bool {
     match (record.state(), trigger) {
         (DeadLetterState::Discarded | DeadLetterState::Recovered, _) => false,
         (DeadLetterState::Waiting, _) | (DeadLetterState::Parked, AttemptTrigger::Operator) => true,
         (DeadLetterState::Parked, AttemptTrigger::Schedule | AttemptTrigger::Sweep) => {
-            applies_by_itself(record.dead_letter.reason)
+            applies_automatically(record.dead_letter.reason)
         }
     }
 }
 
-/// Whether a parked dead letter of this reason is applied by itself, once its order is there.
-pub fn applies_by_itself(reason: Reason) -> bool {
+/// Returns true when a parked dead letter of this reason is applied without an operator, once its order is there.
+pub fn applies_automatically(reason: Reason) -> bool {
     match reason {
         Reason::OrderNotFound | Reason::TimestampTie => true,
         Reason::Undecodable | Reason::Invalid | Reason::PanDetected | Reason::HandlerFailed => false,

@@ -1,5 +1,6 @@
-//! Repeating a call in place until it definitely succeeded. An outage is never a reason to settle
-//! a message: it is waited out here, with the same values and the same T.
+//! Retrying a call in place until it definitely succeeds. An outage is never a reason to dead-letter or nack a
+//! message: it is waited out here, with the same values and the same T. Each failed attempt is counted here, and
+//! outages are logged here and nowhere else.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,18 +13,18 @@ use ecom_clock::Entropy;
 use ecom_domain::backoff::Backoff;
 use ecom_domain::fact::PaymentSlot;
 use ecom_store::StoreError;
-use ecom_telemetry::metrics::{Answer, Calls, RoleMetrics, StoreOperation, Topic};
+use ecom_telemetry::metrics::{CallDurations, CallOutcome, RoleMetrics, StoreOperation, Topic};
 
-/// At most one warning about an outage in this time.
+/// The shortest time between two warnings about an outage.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// Proof that an effect is durable. Minted only here: by a definite success, a resolved receipt,
-/// or evidence read from the store.
+/// Proof that an effect is durable. Made only here: from a definite success, a publish acknowledgement, or
+/// evidence read from the store.
 #[derive(Debug)]
 pub struct Durable(());
 
 impl Durable {
-    /// The row itself shows that nothing is left to do.
+    /// The row read shows that the effect is there.
     pub(super) fn seen_in(_: &PaymentSlot) -> Self {
         Self(())
     }
@@ -34,22 +35,21 @@ impl Durable {
     }
 }
 
-/// A call was refused in a way that trying again cannot mend; the role stops, and what it had in
-/// flight goes back to the bus.
+/// A permanent error of a role. The role stops, and the bus delivers again what was in flight.
 #[derive(thiserror::Error, Debug)]
 pub enum RoleError {
-    /// The store refused a statement.
+    /// The store refused a statement; a retry cannot succeed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The bus refused a message.
+    /// The bus refused a message; a retry cannot succeed.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// The subscription ended although nobody stopped it.
-    #[error("the subscription {0} ended by itself")]
-    OperationReport(String),
+    /// The subscription with this short name ended without being stopped.
+    #[error("subscription {0} ended without being stopped")]
+    SubscriptionEnded(String),
 }
 
-/// Repeats calls through outages, and tells of them.
+/// Retries calls through outages, with full jitter between 50 ms and 5 s.
 pub struct Retrier {
     backoff: Backoff,
     entropy: Arc<Entropy>,
@@ -59,7 +59,7 @@ pub struct Retrier {
 }
 
 impl Retrier {
-    /// Retries with full jitter between 50 ms and 5 s.
+    /// A retrier for a role; it has no outage yet.
     pub fn new(entropy: Arc<Entropy>, metrics: Arc<RoleMetrics>) -> Self {
         Self {
             backoff: Backoff::IN_PLACE,
@@ -70,52 +70,52 @@ impl Retrier {
         }
     }
 
-    /// Whether the last call failed: the role is not ready.
+    /// Returns true while calls fail: the role is not ready.
     pub fn in_outage(&self) -> bool {
         self.out.load(Ordering::Relaxed)
     }
 
-    /// Calls of the store of this kind, each attempt counted and timed where somebody can ask.
-    pub fn storing(&self, operation: StoreOperation) -> Repeating<'_> {
-        Repeating { retrier: self, calls: self.metrics.store(operation) }
+    /// Calls of the store, each attempt timed while the metrics are exported.
+    pub fn storing(&self, operation: StoreOperation) -> RetriedCall<'_> {
+        RetriedCall { retrier: self, durations: self.metrics.store(operation) }
     }
 
-    /// Attempts to publish on this topic, each counted and timed where somebody can ask.
-    pub fn publishing(&self, topic: Topic) -> Repeating<'_> {
-        Repeating { retrier: self, calls: self.metrics.publish(topic) }
+    /// Publishing on this topic, each attempt timed while the metrics are exported.
+    pub fn publishing(&self, topic: Topic) -> RetriedCall<'_> {
+        RetriedCall { retrier: self, durations: self.metrics.publish(topic) }
     }
 
-    /// Repeats a write until it definitely succeeded.
+    /// Retries a write until it definitely succeeds.
     pub async fn write<F>(&self, call: impl Fn() -> F) -> Result<Durable, RoleError>
     where
         F: Future<Output = Result<(), StoreError>>,
     {
-        Repeating { retrier: self, calls: None }.write(call).await
+        RetriedCall { retrier: self, durations: None }.write(call).await
     }
 
-    /// Repeats a read until it succeeded.
+    /// Retries a read until it succeeds.
     pub async fn read<T, F>(&self, call: impl Fn() -> F) -> Result<T, RoleError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        Repeating { retrier: self, calls: None }.read(call).await
+        RetriedCall { retrier: self, durations: None }.read(call).await
     }
 
-    /// What the role counts.
+    /// The role's counters.
     pub fn metrics(&self) -> &RoleMetrics {
         &self.metrics
     }
 
     fn recovered(&self, attempts: u32) {
         if attempts > 0 && self.out.swap(false, Ordering::Relaxed) {
-            tracing::info!(role = self.metrics.role, "back after an outage");
+            tracing::info!(role = %self.metrics.role, "the outage is over");
         }
     }
 
     async fn wait(&self, attempt: u32, error: &(dyn std::error::Error + Sync)) {
         self.out.store(true, Ordering::Relaxed);
         if self.should_warn() {
-            tracing::warn!(role = self.metrics.role, attempt, "{error}; intake stops until it answers");
+            tracing::warn!(role = %self.metrics.role, attempt, "{error}; retrying until it succeeds");
         }
         tokio::time::sleep(self.backoff.delay(attempt, self.entropy.share())).await;
     }
@@ -130,15 +130,15 @@ impl Retrier {
     }
 }
 
-/// Calls of one kind, repeated through outages.
+/// One kind of call, retried through outages.
 #[derive(Clone, Copy)]
-pub struct Repeating<'r> {
+pub struct RetriedCall<'r> {
     retrier: &'r Retrier,
-    calls: Option<&'r Calls>,
+    durations: Option<&'r CallDurations>,
 }
 
-impl Repeating<'_> {
-    /// Repeats a write until it definitely succeeded.
+impl RetriedCall<'_> {
+    /// Retries a write until it definitely succeeds.
     pub async fn write<F>(self, call: impl Fn() -> F) -> Result<Durable, RoleError>
     where
         F: Future<Output = Result<(), StoreError>>,
@@ -146,54 +146,54 @@ impl Repeating<'_> {
         self.read(call).await.map(|()| Durable(()))
     }
 
-    /// Repeats a read until it succeeded.
+    /// Retries a read until it succeeds.
     pub async fn read<T, F>(self, call: impl Fn() -> F) -> Result<T, RoleError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        Ok(self.repeat(call, StoreError::is_outage).await?)
+        Ok(self.retry(call, StoreError::is_outage).await?)
     }
 
-    /// Publishes until a receipt resolved.
+    /// Publishes until the bus acknowledges it.
     pub async fn publish(self, publisher: &dyn Publisher, message: &Message) -> Result<Durable, RoleError> {
         self.published(publisher, message).await.map(|(durable, _)| durable)
     }
 
-    /// Publishes until a receipt resolved, and says the id the message got.
+    /// Publishes until the bus acknowledges it, and returns the message id.
     pub async fn published(
         self,
         publisher: &dyn Publisher,
         message: &Message,
     ) -> Result<(Durable, String), RoleError> {
-        let published = || async { publisher.publish(message.clone()).await.await };
-        let id = self.repeat(published, PublishError::is_outage).await?;
+        let publish = || async { publisher.publish(message.clone()).await.await };
+        let id = self.retry(publish, PublishError::is_outage).await?;
         Ok((Durable(()), id))
     }
 
-    async fn repeat<T, E, F>(self, call: impl Fn() -> F, is_outage: fn(&E) -> bool) -> Result<T, E>
+    async fn retry<T, E, F>(self, call: impl Fn() -> F, is_outage: fn(&E) -> bool) -> Result<T, E>
     where
         E: std::error::Error + Sync,
         F: Future<Output = Result<T, E>>,
     {
         let mut attempt = 0;
         loop {
-            let started = self.calls.map(|calls| (calls, Instant::now()));
-            let outcome = call().await;
-            let answer = match &outcome {
-                Ok(_) => Answer::Ok,
-                Err(error) if is_outage(error) => Answer::Unavailable,
-                Err(_) => Answer::Refused,
+            let started = self.durations.map(|durations| (durations, Instant::now()));
+            let result = call().await;
+            let outcome = match &result {
+                Ok(_) => CallOutcome::Ok,
+                Err(error) if is_outage(error) => CallOutcome::Unavailable,
+                Err(_) => CallOutcome::Refused,
             };
-            if let Some((calls, started)) = started {
-                calls.observe(answer, started.elapsed());
+            if let Some((durations, started)) = started {
+                durations.observe(outcome, started.elapsed());
             }
-            match outcome {
-                Err(error) if answer == Answer::Unavailable => self.retrier.wait(attempt, &error).await,
+            match result {
+                Err(error) if outcome == CallOutcome::Unavailable => self.retrier.wait(attempt, &error).await,
                 Ok(_) => {
                     self.retrier.recovered(attempt);
-                    return outcome;
+                    return result;
                 }
-                Err(_) => return outcome,
+                Err(_) => return result,
             }
             attempt += 1;
         }

@@ -1,5 +1,6 @@
-//! Payments that arrived before their orders wait here, leases kept, before they become dead
-//! dead letters. Bounded by count and by bytes; full means: do not wait.
+//! The early-payment buffer: payments that arrived before their orders wait here, unacked, until their order
+//! arrives or the grace period ends. Bounded by count and by bytes; a payment that finds it full is
+//! dead-lettered at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,57 +9,62 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use ecom_bus::Delivery;
-
-/// How often a held payment's order is looked for within the grace.
+/// Checks for a buffered payment's order within the grace period.
 const CHECKS: u32 = 4;
 
-/// How long and how much is held.
+/// The grace period and the bounds of the buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct EarlyPaymentSettings {
     /// How long a payment waits for its order.
     pub grace: Duration,
-    /// Payments held at most.
+    /// Most payments buffered.
     pub limit: usize,
-    /// Bytes of bodies held at most.
+    /// Most bytes of message bodies buffered.
     pub bytes: usize,
 }
 
-/// A delivery that waits, with its place in the hold.
-pub struct BufferedPayment {
-    /// The delivery; its lease is kept.
-    pub delivery: Delivery,
-    /// When a worker first took it.
-    pub taken: Instant,
-    checks_left: u32,
-    due: Instant,
-    _place: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+/// Room for one payment in the buffer; dropping it frees the room.
+#[derive(Debug)]
+pub struct BufferPermit {
+    _count: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
 }
 
-impl BufferedPayment {
-    /// Whether it may wait once more.
+/// A payment in the buffer.
+#[derive(Debug)]
+pub struct BufferedPayment<P> {
+    /// The payment, with its delivery.
+    pub payment: P,
+    checks_left: u32,
+    due: Instant,
+    _permit: BufferPermit,
+}
+
+impl<P> BufferedPayment<P> {
+    /// Returns false when the grace period has ended: the next check is the last.
     pub fn may_wait(&self) -> bool {
         self.checks_left > 0
     }
 }
 
-/// The hold. Every wait is equally long, so waiting deliveries come due in the order they came.
-pub struct EarlyPaymentBuffer {
-    every: Duration,
+/// A bounded delay queue. All waits are equally long, so payments come due in the order they came.
+#[derive(Debug)]
+pub struct EarlyPaymentBuffer<P> {
+    interval: Duration,
     limit: usize,
     count: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    waiting: mpsc::Sender<BufferedPayment>,
-    due: Mutex<mpsc::Receiver<BufferedPayment>>,
+    waiting: mpsc::Sender<BufferedPayment<P>>,
+    due: Mutex<mpsc::Receiver<BufferedPayment<P>>>,
     stop: CancellationToken,
 }
 
-impl EarlyPaymentBuffer {
-    /// An empty hold; once `stop` is cancelled nothing waits any longer.
+impl<P> EarlyPaymentBuffer<P> {
+    /// An empty buffer; once `stop` is cancelled, all payments are due.
     pub fn new(settings: EarlyPaymentSettings, stop: CancellationToken) -> Self {
         let (waiting, due) = mpsc::channel(settings.limit.max(1));
         Self {
-            every: settings.grace / CHECKS,
+            interval: settings.grace / CHECKS,
             limit: settings.limit,
             count: Arc::new(Semaphore::new(settings.limit)),
             bytes: Arc::new(Semaphore::new(settings.bytes.min(Semaphore::MAX_PERMITS))),
@@ -68,32 +74,36 @@ impl EarlyPaymentBuffer {
         }
     }
 
-    /// How many deliveries are in it.
-    pub fn buffered(&self) -> usize {
+    /// The number of payments in the buffer.
+    pub fn len(&self) -> usize {
         self.limit.saturating_sub(self.count.available_permits())
     }
 
-    /// Takes a delivery in, or gives it back where there is no place for it.
-    pub fn take(&self, delivery: Delivery, taken: Instant) -> Result<(), Delivery> {
-        let size = u32::try_from(delivery.received.message.body.len()).unwrap_or(u32::MAX);
-        let count = Arc::clone(&self.count).try_acquire_owned();
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(size);
-        let (Ok(count), Ok(bytes)) = (count, bytes) else { return Err(delivery) };
-        let buffered = BufferedPayment {
-            delivery,
-            taken,
-            checks_left: CHECKS,
-            due: Instant::now(),
-            _place: (count, bytes),
-        };
-        self.wait(buffered).map_err(|buffered| buffered.delivery)
+    /// Returns true when the buffer holds no payment.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Lets a held delivery wait once more.
-    #[expect(clippy::result_large_err, reason = "the delivery itself comes back, not an error")]
-    pub fn wait(&self, mut buffered: BufferedPayment) -> Result<(), BufferedPayment> {
+    /// Reserves room for a payment with a body of this many bytes; `None` when the buffer is full.
+    pub fn reserve(&self, bytes: usize) -> Option<BufferPermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let count = Arc::clone(&self.count).try_acquire_owned().ok()?;
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()?;
+        Some(BufferPermit { _count: count, _bytes: bytes })
+    }
+
+    /// Buffers a payment; gives it back once the buffer has stopped.
+    #[expect(clippy::result_large_err, reason = "the payment itself comes back, not an error")]
+    pub fn push(&self, permit: BufferPermit, payment: P) -> Result<(), P> {
+        let buffered = BufferedPayment { payment, checks_left: CHECKS, due: Instant::now(), _permit: permit };
+        self.wait(buffered).map_err(|buffered| buffered.payment)
+    }
+
+    /// Lets a payment wait until its next check; gives it back once the buffer has stopped.
+    #[expect(clippy::result_large_err, reason = "the payment itself comes back, not an error")]
+    pub fn wait(&self, mut buffered: BufferedPayment<P>) -> Result<(), BufferedPayment<P>> {
         buffered.checks_left = buffered.checks_left.saturating_sub(1);
-        buffered.due = Instant::now() + self.every;
+        buffered.due = Instant::now() + self.interval;
         self.waiting.try_send(buffered).map_err(|error| match error {
             mpsc::error::TrySendError::Full(buffered) | mpsc::error::TrySendError::Closed(buffered) => {
                 buffered
@@ -101,8 +111,8 @@ impl EarlyPaymentBuffer {
         })
     }
 
-    /// The next delivery whose order is to be looked for; `None` once stopped and empty.
-    pub async fn next(&self) -> Option<BufferedPayment> {
+    /// The next payment whose order is to be checked for; `None` once stopped and empty.
+    pub async fn next(&self) -> Option<BufferedPayment<P>> {
         let mut due = self.due.lock().await;
         let buffered = tokio::select! {
             biased;
@@ -118,5 +128,56 @@ impl EarlyPaymentBuffer {
             () = tokio::time::sleep_until(buffered.due) => {}
         }
         Some(buffered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer(limit: usize, bytes: usize) -> EarlyPaymentBuffer<&'static str> {
+        let settings = EarlyPaymentSettings { grace: Duration::from_secs(2), limit, bytes };
+        EarlyPaymentBuffer::new(settings, CancellationToken::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_full_by_count_or_by_bytes_and_has_room_again_when_a_payment_leaves() {
+        for buffer in [buffer(1, 1_000), buffer(10, 100)] {
+            let permit = buffer.reserve(60).unwrap();
+            assert!(buffer.push(permit, "first").is_ok());
+            assert!(buffer.reserve(60).is_none());
+            assert_eq!(buffer.len(), 1);
+            drop(buffer.next().await);
+            assert!(buffer.reserve(60).is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_payment_is_checked_four_times_within_the_grace_period() {
+        let buffer = buffer(1, 1_000);
+        let started = Instant::now();
+        assert!(buffer.push(buffer.reserve(1).unwrap(), "early").is_ok());
+        let mut checks = Vec::new();
+        while let Some(buffered) = buffer.next().await {
+            checks.push((started.elapsed().as_millis(), buffered.may_wait()));
+            if !buffered.may_wait() {
+                break;
+            }
+            assert!(buffer.wait(buffered).is_ok());
+        }
+        assert_eq!(checks, [(500, true), (1_000, true), (1_500, true), (2_000, false)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stopped_buffer_hands_out_what_it_holds_at_once_and_takes_nothing_more() {
+        let buffer = buffer(2, 1_000);
+        let started = Instant::now();
+        let other = buffer.reserve(1).unwrap();
+        assert!(buffer.push(buffer.reserve(1).unwrap(), "early").is_ok());
+        buffer.stop.cancel();
+        assert_eq!(buffer.next().await.map(|buffered| buffered.payment), Some("early"));
+        assert_eq!(buffer.push(other, "late"), Err("late"));
+        assert!(buffer.next().await.is_none());
+        assert_eq!(started.elapsed(), Duration::ZERO);
     }
 }

@@ -1,5 +1,5 @@
-//! Signs of life of a role, beside it: one at its start, one every ten seconds, one at its end. They
-//! never fail the role and never hold it up: what could not be written is written the next time.
+//! Heartbeats of a role: one at its start, one every ten seconds, one at its end. They never fail or delay the
+//! role; one that could not be written is superseded by the next.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,38 +10,38 @@ use ecom_domain::heartbeat::Heartbeat;
 use ecom_store::OperationsStore;
 use ecom_telemetry::metrics::RoleMetrics;
 
-/// Between two signs of life.
+/// The time between two heartbeats.
 pub const INTERVAL: Duration = Duration::from_secs(10);
-/// How long a role that has ended waits for its last one.
+/// How long a role that has ended waits for its last heartbeat.
 pub const LAST: Duration = Duration::from_secs(1);
 
-/// Whose signs of life they are.
+/// The role that sends heartbeats.
 pub struct HeartbeatSource {
     /// The host it runs on.
     pub host: String,
     /// Wall time.
     pub clock: Clock,
-    /// Its name, and how far it has come.
+    /// Its name, and its watermark.
     pub metrics: Arc<RoleMetrics>,
 }
 
 impl HeartbeatSource {
     async fn beat(&self, operations: &dyn OperationsStore) {
         let heartbeat = Heartbeat {
-            role: self.metrics.role.to_owned(),
+            role: self.metrics.role.as_str().to_owned(),
             host: self.host.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seen_at: self.clock.now_us(),
             newest_event_at: self.metrics.newest_event().map(EventTime::micros),
         };
         if let Err(error) = operations.record_heartbeat(&heartbeat).await {
-            tracing::debug!(role = self.metrics.role, "{error}");
+            tracing::debug!(role = %self.metrics.role, "{error}");
         }
     }
 }
 
-/// Runs a role with its signs of life, from when the operations store is there.
-pub async fn beside<T>(
+/// Runs a role with its heartbeats, which begin once the operations store is connected.
+pub async fn run_with_heartbeat<T>(
     heartbeat_source: &HeartbeatSource,
     operations: impl Future<Output = Arc<dyn OperationsStore>>,
     role: impl Future<Output = T>,
@@ -63,7 +63,7 @@ pub async fn beside<T>(
     if let Some(operations) = connected.get()
         && tokio::time::timeout(LAST, heartbeat_source.beat(operations.as_ref())).await.is_err()
     {
-        tracing::debug!(role = heartbeat_source.metrics.role, "the last heartbeat was not written in time");
+        tracing::debug!(role = %heartbeat_source.metrics.role, "the last heartbeat was not written in time");
     }
     outcome
 }
@@ -78,6 +78,7 @@ mod tests {
 
     use super::*;
     use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
+    use ecom_domain::role::Role;
     use ecom_store::StoreError;
 
     const START: i64 = 1_750_000_000_000_000;
@@ -131,12 +132,12 @@ mod tests {
     }
 
     fn heartbeat_source() -> HeartbeatSource {
-        let metrics = Arc::new(RoleMetrics::new("order_consumer"));
+        let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
         HeartbeatSource { host: "worker-1".into(), clock: Clock::anchored(START), metrics }
     }
 
-    /// Runs a role of 25 s beside a operations store that is there after a while. Returns what was to be
-    /// written, in seconds since the start with the newest event, and how long it all took.
+    /// Runs a role of 25 s with an operations store that connects after a while. Returns the heartbeats, in
+    /// seconds since the start with the newest event, and how long it took.
     async fn run(mood: Mood, connects_after: Duration) -> (Vec<(i64, Option<i64>)>, Duration) {
         let (notes, heartbeat_source) = (Arc::new(Notes(mood, Mutex::default())), heartbeat_source());
         let started = Instant::now();
@@ -151,7 +152,7 @@ mod tests {
             tokio::time::sleep(connects_after).await;
             Arc::clone(&notes) as Arc<dyn OperationsStore>
         };
-        assert_eq!(beside(&heartbeat_source, operations, role).await, "done");
+        assert_eq!(run_with_heartbeat(&heartbeat_source, operations, role).await, "done");
         let took = started.elapsed();
         let notes = notes.1.lock().unwrap();
         assert!(notes.iter().all(|beat| beat.role == "order_consumer" && beat.host == "worker-1"));
@@ -160,28 +161,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_is_seen_at_its_start_every_ten_seconds_and_at_its_end() {
+    async fn a_heartbeat_is_written_at_the_start_every_ten_seconds_and_at_the_end() {
         let (beats, took) = run(Mood::Writes, Duration::ZERO).await;
         assert_eq!(beats, [(0, None), (10, Some(7)), (20, Some(7)), (25, Some(7))]);
         assert_eq!(took.as_secs(), 25);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_neither_fails_nor_holds_up_the_role_and_the_next_beat_is_tried() {
+    async fn an_outage_neither_fails_nor_delays_the_role_and_the_next_heartbeat_is_tried() {
         let (beats, took) = run(Mood::Fails, Duration::ZERO).await;
         assert_eq!(beats.len(), 4);
         assert_eq!(took.as_secs(), 25);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_never_answers_costs_the_end_of_the_role_a_second() {
+    async fn a_store_that_never_answers_delays_the_end_of_the_role_by_a_second() {
         let (beats, took) = run(Mood::Hangs, Duration::ZERO).await;
         assert_eq!(beats.len(), 2, "the first, which never ended, and the last");
         assert_eq!(took.as_secs(), 26);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_runs_without_a_journal_and_is_seen_once_there_is_one() {
+    async fn a_role_runs_without_an_operations_store_and_its_heartbeats_begin_once_it_connects() {
         let (beats, _) = run(Mood::Writes, Duration::from_secs(12)).await;
         assert_eq!(beats, [(12, Some(7)), (22, Some(7)), (25, Some(7))]);
         let (beats, took) = run(Mood::Writes, Duration::from_secs(60)).await;

@@ -1,5 +1,6 @@
-//! What happens to a message, written once over the ports.
+//! The pipeline over its ports: consuming and applying events, recording and retrying dead letters, publishing.
 
+pub mod actor;
 pub mod apply_check;
 pub mod concurrency_limit;
 pub mod consume;
@@ -7,14 +8,21 @@ pub mod dead_letter_gauges;
 pub mod dead_letter_intake;
 pub mod dead_letter_publisher;
 pub mod dead_letter_resolver;
+mod delivery_counts;
 pub mod disposition;
 pub mod durable;
 pub mod early_payments;
+pub mod handler;
 pub mod heartbeat;
 pub mod order_locks;
 pub mod orders;
 pub mod payments;
 pub mod produce;
 pub mod retries;
+pub mod retry_policy;
+pub mod retry_queue;
+mod retry_schedule;
+pub mod stop_conditions;
 pub mod summary;
 pub mod sweep;
+mod worker;

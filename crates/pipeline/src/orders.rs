@@ -1,45 +1,69 @@
-//! An order: validate, record at T until definite success, ack.
+//! Order events: validate, write the order columns at T until that definitely succeeds, ack.
 
 use std::sync::Arc;
 
-use super::consume::Handler;
-use super::dead_letter_publisher::{DeadLetterPublisher, panicked};
-use super::disposition::{Disposition, Handled};
+use super::dead_letter_publisher::DeadLetterPublisher;
+use super::disposition::Disposition;
 use super::durable::{Retrier, RoleError};
+use super::handler::{Applied, Decoded, Handler, Unapplied};
 use ecom_bus::ReceivedMessage;
-use ecom_codec::json;
+use ecom_codec::event::{self, RejectedBody, SourceEvent};
+use ecom_domain::order::Order;
 use ecom_store::FactStore;
 use ecom_telemetry::metrics::StoreOperation;
 
-/// Applies order messages.
+/// Applies order events.
 pub struct Orders {
     /// The fact table.
     pub facts: Arc<dyn FactStore>,
-    /// Where rejects go.
+    /// The dead-letter topic.
     pub dead_letters: DeadLetterPublisher,
-    /// How outages are waited out.
+    /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
 }
 
 impl Handler for Orders {
-    async fn handle(&self, received: &ReceivedMessage, _may_hold: bool) -> Result<Handled, RoleError> {
-        let order = match json::order(&received.message.body) {
-            Ok(order) => order,
-            Err(rejection) => {
-                let settled = self.dead_letters.publish(&self.retrier, received, rejection).await?;
-                return Ok(Handled::Settled(settled));
-            }
+    type Event<'m> = SourceEvent<'m, Order<'m>>;
+
+    fn decode<'m>(&self, received: &'m ReceivedMessage) -> Decoded<Self::Event<'m>> {
+        let event = event::order(&received.message.body);
+        let order_id = match &event {
+            Ok(order) => Some(order.event.order_id),
+            Err(rejected) => rejected.rejection.order_id,
         };
-        let t = received.event_time();
-        let durable = self
-            .retrier
-            .storing(StoreOperation::RecordOrder)
-            .write(|| self.facts.record_order(&order, t))
-            .await?;
-        Ok(Handled::Settled(Disposition::Applied(durable)))
+        Decoded { t: received.event_time(), order_id, event }
     }
 
-    async fn panicked(&self, received: &ReceivedMessage) -> Result<Disposition, RoleError> {
-        self.dead_letters.publish(&self.retrier, received, panicked()).await
+    fn into_owned(event: Self::Event<'_>) -> Self::Event<'static> {
+        event.map(|order| order.into_owned(Order::into_owned)).map_err(RejectedBody::into_owned)
+    }
+
+    async fn apply(
+        &self,
+        received: &ReceivedMessage,
+        decoded: &Decoded<Self::Event<'_>>,
+    ) -> Result<Applied, RoleError> {
+        let order = match &decoded.event {
+            Ok(order) => &order.event,
+            Err(rejected) => {
+                let RejectedBody { rejection, body } = rejected;
+                let published = self.dead_letters.publish(&self.retrier, received, rejection, body.clone());
+                return published.await.map(Applied::Done);
+            }
+        };
+        let storing = self.retrier.storing(StoreOperation::RecordOrder);
+        let durable = storing.write(|| self.facts.record_order(order, decoded.t)).await?;
+        Ok(Applied::Done(Disposition::Applied(durable)))
+    }
+
+    async fn dead_letter(
+        &self,
+        received: &ReceivedMessage,
+        decoded: Option<&Decoded<Self::Event<'_>>>,
+        cause: Unapplied,
+    ) -> Result<Disposition, RoleError> {
+        let order_id = decoded.and_then(|decoded| decoded.order_id);
+        let clean = decoded.and_then(|decoded| decoded.event.as_ref().ok()).map(|order| &order.body);
+        self.dead_letters.publish_unapplied(&self.retrier, received, clean, cause, order_id, None).await
     }
 }

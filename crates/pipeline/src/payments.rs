@@ -1,76 +1,103 @@
-//! A payment: validate, look, judge; apply, or say why not.
+//! Payment events: validate, read the row, judge; write the payment columns, or say why not.
 
 use std::sync::Arc;
 
-use super::consume::Handler;
-use super::dead_letter_publisher::{DeadLetterPublisher, panicked, rejected};
-use super::disposition::{Disposition, Handled};
+use super::dead_letter_publisher::DeadLetterPublisher;
+use super::disposition::Disposition;
 use super::durable::{Durable, Retrier, RoleError};
+use super::handler::{Applied, Decoded, Handler, Unapplied};
 use super::order_locks::OrderLocks;
 use ecom_bus::ReceivedMessage;
-use ecom_codec::json;
+use ecom_codec::Rejection;
+use ecom_codec::event::{self, RejectedBody, SourceEvent};
+use ecom_codec::screen::ScreenedBody;
+use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 use ecom_domain::verdict::{ApplyCheck, judge};
 use ecom_store::FactStore;
 use ecom_telemetry::metrics::StoreOperation;
 
-/// Joins payment messages to their orders.
+/// Joins payment events to their orders.
 pub struct Payments {
     /// The fact table.
     pub facts: Arc<dyn FactStore>,
-    /// Where rejects go.
+    /// The dead-letter topic.
     pub dead_letters: DeadLetterPublisher,
-    /// How outages are waited out.
+    /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
-    /// One payment of an order at a time.
+    /// Serialises the payments of an order within the process.
     pub locks: OrderLocks,
 }
 
 impl Handler for Payments {
-    async fn handle(&self, received: &ReceivedMessage, may_buffer: bool) -> Result<Handled, RoleError> {
-        let payment = match json::payment(&received.message.body) {
-            Ok(payment) => payment,
-            Err(rejection) => {
-                let settled = self.dead_letters.publish(&self.retrier, received, rejection).await?;
-                return Ok(Handled::Settled(settled));
-            }
+    type Event<'m> = SourceEvent<'m, Payment<'m>>;
+
+    fn decode<'m>(&self, received: &'m ReceivedMessage) -> Decoded<Self::Event<'m>> {
+        let event = event::payment(&received.message.body);
+        let order_id = match &event {
+            Ok(payment) => Some(payment.event.order_id),
+            Err(rejected) => rejected.rejection.order_id,
         };
-        let t = received.event_time();
-        let order = payment.order_id;
-        let lock = self.locks.lock(order).await;
-        let slot =
-            self.retrier.storing(StoreOperation::PaymentSlot).read(|| self.facts.payment_slot(order)).await?;
-        let rejection = match judge(&slot, &payment, t) {
-            ApplyCheck::AppliesNow => {
-                let durable = self
-                    .retrier
-                    .storing(StoreOperation::RecordPayment)
-                    .write(|| self.facts.record_payment(&payment, t))
-                    .await?;
-                return Ok(Handled::Settled(Disposition::Applied(durable)));
-            }
-            ApplyCheck::AlreadyApplied => {
-                return Ok(Handled::Settled(Disposition::AlreadyApplied(Durable::seen_in(&slot))));
-            }
-            ApplyCheck::Superseded => {
-                return Ok(Handled::Settled(Disposition::Superseded(Durable::seen_in(&slot))));
-            }
-            ApplyCheck::StillWaiting if may_buffer => return Ok(Handled::AwaitOrder),
-            ApplyCheck::StillWaiting => {
-                rejected(&payment, Reason::OrderNotFound, format!("order {order} is not in the fact table"))
-            }
-            ApplyCheck::Conflict => {
-                let detail =
-                    format!("order {order} holds another payment of the same event time {}", t.micros());
-                rejected(&payment, Reason::TimestampTie, detail)
-            }
-        };
-        drop(lock);
-        let settled = self.dead_letters.publish(&self.retrier, received, rejection).await?;
-        Ok(Handled::Settled(settled))
+        Decoded { t: received.event_time(), order_id, event }
     }
 
-    async fn panicked(&self, received: &ReceivedMessage) -> Result<Disposition, RoleError> {
-        self.dead_letters.publish(&self.retrier, received, panicked()).await
+    fn into_owned(event: Self::Event<'_>) -> Self::Event<'static> {
+        event.map(|payment| payment.into_owned(Payment::into_owned)).map_err(RejectedBody::into_owned)
+    }
+
+    async fn apply(
+        &self,
+        received: &ReceivedMessage,
+        decoded: &Decoded<Self::Event<'_>>,
+    ) -> Result<Applied, RoleError> {
+        let Decoded { t, event, .. } = decoded;
+        let (payment, body) = match event {
+            Ok(payment) => (&payment.event, &payment.body),
+            Err(rejected) => {
+                let RejectedBody { rejection, body } = rejected;
+                let published = self.dead_letters.publish(&self.retrier, received, rejection, body.clone());
+                return published.await.map(Applied::Done);
+            }
+        };
+        let order = payment.order_id;
+        let lock = self.locks.lock(order).await;
+        let reading = self.retrier.storing(StoreOperation::PaymentSlot);
+        let slot = reading.read(|| self.facts.payment_slot(order)).await?;
+        let disposition = match judge(&slot, payment, *t) {
+            ApplyCheck::AppliesNow => {
+                let storing = self.retrier.storing(StoreOperation::RecordPayment);
+                Disposition::Applied(storing.write(|| self.facts.record_payment(payment, *t)).await?)
+            }
+            ApplyCheck::AlreadyApplied => Disposition::AlreadyApplied(Durable::seen_in(&slot)),
+            ApplyCheck::Superseded => Disposition::Superseded(Durable::seen_in(&slot)),
+            ApplyCheck::StillWaiting => return Ok(Applied::AwaitOrder),
+            ApplyCheck::Conflict => {
+                drop(lock);
+                let rejection = Rejection {
+                    reason: Reason::TimestampTie,
+                    detail: format!(
+                        "order {order} has another payment with the same event time {}",
+                        t.micros()
+                    ),
+                    order_id: Some(order),
+                    payment_id: Some(payment.payment_id),
+                };
+                let body = ScreenedBody::Clean(body.clone());
+                self.dead_letters.publish(&self.retrier, received, &rejection, body).await?
+            }
+        };
+        Ok(Applied::Done(disposition))
+    }
+
+    async fn dead_letter(
+        &self,
+        received: &ReceivedMessage,
+        decoded: Option<&Decoded<Self::Event<'_>>>,
+        cause: Unapplied,
+    ) -> Result<Disposition, RoleError> {
+        let order_id = decoded.and_then(|decoded| decoded.order_id);
+        let payment = decoded.and_then(|decoded| decoded.event.as_ref().ok());
+        let (clean, payment_id) = payment.map(|known| (&known.body, known.event.payment_id)).unzip();
+        self.dead_letters.publish_unapplied(&self.retrier, received, clean, cause, order_id, payment_id).await
     }
 }

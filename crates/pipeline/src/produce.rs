@@ -1,4 +1,4 @@
-//! Publishing events: stamped once, bounded in flight, repeated through outages.
+//! Publishing events: stamped once with id and time, bounded in flight, retried through outages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use ecom_telemetry::metrics::{RoleMetrics, Topic};
 pub struct OutgoingEvent {
     /// Its body.
     pub body: Bytes,
-    /// Which event it is, by the producer's own count: a message with the number of an earlier one
-    /// (at most [`DUPLICATE_DISTANCE`] events before) is published with its id and time, as a duplicate.
+    /// The number of the event. A message with the number of an earlier event, at most [`DUPLICATE_DISTANCE`]
+    /// events before, is a duplicate: it is published with that event's id and time.
     pub event: u64,
 }
 
-/// Events whose id and time are kept for copies of them.
+/// The number of recent events whose duplicates keep their id and time.
 pub const DUPLICATE_DISTANCE: usize = 8;
 
 /// How a producer publishes.
@@ -35,23 +35,23 @@ pub struct ProducerSettings {
     pub publisher: Arc<dyn Publisher>,
     /// What the topic carries.
     pub topic: Topic,
-    /// Messages without a receipt at most.
+    /// The most messages in flight.
     pub max_outstanding: usize,
-    /// Messages per second; `None` = as fast as receipts come.
+    /// Messages per second; `None` = as fast as the bus acknowledges them.
     pub rate: Option<f64>,
-    /// How outages are waited out.
+    /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
-    /// Counts receipts.
+    /// The role's counters.
     pub metrics: Arc<RoleMetrics>,
     /// Event times.
     pub clock: Clock,
     /// Event ids.
     pub entropy: Arc<Entropy>,
-    /// Cancelled = publish nothing more, wait for the receipts.
+    /// Once cancelled, nothing more is published, and the run ends when all in flight is acknowledged.
     pub stop: CancellationToken,
 }
 
-/// Stamps events: ids and strictly increasing times, once per event.
+/// Stamps each event once, with an id and a strictly increasing time.
 #[derive(Default)]
 struct EventStamper {
     last_us: i64,
@@ -59,7 +59,7 @@ struct EventStamper {
 }
 
 impl EventStamper {
-    fn of(&mut self, event: u64, clock: &Clock, entropy: &Entropy) -> (EventTime, Attributes) {
+    fn stamp(&mut self, event: u64, clock: &Clock, entropy: &Entropy) -> (EventTime, Attributes) {
         if let Some((_, t, stamped)) = self.recent.iter().find(|(known, ..)| *known == event) {
             return (*t, stamped.clone());
         }
@@ -83,14 +83,14 @@ impl EventStamper {
     }
 }
 
-/// Publishes the events in order and waits for every receipt. Returns how many messages have one.
+/// Publishes the events in order and returns the number of messages once the bus has acknowledged them all.
 pub async fn produce(
     settings: &ProducerSettings,
     events: impl Stream<Item = OutgoingEvent>,
 ) -> Result<u64, RoleError> {
     let ProducerSettings { publisher, topic, retrier, metrics, clock, entropy, stop, .. } = settings;
     let mut events = std::pin::pin!(events.fuse());
-    let mut stamps = EventStamper::default();
+    let mut stamper = EventStamper::default();
     let mut in_flight = FuturesUnordered::new();
     let mut next: Option<OutgoingEvent> = None;
     let (mut admitted, mut published, mut ended) = (0u64, 0u64, false);
@@ -114,7 +114,7 @@ pub async fn produce(
             () = tokio::time::sleep_until(wait.unwrap_or(started)), if may_admit && wait.is_some() => {}
             () = std::future::ready(()), if may_admit && wait.is_none() => {
                 let Some(event) = next.take() else { continue };
-                let (t, attributes) = stamps.of(event.event, clock, entropy);
+                let (t, attributes) = stamper.stamp(event.event, clock, entropy);
                 let message = Message { body: event.body, attributes };
                 let publishing = retrier.publishing(*topic);
                 in_flight.push(async move {

@@ -1,57 +1,59 @@
-//! What a run did, for people on stderr and for programs as JSON.
+//! The summary of a run, for people as a line on stderr and for programs as JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use ecom_domain::reason::Reason;
+use ecom_domain::role::Role;
 use ecom_telemetry::metrics::{DispositionLabel, RoleMetrics};
 
-/// Counts of one run of a role. Per process, and a health sign; the proof is `ecom_facts verify`.
+/// The counts of one run of a role. They are an indication; the proof is `ecom_facts verify`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Summary {
     /// The role.
-    pub role: &'static str,
-    /// Deliveries taken by a worker.
+    #[serde(serialize_with = "as_text")]
+    pub role: Role,
+    /// Deliveries received.
     pub received: u64,
-    /// Messages with a receipt (producers).
+    /// Messages acknowledged by the bus (producers).
     pub published: u64,
     /// Written to the fact table.
     pub applied: u64,
-    /// The row showed it already.
+    /// The row already showed it.
     pub already_applied: u64,
-    /// The row showed a newer one.
+    /// The row showed a newer event.
     pub superseded: u64,
     /// Written to the dead-letter store.
     pub recorded: u64,
-    /// Payments that entered the hold.
+    /// Payments that entered the early-payment buffer.
     pub buffered: u64,
     /// Dead letters published, by reason.
     pub dead_lettered: BTreeMap<&'static str, u64>,
-    /// Deliveries given back.
+    /// Deliveries given back to the bus.
     pub nacked: u64,
-    /// Deliveries the bus counted as repeated.
+    /// Redeliveries, where the bus counts delivery attempts.
     pub redelivered: u64,
-    /// Length of the run.
+    /// Duration of the run.
     pub elapsed_seconds: f64,
-    /// Messages settled or published per second.
+    /// Messages acked or published per second.
     pub per_second: f64,
-    /// From worker to settlement, half of the messages.
+    /// Median time from receipt to ack or nack.
     pub p50_seconds: f64,
-    /// From worker to settlement, 99 of 100 messages.
+    /// 99th percentile of the time from receipt to ack or nack.
     pub p99_seconds: f64,
 }
 
 impl Summary {
-    /// What the counters say after `elapsed`.
+    /// The counts after `elapsed`.
     pub fn of(metrics: &RoleMetrics, elapsed: Duration) -> Self {
         let dead_lettered: BTreeMap<_, _> = Reason::ALL
             .into_iter()
             .map(|reason| (reason.as_str(), metrics.dead_letters(reason)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        let done = metrics.finished() + metrics.published.get();
+        let done = metrics.acked() + metrics.published.get();
         Self {
             role: metrics.role,
             received: metrics.received.get(),
@@ -72,6 +74,10 @@ impl Summary {
     }
 }
 
+fn as_text<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(role)
+}
+
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:", self.role)?;
@@ -82,7 +88,7 @@ impl std::fmt::Display for Summary {
             ("already applied", self.already_applied),
             ("superseded", self.superseded),
             ("recorded", self.recorded),
-            ("held", self.buffered),
+            ("buffered", self.buffered),
             ("nacked", self.nacked),
             ("redelivered", self.redelivered),
         ];

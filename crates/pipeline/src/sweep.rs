@@ -1,37 +1,37 @@
-//! A pass over the whole dead-letter store: what waits is scheduled or tried, what is parked is looked at
-//! again, what was resolved long ago is removed.
+//! The sweep over the whole dead-letter store: schedules or attempts waiting dead letters, checks parked and
+//! discarded ones again, and removes those resolved longer ago than the retention.
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver, applies_by_itself};
+use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver, applies_automatically};
 use super::durable::RoleError;
-use super::retries::RetryQueue;
+use super::retry_queue::RetryQueue;
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::reason::Reason;
 use ecom_store::Scan;
 use ecom_telemetry::metrics::StoreOperation;
 
-/// Dead letters tried at once in a pass.
+/// Attempts at a time.
 const CONCURRENCY: usize = 32;
 
-/// What a pass did.
+/// The counts of one sweep.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct SweepSummary {
     /// Dead letters read.
     pub dead_letters: u64,
     /// Dead letters that became `recovered`.
     pub recovered: u64,
-    /// Dead letters open after the pass.
+    /// Dead letters open after the sweep.
     pub open: u64,
     /// Resolved dead letters removed.
     pub removed: u64,
 }
 
-/// Goes over all dead letters, newest day first. With `retry_queue`, waiting dead letters are left to the schedule, but
-/// for those past their age: the schedule may have no room for the oldest. Without, they are tried now,
-/// whenever they are due.
+/// Sweeps over all dead letters, newest day first. With a `retry_queue`, waiting dead letters are left to the
+/// schedule, except those past `max_age`: the schedule may have no room for the oldest. Without a queue they
+/// are attempted now, whenever they are due. An outage ends the sweep early.
 pub async fn sweep(
     resolver: &DeadLetterResolver,
     retry_queue: Option<RetryQueue>,
@@ -42,9 +42,8 @@ pub async fn sweep(
     while let Some(record) = dead_letters.next().await {
         let record = match record {
             Ok(record) => record,
-            // What could not be read is read by the next pass.
             Err(error) if error.is_outage() => {
-                tracing::warn!("{error}; the pass over the dead-letter store ends early");
+                tracing::warn!("{error}; the sweep ends early, and the next one reads the rest");
                 break;
             }
             Err(error) => return Err(error.into()),
@@ -62,10 +61,10 @@ pub async fn sweep(
         match (record.state(), &retry_queue) {
             (DeadLetterState::Waiting, Some(retry_queue)) if !is_overdue(resolver, &record) => {
                 let due = record.progress.next_attempt_at.unwrap_or_default();
-                retry_queue.due(record.dead_letter.id, due).await;
+                retry_queue.push_due(record.dead_letter.id, due).await;
                 summary.open += 1;
             }
-            (DeadLetterState::Parked, _) if is_for_a_human(record.dead_letter.reason) => summary.open += 1,
+            (DeadLetterState::Parked, _) if needs_an_operator(record.dead_letter.reason) => summary.open += 1,
             (DeadLetterState::Waiting | DeadLetterState::Parked | DeadLetterState::Discarded, _) => {
                 let id = record.dead_letter.id;
                 attempts.push(async move { resolver.attempt(&id, AttemptTrigger::Sweep).await });
@@ -73,20 +72,20 @@ pub async fn sweep(
             (DeadLetterState::Recovered, _) => {}
         }
         while attempts.len() >= CONCURRENCY
-            && let Some(stand) = attempts.next().await
+            && let Some(result) = attempts.next().await
         {
-            summary.count(stand?);
+            summary.count(result?);
         }
     }
-    while let Some(stand) = attempts.next().await {
-        summary.count(stand?);
+    while let Some(result) = attempts.next().await {
+        summary.count(result?);
     }
     Ok(summary)
 }
 
 impl SweepSummary {
-    fn count(&mut self, stand: AttemptResult) {
-        match stand {
+    fn count(&mut self, result: AttemptResult) {
+        match result {
             AttemptResult::Rests(DeadLetterState::Recovered) => self.recovered += 1,
             AttemptResult::Rests(DeadLetterState::Waiting | DeadLetterState::Parked)
             | AttemptResult::Waits(_) => self.open += 1,
@@ -95,19 +94,20 @@ impl SweepSummary {
     }
 }
 
-/// Whether the next attempt is a waiting dead letter's last.
+/// Returns true when a waiting dead letter is past `max_age`: its next attempt is its last.
 fn is_overdue(resolver: &DeadLetterResolver, record: &DeadLetterRecord) -> bool {
     let age = resolver.clock.now_us().saturating_sub(record.dead_letter.first_failed_at);
     age > micros(resolver.policy.max_age)
 }
 
+/// Returns true when a dead letter was resolved longer ago than the retention.
 fn is_expired(resolver: &DeadLetterResolver, record: &DeadLetterRecord) -> bool {
     let oldest = resolver.clock.now_us().saturating_sub(micros(resolver.policy.retention));
     !record.state().is_open() && record.progress.state_at.is_some_and(|at| at < oldest)
 }
 
-/// Whether looking again at a parked dead letter of this reason cannot change anything: its body is no
-/// event. One whose handler panicked may have been applied by a redelivery.
-pub fn is_for_a_human(reason: Reason) -> bool {
-    !applies_by_itself(reason) && reason != Reason::HandlerFailed
+/// Returns true when a parked dead letter of this reason stays parked until an operator acts: its body is not an
+/// event. (A dead letter whose handler panicked may have been applied by a redelivery.)
+pub fn needs_an_operator(reason: Reason) -> bool {
+    !applies_automatically(reason) && reason != Reason::HandlerFailed
 }

@@ -322,7 +322,7 @@ mod tests {
             manifest.write(&path).expect("written");
             let read = Manifest::read(&path).expect("read");
             assert_eq!(read, manifest);
-            for kind in [EventKind::Order, EventKind::Payment] {
+            for kind in EventKind::ALL {
                 let events: Vec<PlannedEvent> = manifest.events(kind).expect("bounded").collect();
                 assert_eq!(events, read.events(kind).expect("bounded").collect::<Vec<_>>());
             }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use ecom_codec::json;
+use ecom_codec::event::{self, Event};
 use ecom_codec::screen::{ScreenedBody, screen};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
@@ -31,11 +31,11 @@ impl EventContent {
             ScreenedBody::Masked { body, .. } => return Self::Masked(body.into_bytes()),
             ScreenedBody::Clean(body) => body.into_bytes(),
         };
-        let decoded = match kind {
-            EventKind::Order => json::order(&clean).map(|order| Self::Order(order.into_owned())),
-            EventKind::Payment => json::payment(&clean).map(|payment| Self::Payment(payment.into_owned())),
-        };
-        decoded.unwrap_or_else(|rejection| Self::Rejected(rejection.reason))
+        match event::decode(kind, &clean) {
+            Ok(Event::Order(order)) => Self::Order(order.into_owned()),
+            Ok(Event::Payment(payment)) => Self::Payment(payment.into_owned()),
+            Err(rejection) => Self::Rejected(rejection.reason),
+        }
     }
 }
 

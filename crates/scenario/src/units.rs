@@ -63,13 +63,13 @@ impl Units {
         runs.sort_by_key(|manifest| manifest.started_at_us);
         let mut units = Vec::new();
         for (source, manifest) in (0..).zip(&runs) {
-            for kind in [EventKind::Order, EventKind::Payment] {
+            for kind in EventKind::ALL {
                 units.extend(manifest.events(kind)?.map(|planned| unit(planned, source, decode)));
             }
         }
         let started = runs.iter().map(|manifest| EventTime::stored(manifest.started_at_us)).collect();
         let covers = |kind: &EventKind| runs.iter().any(|manifest| manifest.kind.includes(*kind));
-        let covered = [EventKind::Order, EventKind::Payment].into_iter().filter(covers).collect();
+        let covered = EventKind::ALL.into_iter().filter(covers).collect();
         Ok(Self::index(merge(units), started, covered))
     }
 

@@ -9,7 +9,7 @@ use ecom_domain::bulk_operation::OperationKind;
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterState, EventKind, HistoryAction};
 use ecom_domain::reason::Reason;
 use ecom_pipeline::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver};
-use ecom_pipeline::retries::RetryPolicy;
+use ecom_pipeline::retry_policy::RetryPolicy;
 
 use super::fixture::*;
 use super::on_every_store;

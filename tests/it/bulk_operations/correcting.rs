@@ -295,9 +295,9 @@ async fn a_correction_that_is_dead_lettered_again_is_reported(store: &TestStore)
     let received = topic.received().remove(0);
     let failure = envelope::DeliveryFailure {
         reason: Reason::OrderNotFound,
-        detail: "order not found".into(),
+        detail: "order not found",
         kind: EventKind::Payment,
-        source_subscription: "payments_data-sub".into(),
+        source_subscription: "payments_data-sub",
         order_id: Some(OrderId(order)),
         payment_id: Some(5),
         failed_at: NOW,

@@ -20,7 +20,7 @@ use ecom_domain::dead_letter::{
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use tokio_util::sync::CancellationToken;
 

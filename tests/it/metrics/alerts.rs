@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Exported, exported, file};
 use crate::processes::program::{PROGRAMS, Site};
 
-/// Gauges that every handler exports alike.
-const OF_THE_LEDGER: [&str; 3] =
+/// Gauges of which all handlers export the same values.
+const DEAD_LETTER_GAUGES: [&str; 3] =
     ["ecom_dead_letters", "ecom_dead_letter_oldest_waiting_age_seconds", "ecom_heartbeat_age_seconds"];
 
-/// An alert as the file has it: its fields by name, the expression on one line.
+/// An alert of the file: its fields by name, with the expression on one line.
 #[derive(Default, Debug)]
 struct Alert {
     name: String,
     fields: BTreeMap<String, String>,
 }
 
-/// Reads the alerts: of YAML only what the file uses.
+/// Parses the alerts, in the subset of YAML that the file uses.
 fn alerts() -> Vec<Alert> {
     let text = file("deploy/prometheus/alerts.yml");
     let mut alerts: Vec<Alert> = Vec::new();
@@ -44,14 +44,14 @@ fn alerts() -> Vec<Alert> {
     alerts
 }
 
-/// A metric in an expression, with what comes before it and its label matchers.
-struct IdArgument<'e> {
+/// A metric in an expression, with the text before it and its label matchers.
+struct MetricUse<'e> {
     before: &'e str,
     name: &'e str,
     matchers: Vec<(&'e str, &'e str, &'e str)>,
 }
 
-fn named(expression: &str) -> Vec<IdArgument<'_>> {
+fn named(expression: &str) -> Vec<MetricUse<'_>> {
     let mut found = Vec::new();
     for (at, _) in expression.match_indices("ecom_") {
         let rest = &expression[at..];
@@ -70,7 +70,7 @@ fn named(expression: &str) -> Vec<IdArgument<'_>> {
                 (&text[..at], &text[at..at + length], text[at + length..].trim_matches('"'))
             })
             .collect();
-        found.push(IdArgument { before: expression[..at].trim_end(), name: &rest[..end], matchers });
+        found.push(MetricUse { before: expression[..at].trim_end(), name: &rest[..end], matchers });
     }
     found
 }
@@ -87,9 +87,9 @@ fn every_metric_of_an_alert_is_exported_with_its_labels() {
     assert!(alerts.len() >= 10, "{alerts:?}");
     for Alert { name: alert, fields } in &alerts {
         let named = named(&fields["expr"]);
-        assert!(!named.is_empty(), "{alert} asks for no metric");
-        for IdArgument { name, matchers, .. } in named {
-            let found = family(&families, name).unwrap_or_else(|| panic!("{alert}: nobody exports {name}"));
+        assert!(!named.is_empty(), "{alert} uses no metric");
+        for MetricUse { name, matchers, .. } in named {
+            let found = family(&families, name).unwrap_or_else(|| panic!("{alert}: {name} is not exported"));
             for (label, _, values) in matchers {
                 let known =
                     &found.labels.get(label).unwrap_or_else(|| panic!("{alert}: {name} has no {label}"));
@@ -102,12 +102,12 @@ fn every_metric_of_an_alert_is_exported_with_its_labels() {
 }
 
 #[test]
-fn gauges_of_the_dead_letter_store_are_never_added_up() {
-    let mut asked = BTreeSet::new();
+fn gauges_of_the_dead_letter_store_are_never_summed() {
+    let mut used = BTreeSet::new();
     for Alert { name: alert, fields } in alerts() {
         let expression = fields["expr"].clone();
-        for IdArgument { before, name, .. } in named(&expression) {
-            if OF_THE_LEDGER.contains(&name) {
+        for MetricUse { before, name, .. } in named(&expression) {
+            if DEAD_LETTER_GAUGES.contains(&name) {
                 let max = before.strip_suffix('(').map(str::trim_end).is_some_and(|before| {
                     before.ends_with("absent")
                         || before
@@ -116,11 +116,11 @@ fn gauges_of_the_dead_letter_store_are_never_added_up() {
                             .is_some_and(|(by, labels)| by.ends_with("max by ") && labels.starts_with("job"))
                 });
                 assert!(max, "{alert} reads {name} without max by (job, …): {expression}");
-                asked.insert(name.to_owned());
+                used.insert(name.to_owned());
             }
         }
     }
-    assert_eq!(asked, OF_THE_LEDGER.map(str::to_owned).into());
+    assert_eq!(used, DEAD_LETTER_GAUGES.map(str::to_owned).into());
 }
 
 #[test]
@@ -133,7 +133,8 @@ fn every_alert_is_a_section_of_the_runbook_and_names_its_first_command() {
         assert!(["page", "ticket"].contains(&fields["severity"].as_str()), "{name}: {fields:?}");
         assert!(!fields["summary"].is_empty(), "{name}");
         assert_eq!(fields["runbook"], format!("docs/runbook.md#{}", name.to_lowercase()), "{name}");
-        let section = sections.get(name.as_str()).unwrap_or_else(|| panic!("no section about {name}"));
+        let section =
+            sections.get(name.as_str()).unwrap_or_else(|| panic!("the runbook has no section {name}"));
         assert!(section.contains(&format!("`{}`", fields["command"])), "{name}: {}", fields["command"]);
         expected.insert(name);
     }
@@ -142,11 +143,11 @@ fn every_alert_is_a_section_of_the_runbook_and_names_its_first_command() {
         .filter(|heading| heading.starts_with("Ecom"))
         .map(|name| (*name).to_owned())
         .collect();
-    assert_eq!(written, expected, "a section without its alert, or the other way round");
+    assert_eq!(written, expected, "sections and alerts differ");
 }
 
 #[tokio::test]
-async fn every_first_command_is_one_of_ours_and_takes_its_flags() {
+async fn every_first_command_of_an_alert_runs_as_written() {
     let site = Site::new();
     for Alert { name: alert, fields } in alerts() {
         let command = fields["command"].replace("-c config/gcp.toml -c my.toml", "--print-config");

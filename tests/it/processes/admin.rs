@@ -1,4 +1,4 @@
-//! The admin port, asked as a probe or a scraper asks it.
+//! The admin server, requested as a probe or a scraper does.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -7,12 +7,12 @@ use super::program::{PATIENCE, Site, eventually};
 use super::table::consume;
 use crate::waiting::within;
 
-/// The answer to a GET, with its status line and headers.
+/// The response to a GET, with its status line and headers.
 pub async fn get(address: &str, path: &str) -> String {
-    asked(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
+    request(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
 }
 
-async fn asked(address: &str, request: &str) -> String {
+async fn request(address: &str, request: &str) -> String {
     let asking = async {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -24,7 +24,7 @@ async fn asked(address: &str, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_admin_port_tells_health_and_metrics_of_every_role() {
+async fn the_admin_server_of_every_role_serves_health_and_metrics() {
     let site = Site::new();
     let args = ["--order-ids", "1-5", "--rate", "max"];
     site.run("orders_producer", &[&args[..], &PLAIN].concat()).await.with(0);
@@ -48,7 +48,7 @@ async fn the_admin_port_tells_health_and_metrics_of_every_role() {
             "ecom_messages_redelivered_total",
             "ecom_messages_buffered_total",
             "ecom_dead_letters_published_total{reason=\"invalid\"",
-            "ecom_message_seconds_count{outcome=\"applied\"",
+            "ecom_message_seconds_count{disposition=\"applied\"",
             "ecom_message_seconds_bucket{",
             "ecom_in_flight_limit{",
             "ecom_in_flight{",
@@ -64,14 +64,14 @@ async fn the_admin_port_tells_health_and_metrics_of_every_role() {
         assert!(metrics.contains("content-type: application/openmetrics-text"), "{metrics}");
         assert!(get(&address, "/nope").await.starts_with("HTTP/1.1 404 "));
         let post = format!("POST /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        assert!(asked(&address, &post).await.starts_with("HTTP/1.1 405 "));
+        assert!(request(&address, &post).await.starts_with("HTTP/1.1 405 "));
         assert!(running.is_running());
         running.drained().await.with(0);
     }
 }
 
 #[tokio::test]
-async fn the_handler_tells_what_the_dead_letter_store_holds_and_who_was_seen() {
+async fn the_handler_exports_gauges_of_the_dead_letter_store_and_of_heartbeats() {
     let site = Site::new();
     let args = ["--order-ids", "1-20", "--rate", "max"];
     site.run("payments_producer", &[&args[..], &PLAIN].concat()).await.with(0);
@@ -82,7 +82,7 @@ async fn the_handler_tells_what_the_dead_letter_store_holds_and_who_was_seen() {
     let address = handler.serves().await;
     let counted = "ecom_dead_letters{state=\"waiting\",reason=\"order_not_found\"} 20\n";
     let attempted =
-        "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"dead letter\",outcome=\"ok\"} ";
+        "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"dead_letter\",outcome=\"ok\"} ";
     let metrics = eventually("dead letters are counted and attempted", async || {
         let metrics = get(&address, "/metrics").await;
         (metrics.contains(counted) && metrics.contains(attempted)).then_some(metrics)
@@ -91,7 +91,7 @@ async fn the_handler_tells_what_the_dead_letter_store_holds_and_who_was_seen() {
     for series in [
         "ecom_dead_letters{state=\"parked\",reason=\"invalid\"} 0\n",
         "ecom_heartbeat_age_seconds{role=\"payment_consumer\"} ",
-        "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"dead letter\",outcome=\"unavailable\"} 0\n",
+        "ecom_store_seconds_count{role=\"dlq_handler\",operation=\"dead_letter\",outcome=\"unavailable\"} 0\n",
     ] {
         assert!(metrics.contains(series), "no {series} in {metrics}");
     }
@@ -102,7 +102,7 @@ async fn the_handler_tells_what_the_dead_letter_store_holds_and_who_was_seen() {
 }
 
 #[tokio::test]
-async fn an_admin_port_that_is_taken_is_bad_usage() {
+async fn an_admin_port_that_is_in_use_is_a_usage_error() {
     let site = Site::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

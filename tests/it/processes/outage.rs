@@ -75,7 +75,7 @@ async fn a_producer_waits_out_an_outage_and_publishes_everything() {
     })
     .await;
     let stopped = table.stop_writers();
-    producer.says("intake stops until it answers").await;
+    producer.says("retrying until it succeeds").await;
     drop(stopped);
     producer.ended().await.with(0);
     consume(&site, "order_consumer", &[]).await;

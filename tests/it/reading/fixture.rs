@@ -21,9 +21,9 @@ use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 use ecom_domain::role::Role;
 use ecom_embedded::{Embedded, Options, open};
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::durable::Retrier;
-use ecom_pipeline::retries::RetryPolicy;
+use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 use ecom_telemetry::metrics::RoleMetrics;
 
@@ -100,7 +100,7 @@ impl TestStore {
     /// A dead-letter queue, at [`NOW`] as long as the test's time is paused.
     pub fn queue(&self) -> DeadLetterQueue {
         let entropy = Arc::new(Entropy::system());
-        let metrics = Arc::new(RoleMetrics::new("dlq_handler"));
+        let metrics = Arc::new(RoleMetrics::new(Role::DlqHandler));
         DeadLetterQueue {
             facts: Arc::clone(&self.facts),
             dead_letter_store: Arc::clone(&self.dead_letter_store),

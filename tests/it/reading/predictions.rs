@@ -9,7 +9,8 @@ use ecom_domain::dead_letter::{
     HistoryEntry,
 };
 use ecom_domain::reason::Reason;
-use ecom_pipeline::dead_letter_intake::Actor;
+use ecom_domain::role::Role;
+use ecom_pipeline::actor::Actor;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::Retrier;
 use ecom_pipeline::order_locks::OrderLocks;
@@ -101,7 +102,7 @@ async fn a_sweep_closes_what_is_forecast_and_nothing_else() {
     let resolver = DeadLetterResolver {
         facts: Arc::clone(&store.facts),
         dead_letter_store: Arc::clone(&store.dead_letter_store),
-        retrier: Arc::new(Retrier::new(Arc::clone(&entropy), Arc::new(RoleMetrics::new("dlq_handler")))),
+        retrier: Arc::new(Retrier::new(Arc::clone(&entropy), Arc::new(RoleMetrics::new(Role::DlqHandler)))),
         locks: OrderLocks::new(),
         policy: POLICY,
         clock: Clock::anchored(NOW),

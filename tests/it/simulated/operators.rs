@@ -15,6 +15,7 @@ use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::bulk_operation::{BulkOperation, OperationKind, OperationStatus};
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord};
 use ecom_domain::order::OrderId;
+use ecom_domain::role;
 use ecom_pipeline::durable::RoleError;
 
 use super::judge::Judge;
@@ -109,7 +110,7 @@ impl Drop for UnderWay<'_> {
 
 impl World {
     fn queue(&self) -> DeadLetterQueue {
-        let (_, retrier) = self.retrier("operator");
+        let (_, retrier) = self.retrier(role::Role::DlqHandler);
         DeadLetterQueue {
             facts: self.store.clone(),
             dead_letter_store: self.store.clone(),
@@ -344,7 +345,7 @@ async fn schedule(seed: u64) -> Effort {
         let ended = tokio::time::timeout(Duration::from_secs(60), role.task).await;
         ended.unwrap_or_else(|_| panic!("seed {seed}: {:?} does not drain", role.role)).unwrap();
     }
-    let (_, retrier) = world.retrier("sweep");
+    let (_, retrier) = world.retrier(role::Role::DlqHandler);
     let resolver = world.resolver(Clock::anchored(world.broker.now_us()), retrier);
     for _ in 0..2 {
         sweep(&resolver, None).await.unwrap();

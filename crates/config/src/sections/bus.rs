@@ -70,6 +70,16 @@ impl TopicNames {
     }
 }
 
+impl SubscriptionNames {
+    /// Returns the subscription of the consumer of events of this kind.
+    pub fn of(&self, kind: EventKind) -> &str {
+        match kind {
+            EventKind::Order => &self.orders,
+            EventKind::Payment => &self.payments,
+        }
+    }
+}
+
 impl<P: Section> BusConfig<P> {
     pub(super) fn check(&mut self, checks: &mut Checks<'_>) {
         let TopicNames { orders, payments, dead_letters } = &self.topics;

@@ -1,4 +1,4 @@
-//! Counters as a scraper reads them: each family once, with the series of every role.
+//! OpenMetrics text: each family once, with the series of every role.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::durations::Durations;
-use super::labels::{Answer, DispositionLabel, Resolution, StoreOperation, Topic};
-use super::{Calls, RoleMetrics};
+use super::labels::{CallOutcome, DispositionLabel, Resolution, StoreOperation, Topic};
+use super::role::{CallDurations, RoleMetrics};
 use ecom_domain::reason::Reason;
 
-/// What a family is.
+/// The type of a family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum MetricKind {
-    /// Only rises; `_total` is added to its name.
+    /// Rises only; `_total` is added to its name.
     Counter,
     /// Rises and falls.
     Gauge,
@@ -28,7 +28,7 @@ pub(super) enum MetricKind {
     Info,
 }
 
-/// A family's name without the prefix and what its kind adds, and its help.
+/// A family: its name without prefix and suffix, its type and its help.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Family {
     pub(super) name: &'static str,
@@ -44,7 +44,7 @@ impl Family {
         Self { name, kind, help }
     }
 
-    /// Writes the family's head; its series follow.
+    /// Writes the family's descriptor; its series follow.
     pub(super) fn begin<'e>(
         &self,
         encoder: &'e mut DescriptorEncoder<'_>,
@@ -69,7 +69,7 @@ impl Collector for Roles {
         let encoder = &mut encoder;
         self.counter(encoder, &super::RECEIVED, |role| role.received.get())?;
         self.counter(encoder, &super::REDELIVERED, |role| role.redelivered.get())?;
-        self.counter(encoder, &super::HELD, |role| role.buffered.get())?;
+        self.counter(encoder, &super::BUFFERED, |role| role.buffered.get())?;
         self.counters(encoder, &super::PUBLISHED_DEAD_LETTERS, |role| {
             let counted = |reason: Reason| (Some(("reason", reason.as_str())), role.dead_letters(reason));
             Reason::ALL.into_iter().map(counted).collect()
@@ -81,29 +81,32 @@ impl Collector for Roles {
         self.gauge(encoder, &super::IN_FLIGHT, |role| role.in_flight.get())?;
         self.gauge(encoder, &super::IN_FLIGHT_LIMIT, |role| role.in_flight_limit.get())?;
         self.histograms(encoder, &super::MESSAGE, |role| {
-            let settled = DispositionLabel::ALL.into_iter().zip(&role.settled);
-            settled.map(|(outcome, took)| (vec![("outcome", outcome.as_str())], took)).collect()
+            let deliveries = DispositionLabel::ALL.into_iter().zip(&role.deliveries);
+            deliveries.map(|(label, took)| (vec![("disposition", label.as_str())], took)).collect()
         })?;
         self.histograms(encoder, &super::DEAD_LETTER_AGE, |role| {
             let resolved = Resolution::ALL.into_iter().zip(&role.resolved);
             resolved.map(|(how, ages)| (vec![("resolution", how.as_str())], ages)).collect()
         })?;
         self.histograms(encoder, &super::STORE, |role| {
-            by_answer(StoreOperation::ALL.map(|operation| ("operation", operation.as_str())), &role.store)
+            by_outcome(StoreOperation::ALL.map(|operation| ("operation", operation.as_str())), &role.store)
         })?;
         self.histograms(encoder, &super::PUBLISH, |role| {
-            by_answer(Topic::ALL.map(|topic| ("topic", topic.as_str())), &role.publish)
+            by_outcome(Topic::ALL.map(|topic| ("topic", topic.as_str())), &role.publish)
         })
     }
 }
 
-/// The series of calls that a role makes, by what came of them; those it never made are left out.
-fn by_answer<const N: usize>(labels: [Label; N], calls: &[Calls; N]) -> Vec<(Vec<Label>, &Durations)> {
+/// The series of a role's calls by outcome; calls it never made are left out.
+fn by_outcome<const N: usize>(
+    labels: [Label; N],
+    calls: &[CallDurations; N],
+) -> Vec<(Vec<Label>, &Durations)> {
     let mut series = Vec::new();
-    for (label, Calls(calls)) in labels.into_iter().zip(calls) {
+    for (label, CallDurations(calls)) in labels.into_iter().zip(calls) {
         if calls.iter().any(|took| took.count() > 0) {
-            let answers = Answer::ALL.into_iter().zip(calls);
-            series.extend(answers.map(|(answer, took)| (vec![label, ("outcome", answer.as_str())], took)));
+            let outcomes = CallOutcome::ALL.into_iter().zip(calls);
+            series.extend(outcomes.map(|(outcome, took)| (vec![label, ("outcome", outcome.as_str())], took)));
         }
     }
     series
@@ -128,7 +131,7 @@ impl Roles {
         let mut family = family.begin(encoder)?;
         for role in &self.0 {
             for (label, count) in counts(role) {
-                let labels: Vec<Label> = [("role", role.role)].into_iter().chain(label).collect();
+                let labels: Vec<Label> = [("role", role.role.as_str())].into_iter().chain(label).collect();
                 family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
@@ -143,7 +146,7 @@ impl Roles {
     ) -> fmt::Result {
         let mut family = family.begin(encoder)?;
         for role in &self.0 {
-            family.encode_family(&[("role", role.role)])?.encode_gauge(&value(role))?;
+            family.encode_family(&[("role", role.role.as_str())])?.encode_gauge(&value(role))?;
         }
         Ok(())
     }
@@ -157,7 +160,7 @@ impl Roles {
         let mut family = family.begin(encoder)?;
         for role in &self.0 {
             for (labels, durations) in series(role) {
-                let labels: Vec<Label> = [("role", role.role)].into_iter().chain(labels).collect();
+                let labels: Vec<Label> = [("role", role.role.as_str())].into_iter().chain(labels).collect();
                 let buckets = durations.buckets();
                 let count = buckets.iter().map(|(_, count)| count).sum();
                 family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(

@@ -1,21 +1,21 @@
-//! The labels there are, and their values: enums, so that a scrape is never of more series than these.
+//! The labels and their values. All are enums, so the number of series is bounded.
 
 use ecom_domain::dead_letter::EventKind;
 
-/// How a delivery was settled.
+/// The disposition of a delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DispositionLabel {
     /// Written to the fact table.
     Applied,
-    /// The row showed it already.
+    /// The row already showed it.
     AlreadyApplied,
-    /// The row showed a newer one.
+    /// The row showed a newer event.
     Superseded,
     /// Published on the dead-letter topic.
     DeadLettered,
     /// Written to the dead-letter store.
     Recorded,
-    /// Given back.
+    /// Given back to the bus.
     Nacked,
 }
 
@@ -31,7 +31,7 @@ impl DispositionLabel {
     ];
 
     /// The word in the label.
-    pub(super) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::AlreadyApplied => "already_applied",
@@ -43,12 +43,12 @@ impl DispositionLabel {
     }
 }
 
-/// What is asked of the store, by the ports' own words.
+/// A call of the store, named like the port's function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoreOperation {
     /// Writes order columns.
     RecordOrder,
-    /// Reads what a payment would be written over.
+    /// Reads the payment columns of an order, and whether the order is there.
     PaymentSlot,
     /// Writes payment columns.
     RecordPayment,
@@ -58,9 +58,9 @@ pub enum StoreOperation {
     RecordDeadLetter,
     /// Reads a dead letter.
     DeadLetter,
-    /// Reads the dead letters about an order.
+    /// Reads the dead letters of an order.
     DeadLettersOf,
-    /// Writes a change of a dead letter and its line of history.
+    /// Writes a change of a dead letter and its history entry.
     ApplyUpdate,
     /// Removes a dead letter.
     Remove,
@@ -96,7 +96,7 @@ impl StoreOperation {
     }
 }
 
-/// A topic by what it carries, whatever it is called.
+/// A topic by what it carries; its name is configurable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Topic {
     /// Order events.
@@ -122,7 +122,7 @@ impl Topic {
 }
 
 impl From<EventKind> for Topic {
-    /// Where events of this kind are published.
+    /// The topic of events of this kind.
     fn from(kind: EventKind) -> Self {
         match kind {
             EventKind::Order => Self::Orders,
@@ -131,18 +131,18 @@ impl From<EventKind> for Topic {
     }
 }
 
-/// What came of a call of bus or store.
+/// The outcome of a call of bus or store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub enum CallOutcome {
     /// It succeeded.
     Ok,
-    /// An outage: it is tried again.
+    /// An outage: the call is retried.
     Unavailable,
-    /// The same again cannot succeed.
+    /// A permanent error: a retry cannot succeed.
     Refused,
 }
 
-impl Answer {
+impl CallOutcome {
     /// Every value, in the order of their counters.
     pub(super) const ALL: [Self; 3] = [Self::Ok, Self::Unavailable, Self::Refused];
 
@@ -156,12 +156,12 @@ impl Answer {
     }
 }
 
-/// What the handler made of a dead letter.
+/// How the handler resolved a dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resolution {
     /// The row shows its event, or a newer one.
     Recovered,
-    /// It waits no longer and is left to a human.
+    /// It no longer waits; an operator decides.
     Parked,
 }
 

@@ -1,4 +1,4 @@
-//! What the dead-letter store holds and who was last seen, as a handler last read them.
+//! Gauges of the dead-letter store and of the heartbeats beside it, as a handler last read them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::heartbeat::Heartbeat;
 use ecom_domain::reason::Reason;
 
-/// Dead letters by state and reason, and the oldest that waits.
+/// The number of dead letters by state and reason, and the age of the oldest that waits.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct DeadLetterCounts {
     dead_letters: [[u64; Reason::ALL.len()]; DeadLetterState::ALL.len()],
@@ -39,80 +39,78 @@ impl DeadLetterCounts {
 /// Now, microseconds since the epoch.
 type Now = Box<dyn Fn() -> i64 + Send + Sync>;
 
-/// The gauges over the dead-letter store: what was last read, with ages as of the scrape. Where nothing can be
-/// read the ages grow on, so that nothing looks younger than it is.
+/// The gauges: the counts last read, with ages as of the scrape. While the store cannot be read, ages keep
+/// growing, so nothing looks younger than it is.
 pub struct DeadLetterGauges {
-    shown: Mutex<DeadLetterDetails>,
-    wanted: AtomicBool,
+    shown: Mutex<Shown>,
+    was_scraped: AtomicBool,
     now: Now,
 }
 
 #[derive(Default, Debug)]
-struct DeadLetterDetails {
-    dead_letter_counts: Option<DeadLetterCounts>,
-    /// When a role was last seen, by its name.
-    seen: BTreeMap<String, i64>,
+struct Shown {
+    counts: Option<DeadLetterCounts>,
+    /// The time of the last heartbeat by role; a role of another version may have a name unknown here.
+    last_heartbeats: BTreeMap<String, i64>,
 }
 
 impl DeadLetterGauges {
-    /// Shows nothing before the first count.
+    /// Gauges without values; `now` is microseconds since the epoch.
     pub fn new(now: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
-        Self { shown: Mutex::default(), wanted: AtomicBool::new(true), now: Box::new(now) }
+        Self { shown: Mutex::default(), was_scraped: AtomicBool::new(true), now: Box::new(now) }
     }
 
-    /// Shows this count from now on.
-    pub fn show(&self, dead_letter_counts: DeadLetterCounts) {
-        self.shown().dead_letter_counts = Some(dead_letter_counts);
+    /// Shows these counts from now on.
+    pub fn show(&self, counts: DeadLetterCounts) {
+        self.shown().counts = Some(counts);
     }
 
-    /// Shows these signs of life from now on; of several processes of a role the last one counts.
+    /// Shows these heartbeats from now on; of several processes of a role, the latest counts.
     pub fn show_heartbeats(&self, heartbeats: &[Heartbeat]) {
-        let mut seen = BTreeMap::new();
+        let mut last_heartbeats = BTreeMap::new();
         for heartbeat in heartbeats {
-            let at = seen.entry(heartbeat.role.clone()).or_insert(heartbeat.seen_at);
+            let at = last_heartbeats.entry(heartbeat.role.clone()).or_insert(heartbeat.seen_at);
             *at = heartbeat.seen_at.max(*at);
         }
-        self.shown().seen = seen;
+        self.shown().last_heartbeats = last_heartbeats;
     }
 
-    /// Whether anybody has looked since this was last asked; true at first.
-    pub fn take_wanted(&self) -> bool {
-        self.wanted.swap(false, Ordering::Relaxed)
+    /// Returns true when the gauges were scraped since the last call, and at the first call.
+    pub fn take_scraped(&self) -> bool {
+        self.was_scraped.swap(false, Ordering::Relaxed)
     }
 
-    fn shown(&self) -> MutexGuard<'_, DeadLetterDetails> {
+    fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for DeadLetterGauges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LedgerGauges").field("shown", &self.shown).finish_non_exhaustive()
+        f.debug_struct("DeadLetterGauges").field("shown", &self.shown).finish_non_exhaustive()
     }
 }
 
 impl Collector for DeadLetterGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.wanted.store(true, Ordering::Relaxed);
+        self.was_scraped.store(true, Ordering::Relaxed);
         let now = (self.now)();
         let age = |since: i64| now.saturating_sub(since).max(0) as f64 / 1e6;
         let shown = self.shown();
-        if let Some(dead_letter_counts) = &shown.dead_letter_counts {
+        if let Some(counts) = &shown.counts {
             let mut dead_letters = super::DEAD_LETTERS.begin(&mut encoder)?;
             for state in DeadLetterState::ALL {
                 for reason in Reason::ALL {
                     let labels = [("state", state.as_str()), ("reason", reason.as_str())];
-                    dead_letters
-                        .encode_family(&labels)?
-                        .encode_gauge(&dead_letter_counts.dead_letters(state, reason))?;
+                    dead_letters.encode_family(&labels)?.encode_gauge(&counts.dead_letters(state, reason))?;
                 }
             }
-            let oldest = dead_letter_counts.oldest_waiting.map_or(0.0, age);
+            let oldest = counts.oldest_waiting.map_or(0.0, age);
             super::OLDEST_WAITING.begin(&mut encoder)?.encode_gauge(&oldest)?;
         }
         let mut heartbeats = super::HEARTBEAT_AGE.begin(&mut encoder)?;
-        for (role, seen) in &shown.seen {
-            heartbeats.encode_family(&[("role", role.as_str())])?.encode_gauge(&age(*seen))?;
+        for (role, at) in &shown.last_heartbeats {
+            heartbeats.encode_family(&[("role", role.as_str())])?.encode_gauge(&age(*at))?;
         }
         Ok(())
     }

@@ -1,46 +1,55 @@
-//! Logging: lines on stderr, as text or JSON. None has a card number in it, whoever wrote it, and a
-//! panic says no more than the code does.
+//! Logs: lines on stderr, as text or JSON. Card numbers in them are masked, whichever library wrote them.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::format::FmtSpan;
 
-use super::exit::CliError;
 use ecom_card_numbers::mask;
-use ecom_config::{Color, LogConfig, LogFormat};
 
-/// Clients' own lines, unless asked for: they log per request.
+/// Client libraries log each request, so they log from WARN unless the filter asks for more.
 const QUIET: &str = "scylla=warn,hyper=warn,tonic=warn,h2=warn,tower=warn,rustls=warn,google_cloud=warn";
 
-/// Starts logging. `verbosity` shifts the level of our own lines: -2 = errors only, 1 = debug.
-pub(crate) fn init(log: &LogConfig, verbosity: i8) -> Result<(), CliError> {
-    let ours = match verbosity {
+/// The format of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LineFormat {
+    /// Text, in colors or without.
+    Text {
+        /// Adds ANSI colors.
+        color: bool,
+    },
+    /// One JSON object per line.
+    Json,
+}
+
+/// Starts logging to stderr and replaces the panic hook. `filter` has the directives of `RUST_LOG`; `verbosity`
+/// sets the level of the pipeline's own crates: -2 = ERROR, -1 = WARN, 0 = as the filter says, 1 = DEBUG,
+/// 2 = TRACE. At DEBUG, each delivery logs a line when its span closes. Fails on an invalid filter.
+pub fn init(filter: &str, verbosity: i8, format: LineFormat) -> Result<(), ParseError> {
+    let own = match verbosity {
         i8::MIN..=-2 => "ecom=error",
         -1 => "ecom=warn",
         0 => "",
         1 => "ecom=debug",
         2.. => "ecom=trace",
     };
-    let directives = [QUIET, log.filter.as_str(), ours];
+    let directives = [QUIET, filter, own];
     let directives: Vec<&str> = directives.into_iter().filter(|part| !part.is_empty()).collect();
-    let filter = EnvFilter::try_new(directives.join(","))
-        .map_err(|error| CliError::usage(format!("log.filter: {error}")))?;
-    let color = match log.color {
-        Color::Auto => std::io::stderr().is_terminal(),
-        Color::Always => true,
-        Color::Never => false,
-    };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Masking(std::io::stderr()));
-    match log.format {
-        LogFormat::Text => lines.with_ansi(color).with_target(false).init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(directives.join(","))?)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_writer(|| Masking(std::io::stderr()));
+    match format {
+        LineFormat::Text { color } => lines.with_ansi(color).with_target(false).init(),
+        LineFormat::Json => lines.json().flatten_event(true).init(),
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let mut stderr = std::io::stderr().lock();
-        // Where stderr is closed there is nobody to tell.
+        // A closed stderr must not panic again.
         writeln!(stderr, "{}", panic_line(&place, panic.payload())).ok();
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
@@ -50,16 +59,16 @@ pub(crate) fn init(log: &LogConfig, verbosity: i8) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What is said of a panic: words that stand in the code, never those that were put together, for
-/// they may quote the message that was being read.
+/// The log line of a panic. A message formatted at run time is left out: it may quote the body that was being
+/// processed.
 fn panic_line(place: &str, payload: &(dyn Any + Send)) -> String {
     match payload.downcast_ref::<&'static str>() {
         Some(words) => format!("panicked at {place}: {words}"),
-        None => format!("panicked at {place} (its words are withheld: they may quote a message)"),
+        None => format!("panicked at {place} (its message is withheld: it may quote a body)"),
     }
 }
 
-/// Masks card numbers in whatever is written; a line comes in one piece.
+/// Masks card numbers in each write; the subscriber writes a line at a time.
 struct Masking<W>(W);
 
 impl<W: Write> Write for Masking<W> {
@@ -78,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_line_has_a_card_number_whoever_wrote_it() {
+    fn card_numbers_are_masked_in_every_line() {
         let mut written = Vec::new();
         writeln!(Masking(&mut written), "the server says: invalid value 4111 1111 1111 1111").expect("a Vec");
         let line = String::from_utf8(written).expect("UTF-8");
@@ -86,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_says_what_the_code_says_and_quotes_nothing() {
+    fn a_panic_shows_a_literal_message_and_withholds_a_formatted_one() {
         let payload = |panics: fn()| std::panic::catch_unwind(panics).expect_err("panics");
         let fixed = payload(|| std::panic::panic_any("the invariant"));
         assert_eq!(panic_line("src/x.rs:1:2", fixed.as_ref()), "panicked at src/x.rs:1:2: the invariant");

@@ -1,0 +1,64 @@
+//! The contract between a worker and what its subscription carries: decode a message once, then apply it.
+
+use super::disposition::Disposition;
+use super::durable::RoleError;
+use ecom_bus::ReceivedMessage;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::order::OrderId;
+
+/// Decodes the messages of one subscription and applies them. Workers are generic over their handler, so its
+/// futures take no heap block.
+pub trait Handler: Send + Sync + 'static {
+    /// What a message decodes to, a rejection included; it may borrow from the message.
+    type Event<'m>: Send + Sync;
+
+    /// Decodes a message. Called once per delivery.
+    fn decode<'m>(&self, received: &'m ReceivedMessage) -> Decoded<Self::Event<'m>>;
+
+    /// Copies what an event borrows from its message, so that both can be buffered.
+    fn into_owned(event: Self::Event<'_>) -> Self::Event<'static>;
+
+    /// Applies a decoded message, or dead-letters it. May be called again after [`Applied::AwaitOrder`].
+    fn apply(
+        &self,
+        received: &ReceivedMessage,
+        decoded: &Decoded<Self::Event<'_>>,
+    ) -> impl Future<Output = Result<Applied, RoleError>> + Send;
+
+    /// Dead-letters a message that was not applied. `decoded` is `None` where decoding itself panicked.
+    fn dead_letter(
+        &self,
+        received: &ReceivedMessage,
+        decoded: Option<&Decoded<Self::Event<'_>>>,
+        cause: Unapplied,
+    ) -> impl Future<Output = Result<Disposition, RoleError>> + Send;
+}
+
+/// A decoded message.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Decoded<E> {
+    /// T of its event.
+    pub t: EventTime,
+    /// The order it belongs to, where that could be read.
+    pub order_id: Option<OrderId>,
+    /// What it holds.
+    pub event: E,
+}
+
+/// The result of applying a message.
+#[derive(Debug)]
+pub enum Applied {
+    /// Its effect is durable.
+    Done(Disposition),
+    /// Its order is not in the fact table yet.
+    AwaitOrder,
+}
+
+/// Why a worker dead-letters a message that its handler could not finish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unapplied {
+    /// Its order did not arrive within the grace period, or the early-payment buffer is full.
+    OrderMissing,
+    /// The handler panicked on it.
+    Panicked,
+}

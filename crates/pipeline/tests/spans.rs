@@ -1,0 +1,189 @@
+//! The `delivery` span, as a subscriber at DEBUG level sees it. In a process of its own: the interest of other
+//! tests' subscribers is cached per callsite.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ecom_bus::{
+    Attributes, Backlog, Delivery, Feed, Lease, Message, Publisher, Receipt, ReceivedMessage, Subscription,
+};
+use ecom_clock::{Clock, Entropy};
+use ecom_domain::dead_letter::EventKind;
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, PaymentSlot};
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use ecom_domain::role::Role;
+use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
+use ecom_pipeline::consume::{ConsumerSettings, consume};
+use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
+use ecom_pipeline::durable::Retrier;
+use ecom_pipeline::orders::Orders;
+use ecom_pipeline::stop_conditions::StopConditions;
+use ecom_store::{FactStore, StoreError};
+use ecom_telemetry::metrics::RoleMetrics;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const ORDER: &str = r#"{"order_id":7,"customer_id":1,"item":"a","quantity":1,"price":1.5,"shipping_address":"b","order_status":"c","creation_date":"d"}"#;
+/// The order on whose write the store panics.
+const BROKEN: i64 = 8;
+
+struct Facts;
+
+#[async_trait]
+impl FactStore for Facts {
+    async fn record_order(&self, order: &Order<'_>, _: EventTime) -> Result<(), StoreError> {
+        assert_ne!(order.order_id.0, BROKEN, "cannot write this order");
+        Ok(())
+    }
+
+    async fn payment_slot(&self, _: OrderId) -> Result<PaymentSlot, StoreError> {
+        unimplemented!("orders only")
+    }
+
+    async fn record_payment(&self, _: &Payment<'_>, _: EventTime) -> Result<(), StoreError> {
+        unimplemented!("orders only")
+    }
+
+    async fn fact(&self, _: OrderId) -> Result<Option<Fact>, StoreError> {
+        unimplemented!("orders only")
+    }
+
+    fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
+        stream::empty().boxed()
+    }
+
+    fn describe(&self) -> String {
+        "a test".to_owned()
+    }
+}
+
+/// A topic that keeps what is published.
+#[derive(Default)]
+struct Topic(Mutex<Vec<Message>>);
+
+#[async_trait]
+impl Publisher for Topic {
+    async fn publish(&self, message: Message) -> Receipt {
+        self.0.lock().unwrap().push(message);
+        Receipt::new(async { Ok("1".to_owned()) })
+    }
+
+    async fn flush(&self) {}
+}
+
+struct Free;
+
+impl Lease for Free {
+    fn ack(self: Box<Self>) {}
+
+    fn nack(self: Box<Self>) {}
+}
+
+struct QuietFeed;
+
+#[async_trait]
+impl Feed for QuietFeed {
+    fn answers(&self) -> bool {
+        true
+    }
+
+    async fn backlog(&self) -> Backlog {
+        Backlog::Unknown
+    }
+
+    fn close(&self) {}
+
+    async fn stopped(&self) {}
+}
+
+/// The lines of a log.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Captured {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(line)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Consumes orders with these bodies, with ids from 0.
+async fn consume_orders(bodies: &[String]) -> Arc<Topic> {
+    let (sender, receiver) = mpsc::channel(16);
+    for (id, body) in bodies.iter().enumerate() {
+        let attributes = Attributes::from_iter([("traceparent", TRACE)]);
+        let message = Message { body: Bytes::from(body.clone()), attributes };
+        let received = ReceivedMessage { message, id: id.to_string(), publish_time_us: 1, attempt: 2 };
+        sender.send(Delivery::new(received, Box::new(Free))).await.unwrap();
+    }
+    let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
+    let topic = Arc::new(Topic::default());
+    let handler = Orders {
+        facts: Arc::new(Facts),
+        dead_letters: DeadLetterPublisher {
+            publisher: topic.clone(),
+            kind: EventKind::Order,
+            subscription: "orders-sub".to_owned(),
+            clock: Clock::System,
+            metrics: Arc::clone(&metrics),
+        },
+        retrier: Arc::new(Retrier::new(Arc::new(Entropy::seeded(1)), Arc::clone(&metrics))),
+    };
+    let settings = ConsumerSettings {
+        subscription: Arc::new(Subscription::new(receiver, Box::new(QuietFeed))),
+        source: "orders-sub".to_owned(),
+        concurrency: ConcurrencyBounds::new(1, 1),
+        early_payments: None,
+        stop_conditions: StopConditions { count: Some(bodies.len() as u64), ..StopConditions::default() },
+        metrics,
+        stop: CancellationToken::new(),
+    };
+    consume(Arc::new(handler), settings).await.unwrap();
+    topic
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_covers_each_delivery_and_its_trace_goes_on_with_the_dead_letter() {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let broken = ORDER.replace("\"order_id\":7", &format!("\"order_id\":{BROKEN}"));
+    let topic = consume_orders(&[ORDER.to_owned(), "{".to_owned(), broken]).await;
+
+    let written = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let closed: Vec<&str> = written.lines().filter(|line| line.contains(" close ")).collect();
+    let fields = [
+        "order.id=7 disposition=\"applied\"}",
+        "disposition=\"dead_lettered\"}",
+        "order.id=8 disposition=\"dead_lettered\"}",
+    ];
+    assert_eq!(closed.len(), fields.len(), "{written}");
+    for (id, (line, last)) in closed.into_iter().zip(fields).enumerate() {
+        let first = format!(
+            "delivery{{subscription=\"orders-sub\" message.id=\"{id}\" attempt=2 traceparent=\"{TRACE}\" {last}"
+        );
+        assert!(line.contains(&first), "{first}: {line}");
+    }
+    let panicked: Vec<&str> = written.lines().filter(|line| line.contains("the handler panicked")).collect();
+    assert_eq!(panicked.len(), 1, "an error is logged once: {written}");
+    assert!(panicked[0].contains("message.id=\"2\""), "{}", panicked[0]);
+    let published = topic.0.lock().unwrap();
+    let traces: Vec<_> = published.iter().map(|message| message.attributes.get("traceparent")).collect();
+    assert_eq!(traces, [Some(TRACE); 2]);
+}

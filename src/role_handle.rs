@@ -1,0 +1,46 @@
+//! What the process keeps of a running role: its counters, and whether it is ready.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use ecom_bus::Subscription;
+use ecom_clock::{Clock, Entropy};
+use ecom_domain::role::Role;
+use ecom_pipeline::durable::Retrier;
+use ecom_telemetry::metrics::{DeadLetterGauges, RoleMetrics};
+
+/// A role as metrics, health checks and heartbeats see it.
+#[derive(Clone)]
+pub(crate) struct RoleHandle {
+    /// Its counters.
+    pub(crate) metrics: Arc<RoleMetrics>,
+    /// Retries its calls through outages.
+    pub(crate) retrier: Arc<Retrier>,
+    /// Gauges of the dead-letter store, of the role that handles it.
+    pub(crate) dead_letter_gauges: Option<Arc<DeadLetterGauges>>,
+    subscription: Arc<Mutex<Weak<Subscription>>>,
+}
+
+impl RoleHandle {
+    /// A handle with counters at zero.
+    pub(crate) fn new(role: Role, entropy: &Arc<Entropy>) -> Self {
+        let metrics = Arc::new(RoleMetrics::new(role));
+        let retrier = Arc::new(Retrier::new(Arc::clone(entropy), Arc::clone(&metrics)));
+        Self { metrics, retrier, dead_letter_gauges: None, subscription: Arc::default() }
+    }
+
+    /// Adds gauges of the dead-letter store.
+    pub(crate) fn with_dead_letter_gauges(self, clock: Clock) -> Self {
+        Self { dead_letter_gauges: Some(Arc::new(DeadLetterGauges::new(move || clock.now_us()))), ..self }
+    }
+
+    /// Makes the role's readiness depend on this subscription, for as long as it exists.
+    pub(crate) fn watch(&self, subscription: &Arc<Subscription>) {
+        *self.subscription.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(subscription);
+    }
+
+    /// Returns true when the last call of bus or store failed, or the subscription gets no answer.
+    pub(crate) fn in_outage(&self) -> bool {
+        let subscription = self.subscription.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        self.retrier.in_outage() || subscription.is_some_and(|subscription| !subscription.answers())
+    }
+}

@@ -14,6 +14,7 @@ mod metrics;
 mod processes;
 #[cfg(feature = "embedded")]
 mod reading;
+#[cfg(all(feature = "cassandra", any(feature = "embedded", feature = "pubsub")))]
 mod services;
 mod simulated;
 mod waiting;

@@ -144,7 +144,7 @@ async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
              UPDATE topics SET last_message = last_message + 1 WHERE name = 'orders_data'"
         ));
     }
-    consumer.says("attributes are no object of texts").await;
+    consumer.says("attributes are not a JSON object of strings").await;
     // An outage with messages in flight, and then a statement that is refused for good.
     let order = exposed::order_with("note", "\"\"", 2).replace("\"order_id\":2,", "\"order_id\":%d,");
     table.execute(&format!(

@@ -10,7 +10,8 @@ use super::origin::Origin;
 
 /// A struct that is read from a section.
 pub trait Section: DeserializeOwned {
-    /// Checks the rules that span several keys, once each field is sound, and fills in what follows from them.
+    /// Checks the rules that span several keys once each field is sound, and adjusts fields that depend on
+    /// others.
     fn check(&mut self, checks: &mut Checks<'_>);
 }
 

@@ -7,7 +7,7 @@ use ecom_config::fields::{MINUTE, SECOND, duration, not_empty};
 use ecom_config::{Checks, Section};
 use serde::Deserialize;
 
-/// The settings of bus and store in one SQLite file. The configuration keys are listed in `config/default.toml`.
+/// The settings of bus and store in one SQLite file. Its keys are listed in `config/default.toml`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedSettings {

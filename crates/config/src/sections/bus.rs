@@ -1,4 +1,4 @@
-//! `[bus]`: where events are published and received.
+//! `[bus]`: the bus that events are published to and received from.
 
 use serde::{Deserialize, Deserializer};
 
@@ -6,7 +6,7 @@ use super::super::checks::Checks;
 use super::super::{Section, fields, hosts};
 use ecom_domain::dead_letter::EventKind;
 
-/// Where events are published and received. `P` has the settings of Pub/Sub.
+/// The bus that events are published to and received from. `P` has the settings of Pub/Sub.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BusConfig<P> {

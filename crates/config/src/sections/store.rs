@@ -1,11 +1,11 @@
-//! `[store]`: where facts and dead letters are stored.
+//! `[store]`: the store of facts and dead letters.
 
 use serde::Deserialize;
 
 use super::super::Section;
 use super::super::checks::Checks;
 
-/// Where facts and dead letters are stored. `C` has the settings of Cassandra.
+/// The store of facts and dead letters. `C` has the settings of Cassandra.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig<C> {

@@ -48,7 +48,8 @@ pub struct Config<P, C, E> {
 impl<P: Section, C: Section, E: Section> Section for Config<P, C, E> {
     fn check(&mut self, checks: &mut Checks<'_>) {
         self.bus.check(checks);
-        self.store.check(checks);
+        self.bus.pubsub.check(checks);
+        self.store.cassandra.check(checks);
         self.embedded.check(checks);
         self.producer.check(checks);
         self.dead_letters.check(checks);

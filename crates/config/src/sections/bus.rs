@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 
 use super::super::checks::Checks;
-use super::super::{Section, fields, hosts};
+use super::super::{fields, hosts};
 use ecom_domain::dead_letter::EventKind;
 
 /// The bus that events are published to and received from. `P` has the settings of Pub/Sub.
@@ -70,13 +70,12 @@ impl TopicNames {
     }
 }
 
-impl<P: Section> BusConfig<P> {
-    pub(super) fn check(&mut self, checks: &mut Checks<'_>) {
+impl<P> BusConfig<P> {
+    pub(super) fn check(&self, checks: &mut Checks<'_>) {
         let TopicNames { orders, payments, dead_letters } = &self.topics;
         differ(checks, "bus.topics", [orders, payments, dead_letters]);
         let SubscriptionNames { orders, payments, dead_letters } = &self.subscriptions;
         differ(checks, "bus.subscriptions", [orders, payments, dead_letters]);
-        self.pubsub.check(checks);
     }
 }
 

@@ -72,8 +72,9 @@ pub(crate) fn delivery_timing(config: &Config) -> Result<DeliveryTiming, CliErro
 /// Returns the error of a command whose bus or store is not built in.
 #[cfg(not(all(feature = "embedded", feature = "pubsub", feature = "cassandra")))]
 pub(crate) fn not_built(config: &Config) -> CliError {
-    let wanted = format!("{:?} and {:?}", config.bus.kind, config.store.kind).to_lowercase();
-    CliError::usage(format!("bus and store are {wanted}, and this binary was built without one of them"))
+    let (bus, store) = (config.bus.kind, config.store.kind);
+    let wanted = format!("bus.kind is \"{bus:?}\" and store.kind is \"{store:?}\"").to_lowercase();
+    CliError::usage(format!("{wanted}, and this binary was built without one of them"))
         .hint("build with default features: cargo build --release")
 }
 

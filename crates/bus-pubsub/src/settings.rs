@@ -12,15 +12,16 @@ use serde::Deserialize;
 pub struct PubsubSettings {
     /// Id of the Google Cloud project; empty by default, required if Pub/Sub is the bus.
     pub project: String,
-    /// Address of an emulator, `host:port`, which needs no credentials; `None` (the default) uses the service,
-    /// with application default credentials.
+    /// Address of an emulator, `host:port`, which needs no credentials; `None` (the default) uses the
+    /// service with application default credentials.
     #[serde(deserialize_with = "none_if_empty")]
     pub emulator_host: Option<String>,
     /// Ack deadline of a delivery, extended while it is in progress, 10 s to 10 min (the bounds of Pub/Sub);
     /// 60 s by default.
     #[serde(deserialize_with = "duration::<_, { 10 * SECOND }, { 10 * MINUTE }>")]
     pub ack_deadline: Duration,
-    /// Silence after which a stream is rebuilt, 1 s to 1 d, 120 s by default; `None` = never, as on an emulator.
+    /// Silence after which a stream is rebuilt, 1 s to 1 d, 120 s by default; `None` = never, as on an
+    /// emulator.
     #[serde(deserialize_with = "duration_or_off::<_, SECOND, DAY>")]
     pub stream_idle_rotation: Option<Duration>,
     /// Timeout of the check that [`connect`](super::Pubsub::connect) makes; 5 s, not a configuration key.
@@ -29,7 +30,8 @@ pub struct PubsubSettings {
     /// Timeout of an administrative call; 10 s, not a configuration key.
     #[serde(skip, default = "rpc_timeout")]
     pub rpc_timeout: Duration,
-    /// Time limit of a batch, retries included, after which its publishes fail; 20 s, not a configuration key.
+    /// Time limit of a batch, retries included, after which its publishes fail; 20 s, not a
+    /// configuration key.
     #[serde(skip, default = "publish_timeout")]
     pub publish_timeout: Duration,
 }

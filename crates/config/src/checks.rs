@@ -10,14 +10,13 @@ use super::origin::Origin;
 
 /// A struct that is read from a section.
 pub trait Section: DeserializeOwned {
-    /// Checks the rules that span several keys, once each field is sound, and fills in what follows from them.
-    fn check(&mut self, checks: &mut Checks<'_>);
+    /// Checks the rules that span several keys once each field is sound, and adjusts fields that depend on
+    /// others.
+    fn check(&mut self, _checks: &mut Checks<'_>) {}
 }
 
 /// The section of an adapter that is not built in: its keys are known, and their values are not read.
-impl Section for IgnoredAny {
-    fn check(&mut self, _checks: &mut Checks<'_>) {}
-}
+impl Section for IgnoredAny {}
 
 /// The settings as [`Section::check`] sees them, and the faults it finds. Keys are dotted and complete.
 pub struct Checks<'a> {

@@ -9,7 +9,7 @@ pub struct Fault {
     pub place: Option<String>,
     /// Names the key and what is wrong with it; never contains a secret.
     pub message: String,
-    /// What to do, if the message does not say it.
+    /// The way to fix it, if the message does not say it.
     pub hint: Option<String>,
 }
 

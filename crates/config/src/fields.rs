@@ -1,6 +1,7 @@
 //! Types of fields, for `#[serde(deserialize_with = "…")]`: each parses a value and holds it to its range.
 //!
-//! An error continues the sentence that begins with the key: `must be 1 to 64, is 0`.
+//! A value of another form or out of range is an error that continues the sentence that begins with the key:
+//! `must be 1 to 64, is 0`.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -35,10 +36,6 @@ const SIZE_UNITS: [(&str, u64); 8] = [
 ];
 
 /// Reads a whole number from `LOW` to `HIGH`.
-///
-/// # Errors
-///
-/// The number is out of range.
 pub fn number<'de, D, T, const LOW: i64, const HIGH: i64>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -51,10 +48,6 @@ where
 }
 
 /// Reads a whole number from 0 to `HIGH`; `None` for 0, which stands for automatic.
-///
-/// # Errors
-///
-/// The number is out of range.
 pub fn number_or_automatic<'de, D, const HIGH: i64>(deserializer: D) -> Result<Option<usize>, D::Error>
 where
     D: Deserializer<'de>,
@@ -63,10 +56,6 @@ where
 }
 
 /// Reads a share, 0.0 to 1.0.
-///
-/// # Errors
-///
-/// The number is out of range.
 pub fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let given = f64::deserialize(deserializer)?;
     if (0.0..=1.0).contains(&given) {
@@ -76,10 +65,6 @@ pub fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error
 }
 
 /// Reads a duration such as `"30s"`, from `LOW` to `HIGH` milliseconds.
-///
-/// # Errors
-///
-/// The text is not a duration, or out of range.
 pub fn duration<'de, D, const LOW: u64, const HIGH: u64>(deserializer: D) -> Result<Duration, D::Error>
 where
     D: Deserializer<'de>,
@@ -88,10 +73,6 @@ where
 }
 
 /// Reads a duration from `LOW` to `HIGH` milliseconds; `None` for `"0s"`, which stands for off.
-///
-/// # Errors
-///
-/// The text is not a duration, or out of range.
 pub fn duration_or_off<'de, D, const LOW: u64, const HIGH: u64>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error>
@@ -105,19 +86,11 @@ where
 }
 
 /// Reads a size such as `"64MiB"`, at least one byte.
-///
-/// # Errors
-///
-/// The text is not a size.
 pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     checked(deserializer, |text| bytes(&text))
 }
 
 /// Reads text that may be empty; `None` for empty text.
-///
-/// # Errors
-///
-/// The value is not text.
 pub fn none_if_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -127,10 +100,6 @@ where
 }
 
 /// Reads text that must not be empty.
-///
-/// # Errors
-///
-/// The text is empty.
 pub fn not_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -143,10 +112,6 @@ where
 }
 
 /// Reads `host:port`; `None` for empty text.
-///
-/// # Errors
-///
-/// The text is not `host:port`.
 pub fn host_and_port_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     checked(deserializer, |text| match text.as_str() {
         "" => Ok(None),
@@ -154,11 +119,7 @@ pub fn host_and_port_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
     })
 }
 
-/// Reads a list of `host` or `host:port`.
-///
-/// # Errors
-///
-/// Names every entry that is neither.
+/// Reads a list of `host` or `host:port`; the error names every entry that is neither.
 pub fn host_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let given = Vec::<String>::deserialize(deserializer)?;
     let faults: Vec<String> = given.iter().filter_map(|host| hosts::host(host).err()).collect();
@@ -166,10 +127,6 @@ pub fn host_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Strin
 }
 
 /// Reads text as its `FromStr` does.
-///
-/// # Errors
-///
-/// Those of `FromStr`.
 pub fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -179,10 +136,6 @@ where
 }
 
 /// Reads text and applies a rule, whose error continues the sentence that begins with the key.
-///
-/// # Errors
-///
-/// Those of the rule.
 pub fn checked<'de, D, T>(
     deserializer: D,
     rule: impl FnOnce(String) -> Result<T, String>,

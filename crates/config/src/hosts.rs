@@ -1,10 +1,6 @@
 //! Rules for the names of hosts and of topics; an error continues the sentence that begins with the key.
 
 /// Accepts `host:port`, with an IPv6 address in brackets and without a scheme.
-///
-/// # Errors
-///
-/// The text has another form.
 pub fn host_and_port(text: &str) -> Result<String, String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return Err(format!("must be host:port without \"{scheme}://\", try \"{rest}\""));
@@ -14,10 +10,6 @@ pub fn host_and_port(text: &str) -> Result<String, String> {
 }
 
 /// Accepts `host` or `host:port`.
-///
-/// # Errors
-///
-/// The text has another form.
 pub fn host(text: &str) -> Result<String, String> {
     if is_host(text) { Ok(text.to_owned()) } else { host_and_port(text) }
 }

@@ -19,7 +19,7 @@ pub(super) struct Setting {
     pub(super) default: Value,
     /// The value; the default if the setting is broken.
     pub(super) value: Value,
-    /// Where the value comes from.
+    /// The layer that the value comes from.
     pub(super) origin: Origin,
     /// True if a fault was noted for it: the value is not the one that was meant.
     pub(super) broken: bool,

@@ -179,8 +179,10 @@ impl serde::de::Error for ReadError {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let names: Vec<String> = expected.iter().map(|name| format!("\"{name}\"")).collect();
-        Self::custom(format!("must be {}, is \"{variant}\"", names.join(" or ")))
+        let names = expected.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let names =
+            names.rsplit_once(", ").map_or(names.clone(), |(first, last)| format!("{first} or {last}"));
+        Self::custom(format!("must be {names}, is \"{variant}\""))
     }
 }
 

@@ -23,9 +23,9 @@ use super::checks::{Checks, Section};
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config<P, C, E> {
-    /// Where events are published and received.
+    /// The bus that events are published to and received from.
     pub bus: BusConfig<P>,
-    /// Where facts and dead letters are stored.
+    /// The store of facts and dead letters.
     pub store: StoreConfig<C>,
     /// Bus and store in one SQLite file.
     pub embedded: E,
@@ -48,7 +48,8 @@ pub struct Config<P, C, E> {
 impl<P: Section, C: Section, E: Section> Section for Config<P, C, E> {
     fn check(&mut self, checks: &mut Checks<'_>) {
         self.bus.check(checks);
-        self.store.check(checks);
+        self.bus.pubsub.check(checks);
+        self.store.cassandra.check(checks);
         self.embedded.check(checks);
         self.producer.check(checks);
         self.dead_letters.check(checks);

@@ -11,9 +11,7 @@ use super::*;
 /// Every section; those of adapters untyped.
 pub(super) type TestConfig = Config<Table, Table, Table>;
 
-impl Section for Table {
-    fn check(&mut self, _checks: &mut Checks<'_>) {}
-}
+impl Section for Table {}
 
 /// A config file that lives as long as the test.
 pub(super) struct Written {
@@ -188,7 +186,7 @@ fn all_faults_are_listed_at_once() {
     let sources = Sources {
         files: vec![file.path()],
         env: env(&[("ECOM__PRODUCER__SEED", "many"), ("ECOM__PRODUCER__LATE_ORDERS", "1.5")]),
-        sets: sets(&["dead_letters.first_retry=1h", "shutdown.grace_period=0s"]),
+        sets: sets(&["dead_letters.first_retry=1h", "shutdown.grace_period=0s", "log.color=red"]),
     };
     let faults = load::<TestConfig>(&sources).unwrap_err();
     let mut lines: Vec<String> = faults
@@ -201,6 +199,7 @@ fn all_faults_are_listed_at_once() {
         lines,
         [
             "--set: dead_letters.first_retry must not exceed dead_letters.max_backoff, is 1h above 10m",
+            "--set: log.color must be \"auto\", \"always\" or \"never\", is \"red\"",
             "--set: shutdown.grace_period must be 1ms to 1h, is \"0s\"",
             "ECOM__PRODUCER__LATE_ORDERS: producer.late_orders must be 0.0 to 1.0, is 1.5",
             "ECOM__PRODUCER__SEED: producer.seed expects a whole number, is \"many\"",

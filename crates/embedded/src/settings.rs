@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ecom_config::Section;
 use ecom_config::fields::{MINUTE, SECOND, duration, not_empty};
-use ecom_config::{Checks, Section};
 use serde::Deserialize;
 
-/// The settings of bus and store in one SQLite file. The configuration keys are listed in `config/default.toml`.
+/// The settings of bus and store in one SQLite file. Its keys are listed in `config/default.toml`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedSettings {
@@ -19,9 +19,7 @@ pub struct EmbeddedSettings {
     pub ack_deadline: Duration,
 }
 
-impl Section for EmbeddedSettings {
-    fn check(&mut self, _checks: &mut Checks<'_>) {}
-}
+impl Section for EmbeddedSettings {}
 
 #[cfg(test)]
 mod tests {

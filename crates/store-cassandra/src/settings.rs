@@ -19,17 +19,18 @@ const CA_FILE: &str = "store.cassandra.ca_file";
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CassandraSettings {
-    /// Nodes to contact first, `host` or `host:port` (9042 if absent), at least one; `127.0.0.1:9042` by default.
+    /// Nodes to contact first, `host` or `host:port` (9042 if absent), at least one; `127.0.0.1:9042` by
+    /// default.
     #[serde(deserialize_with = "host_list")]
     pub contact_points: Vec<String>,
     /// Datacenter whose nodes are used and whose quorum counts; `datacenter1` by default.
     #[serde(deserialize_with = "datacenter")]
     pub local_datacenter: String,
-    /// Keyspace of the tables, `^[a-z][a-z0-9_]{0,47}$`, which needs no quotes in CQL; `ecom_store` by default.
+    /// Keyspace of the tables, `^[a-z][a-z0-9_]{0,47}$`; `ecom_store` by default.
     #[serde(deserialize_with = "keyspace")]
     pub keyspace: String,
-    /// Copies of each row in the local datacenter, 1 to 16; 1 by default. Used to create the keyspace; a keyspace
-    /// that exists is left as it is.
+    /// Copies of each row in the local datacenter, 1 to 16; 1 by default. Used to create the keyspace; a
+    /// keyspace that exists is left as it is.
     #[serde(deserialize_with = "number::<_, _, 1, 16>")]
     pub replication_factor: u8,
     /// User to log in as; `None` (the default) if the cluster does not ask for one.

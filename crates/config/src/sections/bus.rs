@@ -1,12 +1,12 @@
-//! `[bus]`: where events are published and received.
+//! `[bus]`: the bus that events are published to and received from.
 
 use serde::{Deserialize, Deserializer};
 
 use super::super::checks::Checks;
-use super::super::{Section, fields, hosts};
+use super::super::{fields, hosts};
 use ecom_domain::dead_letter::EventKind;
 
-/// Where events are published and received. `P` has the settings of Pub/Sub.
+/// The bus that events are published to and received from. `P` has the settings of Pub/Sub.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BusConfig<P> {
@@ -80,13 +80,12 @@ impl SubscriptionNames {
     }
 }
 
-impl<P: Section> BusConfig<P> {
-    pub(super) fn check(&mut self, checks: &mut Checks<'_>) {
+impl<P> BusConfig<P> {
+    pub(super) fn check(&self, checks: &mut Checks<'_>) {
         let TopicNames { orders, payments, dead_letters } = &self.topics;
         differ(checks, "bus.topics", [orders, payments, dead_letters]);
         let SubscriptionNames { orders, payments, dead_letters } = &self.subscriptions;
         differ(checks, "bus.subscriptions", [orders, payments, dead_letters]);
-        self.pubsub.check(checks);
     }
 }
 

@@ -16,7 +16,7 @@ pub struct ConsumerConfig {
     /// Most deliveries in flight at once, 1 to 65,536; 1,024 by default.
     #[serde(deserialize_with = "number::<_, _, 1, 65_536>")]
     pub max_in_flight: usize,
-    /// How long a payment waits for its order, 1 ms to 30 min, 2 s by default; `None` = not at all.
+    /// Longest wait of a payment for its order, 1 ms to 30 min, 2 s by default; `None` = not at all.
     ///
     /// A buffered payment keeps its ack deadline, which the Pub/Sub client extends for at most 60 min.
     #[serde(deserialize_with = "duration_or_off::<_, MS, { 30 * MINUTE }>")]

@@ -23,7 +23,7 @@ pub struct DeadLettersConfig {
     /// Interval of checking parked dead letters again, 1 ms to 7 d; 1 h by default.
     #[serde(deserialize_with = "duration::<_, MS, { 7 * DAY }>")]
     pub sweep_interval: Duration,
-    /// How long resolved dead letters are kept, 1 s to 3,660 d; 90 d by default.
+    /// Retention of resolved dead letters, 1 s to 3,660 d; 90 d by default.
     #[serde(deserialize_with = "duration::<_, SECOND, { 3660 * DAY }>")]
     pub retention: Duration,
 }

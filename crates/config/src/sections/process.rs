@@ -10,7 +10,7 @@ use super::super::fields::{self, HOUR, MS, duration, host_and_port_or_none};
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectConfig {
-    /// How long a start tries to reach bus and store, 1 ms to 1 h; 30 s by default.
+    /// Time limit for reaching bus and store at the start, 1 ms to 1 h; 30 s by default.
     #[serde(deserialize_with = "duration::<_, MS, HOUR>")]
     pub timeout: Duration,
 }
@@ -19,7 +19,7 @@ pub struct ConnectConfig {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShutdownConfig {
-    /// How long a stopping process works on what is in flight, 1 ms to 1 h; 25 s by default.
+    /// Time limit of a stopping process for the deliveries in flight, 1 ms to 1 h; 25 s by default.
     #[serde(deserialize_with = "duration::<_, MS, HOUR>")]
     pub grace_period: Duration,
 }

@@ -1,11 +1,8 @@
-//! `[store]`: where facts and dead letters are stored.
+//! `[store]`: the store of facts and dead letters.
 
 use serde::Deserialize;
 
-use super::super::Section;
-use super::super::checks::Checks;
-
-/// Where facts and dead letters are stored. `C` has the settings of Cassandra.
+/// The store of facts and dead letters. `C` has the settings of Cassandra.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig<C> {
@@ -23,10 +20,4 @@ pub enum StoreKind {
     Embedded,
     /// Apache Cassandra.
     Cassandra,
-}
-
-impl<C: Section> StoreConfig<C> {
-    pub(super) fn check(&mut self, checks: &mut Checks<'_>) {
-        self.cassandra.check(checks);
-    }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Facts {
 pub(crate) enum FactsCommand {
     /// Show one row, with its write timestamps.
     Show(ShowArgs),
-    /// Verify that every published event is in the fact table or the dead-letter store, or superseded.
+    /// Verify that fact table and dead-letter store account for every published event.
     Verify(VerifyArgs),
     /// Export all rows.
     Export(ExportArgs),

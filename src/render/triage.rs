@@ -14,7 +14,7 @@ pub fn text(triage: &Triage, spell: Spell<'_>) -> String {
         text.push_str("no open dead letters\n");
     } else {
         let open = counted(triage.open, "open dead letter");
-        text.push_str(&format!("{open}, by the verdict: what a retry would do now\n"));
+        text.push_str(&format!("{open}, by the result of a retry now\n"));
         text.push_str(&verdicts(triage));
     }
     if !triage.next.is_empty() {

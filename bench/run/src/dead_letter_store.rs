@@ -63,11 +63,14 @@ struct Entry {
     host: Option<String>,
     note: Option<String>,
     run_id: Option<String>,
+    operation_outcome: Option<String>,
+    correction_number: Option<i64>,
+    corrected_by: Option<String>,
     written: Option<i64>,
 }
 
 const ENTRIES: &str = "day, bucket, id, at, entry_id, action, outcome, actor, host, note, run_id, \
-    WRITETIME(action) AS written";
+    operation_outcome, correction_number, corrected_by, WRITETIME(action) AS written";
 
 /// Compares the store with dead letters 1 to `n`, published from the time it `began`.
 pub async fn check(keyspace: &str, n: i64, began: i64) -> Result<()> {
@@ -152,7 +155,12 @@ impl Audit {
             .all(|word| word.as_ref().is_some_and(|word| !word.is_empty()));
         let at_its_place = (row.day, row.bucket) == (place.day, place.bucket);
         let in_time = row.at.0 >= (began - SKEW) / 1_000;
-        let sound = is_signed && at_its_place && in_time && row.note.is_none();
+        // Nobody has retried, discarded or corrected it.
+        let is_untouched = row.note.is_none()
+            && row.operation_outcome.is_none()
+            && row.correction_number.is_none()
+            && row.corrected_by.is_none();
+        let sound = is_signed && at_its_place && in_time && is_untouched;
         let expected = match row.action.as_deref() {
             Some("received") => {
                 seen.received += 1;
@@ -269,6 +277,9 @@ mod tests {
             host: word("here"),
             note: None,
             run_id: word("run"),
+            operation_outcome: None,
+            correction_number: None,
+            corrected_by: None,
             written: Some(BEGAN + of),
         }
     }
@@ -367,6 +378,10 @@ mod tests {
         refuses("an attempt the letter does not count", |all| all.entries.push(attempted(1, 1)));
         refuses("an attempt without a line", |all| drop(all.entries.pop()));
         refuses("an actor", |all| all.entries[0].actor = None);
+        refuses("a correction", |all| all.entries[0].correction_number = Some(0));
+        refuses("an outcome of a bulk operation", |all| {
+            all.entries[0].operation_outcome = Some("recovered".to_owned());
+        });
         refuses("another run", |all| all.entries[0].run_id = Some("other".to_owned()));
         refuses("an outcome", |all| all.entries[0].outcome = Some("invalid".to_owned()));
         refuses("a write time", |all| all.entries[0].written = Some(BEGAN));

@@ -126,7 +126,7 @@ impl DeadLetterStore for CassandraStore {
                 self.dead_letter(&id).await
             })
             .try_buffered(LOOK_AHEAD)
-            // An index entry without its dead letter: the process that recorded or removed it ended in between.
+            // An index entry without its dead letter: the process that wrote or removed it ended in between.
             .try_filter_map(|record| std::future::ready(Ok(record)))
             .boxed()
     }

@@ -22,7 +22,7 @@ pub struct Options {
 pub enum Absent {
     /// Create the folder and the file.
     Create,
-    /// Fail with [`OpenError::Missing`] and create nothing.
+    /// Fail with [`OpenError::Missing`](crate::OpenError::Missing) and create nothing.
     Refuse,
 }
 

@@ -1,5 +1,6 @@
 //! The contract of the store ports on Cassandra, in one keyspace for all cases of a run. Skipped unless
 //! `CASSANDRA_CONTACT_POINTS` is set.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
 

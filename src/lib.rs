@@ -3,6 +3,7 @@
 mod admin;
 mod bulk;
 mod cli;
+mod config;
 mod context;
 mod demo;
 mod dlq;
@@ -22,8 +23,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use config::Loaded;
 use context::Guard;
-use ecom_config::Loaded;
 
 /// Runs `orders_producer`.
 pub fn orders_producer() -> ExitCode {

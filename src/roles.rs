@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin;
 use super::cli::ConsumerArgs;
+use super::config::{self, Config, DeliveryTiming};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::heartbeats;
@@ -15,7 +16,7 @@ use super::setup;
 use super::wiring::{self, DataFolder, Store};
 use ecom_bus::{Bus, Streams, SubscribeOptions, Subscription, TopicState};
 use ecom_clock::{Clock, Entropy};
-use ecom_config::{BusKind, Config, DeadLettersConfig};
+use ecom_config::DeadLettersConfig;
 use ecom_domain::backoff::Backoff;
 use ecom_domain::dead_letter::EventKind;
 use ecom_pipeline::concurrency_limit::{ConcurrencyBounds, START};
@@ -118,16 +119,13 @@ impl RoleDeps {
         buffered: usize,
     ) -> Result<Arc<Subscription>, CliError> {
         let config = &self.config;
-        let ack_deadline = match config.bus.kind {
-            BusKind::Embedded => config.embedded.ack_deadline,
-            BusKind::Pubsub => config.bus.pubsub.ack_deadline,
-        };
+        let DeliveryTiming { ack_deadline, stream_idle_rotation } = config::delivery_timing(config)?;
         let options = SubscribeOptions {
             streams: config.consumer.streams.map_or(Streams::Automatic, Streams::Fixed),
             max_outstanding: concurrency.most + buffered,
             buffer: concurrency.least,
             ack_deadline,
-            idle_rotation: config.bus.pubsub.stream_idle_rotation,
+            idle_rotation: stream_idle_rotation,
         };
         let subscribed = self.bus.subscribe(subscription, options).await.map_err(missing_on_bus)?;
         Ok(Arc::new(subscribed))
@@ -372,7 +370,7 @@ pub(crate) fn summarise(context: &Context, handle: &RoleHandle) -> Result<(), Cl
 /// Writes what a run did as JSON, where `--summary` asks for it.
 pub(crate) fn write_summary(context: &Context, summary: &impl serde::Serialize) -> Result<(), CliError> {
     let Some(path) = &context.common.summary else { return Ok(()) };
-    let json = serde_json::to_string(summary).map_err(anyhow::Error::from)?;
+    let json = serde_json::to_string(summary)?;
     super::output::to(Some(path), &format!("{json}\n"))
 }
 

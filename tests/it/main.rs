@@ -4,9 +4,11 @@
 
 #[cfg(feature = "embedded")]
 mod bulk_operations;
-mod card_numbers;
 mod cli;
-mod contract;
+#[cfg(feature = "embedded")]
+#[allow(dead_code, reason = "the tests of the codec use the rest")]
+#[path = "../../crates/codec/tests/card_numbers/exposed.rs"]
+mod exposed;
 mod house;
 mod metrics;
 mod processes;

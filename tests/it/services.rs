@@ -4,7 +4,7 @@
 //! it fails.
 
 /// The Pub/Sub emulator's `host:port`.
-#[cfg(feature = "pubsub")]
+#[cfg(all(feature = "pubsub", feature = "cassandra"))]
 pub fn emulator() -> Option<String> {
     named("PUBSUB_EMULATOR_HOST")
 }
@@ -39,7 +39,7 @@ pub async fn own_keyspace(of: &str) -> Option<ecom_store_cassandra::CassandraSet
 }
 
 /// A name that no other test of this or another running process has.
-#[cfg(any(feature = "embedded", feature = "pubsub"))]
+#[cfg(all(feature = "pubsub", feature = "cassandra"))]
 pub fn unique(prefix: &str) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -77,7 +77,7 @@ async fn drop_leftovers(contact_points: &[String]) {
     }
 }
 
-#[cfg(any(feature = "cassandra", feature = "pubsub"))]
+#[cfg(feature = "cassandra")]
 fn named(variable: &str) -> Option<String> {
     use std::io::Write;
 

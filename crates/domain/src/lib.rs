@@ -13,4 +13,5 @@ pub mod order;
 pub mod payment;
 pub mod reason;
 pub mod role;
+mod serialize;
 pub mod verdict;

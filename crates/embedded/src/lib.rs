@@ -19,6 +19,7 @@ mod publisher;
 mod receive_loop;
 mod receive_transaction;
 mod schema;
+mod settings;
 #[cfg(test)]
 mod testing;
 mod topic_notifier;
@@ -26,3 +27,4 @@ mod topic_notifier;
 pub use embedded::{Embedded, FILE_NAME, open};
 pub use open_error::OpenError;
 pub use options::{Absent, Options, Route};
+pub use settings::EmbeddedSettings;

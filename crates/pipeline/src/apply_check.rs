@@ -1,7 +1,8 @@
 //! What a dead letter is, and what retrying it would do now: the very functions the consumers apply events
 //! by, read-only.
 
-use ecom_codec::json::{self, Rejection};
+use ecom_codec::Rejection;
+use ecom_codec::json;
 use ecom_domain::dead_letter::{DeadLetter, EventKind};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::{Order, OrderId};

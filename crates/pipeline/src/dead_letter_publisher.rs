@@ -6,8 +6,8 @@ use super::disposition::Disposition;
 use super::durable::{Retrier, RoleError};
 use ecom_bus::{Publisher, ReceivedMessage};
 use ecom_clock::Clock;
-use ecom_codec::envelope::{self, Failure};
-use ecom_codec::json::Rejection;
+use ecom_codec::Rejection;
+use ecom_codec::envelope::{self, DeliveryFailure};
 use ecom_codec::screen::screen;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::payment::Payment;
@@ -37,7 +37,7 @@ impl DeadLetterPublisher {
         received: &ReceivedMessage,
         rejection: Rejection,
     ) -> Result<Disposition, RoleError> {
-        let failure = Failure {
+        let failure = DeliveryFailure {
             reason: rejection.reason,
             detail: rejection.detail,
             kind: self.kind,

@@ -31,5 +31,5 @@ pub mod values;
 pub use connect_error::ConnectError;
 pub use schema::{Column, ColumnKind, Schema, Table};
 pub use schema_check::SchemaDifference;
-pub use settings::{CassandraSettings, Credentials, Replication, Secret, Tls};
+pub use settings::CassandraSettings;
 pub use store::CassandraStore;

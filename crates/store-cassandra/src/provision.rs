@@ -52,7 +52,7 @@ impl CheckState {
 pub async fn apply(settings: &CassandraSettings) -> Result<Vec<Check>, ConnectError> {
     let session = open(settings).await?;
     for cql in Schema::read().statements {
-        let cql = with_replication(&in_keyspace(&cql, &settings.keyspace), &settings.replication.cql());
+        let cql = with_replication(&in_keyspace(&cql, &settings.keyspace), &settings.replication());
         let done = session.query_unpaged(cql, ()).await;
         done.map_err(|error| StatementError::from(error).at("apply schema.cql", &settings.name()))?;
     }
@@ -77,7 +77,7 @@ pub async fn check(settings: &CassandraSettings) -> Vec<Check> {
 
 /// Returns `schema.cql` with the configured keyspace and replication, for `cqlsh`.
 pub fn print_cql(settings: &CassandraSettings) -> String {
-    with_replication(&in_keyspace(SCHEMA_CQL, &settings.keyspace), &settings.replication.cql())
+    with_replication(&in_keyspace(SCHEMA_CQL, &settings.keyspace), &settings.replication())
 }
 
 async fn checklist(session: &Session, settings: &CassandraSettings) -> Result<Vec<Check>, ConnectError> {
@@ -140,7 +140,6 @@ fn fix(differences: &[SchemaDifference], settings: &CassandraSettings) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Replication;
     use crate::store::CassandraStore;
     use crate::testing::{in_keyspace, settings};
 
@@ -172,7 +171,8 @@ mod tests {
     fn the_printed_cql_has_the_configured_keyspace_and_replication() {
         let settings = CassandraSettings {
             keyspace: "mine".into(),
-            replication: Replication::Datacenters(vec![("dc1".into(), 3)]),
+            local_datacenter: "dc1".into(),
+            replication_factor: 3,
             ..Default::default()
         };
         let cql = print_cql(&settings);

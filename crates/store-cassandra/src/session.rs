@@ -17,7 +17,7 @@ use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 
 use super::connect_error::ConnectError;
-use super::settings::{CassandraSettings, Tls};
+use super::settings::CassandraSettings;
 use super::tls;
 
 /// The interval of keepalive requests on an idle connection.
@@ -75,13 +75,12 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
                 .with_application_name(env!("CARGO_PKG_NAME"))
                 .with_application_version(env!("CARGO_PKG_VERSION")),
         );
-    if let Some(login) = &settings.credentials {
-        builder = builder.user(&login.user, &login.password.0);
+    if let Some(user) = &settings.user {
+        builder = builder.user(user, settings.password.expose());
     }
-    match &settings.tls {
-        Tls::Off => {}
-        Tls::Ca(file) => builder = builder.tls_context(Some(tls::client_config(file)?)),
-        Tls::System => builder = builder.tls_context(Some(tls::client_config(tls::system_authorities())?)),
+    if settings.tls {
+        let file = settings.ca_file.as_deref().unwrap_or_else(|| tls::system_authorities());
+        builder = builder.tls_context(Some(tls::client_config(file)?));
     }
     let build = async { builder.build().await.map_err(|error| connect_error(settings, &error)) };
     let session = within(settings, build).await?;
@@ -115,11 +114,11 @@ fn connect_error(settings: &CassandraSettings, error: &NewSessionError) -> Conne
         return ConnectError::Unreachable { contact_points, cause: lower_first(&error.to_string()) };
     };
     if let Some(cause) = login_fault(last_connection_error) {
-        let user = settings.credentials.as_ref().map(|login| login.user.clone());
+        let user = settings.user.clone();
         return ConnectError::Login { contact_points, user, cause };
     }
     let cause = lower_first(&last_connection_error.to_string());
-    if settings.tls == Tls::Off && closed_at_once(last_connection_error) {
+    if !settings.tls && closed_at_once(last_connection_error) {
         let cause =
             format!("the node closed the connection at the first request; does it ask for TLS? ({cause})");
         return ConnectError::Unreachable { contact_points, cause };
@@ -171,7 +170,8 @@ mod tests {
         let no_node = CassandraSettings { contact_points: vec![], ..Default::default() };
         let error = CassandraStore::connect(&no_node).await.expect_err("no contact point");
         assert!(matches!(error, ConnectError::Settings(_)), "{error}");
-        let no_file = CassandraSettings { tls: Tls::Ca("no-such-file.pem".into()), ..Default::default() };
+        let no_file =
+            CassandraSettings { tls: true, ca_file: Some("no-such-file.pem".into()), ..Default::default() };
         let error = CassandraStore::connect(&no_file).await.expect_err("no certificates");
         assert!(error.to_string().contains("no-such-file.pem"), "{error}");
         assert!(!error.is_outage());

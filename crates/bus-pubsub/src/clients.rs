@@ -7,8 +7,8 @@ use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin, TopicAdmin};
 use google_cloud_pubsub::retry_policy::RetryableErrors;
 
-use crate::settings::PubsubSettings;
 use crate::error::{ErrorClass, RootCause};
+use crate::settings::PubsubSettings;
 use ecom_bus::BusError;
 
 /// Builds the clients. The credentials are loaded once and shared, because they cache their tokens.

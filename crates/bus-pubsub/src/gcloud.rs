@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::settings::PubsubSettings;
 use crate::resources::{DesiredTopics, Resource, resources};
+use crate::settings::PubsubSettings;
 
 /// Returns a shell script that creates the missing topics and subscriptions. It is idempotent.
 pub fn print_gcloud(settings: &PubsubSettings, desired: &DesiredTopics) -> String {

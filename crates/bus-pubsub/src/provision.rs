@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use google_cloud_pubsub::model::{ExpirationPolicy, Subscription};
 
-use crate::settings::PubsubSettings;
 use crate::error::{ErrorClass, root_cause};
 use crate::gcloud;
 use crate::pubsub::Pubsub;
 use crate::resources::{DesiredTopics, Resource, resources};
+use crate::settings::PubsubSettings;
 use ecom_bus::BusError;
 
 /// The result of checking or creating one topic or subscription.

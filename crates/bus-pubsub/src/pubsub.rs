@@ -7,9 +7,9 @@ use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::{SubscriptionAdmin, TopicAdmin};
 
 use crate::clients::ClientFactory;
-use crate::settings::PubsubSettings;
 use crate::error::ErrorClass;
 use crate::publish::TopicPublisher;
+use crate::settings::PubsubSettings;
 use crate::subscribe;
 use ecom_bus::{Bus, BusError, Publisher, SubscribeOptions, Subscription, TopicState};
 use ecom_clock::Entropy;

@@ -10,6 +10,9 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Order, Self::Payment];
+
     /// Returns the word used in attributes, tables and reports.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -20,6 +23,6 @@ impl EventKind {
 
     /// Returns the kind with this word; `None` for any other word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Order, Self::Payment].into_iter().find(|kind| kind.as_str() == word)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }

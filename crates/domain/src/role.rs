@@ -1,5 +1,7 @@
 //! The long-running roles, by the names of their binaries.
 
+use super::event_kind::EventKind;
+
 /// A role that publishes, consumes or handles dead letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
@@ -24,6 +26,22 @@ impl Role {
         Self::PaymentConsumer,
         Self::DlqHandler,
     ];
+
+    /// Returns the role that publishes events of this kind.
+    pub fn producer_of(kind: EventKind) -> Self {
+        match kind {
+            EventKind::Order => Self::OrdersProducer,
+            EventKind::Payment => Self::PaymentsProducer,
+        }
+    }
+
+    /// Returns the role that consumes events of this kind.
+    pub fn consumer_of(kind: EventKind) -> Self {
+        match kind {
+            EventKind::Order => Self::OrderConsumer,
+            EventKind::Payment => Self::PaymentConsumer,
+        }
+    }
 
     /// Returns the name of its binary, also its label in metrics, heartbeats and logs.
     pub fn as_str(self) -> &'static str {

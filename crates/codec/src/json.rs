@@ -58,7 +58,6 @@ pub(super) fn exposed(detail: String, read: Result<(Option<OrderId>, Option<i64>
     Rejection { reason: Reason::PanDetected, detail, order_id, payment_id }
 }
 
-/// Decodes an order event's body without looking for card numbers.
 pub(super) fn read_order(body: &[u8]) -> Result<Order<'_>, Rejection> {
     let mut fields = Fields::<8>::read(body, &ORDER_FIELDS)?;
     let mut check = Check { faults: fields.take_faults() };
@@ -75,7 +74,6 @@ pub(super) fn read_order(body: &[u8]) -> Result<Order<'_>, Rejection> {
     check.finish(Some(order.order_id), None).map(|()| order)
 }
 
-/// Decodes a payment event's body without looking for card numbers.
 pub(super) fn read_payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
     let mut fields = Fields::<6>::read(body, &PAYMENT_FIELDS)?;
     let mut check = Check { faults: fields.take_faults() };

@@ -18,11 +18,11 @@ async fn the_demo_ends_with_proof_and_tampering_is_found() {
         let count = |name: &str| counts[name].as_u64().unwrap();
         assert_eq!(
             count("published"),
-            count("current") + count("superseded") + count("dead-letter store"),
+            count("current") + count("superseded") + count("dead_letter_store"),
             "{stream}: {counts}"
         );
         assert!(
-            count("superseded") > 0 && count("dead-letter store") > 0 && count("duplicates") > 0,
+            count("superseded") > 0 && count("dead_letter_store") > 0 && count("duplicates") > 0,
             "{stream}: {counts}"
         );
     }

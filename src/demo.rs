@@ -32,8 +32,8 @@ use ecom_pipeline::summary::Summary;
 use ecom_pipeline::sweep::sweep;
 use ecom_scenario::{Content, Manifest, Plan, Source, Streams, Units, Verification, verify};
 
-/// The default grace period of the demo. Late orders arrive later than this, so that their payments become dead
-/// letters and are recovered.
+/// The default grace period of the demo. Late orders arrive later than this, so that their payments become
+/// dead letters and are recovered.
 const ORDER_GRACE: &str = "250ms";
 /// The time between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(25);

@@ -26,7 +26,7 @@ pub(crate) struct Context {
     pub(crate) entropy: Arc<Entropy>,
     /// Cancelled by the first signal.
     pub(crate) stop: CancellationToken,
-    /// When the process started.
+    /// The start of the process.
     pub(crate) started: Instant,
 }
 

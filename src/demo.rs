@@ -35,8 +35,8 @@ use ecom_scenario::{
     EventContent, EventSource, Manifest, ScenarioPlan, Streams, Units, Verification, verify,
 };
 
-/// The default grace period of the demo. Late orders arrive later than this, so that their payments become dead
-/// letters and are recovered.
+/// The default grace period of the demo. Late orders arrive later than this, so that their payments become
+/// dead letters and are recovered.
 const ORDER_GRACE: &str = "250ms";
 /// The time between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(25);

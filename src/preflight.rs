@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::exit::CliError;
 use ecom_bus::{Bus, BusError, TopicState};
 
-/// How long a bus that does not answer is asked again.
+/// The longest that a bus that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The time between two requests.
 const INTERVAL: Duration = Duration::from_millis(200);

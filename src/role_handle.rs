@@ -1,4 +1,4 @@
-//! What the process keeps of a running role: its counters, and whether it is ready.
+//! The handle of a running role: its counters and its readiness.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

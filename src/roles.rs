@@ -1,4 +1,5 @@
-//! The long-running roles: from connected ports and settings to a future. The binaries and the demo run the same.
+//! The long-running roles: from connected ports and settings to a future. The binaries and the demo run the
+//! same.
 
 use std::sync::Arc;
 
@@ -54,7 +55,7 @@ pub(crate) struct RoleDeps {
     pub(crate) clock: Clock,
     /// Jitter.
     pub(crate) entropy: Arc<Entropy>,
-    /// When a consumer ends by itself.
+    /// End a consumer without a stop signal.
     pub(crate) stop_conditions: StopConditions,
     /// Once cancelled, the role drains and ends.
     pub(crate) stop: CancellationToken,
@@ -239,8 +240,8 @@ pub(crate) async fn run_consumer(
     supervise(&context, &deps, &handle, deps.consume_events(kind, &handle)).await
 }
 
-/// Runs a role with heartbeats and the admin server until it has ended or drained, closes the bus, and prints the
-/// summary.
+/// Runs a role with heartbeats and the admin server until it has ended or drained, closes the bus, and prints
+/// the summary.
 pub(crate) async fn supervise(
     context: &Context,
     deps: &RoleDeps,

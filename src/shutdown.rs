@@ -8,11 +8,11 @@ use super::exit::CliError;
 use super::role_handle::RoleHandle;
 use ecom_bus::Bus;
 
-/// How long closing the bus may take once everything in flight is finished.
+/// The longest that closing the bus may take once everything in flight is finished.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// Runs a role with the admin server until it ends by itself, or until a signal stops it and it has drained. A
-/// role that does not drain within the grace period is an error.
+/// Runs a role with the admin server until it ends by itself, or until a signal stops it and it has drained.
+/// A role that does not drain within the grace period is an error.
 pub(crate) async fn run_until_drained(
     context: &Context,
     handle: &RoleHandle,

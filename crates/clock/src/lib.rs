@@ -1,4 +1,4 @@
-//! Wall time and randomness as values: passed in, so that a test can set both.
+//! Wall time and randomness as arguments, so that tests can control both.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// Where the pipeline's wall time comes from.
+/// A source of wall time.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
-    /// The system's.
+    /// The system clock.
     System,
-    /// An anchor, plus what tokio's clock has advanced since (tests pause and skew it).
+    /// A fixed time plus what tokio's clock has advanced since; tests pause and skew it.
     Anchored {
         /// Microseconds since the epoch at `since`.
         anchor_us: i64,
@@ -48,17 +48,17 @@ pub fn micros(duration: Duration) -> i64 {
 pub struct Entropy(Mutex<ChaCha8Rng>);
 
 impl Entropy {
-    /// Chance that repeats itself for a seed.
+    /// A source that returns the same sequence for the same seed.
     pub fn seeded(seed: u64) -> Self {
         Self(Mutex::new(ChaCha8Rng::seed_from_u64(seed)))
     }
 
-    /// Chance seeded by the system.
+    /// A source seeded by the system.
     pub fn system() -> Self {
         Self::seeded(rand::rng().random())
     }
 
-    /// A number in 0..1.
+    /// A random number in 0..1.
     pub fn share(&self) -> f64 {
         self.with(|rng| rng.random::<f64>())
     }

@@ -1,6 +1,6 @@
 //! The signature of history entries.
 
-/// Who acts on dead letters, as their history names it.
+/// The role or person that changes dead letters, as their history names it.
 #[derive(Clone, Debug)]
 pub struct Actor {
     /// A role's name, or a person.

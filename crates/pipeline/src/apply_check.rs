@@ -7,8 +7,8 @@ use ecom_domain::reason::Reason;
 use ecom_domain::verdict::{ApplyCheck, Verdict, judge, judge_order};
 use ecom_store::{FactStore, StoreError};
 
-/// The event of a dead letter; `None` where it can never be applied, because its body is not an event, was masked
-/// or was cut.
+/// The event of a dead letter; `None` where it can never be applied, because its body is not an event, was
+/// masked or was cut.
 pub fn subject(dead_letter: &DeadLetter) -> Option<Event<'_>> {
     if dead_letter.reason == Reason::PanDetected || !dead_letter.body.is_whole() {
         return None;

@@ -1,7 +1,7 @@
 //! The concurrency limit of a consumer: the number of deliveries processed at a time. It follows the store. A
 //! store that answers slowly may let more through when more is asked of it at once; a store at its capacity
-//! only queues. Latency does not tell the two apart, so the limit is doubled for half a second, or for as long
-//! as the store takes to answer as many calls, and throughput decides whether it stays.
+//! only queues. Latency does not tell the two apart, so the limit is doubled for half a second, or for as
+//! long as the store takes to answer as many calls, and throughput decides whether it stays.
 
 use std::time::Duration;
 
@@ -50,19 +50,19 @@ pub struct ConcurrencyLimit {
     measurement: Measurement,
 }
 
-/// What the current measurement is to find out.
+/// The question the current measurement answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Trial {
-    /// Nothing for this many measurements, unless throughput is far from the steady rate.
+    /// None for this many measurements, unless throughput is far from the steady rate.
     None { steady: u64, left: u32 },
-    /// Whether a doubled limit lets more through than this rate.
+    /// Does a doubled limit let more through than this rate?
     Wider { before: u64 },
-    /// Whether a halved limit lets about as much through as this rate.
+    /// Does a halved limit let about as much through as this rate?
     Narrower { before: u64 },
 }
 
-/// A measurement under way. Each stage ends when as many deliveries were finished as the limit allows at once,
-/// so that a change has taken effect before it is measured.
+/// A measurement under way. Each stage ends when as many deliveries were finished as the limit allows at
+/// once, so that a change has taken effect before it is measured.
 #[derive(Debug)]
 struct Measurement {
     stage: Stage,

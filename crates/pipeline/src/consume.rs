@@ -20,7 +20,7 @@ use ecom_telemetry::metrics::RoleMetrics;
 /// Tasks that check for the orders of buffered payments.
 const EARLY_PAYMENT_WORKERS: usize = 32;
 
-/// How a role consumes its subscription.
+/// The settings of a consumer.
 pub struct ConsumerSettings {
     /// The source of deliveries.
     pub subscription: Arc<Subscription>,
@@ -28,9 +28,9 @@ pub struct ConsumerSettings {
     pub source: String,
     /// Bounds of the number of deliveries processed at a time.
     pub concurrency: ConcurrencyBounds,
-    /// How payments wait for their orders; `None` = they do not.
+    /// The early-payment buffer; `None` = payments do not wait for their orders.
     pub early_payments: Option<EarlyPaymentSettings>,
-    /// When the run ends by itself.
+    /// End the run without a stop signal.
     pub stop_conditions: StopConditions,
     /// The role's counters.
     pub metrics: Arc<RoleMetrics>,

@@ -1,5 +1,6 @@
-//! Reading the dead-letter store for the gauges: all of it, so that changes by other handlers and by operators are
-//! counted, too. At most once a minute, for at most a twentieth of the time, and not while nothing scrapes.
+//! Reading the dead-letter store for the gauges: all of it, so that changes by other handlers and by
+//! operators are counted, too. At most once a minute, for at most a twentieth of the time, and not while
+//! nothing scrapes.
 
 use std::time::Duration;
 
@@ -82,8 +83,8 @@ mod tests {
         text
     }
 
-    /// Runs for `length` with counts that take `takes`, scraped every `scraped`. Returns when the counts began,
-    /// in seconds, and the number of reads of the heartbeats.
+    /// Runs for `length` with counts that take `takes`, scraped every `scraped`. Returns when the counts
+    /// began, in seconds, and the number of reads of the heartbeats.
     async fn begun(length: u64, takes: u64, scraped: Option<u64>) -> (Vec<u64>, usize) {
         let gauges = Arc::new(DeadLetterGauges::new(|| 0));
         let started = Instant::now();

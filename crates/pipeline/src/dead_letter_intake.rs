@@ -1,4 +1,4 @@
-//! The intake: records the messages of the dead-letter topic in the dead-letter store, which owns them from then on.
+//! The dead-letter intake: records the messages of the dead-letter topic in the dead-letter store.
 
 use std::sync::Arc;
 

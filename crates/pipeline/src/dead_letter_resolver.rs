@@ -1,6 +1,6 @@
 //! Resolving dead letters against the fact table. A dead letter becomes `recovered` on evidence only: its row
-//! shows its event, or a newer one. Retries, sweeps and operators all attempt dead letters here, and predicted
-//! verdicts come from the same checks.
+//! shows its event, or a newer one. Retries, sweeps and operators all attempt dead letters here, and
+//! predicted verdicts come from the same checks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub struct DeadLetterResolver {
     pub retrier: Arc<Retrier>,
     /// Serialises the dead letters of an order within the process.
     pub locks: OrderLocks,
-    /// When dead letters are retried, parked and removed.
+    /// Decides when dead letters are retried, parked and removed.
     pub policy: RetryPolicy,
     /// Wall time, for schedules and the history.
     pub clock: Clock,
@@ -83,8 +83,8 @@ pub struct DeadLetterResolver {
 }
 
 impl DeadLetterResolver {
-    /// Attempts a dead letter: applies its event where the row allows it, and resolves it on evidence. When an
-    /// order is recovered, the open payments of that order are attempted under the same lock.
+    /// Attempts a dead letter: applies its event where the row allows it, and resolves it on evidence. When
+    /// an order is recovered, the open payments of that order are attempted under the same lock.
     pub async fn attempt(
         &self,
         id: &DeadLetterId,
@@ -169,8 +169,8 @@ impl DeadLetterResolver {
         self.retrier.storing(StoreOperation::DeadLetter).read(|| self.dead_letter_store.dead_letter(id)).await
     }
 
-    /// Attempts a waiting dead letter if it is due. The next attempt is scheduled before this one is made, so a
-    /// crash in between loses none.
+    /// Attempts a waiting dead letter if it is due. The next attempt is scheduled before this one is made, so
+    /// a crash in between loses none.
     async fn await_order(
         &self,
         record: &DeadLetterRecord,
@@ -352,7 +352,7 @@ impl DeadLetterResolver {
         change: DeadLetterChange,
         entry: HistoryEntry,
     ) -> Result<(), RoleError> {
-        let act = DeadLetterUpdate {
+        let update = DeadLetterUpdate {
             dead_letter: record.dead_letter.id.clone(),
             t: record.dead_letter.t,
             change,
@@ -360,25 +360,26 @@ impl DeadLetterResolver {
         };
         self.retrier
             .storing(StoreOperation::ApplyUpdate)
-            .write(|| self.dead_letter_store.apply(&act))
+            .write(|| self.dead_letter_store.apply(&update))
             .await
             .map(drop)
     }
 
-    /// When a dead letter recorded now is due for its first attempt, microseconds since the epoch.
+    /// The time of the first attempt of a dead letter recorded now, microseconds since the epoch.
     pub fn first_due(&self) -> i64 {
         self.clock.now_us().saturating_add(micros(self.policy.backoff.ceiling(0)))
     }
 }
 
-/// When a dead letter began to wait, microseconds since the epoch: its first failure, or when it was reopened.
+/// The time since which a dead letter has been waiting, microseconds since the epoch: its first failure, or
+/// the time it was reopened.
 pub fn waiting_since(record: &DeadLetterRecord) -> i64 {
     let reopened = record.progress.state_at.filter(|_| record.progress.generation > 0);
     reopened.map_or(record.dead_letter.first_failed_at, |at| at.max(record.dead_letter.first_failed_at))
 }
 
-/// Returns true when an attempt may apply the event. A discarded one is never applied; one that made a handler
-/// panic only when an operator retries or reopens it.
+/// Returns true when an attempt may apply the event. A discarded one is never applied; one that made a
+/// handler panic only when an operator retries or reopens it.
 fn may_be_applied(record: &DeadLetterRecord, trigger: AttemptTrigger) -> bool {
     match (record.state(), trigger) {
         (DeadLetterState::Discarded | DeadLetterState::Recovered, _) => false,
@@ -389,7 +390,8 @@ fn may_be_applied(record: &DeadLetterRecord, trigger: AttemptTrigger) -> bool {
     }
 }
 
-/// Returns true when a parked dead letter of this reason is applied without an operator, once its order is there.
+/// Returns true when a parked dead letter of this reason is applied without an operator, once its order is
+/// there.
 pub fn applies_automatically(reason: Reason) -> bool {
     match reason {
         Reason::OrderNotFound | Reason::TimestampTie => true,

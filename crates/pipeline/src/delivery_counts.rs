@@ -1,4 +1,5 @@
-//! The consumer's own counters, which its concurrency limit and its stop conditions read. Metrics only observe.
+//! The consumer's own counters, which its concurrency limit and its stop conditions read. Metrics only
+//! observe.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

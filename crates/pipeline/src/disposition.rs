@@ -4,7 +4,7 @@ use super::durable::Durable;
 use ecom_domain::reason::Reason;
 use ecom_telemetry::metrics::DispositionLabel;
 
-/// How a message was finished, with the proof that its effect is durable.
+/// The disposition of a message, with the proof that its effect is durable.
 #[derive(Debug)]
 pub enum Disposition {
     /// Written to the fact table.

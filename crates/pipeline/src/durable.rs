@@ -1,6 +1,6 @@
-//! Retrying a call in place until it definitely succeeds. An outage is never a reason to dead-letter or nack a
-//! message: it is waited out here, with the same values and the same T. Each failed attempt is counted here, and
-//! outages are logged here and nowhere else.
+//! Retrying a call in place until it definitely succeeds. An outage is never a reason to dead-letter or nack
+//! a message: it is waited out here, with the same values and the same T. Each failed attempt is counted
+//! here, and outages are logged here and nowhere else.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -15,7 +15,7 @@ const CHECKS: u32 = 4;
 /// The grace period and the bounds of the buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct EarlyPaymentSettings {
-    /// How long a payment waits for its order.
+    /// The time a payment waits for its order.
     pub grace: Duration,
     /// Most payments buffered.
     pub limit: usize,

@@ -9,7 +9,7 @@ use ecom_domain::order::OrderId;
 /// Decodes the messages of one subscription and applies them. Workers are generic over their handler, so its
 /// futures take no heap block.
 pub trait Handler: Send + Sync + 'static {
-    /// What a message decodes to, a rejection included; it may borrow from the message.
+    /// The result of decoding a message, a rejection included; it may borrow from the message.
     type Event<'m>: Send + Sync;
 
     /// Decodes a message. Called once per delivery.
@@ -41,7 +41,7 @@ pub struct Decoded<E> {
     pub t: EventTime,
     /// The order it belongs to, where that could be read.
     pub order_id: Option<OrderId>,
-    /// What it holds.
+    /// The event, or its rejection.
     pub event: E,
 }
 
@@ -54,7 +54,7 @@ pub enum Applied {
     AwaitOrder,
 }
 
-/// Why a worker dead-letters a message that its handler could not finish.
+/// The cause for which a worker dead-letters a message that its handler could not finish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unapplied {
     /// Its order did not arrive within the grace period, or the early-payment buffer is full.

@@ -1,5 +1,5 @@
-//! Heartbeats of a role: one at its start, one every ten seconds, one at its end. They never fail or delay the
-//! role; one that could not be written is superseded by the next.
+//! Heartbeats of a role: one at its start, one every ten seconds, one at its end. They never fail or delay
+//! the role; one that could not be written is superseded by the next.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use ecom_telemetry::metrics::RoleMetrics;
 
 /// The time between two heartbeats.
 pub const INTERVAL: Duration = Duration::from_secs(10);
-/// How long a role that has ended waits for its last heartbeat.
+/// The longest a role that has ended waits for its last heartbeat.
 pub const LAST: Duration = Duration::from_secs(1);
 
 /// The role that sends heartbeats.

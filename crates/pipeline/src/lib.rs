@@ -1,4 +1,5 @@
-//! The pipeline over its ports: consuming and applying events, recording and retrying dead letters, publishing.
+//! The pipeline over its ports: consuming and applying events, recording and retrying dead letters,
+//! publishing.
 
 pub mod actor;
 pub mod apply_check;

@@ -29,11 +29,11 @@ pub struct OutgoingEvent {
 /// The number of recent events whose duplicates keep their id and time.
 pub const DUPLICATE_DISTANCE: usize = 8;
 
-/// How a producer publishes.
+/// The settings of a producer.
 pub struct ProducerSettings {
     /// The topic.
     pub publisher: Arc<dyn Publisher>,
-    /// What the topic carries.
+    /// The topic's label.
     pub topic: Topic,
     /// The most messages in flight.
     pub max_outstanding: usize,
@@ -103,8 +103,8 @@ pub async fn produce(
         tokio::select! {
             biased;
             () = stop.cancelled(), if !ended => (next, ended) = (None, true),
-            Some(receipt) = in_flight.next() => {
-                let (t, _durable): (EventTime, Durable) = receipt?;
+            Some(published_at) = in_flight.next() => {
+                let (t, _durable): (EventTime, Durable) = published_at?;
                 metrics.in_flight.dec();
                 metrics.published.inc();
                 metrics.advance_watermark(t);

@@ -1,4 +1,4 @@
-//! When dead letters are retried, parked and removed.
+//! The policy by which dead letters are retried, parked and removed.
 
 use std::time::Duration;
 

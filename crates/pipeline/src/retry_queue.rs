@@ -12,7 +12,7 @@ const CAPACITY: usize = 4_096;
 pub struct QueuedRetry {
     /// The dead letter.
     pub id: DeadLetterId,
-    /// When it is due, microseconds since the epoch; `None` = after the first backoff.
+    /// Due at this time, microseconds since the epoch; `None` = after the first backoff.
     pub due: Option<i64>,
 }
 

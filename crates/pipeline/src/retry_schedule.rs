@@ -30,7 +30,7 @@ impl RetrySchedule {
         self.by_time.insert((due, id));
     }
 
-    /// When the next dead letter is due.
+    /// The time at which the next dead letter is due.
     pub(super) fn first_due(&self) -> Option<i64> {
         self.by_time.first().map(|(due, _)| *due)
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::delivery_counts::DeliveryCounts;
 use ecom_bus::{Backlog, Subscription};
 
-/// When a run ends by itself; the default is never.
+/// Conditions that end a run without a stop signal; the default has none.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct StopConditions {
     /// After this many deliveries.

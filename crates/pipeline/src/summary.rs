@@ -1,4 +1,4 @@
-//! The summary of a run, for people as a line on stderr and for programs as JSON.
+//! The summary of a run, a line on stderr and JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,9 +39,9 @@ pub struct Summary {
     pub elapsed_seconds: f64,
     /// Messages acked or published per second.
     pub per_second: f64,
-    /// Median time from receipt to ack or nack.
+    /// Median time from delivery to ack or nack.
     pub p50_seconds: f64,
-    /// 99th percentile of the time from receipt to ack or nack.
+    /// 99th percentile of the time from delivery to ack or nack.
     pub p99_seconds: f64,
 }
 

@@ -106,8 +106,8 @@ fn is_expired(resolver: &DeadLetterResolver, record: &DeadLetterRecord) -> bool 
     !record.state().is_open() && record.progress.state_at.is_some_and(|at| at < oldest)
 }
 
-/// Returns true when a parked dead letter of this reason stays parked until an operator acts: its body is not an
-/// event. (A dead letter whose handler panicked may have been applied by a redelivery.)
+/// Returns true when a parked dead letter of this reason stays parked until an operator acts: its body is not
+/// an event. (A dead letter whose handler panicked may have been applied by a redelivery.)
 pub fn needs_an_operator(reason: Reason) -> bool {
     !applies_automatically(reason) && reason != Reason::HandlerFailed
 }

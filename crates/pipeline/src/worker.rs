@@ -24,7 +24,7 @@ use ecom_telemetry::metrics::{DispositionLabel, RoleMetrics};
 /// Tasks of a consumer; an error ends the consumer.
 pub(super) type WorkerTasks = JoinSet<Result<(), RoleError>>;
 
-/// What all workers of a subscription share.
+/// The state that all workers of a subscription share.
 pub(super) struct WorkerPool<H: Handler> {
     pub(super) handler: Arc<H>,
     pub(super) subscription: Arc<Subscription>,
@@ -78,7 +78,8 @@ impl InFlight {
             subscription = source,
             message.id = received.id,
             attempt = received.attempt,
-            // Links the delivery of a dead letter to the delivery it comes from: the dead letter carries it on.
+            // Links the delivery of a dead letter to the delivery it comes from: the dead letter carries it
+            // on.
             traceparent = received.message.attributes.get("traceparent"),
             order.id = Empty,
             disposition = Empty,
@@ -93,8 +94,8 @@ pub(super) struct EarlyPayment<H: Handler> {
     decoded: Decoded<H::Event<'static>>,
 }
 
-/// What is to be done with a delivery after its first look.
-enum FirstLook<E> {
+/// The next step for a delivery after it was first applied.
+enum NextStep<E> {
     Ack(Option<EventTime>, Disposition),
     Buffer(Decoded<E>, BufferPermit),
     Nack,
@@ -145,11 +146,11 @@ impl<H: Handler> WorkerPool<H> {
 
     async fn process(&self, in_flight: InFlight) -> Result<(), RoleError> {
         let InFlight { delivery, span, .. } = &in_flight;
-        let first_look = self.first_look(&delivery.received, span).instrument(span.clone());
-        match first_look.await? {
-            FirstLook::Ack(t, disposition) => self.ack(in_flight, t, &disposition),
-            FirstLook::Nack => self.nack(in_flight),
-            FirstLook::Buffer(decoded, permit) => {
+        let apply_first = self.apply_first(&delivery.received, span).instrument(span.clone());
+        match apply_first.await? {
+            NextStep::Ack(t, disposition) => self.ack(in_flight, t, &disposition),
+            NextStep::Nack => self.nack(in_flight),
+            NextStep::Buffer(decoded, permit) => {
                 let payment = EarlyPayment { in_flight, decoded };
                 let pushed = match &self.buffer {
                     Some(buffer) => buffer.push(permit, payment),
@@ -164,31 +165,31 @@ impl<H: Handler> WorkerPool<H> {
         Ok(())
     }
 
-    async fn first_look(
+    async fn apply_first(
         &self,
         received: &ReceivedMessage,
         span: &Span,
-    ) -> Result<FirstLook<H::Event<'static>>, RoleError> {
+    ) -> Result<NextStep<H::Event<'static>>, RoleError> {
         let Ok(decoded) = catch_unwind(AssertUnwindSafe(|| self.handler.decode(received))) else {
-            return Ok(FirstLook::Ack(None, self.panicked(received, None).await?));
+            return Ok(NextStep::Ack(None, self.panicked(received, None).await?));
         };
         if let Some(order_id) = decoded.order_id {
             span.record("order.id", order_id.0);
         }
         let disposition = match (self.apply(received, &decoded).await?, &self.buffer) {
             (Applied::Done(disposition), _) => disposition,
-            (Applied::AwaitOrder, Some(_)) if self.stop.is_cancelled() => return Ok(FirstLook::Nack),
+            (Applied::AwaitOrder, Some(_)) if self.stop.is_cancelled() => return Ok(NextStep::Nack),
             (Applied::AwaitOrder, buffer) => {
                 let body = &received.message.body;
                 if let Some(permit) = buffer.as_ref().and_then(|buffer| buffer.reserve(body.len())) {
                     let Decoded { t, order_id, event } = decoded;
                     let decoded = Decoded { t, order_id, event: H::into_owned(event) };
-                    return Ok(FirstLook::Buffer(decoded, permit));
+                    return Ok(NextStep::Buffer(decoded, permit));
                 }
                 self.handler.dead_letter(received, Some(&decoded), Unapplied::OrderMissing).await?
             }
         };
-        Ok(FirstLook::Ack(Some(decoded.t), disposition))
+        Ok(NextStep::Ack(Some(decoded.t), disposition))
     }
 
     /// Checks for the orders of buffered payments until the run stops and the buffer is empty.

@@ -24,7 +24,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 #[derive(Debug)]
 pub struct AdminServer(TcpListener);
 
-/// What the server shows.
+/// The data behind the server's paths.
 struct AdminView<F> {
     registry: Registry,
     not_ready: F,
@@ -41,7 +41,8 @@ impl AdminServer {
         self.0.local_addr()
     }
 
-    /// Serves until dropped. `/readyz` answers 503 with what `not_ready` returns, and 200 when it returns `None`.
+    /// Serves until dropped. `/readyz` answers 503 with what `not_ready` returns, and 200 when it returns
+    /// `None`.
     pub async fn serve<F>(self, registry: Registry, not_ready: F) -> Infallible
     where
         F: Fn() -> Option<&'static str> + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! What a process reports about itself: metrics, logs, and the admin server that serves its health.
+//! Metrics, logs, and the admin server that serves metrics and health.
 
 pub mod admin;
 pub mod logs;

@@ -25,9 +25,9 @@ pub enum LineFormat {
     Json,
 }
 
-/// Starts logging to stderr and replaces the panic hook. `filter` has the directives of `RUST_LOG`; `verbosity`
-/// sets the level of the pipeline's own crates: -2 = ERROR, -1 = WARN, 0 = as the filter says, 1 = DEBUG,
-/// 2 = TRACE. At DEBUG, each delivery logs a line when its span closes. Fails on an invalid filter.
+/// Starts logging to stderr and replaces the panic hook. `filter` has the directives of `RUST_LOG`;
+/// `verbosity` sets the level of the pipeline's own crates: -2 = ERROR, -1 = WARN, 0 = as the filter says, 1
+/// = DEBUG, 2 = TRACE. At DEBUG, each delivery logs a line when its span closes. Fails on an invalid filter.
 pub fn init(filter: &str, verbosity: i8, format: LineFormat) -> Result<(), ParseError> {
     let own = match verbosity {
         i8::MIN..=-2 => "ecom=error",

@@ -37,7 +37,7 @@ const BUFFERED: Family =
 const MESSAGE: Family = Family::new(
     "message",
     MetricKind::Seconds,
-    "From receipt to ack or nack, time in the early-payment buffer included; its count is the deliveries finished",
+    "From delivery to ack or nack, time in the early-payment buffer included; its count is the deliveries finished",
 );
 const IN_FLIGHT: Family = Family::new(
     "in_flight",
@@ -77,8 +77,8 @@ const HEARTBEAT_AGE: Family = Family::new(
     "Time since the last heartbeat of any process of a role, as read from the store",
 );
 
-/// The registry of a process that runs these roles, with the gauges of the dead-letter store where it has them.
-/// From then on, calls of bus and store are timed.
+/// The registry of a process that runs these roles, with the gauges of the dead-letter store where it has
+/// them. From then on, calls of bus and store are timed.
 pub fn registry(roles: Vec<Arc<RoleMetrics>>, dead_letters: Option<Arc<DeadLetterGauges>>) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
     let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT.unwrap_or("unknown"))]);

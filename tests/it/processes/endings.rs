@@ -54,7 +54,7 @@ async fn a_signal_drains_a_consumer_under_load() {
         "already_applied",
         "superseded",
         "recorded",
-        "held",
+        "buffered",
         "dead_lettered",
         "nacked",
         "redelivered",
@@ -66,7 +66,7 @@ async fn a_signal_drains_a_consumer_under_load() {
     assert_eq!(keys, BTreeSet::from(expected), "{summary}");
     let applied = summary["applied"].as_i64().unwrap();
     assert_eq!(applied, table.facts(), "acknowledged is recorded: {summary}");
-    assert_eq!(summary["received"], summary["applied"], "every delivery is settled: {summary}");
+    assert_eq!(summary["received"], summary["applied"], "every delivery is acked: {summary}");
     assert!(applied < 4_000, "it was drained in the middle: {summary}");
     assert_eq!(table.leased("orders_data"), 0, "nothing is held after a drain");
     the_next_start_consumes_the_rest(&site).await;
@@ -74,7 +74,7 @@ async fn a_signal_drains_a_consumer_under_load() {
 }
 
 #[tokio::test]
-async fn held_payments_are_given_back_by_a_drain_and_not_dead_lettered() {
+async fn buffered_payments_are_nacked_by_a_drain_and_not_dead_lettered() {
     let site = Site::new();
     published(&site, "payments_producer", 40, "payments.json").await;
     let args = ["--order-grace", "10m", "--summary", "summary.json", "--admin-listen", "127.0.0.1:0"];
@@ -82,7 +82,8 @@ async fn held_payments_are_given_back_by_a_drain_and_not_dead_lettered() {
     let table = Table::of(&site).await;
     let admin = consumer.serves().await;
     let buffered = "ecom_messages_buffered_total{role=\"payment_consumer\"} 40\n";
-    eventually("all are held", async || get(&admin, "/metrics").await.contains(buffered).then_some(())).await;
+    eventually("all are buffered", async || get(&admin, "/metrics").await.contains(buffered).then_some(()))
+        .await;
     let ended = consumer.drained().await.with(0);
     let summary = summary(&site);
     assert_eq!(summary["nacked"], 40, "{summary} {}", ended.stderr);

@@ -156,7 +156,7 @@ impl CallOutcome {
     }
 }
 
-/// How the handler resolved a dead letter.
+/// The handler's resolution of a dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resolution {
     /// The row shows its event, or a newer one.

@@ -83,7 +83,7 @@ impl RoleMetrics {
         }
     }
 
-    /// Counts a finished delivery and its duration from receipt to ack or nack.
+    /// Counts a finished delivery and its duration from delivery to ack or nack.
     pub fn finish(&self, disposition: DispositionLabel, took: Duration) {
         self.deliveries[disposition as usize].observe(took);
         self.took.observe(took);

@@ -172,7 +172,7 @@ fn duration_within(text: &str, low: u64, high: u64, or: &str) -> Result<Duration
 /// Returns a bound in its largest whole unit: `366d`, not `1year 18h`.
 fn bound(ms: u64) -> String {
     let units = [("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", MS)];
-    let whole = units.into_iter().find(|(_, unit)| ms % unit == 0);
+    let whole = units.into_iter().find(|(_, unit)| ms.is_multiple_of(*unit));
     whole.map_or_else(String::new, |(name, unit)| format!("{}{name}", ms / unit))
 }
 

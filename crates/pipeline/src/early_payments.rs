@@ -93,14 +93,12 @@ impl<P> EarlyPaymentBuffer<P> {
     }
 
     /// Buffers a payment; gives it back once the buffer has stopped.
-    #[expect(clippy::result_large_err, reason = "the payment itself comes back, not an error")]
     pub fn push(&self, permit: BufferPermit, payment: P) -> Result<(), P> {
         let buffered = BufferedPayment { payment, checks_left: CHECKS, due: Instant::now(), _permit: permit };
         self.wait(buffered).map_err(|buffered| buffered.payment)
     }
 
     /// Lets a payment wait until its next check; gives it back once the buffer has stopped.
-    #[expect(clippy::result_large_err, reason = "the payment itself comes back, not an error")]
     pub fn wait(&self, mut buffered: BufferedPayment<P>) -> Result<(), BufferedPayment<P>> {
         buffered.checks_left = buffered.checks_left.saturating_sub(1);
         buffered.due = Instant::now() + self.interval;

@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
-# One image with all binaries: docker run --rm IMAGE order_consumer --help
+# An image with all binaries: docker run --rm IMAGE order_consumer --help
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-# What ecom_build_info says: --build-arg ECOM_COMMIT=$(git rev-parse --short HEAD)
+# The commit that the metric ecom_build_info reports: --build-arg ECOM_COMMIT=$(git rev-parse --short HEAD)
 ARG ECOM_COMMIT=unknown
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
@@ -11,7 +11,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && mkdir -p /out/bin /out/data \
     && find target/dist -maxdepth 1 -type f -executable -exec cp {} /out/bin/ \;
 
-# No shell, no package manager; has the CA certificates and runs as uid 65532.
+# No shell and no package manager; includes CA certificates, runs as uid 65532.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out/bin/ /usr/local/bin/
 COPY config/ /app/config/

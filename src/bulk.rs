@@ -1,7 +1,8 @@
-//! The operator's commands that change dead letters: choose, foretell, ask, do, tell.
+//! Bulk operations on dead letters: retry, discard, reopen. Each command is parsed, planned, confirmed,
+//! executed and reported, in this order.
 
+mod confirm;
 mod correction;
-mod question;
 
 use std::io::BufRead;
 
@@ -11,144 +12,172 @@ use super::exit::{CliError, Exit};
 use super::inspect::{self, Progress};
 use super::output;
 use super::roles::policy;
-use super::wiring::{self, DataFolder};
 use crate::render::bulk as render;
+use crate::render::command::Command;
+use crate::render::json;
 use ecom_dlq::DeadLetterQueue;
 use ecom_dlq::execute::{ExecuteOptions, OperationEnd, OperationReport, StartMode};
-use ecom_dlq::next::Command;
+use ecom_dlq::next_action::NextAction;
 use ecom_dlq::outcome_counts::OutcomeCounts;
 use ecom_dlq::plan::{OperationPlan, PlanPurpose};
 use ecom_dlq::selection::Selection;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus};
 use ecom_domain::dead_letter::DeadLetterId;
-use ecom_pipeline::durable::RoleError;
 
 pub(crate) use correction::correct;
 
-/// What a command asks for.
-struct BulkCommand<'w> {
+/// A bulk operation as the command line asks for it.
+pub(crate) struct BulkCommand<'a> {
     kind: OperationKind,
-    chosen: &'w BulkSelection,
-    options: &'w BulkOptions,
-    note: Option<String>,
+    selection: &'a BulkSelection,
+    options: &'a BulkOptions,
+    note: Option<&'a str>,
     all: bool,
     rate: Option<f64>,
     canary: u64,
 }
 
-/// Runs `dlq_handler retry`.
-pub(crate) async fn retry(context: &Context, args: &RetryArgs) -> Result<Exit, CliError> {
-    let command = BulkCommand {
-        all: args.all,
-        rate: args.rate.per_second(),
-        canary: args.canary,
-        ..BulkCommand::new(OperationKind::Retry, &args.chosen, &args.options, args.note.as_deref())
-    };
-    command.execute(context).await
+/// The parsed request.
+enum Request {
+    /// To plan and begin an operation.
+    Begin(Selection),
+    /// To resume one.
+    Resume(OperationId),
 }
 
-/// Runs `dlq_handler discard`.
-pub(crate) async fn discard(context: &Context, args: &DiscardArgs) -> Result<Exit, CliError> {
-    BulkCommand::new(OperationKind::Discard, &args.chosen, &args.options, args.note.as_deref())
-        .execute(context)
-        .await
+/// The decision after planning and confirmation, or after looking up the operation to resume.
+enum Decision {
+    /// To execute an operation, and to exit with this once it is finished.
+    Execute(BulkOperation, StartMode, Exit),
+    /// To exit without changing anything.
+    Exit(Exit),
 }
 
-/// Runs `dlq_handler reopen`.
-pub(crate) async fn reopen(context: &Context, args: &ReopenArgs) -> Result<Exit, CliError> {
-    BulkCommand::new(OperationKind::Reopen, &args.chosen, &args.options, args.note.as_deref())
-        .execute(context)
-        .await
+impl<'a> From<&'a RetryArgs> for BulkCommand<'a> {
+    fn from(args: &'a RetryArgs) -> Self {
+        let (all, rate, canary) = (args.all, args.rate.per_second(), args.canary);
+        let note = args.note.as_deref();
+        Self { all, rate, canary, ..Self::new(OperationKind::Retry, &args.chosen, &args.options, note) }
+    }
 }
 
-impl<'w> BulkCommand<'w> {
+impl<'a> From<&'a DiscardArgs> for BulkCommand<'a> {
+    fn from(args: &'a DiscardArgs) -> Self {
+        Self::new(OperationKind::Discard, &args.chosen, &args.options, args.note.as_deref())
+    }
+}
+
+impl<'a> From<&'a ReopenArgs> for BulkCommand<'a> {
+    fn from(args: &'a ReopenArgs) -> Self {
+        Self::new(OperationKind::Reopen, &args.chosen, &args.options, args.note.as_deref())
+    }
+}
+
+impl<'a> BulkCommand<'a> {
     fn new(
         kind: OperationKind,
-        chosen: &'w BulkSelection,
-        options: &'w BulkOptions,
-        note: Option<&str>,
+        selection: &'a BulkSelection,
+        options: &'a BulkOptions,
+        note: Option<&'a str>,
     ) -> Self {
-        let note = note.map(str::to_owned);
-        Self { kind, chosen, options, note, all: false, rate: None, canary: 0 }
+        Self { kind, selection, options, note, all: false, rate: None, canary: 0 }
     }
 
-    async fn execute(&self, context: &Context) -> Result<Exit, CliError> {
-        if let Some(run_id) = &self.options.resume {
-            return self.go_on(context, run_id).await;
-        }
-        let Some(selection) = self.selection(context)? else {
-            eprintln!("no ids came: nothing to do");
+    /// Runs the command.
+    pub(crate) async fn execute(self, context: &Context) -> Result<Exit, CliError> {
+        let Some(request) = self.parse(context)? else {
+            eprintln!("no ids on stdin: nothing to do");
             return Ok(Exit::Done);
         };
-        if !self.options.dry_run {
-            question::somebody_answers(self.options.yes)?;
-        }
-        let queue = self.open(context).await?;
-        let purpose = if self.options.dry_run { PlanPurpose::Look } else { PlanPurpose::Begin };
-        let progress = Progress::new();
-        let seen = |dead_letters| progress.at(dead_letters);
-        let planned = queue.plan(self.kind, selection.clone(), purpose, &seen);
-        let plan = unless_stopped(context, planned).await?;
-        progress.done();
-        let found = if plan.missing.is_empty() { Exit::Done } else { Exit::No };
-        let nothing = plan.dead_letters == 0;
-        self.tell_plan(&queue, &plan)?;
-        if self.options.dry_run {
-            return Ok(found);
-        }
-        if nothing {
-            return Ok(if self.chosen.ids.is_empty() { Exit::Done } else { Exit::No });
-        }
-        if !question::says_yes(context, &render::question(&plan), self.options.yes).await? {
-            eprintln!("nothing was changed");
-            return Ok(Exit::No);
-        }
-        let run = queue.begin(plan, self.note.clone()).await?;
-        let exit = self.work(context, &queue, run, StartMode::Fresh).await?;
-        if self.kind == OperationKind::Reopen {
-            let again = output::spelt(&Command::retry(&open(selection)), &context.common);
-            eprintln!("next: to try them now instead of at their next attempt: {again}");
-        }
-        Ok(if exit == Exit::Done { found } else { exit })
+        let queue = inspect::open(context).await?;
+        let decision = match request {
+            Request::Begin(selection) => self.begin(context, &queue, selection).await?,
+            Request::Resume(id) => self.resume(context, &queue, &id).await?,
+        };
+        let (operation, start, exit) = match decision {
+            Decision::Execute(operation, start, exit) => (operation, start, exit),
+            Decision::Exit(exit) => return Ok(exit),
+        };
+        let resume = output::spelt(&Command::resume(&operation), &context.common);
+        let report = self.work(context, &queue, operation, start, &resume).await?;
+        self.report(context, &report, &resume, exit)
     }
 
-    /// The dead letters that are meant; `None` where stdin was to name them and named none.
-    fn selection(&self, context: &Context) -> Result<Option<Selection>, CliError> {
+    /// Parses the selection, or the operation to resume; `None` if stdin was to name dead letters and named
+    /// none.
+    fn parse(&self, context: &Context) -> Result<Option<Request>, CliError> {
         let kind = self.kind.as_str();
-        if self.chosen.is_empty() && !self.all {
-            let all = if self.kind == OperationKind::Retry { ", or --all" } else { "" };
-            return Err(CliError::usage(format!("{kind} which dead letters?"))
-                .hint(format!("name ids, - for ids from stdin, a filter such as --reason or --order{all}")));
+        if let Some(id) = &self.options.resume {
+            if self.selection.has_filters() {
+                return Err(CliError::usage("--resume continues with the operation's own dead letters")
+                    .hint("leave the filters out"));
+            }
+            return Ok(Some(Request::Resume(id.clone())));
         }
-        if self.all && self.chosen.has_filters() {
-            return Err(CliError::usage("--all means all open dead letters, and a filter means fewer")
-                .hint("leave one of them out"));
+        if self.selection.is_empty() && !self.all {
+            let all = if self.kind == OperationKind::Retry { ", or --all" } else { "" };
+            let hint = format!("pass ids, - for ids from stdin, a filter such as --reason or --order{all}");
+            return Err(CliError::usage(format!("no dead letters selected to {kind}")).hint(hint));
+        }
+        if self.all && self.selection.has_filters() {
+            return Err(CliError::usage("--all selects all open dead letters and takes no filters")
+                .hint("leave out --all or the filters"));
         }
         let mut ids = Vec::new();
-        for named in &self.chosen.ids {
-            match named {
+        for argument in &self.selection.ids {
+            match argument {
                 IdArgument::DeadLetter(id) => ids.push(id.clone()),
                 IdArgument::Stdin => ids.extend(ids_of(std::io::stdin().lock())?),
             }
         }
-        if ids.is_empty() && !self.chosen.ids.is_empty() {
+        if ids.is_empty() && !self.selection.ids.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.chosen.selection(context.clock.now_us(), ids)))
+        if !self.options.dry_run {
+            confirm::require_terminal(self.options.yes)?;
+        }
+        Ok(Some(Request::Begin(self.selection.selection(context.clock.now_us(), ids))))
     }
 
-    async fn open(&self, context: &Context) -> Result<DeadLetterQueue, CliError> {
-        let store = wiring::store(context, DataFolder::MustExist).await?;
-        Ok(inspect::on(context, &store))
+    /// Plans the operation, shows the plan, asks for confirmation and begins it.
+    async fn begin(
+        &self,
+        context: &Context,
+        queue: &DeadLetterQueue,
+        selection: Selection,
+    ) -> Result<Decision, CliError> {
+        let purpose = if self.options.dry_run { PlanPurpose::DryRun } else { PlanPurpose::Begin };
+        let progress = Progress::new();
+        let seen = |dead_letters| progress.at(dead_letters);
+        let plan = tokio::select! {
+            biased;
+            () = context.stop.cancelled() => return Err(CliError::failed("stopped before anything was changed")),
+            plan = queue.plan(self.kind, selection, purpose, &seen) => plan?,
+        };
+        progress.done();
+        self.show_plan(&plan)?;
+        let found = if plan.not_found.is_empty() { Exit::Done } else { Exit::NegativeResult };
+        if self.options.dry_run {
+            return Ok(Decision::Exit(found));
+        }
+        if plan.dead_letters == 0 {
+            let is_named = !self.selection.ids.is_empty();
+            return Ok(Decision::Exit(if is_named { Exit::NegativeResult } else { Exit::Done }));
+        }
+        if !confirm::confirm(context, &render::question(&plan), self.options.yes).await? {
+            eprintln!("nothing was changed");
+            return Ok(Decision::Exit(Exit::NegativeResult));
+        }
+        let operation = queue.begin(plan, self.note.map(str::to_owned)).await?;
+        Ok(Decision::Execute(operation, StartMode::Fresh, found))
     }
 
-    /// The answer where nothing else follows; talk where it only leads to a question.
-    fn tell_plan(&self, queue: &DeadLetterQueue, plan: &OperationPlan) -> Result<(), CliError> {
-        let store = queue.facts.describe();
-        let is_answer = self.options.dry_run || plan.dead_letters == 0;
-        let text = render::plan(&store, plan, self.rate, self.canary);
-        match (is_answer, self.options.format) {
-            (true, AnswerFormat::Json) => output::data(&render::plan_json(&store, plan, self.rate)),
+    /// Writes the plan to stdout if it is the result of the command, otherwise to stderr.
+    fn show_plan(&self, plan: &OperationPlan) -> Result<(), CliError> {
+        let is_result = self.options.dry_run || plan.dead_letters == 0;
+        let text = render::plan(plan, self.rate, self.canary);
+        match (is_result, self.options.format) {
+            (true, AnswerFormat::Json) => output::data(&render::plan_json(plan, self.rate)),
             (true, AnswerFormat::Table) => output::data(&text),
             (false, _) => {
                 eprintln!("{text}");
@@ -157,129 +186,129 @@ impl<'w> BulkCommand<'w> {
         }
     }
 
-    async fn go_on(&self, context: &Context, run_id: &OperationId) -> Result<Exit, CliError> {
-        if self.chosen.has_filters() {
-            return Err(
-                CliError::usage("a run goes on with its own dead letters").hint("leave the filters out")
-            );
-        }
-        let queue = self.open(context).await?;
-        let Some(run) = queue.retrier.read(|| queue.operations.run(run_id)).await? else {
-            eprintln!("error: there is no run {run_id} in {}", queue.facts.describe());
-            eprintln!("hint: {} history", output::command("dlq_handler", &context.common));
-            return Ok(Exit::No);
+    /// Looks up the operation to resume.
+    async fn resume(
+        &self,
+        context: &Context,
+        queue: &DeadLetterQueue,
+        id: &OperationId,
+    ) -> Result<Decision, CliError> {
+        let Some(operation) = queue.retrier.read(|| queue.operations.operation(id)).await? else {
+            eprintln!("error: there is no operation {id} in {}", queue.facts.describe());
+            let handler = output::command("dlq_handler", &context.common);
+            eprintln!("hint: list the operations: {handler} history");
+            return Ok(Decision::Exit(Exit::NegativeResult));
         };
-        if run.kind != self.kind {
-            let kind = run.kind.as_str();
-            let hint = match run.kind {
-                OperationKind::Correct => "type the same correction again: it is the same event".to_owned(),
-                OperationKind::Retry | OperationKind::Discard | OperationKind::Reopen => spelt(context, &run),
+        if operation.kind != self.kind {
+            let hint = match operation.kind {
+                OperationKind::Correct => "repeat the correction: the same body is the same event".to_owned(),
+                OperationKind::Retry | OperationKind::Discard | OperationKind::Reopen => {
+                    output::spelt(&Command::resume(&operation), &context.common)
+                }
             };
-            return Err(CliError::usage(format!("run {run_id} is a {kind}")).hint(hint));
+            let (kind, own) = (operation.kind.as_str(), self.kind.as_str());
+            return Err(CliError::usage(format!("operation {id} is a {kind}, not a {own}")).hint(hint));
         }
-        if run.state == OperationStatus::Finished {
-            let counts = OutcomeCounts::read(&run.outcomes);
-            self.tell(&queue, &OperationReport { run, end: OperationEnd::Finished, counts })?;
-            eprintln!("it was finished before: nothing was done");
-            return Ok(Exit::Done);
+        if operation.state == OperationStatus::Finished {
+            let counts = OutcomeCounts::read(&operation.outcomes);
+            let (store, end) = (queue.facts.describe(), OperationEnd::Finished);
+            self.show_report(&OperationReport { store, operation, end, counts })?;
+            eprintln!("the operation was already finished: nothing to do");
+            return Ok(Decision::Exit(Exit::Done));
         }
-        eprintln!("{}", render::resumed(&run));
-        self.work(context, &queue, run, StartMode::Resumed).await
+        eprintln!("{}", render::resumed(&operation));
+        Ok(Decision::Execute(operation, StartMode::Resumed, Exit::Done))
     }
 
+    /// Executes the operation until it ends or is stopped.
     async fn work(
         &self,
         context: &Context,
         queue: &DeadLetterQueue,
-        run: BulkOperation,
-        entry: StartMode,
-    ) -> Result<Exit, CliError> {
-        let resolver = queue.resolver(&run, policy(&context.config.dead_letters));
-        let progress = Progress::of(run.dead_letters);
-        let done = |dead_letters| progress.at(dead_letters);
-        let pace = ExecuteOptions {
-            entry,
+        operation: BulkOperation,
+        start: StartMode,
+        resume: &str,
+    ) -> Result<OperationReport, CliError> {
+        let resolver = queue.resolver(&operation, policy(&context.config.dead_letters));
+        let progress = Progress::of(operation.dead_letters);
+        let options = ExecuteOptions {
+            start,
             rate: self.rate,
             canary: self.canary,
             stop: context.stop.clone(),
-            done: &done,
+            done: &|dead_letters| progress.at(dead_letters),
         };
-        let again = spelt(context, &run);
-        let on = format!("go on with: {again}");
-        let ended = tokio::select! {
+        let report = tokio::select! {
             biased;
-            ended = queue.work(run, &resolver, &pace) => ended,
-            never = question::tells_of_a_stop(context) => match never {},
+            report = queue.execute(operation, &resolver, &options) => report,
+            never = confirm::announce_stop(context) => match never {},
         };
         progress.done();
-        let ended = ended.map_err(|error| CliError::failed(error.to_string()).hint(on.clone()))?;
-        self.tell(queue, &ended)?;
-        let (dead_letters, counts) = (ended.run.dead_letters, &ended.counts);
-        match ended.end {
-            OperationEnd::Finished => Ok(Exit::Done),
+        report.map_err(|error| CliError::failed(error.to_string()).hint(format!("resume it: {resume}")))
+    }
+
+    /// Reports the outcomes and the command to run next.
+    fn report(
+        &self,
+        context: &Context,
+        report: &OperationReport,
+        resume: &str,
+        exit: Exit,
+    ) -> Result<Exit, CliError> {
+        self.show_report(report)?;
+        let OperationReport { operation, counts, .. } = report;
+        match report.end {
+            OperationEnd::Finished => {
+                if self.kind == OperationKind::Reopen {
+                    let retry = NextAction::Retry { selection: reopened(operation) };
+                    let retry = output::spelt(&Command::from(&retry), &context.common);
+                    eprintln!("next: retry them now instead of at their next attempt: {retry}");
+                }
+                Ok(exit)
+            }
             OperationEnd::Stopped => {
-                let done = output::count(counts.dead_letters());
-                Err(CliError::failed(format!(
-                    "stopped after {done} of {} dead letters",
-                    output::count(dead_letters)
-                ))
-                .hint(on))
+                let (done, all) =
+                    (output::count(counts.dead_letters()), output::count(operation.dead_letters));
+                Err(CliError::failed(format!("stopped after {done} of {all} dead letters"))
+                    .hint(format!("resume it: {resume}")))
             }
             OperationEnd::Differed => {
                 let differed = output::count(counts.differed);
-                eprintln!("error: {differed} of the first dead letters ended otherwise than was predicted");
-                if ended.run.state == OperationStatus::Stopped {
-                    eprintln!("hint: where that is well, {on}");
+                eprintln!("error: {differed} of the first dead letters did not match the predicted outcome");
+                if operation.state == OperationStatus::Stopped {
+                    eprintln!("hint: review them; to continue anyway: {resume}");
                 }
-                Ok(Exit::No)
+                Ok(Exit::NegativeResult)
             }
         }
     }
 
-    fn tell(&self, queue: &DeadLetterQueue, ended: &OperationReport) -> Result<(), CliError> {
-        let store = queue.facts.describe();
+    fn show_report(&self, report: &OperationReport) -> Result<(), CliError> {
         output::data(&match self.options.format {
-            AnswerFormat::Table => render::ended(&store, ended),
-            AnswerFormat::Json => render::ended_json(&store, ended),
+            AnswerFormat::Table => render::report(report),
+            AnswerFormat::Json => json(report),
         })
     }
 }
 
-/// What is read before anything is changed, unless a signal comes before it.
-async fn unless_stopped<T>(
-    context: &Context,
-    read: impl Future<Output = Result<T, RoleError>>,
-) -> Result<T, CliError> {
-    tokio::select! {
-        biased;
-        () = context.stop.cancelled() => Err(CliError::failed("stopped before anything was changed")),
-        read = read => read.map_err(CliError::from),
-    }
-}
-
-/// The command that goes on with a run.
-fn spelt(context: &Context, run: &BulkOperation) -> String {
-    let words = [run.kind.as_str(), "--resume", run.id.as_str()].map(str::to_owned).into();
-    output::spelt(&Command { binary: "dlq_handler", words }, &context.common)
-}
-
-/// The same dead letters, now that they are open.
-fn open(selection: Selection) -> Selection {
+/// The dead letters that an operation reopened.
+fn reopened(operation: &BulkOperation) -> Selection {
+    let selection = Selection::read(&operation.selection).unwrap_or_default();
     match selection.states.is_empty() {
         true => selection,
         false => Selection { states: Selection::open().states, ..selection },
     }
 }
 
-/// The ids on these lines: the first word of each that is not empty.
+/// The ids on these lines: the first word of each line that is not empty.
 fn ids_of(lines: impl BufRead) -> Result<Vec<DeadLetterId>, CliError> {
     let mut ids = Vec::new();
     for (number, line) in (1..).zip(lines.lines()) {
         let line = line?;
         let Some(word) = line.split_whitespace().next() else { continue };
         let id = DeadLetterId::parse(word).ok_or_else(|| {
-            CliError::usage(format!("line {number} of stdin is no dead letter's id")).hint(
-                "one id a line, such as `dlq_handler list --format csv` gives in its first column, without its header",
+            CliError::usage(format!("line {number} of stdin does not begin with a dead-letter ID")).hint(
+                "pass one ID a line: the first column of `dlq_handler list --format csv`, without its header",
             )
         })?;
         ids.push(id);
@@ -296,8 +325,8 @@ mod tests {
         let id = "20240121-07-0123456789abcdef0123456789abcdef";
         let read = ids_of(format!("{id}\n\n  {id} waiting\n").as_bytes()).unwrap();
         assert_eq!(read.len(), 2);
-        let stop = ids_of(format!("{id}\nid,state\n").as_bytes()).unwrap_err();
-        assert_eq!(stop.to_string(), "line 2 of stdin is no dead letter's id");
+        let error = ids_of(format!("{id}\nid,state\n").as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "line 2 of stdin does not begin with a dead-letter ID");
         assert!(ids_of(&b""[..]).unwrap().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The command lines. The only place that names clap's types.
+//! The command lines. Only this module names clap's types.
 
 mod bulk;
 mod consumer;
@@ -28,19 +28,19 @@ use clap::ValueEnum;
 
 use ecom_config::Set;
 
-/// How data is printed.
+/// The format of data on stdout.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// A table for people.
     #[default]
     Table,
-    /// For programs.
+    /// JSON for programs.
     Json,
-    /// For spreadsheets.
+    /// CSV for spreadsheets.
     Csv,
 }
 
-/// Sets of the named flags that were given.
+/// The settings of the flags that were given.
 fn given(flags: &[(&str, &str, Option<String>)]) -> Vec<Set> {
     flags
         .iter()
@@ -57,7 +57,7 @@ mod tests {
         }
     }
 
-    /// Help is wrapped at the terminal's width, at most 100: a line broken by hand breaks twice.
+    /// Help is wrapped at the terminal's width, at most 100, so a line broken by hand would break twice.
     #[test]
     fn the_end_of_every_help_wraps_well() {
         for command in super::all() {

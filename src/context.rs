@@ -7,10 +7,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cli::Common;
+use super::config::{Config, Loaded};
 use super::exit::{self, CliError, Exit};
 use super::logs;
 use ecom_clock::{Clock, Entropy};
-use ecom_config::{Config, Loaded, Set, Sources};
+use ecom_config::{Set, Sources};
 use ecom_pipeline::actor::Actor;
 
 /// The context of a command.

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use super::admin::run_with_admin;
 use super::cli::{Demo, Format};
+use super::config::{self, Config, Loaded};
 use super::context::Context;
 use super::exit::{CliError, Exit};
-use super::facts::told;
+use super::facts::verification_text;
 use super::heartbeats::run_with_heartbeat;
 use super::output;
 use super::producers::{mixture, outgoing};
@@ -22,7 +23,7 @@ use super::roles::RoleDeps;
 use super::shutdown::close;
 use super::summary::write_summary;
 use super::wiring::{self, DataFolder};
-use ecom_config::{Config, Loaded, Origin, Set};
+use ecom_config::{Origin, Set};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 use ecom_domain::role::Role;
@@ -30,7 +31,9 @@ use ecom_pipeline::produce::{ProducerSettings, produce};
 use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::summary::Summary;
 use ecom_pipeline::sweep::sweep;
-use ecom_scenario::{Content, Manifest, Plan, Source, Streams, Units, Verification, verify};
+use ecom_scenario::{
+    EventContent, EventSource, Manifest, ScenarioPlan, Streams, Units, Verification, verify,
+};
 
 /// The default grace period of the demo. Late orders arrive later than this, so that their payments become
 /// dead letters and are recovered.
@@ -70,7 +73,7 @@ impl Roles {
 
 /// Runs `ecom_demo`.
 pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError> {
-    let folder = context.config.embedded.data_dir.clone();
+    let folder = config::data_dir(&context.config)?.to_owned();
     check_folder(&folder)?;
     if context.common.check {
         output::data(&format!("✓ nothing to provision; the demo would empty {}\n", folder.display()))?;
@@ -81,7 +84,7 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
     let started = Instant::now();
     let (bus, store) = wiring::both(&context, DataFolder::Create).await?;
     let run = context.run_id();
-    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), run, context.clock.now_us());
+    let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), run, context.clock.now_us());
     manifest.write(&folder.join(MANIFEST)).map_err(|error| CliError::failed(error.to_string()))?;
     let deps = RoleDeps {
         bus,
@@ -99,7 +102,7 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
     let took = started.elapsed();
     write_summary(&context, &roles.0.each_ref().map(|role| Summary::of(&role.metrics, took)))?;
     report(&context, cli, &found, took)?;
-    Ok(if found.is_clean() { Exit::Done } else { Exit::No })
+    Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
 }
 
 /// The demo's own defaults, and its folder: the one a flag names, else a subfolder of the configured
@@ -114,8 +117,10 @@ pub(crate) fn own_settings(loaded: &Loaded, orders: u32) -> Vec<Set> {
     if !chosen("producer.late_by") {
         own.push(set("producer.late_by", orders.to_string()));
     }
-    if !matches!(loaded.origin("embedded.data_dir"), Some(Origin::Flag(_))) {
-        let folder = loaded.config.embedded.data_dir.join("demo");
+    if !matches!(loaded.origin("embedded.data_dir"), Some(Origin::Flag(_)))
+        && let Ok(folder) = config::data_dir(&loaded.config)
+    {
+        let folder = folder.join("demo");
         own.push(set("embedded.data_dir", folder.to_string_lossy().into_owned()));
     }
     own
@@ -144,8 +149,8 @@ fn empty(folder: &Path) -> Result<(), CliError> {
     std::fs::write(folder.join(MARKER), "").map_err(failed)
 }
 
-fn plan(config: &Config, orders: u32) -> Result<Plan, CliError> {
-    Plan::try_new(config.producer.seed, 1..=i64::from(orders), mixture(&config.producer))
+fn plan(config: &Config, orders: u32) -> Result<ScenarioPlan, CliError> {
+    ScenarioPlan::try_new(config.producer.seed, 1..=i64::from(orders), mixture(&config.producer))
         .map_err(|error| CliError::usage(error.to_string()))
 }
 
@@ -198,7 +203,7 @@ async fn run_roles(
     if context.stop.is_cancelled() {
         return Err(CliError::failed("stopped before the end; nothing was verified"));
     }
-    let units = Units::of(std::slice::from_ref(manifest), Content::of)
+    let units = Units::of(std::slice::from_ref(manifest), EventContent::of)
         .map_err(|error| CliError::failed(error.to_string()))?;
     Ok(verify(&units, deps.store.facts.as_ref(), deps.store.dead_letter_store.as_ref()).await?)
 }
@@ -292,7 +297,7 @@ async fn show_progress(roles: &Roles, manifest: &Manifest) {
 }
 
 fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -> Result<(), CliError> {
-    let folder = &context.config.embedded.data_dir;
+    let folder = config::data_dir(&context.config)?;
     let seed = context.config.producer.seed;
     if cli.format() == Format::Json {
         let value = serde_json::json!({
@@ -305,7 +310,7 @@ fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -
         });
         return output::data(&format!("{value:#}\n"));
     }
-    let said = told(found).replace("rows as published", &format!("rows as seed {seed} says"));
+    let said = verification_text(found).replace("rows as published", &format!("rows as seed {seed} says"));
     let published = found.orders.published
         + found.orders.duplicates
         + found.payments.published
@@ -330,7 +335,7 @@ mod tests {
 
     fn split(late_by: u64) -> (usize, usize) {
         let mixture = Mixture { late_orders: 0.2, late_by, ..Mixture::PLAIN };
-        let source = Source::Scenario(Plan::try_new(42, 1..=100, mixture).unwrap());
+        let source = EventSource::Scenario(ScenarioPlan::try_new(42, 1..=100, mixture).unwrap());
         (on_time(source.order_ids(EventKind::Order)), source.order_ids(EventKind::Order).count())
     }
 

@@ -1,6 +1,6 @@
-//! `dlq_handler`: what is asked for, and the running role.
+//! `dlq_handler`: its subcommands, and the role itself.
 
-use super::bulk;
+use super::bulk::{self, BulkCommand};
 use super::cli::{DlqCommand, DlqHandler, RunArgs};
 use super::context::Context;
 use super::exit::{CliError, Exit};
@@ -12,7 +12,7 @@ use ecom_domain::role::Role;
 use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::sweep::sweep;
 
-/// How long the topic is silent before `--once` takes it as drained.
+/// The time without a message after which `--once` considers the topic drained.
 const DRAINED: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Runs `dlq_handler`.
@@ -27,10 +27,10 @@ pub(crate) async fn main(context: Context, cli: &DlqHandler) -> Result<Exit, Cli
         Some(DlqCommand::List(args)) => inspect::list(&context, args).await,
         Some(DlqCommand::Show(args)) => inspect::show(&context, args).await,
         Some(DlqCommand::Explain(args)) => inspect::explain(&context, args).await,
-        Some(DlqCommand::Retry(args)) => bulk::retry(&context, args).await,
+        Some(DlqCommand::Retry(args)) => BulkCommand::from(args).execute(&context).await,
         Some(DlqCommand::Correct(args)) => bulk::correct(&context, args).await,
-        Some(DlqCommand::Discard(args)) => bulk::discard(&context, args).await,
-        Some(DlqCommand::Reopen(args)) => bulk::reopen(&context, args).await,
+        Some(DlqCommand::Discard(args)) => BulkCommand::from(args).execute(&context).await,
+        Some(DlqCommand::Reopen(args)) => BulkCommand::from(args).execute(&context).await,
         Some(DlqCommand::Report(args)) => inspect::report(&context, args).await,
         Some(DlqCommand::History(args)) => inspect::history(&context, args).await,
     }
@@ -55,7 +55,7 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
         }
         let summary = sweep(&deps.resolver(&handle, actor), None).await?;
         eprintln!(
-            "looked at {} dead letters: {} recovered now, {} still open, {} removed after their retention",
+            "checked {} dead letters: {} recovered, {} still open, {} removed after their retention period",
             summary.dead_letters, summary.recovered, summary.open, summary.removed
         );
         Ok(())

@@ -11,8 +11,8 @@ use ecom_store::StoreError;
 pub(crate) enum Exit {
     /// Done, or drained.
     Done,
-    /// Finished with a negative result.
-    No,
+    /// Finished with a negative result: exit 3.
+    NegativeResult,
 }
 
 /// An error that ends the process.
@@ -71,9 +71,18 @@ impl From<BusError> for CliError {
     }
 }
 
-impl From<anyhow::Error> for CliError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::failed(format!("{error:#}"))
+impl From<serde_json::Error> for CliError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::failed(format!("could not write JSON: {error}"))
+    }
+}
+
+impl From<csv::Error> for CliError {
+    fn from(error: csv::Error) -> Self {
+        match error.into_kind() {
+            csv::ErrorKind::Io(error) => error.into(),
+            other => Self::failed(format!("could not write CSV: {other:?}")),
+        }
     }
 }
 
@@ -88,7 +97,7 @@ impl From<std::io::Error> for CliError {
 pub(crate) fn code(outcome: Result<Exit, CliError>) -> ExitCode {
     match outcome {
         Ok(Exit::Done) => ExitCode::SUCCESS,
-        Ok(Exit::No) => ExitCode::from(3),
+        Ok(Exit::NegativeResult) => ExitCode::from(3),
         Err(stop) => {
             for line in stop.message.lines() {
                 eprintln!("error: {line}");

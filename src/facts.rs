@@ -16,10 +16,10 @@ use super::wiring::{self, DataFolder};
 use ecom_codec::envelope::rfc3339;
 use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
-use ecom_scenario::{Content, Manifest, StreamCounts, Units, Verification, verify};
+use ecom_scenario::{EventContent, Manifest, StreamCounts, Units, Verification, verify};
 
-/// Between two looks of `verify --wait`.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// The interval of `verify --wait`.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs `ecom_facts`.
 pub(crate) async fn main(context: Context, cli: &Facts) -> Result<Exit, CliError> {
@@ -33,7 +33,7 @@ pub(crate) async fn main(context: Context, cli: &Facts) -> Result<Exit, CliError
     }
 }
 
-/// The 13 columns, as they are exported.
+/// The 13 columns of the fact table.
 #[derive(Serialize)]
 struct Row<'f> {
     order_id: i64,
@@ -72,17 +72,17 @@ impl<'f> From<&'f Fact> for Row<'f> {
     }
 }
 
-/// One row with its write times.
+/// One row with its write timestamps.
 #[derive(Serialize)]
-struct DeadLetterDetails<'f> {
+struct RowDetails<'f> {
     #[serde(flatten)]
     row: Row<'f>,
     order_written_at: Option<String>,
     payment_written_at: Option<String>,
 }
 
-impl DeadLetterDetails<'_> {
-    /// Names and values in the table's order.
+impl RowDetails<'_> {
+    /// Names and values, in the order of the table's columns.
     fn cells(&self) -> Vec<[String; 2]> {
         let row = &self.row;
         let text = |value: Option<&str>| value.unwrap_or("-").to_owned();
@@ -111,10 +111,10 @@ impl DeadLetterDetails<'_> {
 async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
     let store = wiring::store(context, DataFolder::MustExist).await?;
     let Some(fact) = store.facts.fact(OrderId(args.order_id)).await? else {
-        eprintln!("no row for order {} in {}", args.order_id, store.facts.describe());
-        return Ok(Exit::No);
+        eprintln!("error: no row for order {} in {}", args.order_id, store.facts.describe());
+        return Ok(Exit::NegativeResult);
     };
-    let shown = DeadLetterDetails {
+    let shown = RowDetails {
         row: Row::from(&fact),
         order_written_at: fact.order_written_at.map(|at| rfc3339(at.micros())),
         payment_written_at: fact.payment_written_at.map(|at| rfc3339(at.micros())),
@@ -129,13 +129,13 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
 }
 
 fn json_line(value: &impl Serialize) -> Result<String, CliError> {
-    Ok(serde_json::to_string(value).map_err(anyhow::Error::from)?)
+    Ok(serde_json::to_string(value)?)
 }
 
 fn csv_text(rows: &[impl Serialize]) -> Result<String, CliError> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
-        writer.serialize(row).map_err(anyhow::Error::from)?;
+        writer.serialize(row)?;
     }
     let bytes = writer.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -147,8 +147,8 @@ async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, CliError> 
     let written = export_to(&mut sink, store.facts.facts(), args.format).await;
     match written.and_then(|rows| sink.flush().map(|()| rows).map_err(CliError::from)) {
         Ok(rows) => eprintln!("exported {} rows", output::count(rows)),
-        Err(stop) if stop.is_closed_pipe() => {}
-        Err(stop) => return Err(stop),
+        Err(error) if error.is_closed_pipe() => {}
+        Err(error) => return Err(error),
     }
     Ok(Exit::Done)
 }
@@ -166,7 +166,7 @@ async fn export_to(
         match format {
             Format::Csv | Format::Table => {
                 let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(&mut *sink);
-                csv.serialize(row).map_err(csv_failed)?;
+                csv.serialize(row)?;
                 csv.flush()?;
             }
             Format::Json => writeln!(sink, "{}", json_line(&row)?)?,
@@ -177,19 +177,13 @@ async fn export_to(
     Ok(rows)
 }
 
-fn csv_failed(error: csv::Error) -> CliError {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error.into(),
-        other => CliError::failed(format!("could not write a row: {other:?}")),
-    }
-}
-
 async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
     let mut manifests = Vec::new();
     for path in &args.manifest {
         manifests.push(Manifest::read(path).map_err(|error| CliError::usage(error.to_string()))?);
     }
-    let units = Units::of(&manifests, Content::of).map_err(|error| CliError::usage(error.to_string()))?;
+    let units =
+        Units::of(&manifests, EventContent::of).map_err(|error| CliError::usage(error.to_string()))?;
     let store = wiring::store(context, DataFolder::MustExist).await?;
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
@@ -200,26 +194,25 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
         tokio::select! {
             biased;
             () = context.stop.cancelled() => {}
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = tokio::time::sleep(CHECK_INTERVAL) => {}
         }
     };
     let text = match args.format() {
         Format::Json => format!("{}\n", json_line(&found)?),
-        Format::Table | Format::Csv => format!("{}\n\n{}", store.facts.describe(), told(&found)),
+        Format::Table | Format::Csv => format!("{}\n\n{}", store.facts.describe(), verification_text(&found)),
     };
     output::to(args.out.as_deref(), &text)?;
     if !found.is_clean() {
         let handler = output::command("dlq_handler", &context.common);
         eprintln!(
-            "next: are all consumers running? to try what waits without waiting for its next attempt: {handler} \
-             run --once"
+            "next: check that all consumers run; to retry waiting dead letters now: {handler} run --once"
         );
     }
-    Ok(if found.is_clean() { Exit::Done } else { Exit::No })
+    Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
 }
 
-/// What was found, for people: a table of streams, the dead letters by reason, the differences.
-pub(crate) fn told(found: &Verification) -> String {
+/// A verification as text: events by stream, dead letters by reason, differences.
+pub(crate) fn verification_text(found: &Verification) -> String {
     let stream = |name: &str, counts: &StreamCounts| {
         let mut cells = vec![name.to_owned()];
         let counts = [

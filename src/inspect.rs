@@ -1,4 +1,4 @@
-//! The operator's commands that only read: they open the store, ask the operator, and print its answer.
+//! The commands of `dlq_handler` that only read.
 
 mod list;
 mod progress;
@@ -18,7 +18,10 @@ use super::role_handle::RoleHandle;
 use super::roles::policy;
 use super::wiring::{self, DataFolder, Store};
 use crate::render;
-use ecom_dlq::next::Command;
+use crate::render::command::Command;
+use crate::render::{json, next_step};
+use ecom_dlq::next_action::NextAction;
+use ecom_dlq::selection::Selection;
 use ecom_dlq::{DeadLetterQueue, triage::Triage};
 use ecom_domain::order::OrderId;
 use ecom_domain::role::Role;
@@ -28,13 +31,13 @@ use ecom_store::StoreError;
 pub(crate) use list::list;
 pub(crate) use progress::Progress;
 
-/// The shortest time between two looks of `triage --watch`.
+/// The shortest interval of `triage --watch`.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
-/// Moves a terminal's cursor to the top and clears it.
+/// Moves the cursor of a terminal to the top and clears the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
-/// The operator on a store.
-pub(crate) fn on(context: &Context, store: &Store) -> DeadLetterQueue {
+/// The dead-letter queue on a store.
+pub(crate) fn queue(context: &Context, store: &Store) -> DeadLetterQueue {
     let handle = RoleHandle::new(Role::DlqHandler, &context.entropy);
     DeadLetterQueue {
         facts: Arc::clone(&store.facts),
@@ -48,21 +51,21 @@ pub(crate) fn on(context: &Context, store: &Store) -> DeadLetterQueue {
     }
 }
 
-/// The operator of a command that only reads. Never creates a data folder.
-async fn open(context: &Context) -> Result<DeadLetterQueue, CliError> {
+/// Opens the store. Never creates a data folder.
+pub(crate) async fn open(context: &Context) -> Result<DeadLetterQueue, CliError> {
     let store = wiring::store(context, DataFolder::MustExist).await?;
-    Ok(on(context, &store))
+    Ok(queue(context, &store))
 }
 
-/// An answer of the operator, unless a signal comes before it.
-async fn answer<T>(
+/// Awaits a read; fails once the process is asked to stop.
+async fn unless_stopped<T>(
     context: &Context,
-    asked: impl Future<Output = Result<T, StoreError>>,
+    read: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, CliError> {
     tokio::select! {
         biased;
         () = context.stop.cancelled() => Err(CliError::failed("stopped before everything was read")),
-        answer = asked => answer.map_err(CliError::from),
+        read = read => read.map_err(CliError::from),
     }
 }
 
@@ -72,9 +75,9 @@ pub(crate) async fn triage(context: &Context, args: &TriageArgs) -> Result<Exit,
     let policy = policy(&context.config.dead_letters);
     let Some(interval) = args.watch else {
         let progress = Progress::new();
-        let triage = answer(context, queue.triage(&policy, &|seen| progress.at(seen))).await?;
+        let triage = unless_stopped(context, queue.triage(&policy, &|seen| progress.at(seen))).await?;
         progress.done();
-        output::data(&rendered(context, &triage, args.format))?;
+        output::data(&rendered(context, triage, args.format))?;
         return Ok(Exit::Done);
     };
     let clear = if std::io::stdout().is_terminal() { CLEAR } else { "" };
@@ -83,8 +86,8 @@ pub(crate) async fn triage(context: &Context, args: &TriageArgs) -> Result<Exit,
             biased;
             () = context.stop.cancelled() => return Ok(Exit::Done),
             triage = queue.triage(&policy, &|_| {}) => match triage {
-                Ok(triage) => output::data(&format!("{clear}{}\n", rendered(context, &triage, args.format)))?,
-                Err(error) if error.is_outage() => eprintln!("{error}; looking again"),
+                Ok(triage) => output::data(&format!("{clear}{}\n", rendered(context, triage, args.format)))?,
+                Err(error) if error.is_outage() => eprintln!("{error}; trying again"),
                 Err(error) => return Err(error.into()),
             },
         }
@@ -96,11 +99,14 @@ pub(crate) async fn triage(context: &Context, args: &TriageArgs) -> Result<Exit,
     }
 }
 
-fn rendered(context: &Context, triage: &Triage, format: AnswerFormat) -> String {
+fn rendered(context: &Context, mut triage: Triage, format: AnswerFormat) -> String {
     let spell = |command: &Command| output::spelt(command, &context.common);
     match format {
-        AnswerFormat::Table => render::triage::text(triage, &spell),
-        AnswerFormat::Json => render::triage::as_json(triage, &spell),
+        AnswerFormat::Table => render::triage::text(&triage, &spell),
+        AnswerFormat::Json => {
+            next_step::fill_in(&mut triage.next, &spell);
+            json(&triage)
+        }
     }
 }
 
@@ -108,32 +114,36 @@ fn rendered(context: &Context, triage: &Triage, format: AnswerFormat) -> String 
 pub(crate) async fn show(context: &Context, args: &DeadLetterArgs) -> Result<Exit, CliError> {
     let queue = open(context).await?;
     let spell = |command: &Command| output::spelt(command, &context.common);
-    let Some(shown) = answer(context, queue.show(&args.id)).await? else {
+    let Some(mut shown) = unless_stopped(context, queue.show(&args.id)).await? else {
         eprintln!("error: there is no dead letter {} in {}", args.id, queue.facts.describe());
-        let list = output::spelt(&Command::list(&Default::default()), &context.common);
+        let list = NextAction::List { selection: Selection::default() };
+        let list = spell(&Command::from(&list));
         eprintln!(
-            "hint: resolved dead letters are removed after their retention; to see what is there: {list}"
+            "hint: resolved dead letters are removed after their retention period; list the rest: {list}"
         );
-        return Ok(Exit::No);
+        return Ok(Exit::NegativeResult);
     };
     if args.body {
         write(args.out.as_deref(), &shown.record.dead_letter.body.bytes)?;
         if !shown.record.dead_letter.body.is_whole() {
             eprintln!(
-                "this is the beginning of the body; the dead-letter store does not keep more of one so large"
+                "the body is truncated: the dead-letter store keeps only the beginning of a large body"
             );
         }
         return Ok(Exit::Done);
     }
     let text = match args.format {
         AnswerFormat::Table => render::dead_letter::text(&shown, &spell),
-        AnswerFormat::Json => render::dead_letter::as_json(&shown, &spell),
+        AnswerFormat::Json => {
+            next_step::fill_in(&mut shown.next, &spell);
+            json(&shown)
+        }
     };
     output::to(args.out.as_deref(), &text)?;
     Ok(Exit::Done)
 }
 
-/// Bytes to a file or stdout, nothing added.
+/// Writes bytes to a file or stdout, nothing added.
 fn write(file: Option<&Path>, bytes: &[u8]) -> Result<(), CliError> {
     let mut sink = output::sink(file)?;
     match sink.write_all(bytes).and_then(|()| sink.flush()).map_err(CliError::from) {
@@ -146,18 +156,23 @@ fn write(file: Option<&Path>, bytes: &[u8]) -> Result<(), CliError> {
 pub(crate) async fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, CliError> {
     let queue = open(context).await?;
     let spell = |command: &Command| output::spelt(command, &context.common);
-    let Some(explained) = answer(context, queue.explain(OrderId(args.order_id))).await? else {
+    let Some(mut timeline) = unless_stopped(context, queue.explain(OrderId(args.order_id))).await? else {
         let (order, store) = (args.order_id, queue.facts.describe());
-        eprintln!("error: order {order} is in no row and in no dead letter of {store}");
+        eprintln!("error: there is no row and no dead letter for order {order} in {store}");
         let handler = output::command("dlq_handler", &context.common);
         eprintln!(
-            "hint: were it a payment's id, its dead letters are listed by: {handler} list --payment {order}"
+            "hint: if {order} is a payment id, list its dead letters: {handler} list --payment {order}"
         );
-        return Ok(Exit::No);
+        return Ok(Exit::NegativeResult);
     };
     let text = match args.format {
-        AnswerFormat::Table => render::timeline::text(&explained, &spell),
-        AnswerFormat::Json => render::timeline::as_json(&explained, &spell),
+        AnswerFormat::Table => render::timeline::text(&timeline, &spell),
+        AnswerFormat::Json => {
+            for dead_letter in &mut timeline.dead_letters {
+                next_step::fill_in(&mut dead_letter.next, &spell);
+            }
+            json(&timeline)
+        }
     };
     output::to(args.out.as_deref(), &text)?;
     Ok(Exit::Done)
@@ -168,35 +183,38 @@ pub(crate) async fn report(context: &Context, args: &ReportArgs) -> Result<Exit,
     let queue = open(context).await?;
     let progress = Progress::new();
     let since = args.since.map(|since| since.at(queue.clock.now_us()));
-    let report = answer(context, queue.report(since, &|seen| progress.at(seen))).await?;
+    let mut report = unless_stopped(context, queue.report(since, &|seen| progress.at(seen))).await?;
     progress.done();
     let spell = |command: &Command| output::spelt(command, &context.common);
     let text = match args.format {
-        ReportFormat::Text => render::report_text::text(&report, &spell),
-        ReportFormat::Json => render::report_json::as_json(&report, &spell),
+        ReportFormat::Text => render::report::text(&report, &spell),
+        ReportFormat::Json => {
+            next_step::fill_in(&mut report.next, &spell);
+            json(&report)
+        }
         ReportFormat::Markdown => render::markdown::text(&report, &spell),
     };
     output::to(args.out.as_deref(), &text)?;
-    Ok(if args.fail_on_open && report.open().dead_letters > 0 { Exit::No } else { Exit::Done })
+    Ok(if args.fail_on_open && report.open().dead_letters > 0 { Exit::NegativeResult } else { Exit::Done })
 }
 
 /// Runs `dlq_handler history`.
 pub(crate) async fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, CliError> {
     let queue = open(context).await?;
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
-    let runs = answer(context, queue.runs(limit)).await?;
-    let (store, now) = (queue.facts.describe(), queue.clock.now_us());
+    let history = unless_stopped(context, queue.history(limit)).await?;
     let text = match args.format {
-        Format::Table => render::history::text(&store, now, &runs),
-        Format::Json => render::history::as_json(&store, now, &runs),
+        Format::Table => render::history::text(&history),
+        Format::Json => json(&history),
         Format::Csv => {
             let mut csv = csv::Writer::from_writer(Vec::new());
-            csv.write_record(render::history::HEADER).map_err(anyhow::Error::from)?;
-            for run in &runs {
-                csv.write_record(render::history::cells(run)).map_err(anyhow::Error::from)?;
+            csv.write_record(render::history::HEADER)?;
+            for operation in &history.operations {
+                csv.write_record(render::history::cells(operation))?;
             }
             let bytes = csv.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
-            eprintln!("{} runs, from {store}", output::count(runs.len() as u64));
+            let count = render::counted(history.operations.len() as u64, "operation");
+            eprintln!("{count}, from {}", history.store);
             String::from_utf8_lossy(&bytes).into_owned()
         }
     };

@@ -3,6 +3,7 @@
 mod admin;
 mod bulk;
 mod cli;
+mod config;
 mod context;
 mod demo;
 mod dlq;
@@ -26,8 +27,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use config::Loaded;
 use context::Guard;
-use ecom_config::Loaded;
 use ecom_domain::dead_letter::EventKind;
 
 /// Runs `orders_producer`.

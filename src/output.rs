@@ -1,12 +1,12 @@
-//! stdout is data: tables, JSON, CSV, to stdout or a file. A closed pipe is success.
+//! Data on stdout or in a file. A closed pipe is success.
 
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
 use super::cli::Common;
 use super::exit::CliError;
+use crate::render::command::Command;
 pub(crate) use crate::render::{count, list, table};
-use ecom_dlq::next::Command;
 
 /// Writes data to stdout.
 pub(crate) fn data(text: &str) -> Result<(), CliError> {
@@ -19,7 +19,7 @@ pub(crate) fn data(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// Writes data to the file, or to stdout where there is none.
+/// Writes data to a file, or to stdout.
 pub(crate) fn to(file: Option<&Path>, text: &str) -> Result<(), CliError> {
     match file {
         None => data(text),
@@ -28,7 +28,7 @@ pub(crate) fn to(file: Option<&Path>, text: &str) -> Result<(), CliError> {
     }
 }
 
-/// Where data is streamed to: the file, or stdout where there is none.
+/// Opens a file, or stdout, to stream data to.
 pub(crate) fn sink(file: Option<&Path>) -> Result<BufWriter<Box<dyn Write>>, CliError> {
     let sink: Box<dyn Write> = match file {
         None => Box::new(std::io::stdout().lock()),
@@ -40,7 +40,7 @@ pub(crate) fn sink(file: Option<&Path>) -> Result<BufWriter<Box<dyn Write>>, Cli
     Ok(BufWriter::new(sink))
 }
 
-/// A command on the same bus and store, spelt so that it runs from here as it stands.
+/// A command on the same bus and store, as a shell in this folder runs it.
 pub(crate) fn spelt(wanted: &Command, common: &Common) -> String {
     let mut text = command(wanted.binary, common);
     for word in &wanted.words {
@@ -50,8 +50,8 @@ pub(crate) fn spelt(wanted: &Command, common: &Common) -> String {
     text
 }
 
-/// How to run a sibling binary from here, on the same bus and store: by its path where it was
-/// built, else through cargo.
+/// A sibling binary on the same bus and store, as a shell in this folder runs it: by its path, or through
+/// cargo if it was not built.
 pub(crate) fn command(binary: &str, common: &Common) -> String {
     let mut command = runnable(binary);
     for flag in common.places() {
@@ -61,8 +61,7 @@ pub(crate) fn command(binary: &str, common: &Common) -> String {
     command
 }
 
-/// The features this binary was built with, as cargo takes them: a sibling built with the same
-/// shares everything that was compiled.
+/// The features of this binary as arguments of cargo, so that a sibling shares the compiled crates.
 const FEATURES: &str = if cfg!(all(feature = "pubsub", feature = "cassandra", feature = "embedded")) {
     ""
 } else if cfg!(feature = "embedded") {
@@ -83,19 +82,19 @@ fn runnable(binary: &str) -> String {
     }
     let here = std::env::current_dir().unwrap_or_default();
     let path = sibling.strip_prefix(here).unwrap_or(&sibling);
-    // A shell looks for a bare name elsewhere.
+    // A shell looks a bare name up in PATH.
     let from = if path.components().count() == 1 { "./" } else { "" };
     quoted(&format!("{from}{}", path.display()))
 }
 
-/// Whether a shell finds this very file by its bare name.
+/// Returns whether a shell finds this file by its bare name.
 fn is_found_by_name(file: &Path) -> bool {
     let (Some(name), Some(path)) = (file.file_name(), std::env::var_os("PATH")) else { return false };
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|found| found.is_file());
     found.is_some_and(|found| found.canonicalize().ok() == file.canonicalize().ok())
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell if needed.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {

@@ -22,9 +22,11 @@ use super::wiring;
 use ecom_config::ProducerConfig;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::role::Role;
-use ecom_pipeline::produce::{OutgoingEvent, ProducerSettings, produce};
-use ecom_scenario::manifest::{Body, Published};
-use ecom_scenario::{Manifest, Mixture, Plan, Planned, Reference, Source, Streams};
+use ecom_pipeline::produce::{DUPLICATE_DISTANCE, OutgoingEvent, ProducerSettings, produce};
+use ecom_scenario::manifest::{ManifestBody, PublishedCounts};
+use ecom_scenario::{
+    EventSource, MAX_COPY_DISTANCE, Manifest, Mixture, PlannedEvent, Reference, ScenarioPlan, Streams,
+};
 
 /// Runs the producer of a kind of events: `orders_producer` or `payments_producer`.
 pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<Exit, CliError> {
@@ -93,16 +95,16 @@ fn settings(
 }
 
 /// The source of the events, where it is known before publishing; `None` = stdin, or a file that is streamed.
-fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<Source>, CliError> {
+fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<EventSource>, CliError> {
     if let Some(path) = &args.from {
         let known = args.manifest.is_some() && path != Path::new("-");
         return if known { read_bodies(path).map(Some) } else { Ok(None) };
     }
     if args.preset == Some(Preset::Reference) {
-        return Ok(Some(Source::Reference(Reference { seed: config.seed, count: args.count })));
+        return Ok(Some(EventSource::Reference(Reference { seed: config.seed, count: args.count })));
     }
     let (first, last) = args.order_ids;
-    let mut plan = Plan::try_new(config.seed, first..=last, mixture(config))
+    let mut plan = ScenarioPlan::try_new(config.seed, first..=last, mixture(config))
         .map_err(|error| CliError::usage(error.to_string()))?;
     if args.cycle {
         plan = plan.cycling();
@@ -110,7 +112,7 @@ fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<Source>
     if let Some(count) = args.count {
         plan = plan.stopping_after(count);
     }
-    Ok(Some(Source::Scenario(plan)))
+    Ok(Some(EventSource::Scenario(plan)))
 }
 
 /// The mixture of events by the configuration.
@@ -126,14 +128,14 @@ pub(crate) fn mixture(config: &ProducerConfig) -> Mixture {
     }
 }
 
-fn read_bodies(path: &Path) -> Result<Source, CliError> {
+fn read_bodies(path: &Path) -> Result<EventSource, CliError> {
     let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
     let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     if lines.last().is_some_and(|line| line.is_empty()) {
         lines.pop();
     }
-    let bodies = lines.into_iter().map(|line| Body(Bytes::copy_from_slice(line))).collect();
-    Ok(Source::Bodies { bodies })
+    let bodies = lines.into_iter().map(|line| ManifestBody(Bytes::copy_from_slice(line))).collect();
+    Ok(EventSource::Bodies { bodies })
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
@@ -141,7 +143,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
 }
 
 async fn events<'s>(
-    source: Option<&'s Source>,
+    source: Option<&'s EventSource>,
     args: &ProducerArgs,
     kind: EventKind,
 ) -> Result<BoxStream<'s, OutgoingEvent>, CliError> {
@@ -159,9 +161,12 @@ async fn events<'s>(
     Ok(numbered.map(|(body, event)| OutgoingEvent { body, event }).boxed())
 }
 
-/// Planned messages as the pipeline publishes them.
+// A copy is published with the event id and time of its first message, which the producer must still remember.
+const _: () = assert!(MAX_COPY_DISTANCE < DUPLICATE_DISTANCE as u64);
+
+/// Planned messages, as the pipeline publishes them.
 pub(crate) fn outgoing<'s>(
-    planned: impl Iterator<Item = Planned> + Send + 's,
+    planned: impl Iterator<Item = PlannedEvent> + Send + 's,
 ) -> impl Stream<Item = OutgoingEvent> + Send + 's {
     stream::iter(planned.map(|planned| OutgoingEvent { body: planned.body, event: planned.event }))
 }
@@ -190,7 +195,7 @@ fn write_manifest(
     context: &Context,
     path: &Path,
     streams: Streams,
-    source: &Source,
+    source: &EventSource,
     kind: EventKind,
 ) -> Result<Manifest, CliError> {
     if !source.is_bounded(kind) {
@@ -213,8 +218,8 @@ fn close_manifest(
     let planned = manifest.events(kind).map_err(|error| CliError::failed(error.to_string()))?.count();
     if complete && published < planned as u64 {
         manifest.published = Some(match kind {
-            EventKind::Order => Published { orders: published, payments: 0 },
-            EventKind::Payment => Published { orders: 0, payments: published },
+            EventKind::Order => PublishedCounts { orders: published, payments: 0 },
+            EventKind::Payment => PublishedCounts { orders: 0, payments: published },
         });
         manifest.write(path).map_err(|error| CliError::failed(error.to_string()))?;
     }

@@ -1,15 +1,17 @@
-//! The operator's answers as text for people, and as JSON, CSV and Markdown for everything else. Pure:
-//! the same answer always looks the same.
+//! The dead-letter core's values as text for people, as CSV and as Markdown. Pure: the same value always
+//! renders the same.
 
 pub mod bulk;
+pub mod command;
 pub mod correction;
 pub mod dead_letter;
 pub mod history;
 pub mod markdown;
-pub mod report_json;
-pub mod report_text;
+pub mod next_step;
+pub mod report;
 pub mod roles;
 pub mod rows;
+pub mod terminal;
 pub mod timeline;
 pub mod triage;
 
@@ -17,16 +19,14 @@ use chrono::{DateTime, SecondsFormat};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-pub(crate) use ecom_dlq::fact_text::{or_dash, plain};
-use ecom_dlq::next::{Spell, Step};
 use ecom_domain::verdict::Verdict;
 
-/// A plain table: first column to the left, the others to the right.
+/// A plain table: the first column aligned left, the others right.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     aligned(header, rows, |column| if column == 0 { CellAlignment::Left } else { CellAlignment::Right })
 }
 
-/// A plain table: all columns to the left but the named ones, which hold numbers and times.
+/// A plain table: the named columns aligned right, the others left.
 pub fn table_with<const N: usize>(
     header: [&str; N],
     to_the_right: &[&str],
@@ -64,7 +64,7 @@ pub fn list(rows: impl IntoIterator<Item = [String; 2]>) -> String {
     trimmed(&table)
 }
 
-/// Without the padding before the first column and after the last.
+/// A table without the padding before its first column and after its last.
 fn trimmed(table: &Table) -> String {
     let mut text = String::new();
     for line in table.trim_fmt().lines() {
@@ -74,7 +74,7 @@ fn trimmed(table: &Table) -> String {
     text
 }
 
-/// A number with thousands set apart.
+/// A number with thousands separators.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -87,7 +87,7 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A number of things: `1 dead_letter`, `2 dead_letters`.
+/// A number of things: `1 dead letter`, `2 dead letters`.
 pub fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
@@ -102,7 +102,7 @@ pub fn time_ms(micros: i64) -> String {
     DateTime::from_timestamp_micros(micros).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// A span in microseconds, by its two largest units: `6h 2m`. What is negative is none.
+/// A span in microseconds, by its two largest units: `6h 2m`. A negative span is `0s`.
 pub fn span(micros: i64) -> String {
     let seconds = micros.max(0) / 1_000_000;
     let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
@@ -117,52 +117,26 @@ pub fn span(micros: i64) -> String {
     text
 }
 
-/// The beginning of a text, marked where there is more.
-pub fn shortened(text: &str, chars: usize) -> String {
-    match text.char_indices().nth(chars) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+/// A value, or a dash.
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// What a verdict means for somebody who is about to press retry.
+/// The meaning of a verdict for a person who is about to retry.
 pub fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::AppliesNow => "a retry applies it",
-        Verdict::AlreadyApplied => "the row shows it already; a retry only closes it",
+        Verdict::AlreadyApplied => "the row already shows it; a retry only closes it",
         Verdict::Superseded => "the row shows a newer event; a retry only closes it",
-        Verdict::StillWaiting => "its order is not there; a retry changes nothing",
-        Verdict::Conflict => "the row shows another event of the same time; somebody must choose",
-        Verdict::Poison => "it can never be applied as it is; correct it, or discard it",
+        Verdict::StillWaiting => "its order is not recorded; a retry changes nothing",
+        Verdict::Conflict => "the row shows another event with the same event time; choose one of them",
+        Verdict::Poison => "it cannot be applied as it is; correct it or discard it",
     }
 }
 
-/// Commands to run next, one a line, each with its reason as a shell's comment.
-pub(crate) fn steps(next: &[Step], spell: Spell<'_>) -> String {
-    let spelt: Vec<(String, &str)> =
-        next.iter().map(|step| (spell(&step.command), step.why.as_str())).collect();
-    let width = spelt.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
-    let line = |(command, why): (String, &str)| format!("  {command:width$}   # {why}\n");
-    spelt.into_iter().map(line).collect()
-}
-
-/// The same for programs.
-#[derive(Serialize)]
-pub(crate) struct StepJson {
-    command: String,
-    why: String,
-}
-
-impl StepJson {
-    pub(crate) fn all(next: &[Step], spell: Spell<'_>) -> Vec<Self> {
-        next.iter().map(|step| Self { command: spell(&step.command), why: step.why.clone() }).collect()
-    }
-}
-
-/// A value as JSON for people and programs, ending its line.
-pub(crate) fn json(value: &impl Serialize) -> String {
-    // Structs of texts and numbers have no way to fail.
-    let text = serde_json::to_string_pretty(value).expect("an answer always makes JSON");
+/// A value as indented JSON, ending its line.
+pub fn json(value: &impl Serialize) -> String {
+    let text = serde_json::to_string_pretty(value).expect("values of texts and numbers always serialise");
     text + "\n"
 }
 
@@ -184,11 +158,5 @@ mod tests {
     fn spans_have_their_two_largest_units() {
         let shown = [-5, 0, 59, 60, 3_599, 7_320, 86_400, 90_061, 864_000].map(|s| span(s * 1_000_000));
         assert_eq!(shown, ["0s", "0s", "59s", "1m", "59m 59s", "2h 2m", "1d", "1d 1h", "10d"]);
-    }
-
-    #[test]
-    fn what_others_wrote_says_nothing_to_the_terminal() {
-        assert_eq!(plain("a\x1b[2J\nb\u{9b}é"), "a\\u{1b}[2J\\nb\\u{9b}é");
-        assert_eq!([shortened("ééé", 2), shortened("éé", 2)], ["éé…", "éé"]);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::cli::ConsumerArgs;
+use super::config::{self, Config, DeliveryTiming};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::heartbeats::run_with_heartbeat;
@@ -17,7 +18,7 @@ use super::summary::summarise;
 use super::wiring::{self, DataFolder, Store};
 use ecom_bus::{Bus, Streams, SubscribeOptions};
 use ecom_clock::{Clock, Entropy};
-use ecom_config::{BusKind, Config, DeadLettersConfig};
+use ecom_config::DeadLettersConfig;
 use ecom_domain::backoff::Backoff;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::role::Role;
@@ -165,16 +166,13 @@ impl RoleDeps {
     ) -> Result<(), CliError> {
         let config = &self.config;
         let concurrency = ConcurrencyBounds::new(least, config.consumer.max_in_flight);
-        let ack_deadline = match config.bus.kind {
-            BusKind::Embedded => config.embedded.ack_deadline,
-            BusKind::Pubsub => config.bus.pubsub.ack_deadline,
-        };
+        let DeliveryTiming { ack_deadline, stream_idle_rotation } = config::delivery_timing(config)?;
         let options = SubscribeOptions {
             streams: config.consumer.streams.map_or(Streams::Automatic, Streams::Fixed),
             max_outstanding: concurrency.most + early_payments.map_or(0, |settings| settings.limit),
             buffer: concurrency.least,
             ack_deadline,
-            idle_rotation: config.bus.pubsub.stream_idle_rotation,
+            idle_rotation: stream_idle_rotation,
         };
         let subscription = Arc::new(self.bus.subscribe(source, options).await.map_err(missing_on_bus)?);
         handle.watch(&subscription);

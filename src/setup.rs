@@ -3,20 +3,21 @@
 use std::process::ExitCode;
 
 use super::cli::{self, Print, Setup};
+use super::config;
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::output;
 use super::wiring;
 use ecom_config::{BusKind, StoreKind};
 
-/// One line of the checklist.
+/// A line of the checklist: something that is needed, whether it is there, and how to create it.
 struct Line {
     good: bool,
     what: String,
     fix: Option<String>,
 }
 
-/// Prints completions for every binary.
+/// Prints shell completions for all binaries.
 pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut script = Vec::new();
     for mut command in cli::all() {
@@ -35,18 +36,18 @@ pub(crate) async fn main(context: Context, cli: &Setup) -> Result<Exit, CliError
     }
 }
 
-/// Checks what is there, as this identity sees it: exit 3 where something is missing.
+/// Checks that everything needed exists, with this process's permissions; a negative result if not.
 pub(crate) async fn check(context: &Context) -> Result<Exit, CliError> {
     let lines = lines(context, Mode::Check).await?;
     show(&lines)?;
-    Ok(if lines.iter().all(|line| line.good) { Exit::Done } else { Exit::No })
+    Ok(if lines.iter().all(|line| line.good) { Exit::Done } else { Exit::NegativeResult })
 }
 
 async fn apply(context: &Context) -> Result<Exit, CliError> {
     let lines = lines(context, Mode::Apply).await?;
     show(&lines)?;
     if !lines.iter().all(|line| line.good) {
-        return Ok(Exit::No);
+        return Ok(Exit::NegativeResult);
     }
     eprintln!("next: start order_consumer, payment_consumer and dlq_handler with the same configuration");
     Ok(Exit::Done)
@@ -95,50 +96,49 @@ async fn embedded(context: &Context, mode: Mode) -> Line {
     };
     match wiring::store(context, folder).await {
         Ok(store) => Line { good: true, what: store.facts.describe(), fix: None },
-        Err(stop) => Line {
+        Err(error) => Line {
             good: false,
-            what: stop.to_string(),
-            fix: Some(format!(
-                "ecom_setup --embedded --data-dir {}",
-                context.config.embedded.data_dir.display()
-            )),
+            what: error.to_string(),
+            fix: config::data_dir(&context.config)
+                .ok()
+                .map(|folder| format!("ecom_setup --embedded --data-dir {}", folder.display())),
         },
     }
 }
 
 #[cfg(feature = "pubsub")]
-fn wanted(context: &Context) -> ecom_bus_pubsub::provision::Wanted {
-    use ecom_bus_pubsub::provision::{Pair, Wanted};
+fn wanted(context: &Context) -> ecom_bus_pubsub::DesiredTopics {
+    use ecom_bus_pubsub::{DesiredTopics, SubscribedTopic};
     let (topics, subscriptions) = (&context.config.bus.topics, &context.config.bus.subscriptions);
-    let pair = |topic: &str, subscription: &str| Pair {
+    let pair = |topic: &str, subscription: &str| SubscribedTopic {
         topic: topic.to_owned(),
         subscription: subscription.to_owned(),
     };
-    Wanted {
+    DesiredTopics {
         orders: pair(&topics.orders, &subscriptions.orders),
         payments: pair(&topics.payments, &subscriptions.payments),
         dead_letters: pair(&topics.dead_letters, &subscriptions.dead_letters),
-        ..Wanted::default()
+        ..DesiredTopics::default()
     }
 }
 
 #[cfg(feature = "pubsub")]
 async fn pubsub(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
-    use ecom_bus_pubsub::provision::{self, State};
+    use ecom_bus_pubsub::provision::{self, ResourceCheck, ResourceStatus};
     let bus = wiring::pubsub(context).await?;
     let items = match mode {
         Mode::Check => provision::check(&bus, &wanted(context)).await?,
         Mode::Apply => provision::apply(&bus, &wanted(context)).await?,
     };
-    let line = |item: provision::Item| {
-        let state = match &item.state {
-            State::Present => "present".to_owned(),
-            State::Created => "created".to_owned(),
-            State::Missing => "missing".to_owned(),
-            State::Unknown(why) => format!("unknown: {why}"),
-            State::Different(what) => format!("different: {what}"),
+    let line = |item: ResourceCheck| {
+        let state = match &item.status {
+            ResourceStatus::Present => "present".to_owned(),
+            ResourceStatus::Created => "created".to_owned(),
+            ResourceStatus::Missing => "missing".to_owned(),
+            ResourceStatus::Unknown(why) => format!("unknown: {why}"),
+            ResourceStatus::Different(what) => format!("different: {what}"),
         };
-        Line { good: item.state.is_good(), what: format!("{} {state}", item.name), fix: Some(item.fix) }
+        Line { good: item.status.is_good(), what: format!("{} {state}", item.name), fix: Some(item.fix) }
     };
     Ok(items.into_iter().map(line).collect())
 }
@@ -152,7 +152,7 @@ async fn pubsub(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
 async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
     use ecom_store_cassandra::provision::{self, CheckState};
     let checks = match mode {
-        Mode::Check => provision::check(&wiring::cassandra_settings(&context.config)).await,
+        Mode::Check => provision::check(&context.config.store.cassandra).await,
         Mode::Apply => wiring::apply_schema(context).await?,
     };
     let line = |check: provision::Check| {
@@ -177,12 +177,12 @@ async fn cassandra(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
 #[cfg(feature = "pubsub")]
 fn print_gcloud(context: &Context, iam: bool) -> Result<String, CliError> {
     use ecom_bus_pubsub::{print_gcloud, print_iam};
-    let settings = wiring::pubsub_settings(&context.config);
+    let settings = &context.config.bus.pubsub;
     if settings.project.is_empty() {
-        return Err(CliError::usage("bus.pubsub.project is not set").hint("name the project: --project ID"));
+        return Err(CliError::usage("bus.pubsub.project is not set").hint("pass --project ID"));
     }
     let printed = if iam { print_iam } else { print_gcloud };
-    Ok(printed(&settings, &wanted(context)))
+    Ok(printed(settings, &wanted(context)))
 }
 
 #[cfg(not(feature = "pubsub"))]
@@ -192,7 +192,7 @@ fn print_gcloud(_: &Context, _: bool) -> Result<String, CliError> {
 
 #[cfg(feature = "cassandra")]
 fn print_cql(context: &Context) -> Result<String, CliError> {
-    Ok(ecom_store_cassandra::provision::print_cql(&wiring::cassandra_settings(&context.config)))
+    Ok(ecom_store_cassandra::provision::print_cql(&context.config.store.cassandra))
 }
 
 #[cfg(not(feature = "cassandra"))]

@@ -16,6 +16,6 @@ pub(crate) fn summarise(context: &Context, handle: &RoleHandle) -> Result<(), Cl
 /// Writes a summary as JSON where `--summary` asks for it.
 pub(crate) fn write_summary(context: &Context, summary: &impl serde::Serialize) -> Result<(), CliError> {
     let Some(path) = &context.common.summary else { return Ok(()) };
-    let json = serde_json::to_string(summary).map_err(anyhow::Error::from)?;
+    let json = serde_json::to_string(summary)?;
     output::to(Some(path), &format!("{json}\n"))
 }

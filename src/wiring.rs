@@ -1,4 +1,4 @@
-//! From the configuration to connected ports. One match arm per backend; never a fallback.
+//! From the configuration to connected ports: one match arm per backend, and never a fallback.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use tokio::time::Instant;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
+use super::config::Config;
 use super::context::Context;
 use super::exit::CliError;
 use ecom_bus::Bus;
-use ecom_config::Config;
 use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 
-/// Between attempts to reach a service that is down at the start.
+/// Pause between attempts to reach a service that is down at the start.
 const RECONNECT: Duration = Duration::from_millis(500);
 
-/// Between attempts in the background of a command that needs no store.
+/// Pause between attempts in the background of a command that needs no store.
 const RECONNECT_IN_BACKGROUND: Duration = Duration::from_secs(60);
 
-/// Connected ports.
+/// The ports of a connected store.
 #[derive(Clone)]
 pub(crate) struct Store {
     /// The fact table.
     pub(crate) facts: Arc<dyn FactStore>,
     /// The dead-letter store.
     pub(crate) dead_letter_store: Arc<dyn DeadLetterStore>,
-    /// Heartbeats and runs.
+    /// Heartbeats and bulk operations.
     pub(crate) operations: Arc<dyn OperationsStore>,
 }
 
@@ -37,40 +37,40 @@ impl Store {
     }
 }
 
-/// May a command create the embedded folder?
+/// Handling of an embedded folder that does not exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DataFolder {
-    /// Roles do.
+    /// Create it, as roles do.
     Create,
-    /// Desk and facts commands do not.
+    /// Fail, as commands do that only read or repair.
     MustExist,
 }
 
-/// What one attempt to connect came to.
+/// A failed attempt to connect.
 enum Attempt {
-    /// Trying again may succeed.
+    /// Another attempt may succeed.
     Later(CliError),
-    /// It cannot.
+    /// No further attempt can succeed.
     Never(CliError),
 }
 
-/// Connects bus and store, and says on stderr what they are.
+/// Connects bus and store, and logs what they are.
 pub(crate) async fn both(context: &Context, folder: DataFolder) -> Result<(Arc<dyn Bus>, Store), CliError> {
     #[cfg(feature = "embedded")]
     if context.config.bus.kind == ecom_config::BusKind::Embedded
         && context.config.store.kind == ecom_config::StoreKind::Embedded
     {
         let embedded = reached(context, async || open_embedded(context, folder)).await?;
-        say(&[&embedded.describe()]);
+        log_backends(&[&embedded.describe()]);
         return Ok((embedded.clone(), Store::new(embedded)));
     }
     let bus = reached(context, async || connect_bus(context, folder).await).await?;
     let store = reached(context, async || connect_store(context, folder).await).await?;
-    say(&[&bus.describe(), &store.facts.describe()]);
+    log_backends(&[&bus.describe(), &store.facts.describe()]);
     Ok((bus, store))
 }
 
-/// Connects the bus alone; with the operations store where the bus's file is the store as well.
+/// Connects the bus alone; also returns the operations store if one embedded file is both bus and store.
 pub(crate) async fn bus(
     context: &Context,
 ) -> Result<(Arc<dyn Bus>, Option<Arc<dyn OperationsStore>>), CliError> {
@@ -82,15 +82,15 @@ pub(crate) async fn bus(
         return Ok((bus, Some(store.operations)));
     }
     let bus = reached(context, async || connect_bus(context, DataFolder::Create).await).await?;
-    say(&[&bus.describe()]);
+    log_backends(&[&bus.describe()]);
     Ok((bus, None))
 }
 
-/// Connects the store's operations store in the background of a command that needs no store: without a word,
-/// for as long as it takes, and never where it cannot be.
+/// Connects the operations store in the background of a command that needs no store: without log lines above
+/// debug, for as long as it takes. Never returns if it cannot be connected.
 pub(crate) async fn operations(context: &Context) -> Arc<dyn OperationsStore> {
     loop {
-        // Clients tell of failures loudly, and here nobody waits for the outcome.
+        // Clients log failures loudly, and this command does not depend on the outcome.
         let connecting = connect_store(context, DataFolder::MustExist).with_subscriber(NoSubscriber::new());
         match connecting.await {
             Ok(store) => return store.operations,
@@ -104,21 +104,21 @@ pub(crate) async fn operations(context: &Context) -> Arc<dyn OperationsStore> {
     }
 }
 
-/// Connects the store alone.
+/// Connects the store alone, and logs what it is.
 pub(crate) async fn store(context: &Context, folder: DataFolder) -> Result<Store, CliError> {
     let store = reached(context, async || connect_store(context, folder).await).await?;
-    say(&[&store.facts.describe()]);
+    log_backends(&[&store.facts.describe()]);
     Ok(store)
 }
 
-fn say(parts: &[&str]) {
+fn log_backends(parts: &[&str]) {
     tracing::info!("using {}", parts.join(" and "));
 }
 
-/// Tries until `connect.timeout` or a signal.
+/// Tries to connect until `connect.timeout` or a signal.
 async fn reached<T>(context: &Context, connect: impl AsyncFn() -> Result<T, Attempt>) -> Result<T, CliError> {
     let deadline = Instant::now() + context.config.connect.timeout;
-    let mut said = false;
+    let mut is_logged = false;
     loop {
         let attempt = tokio::select! {
             biased;
@@ -130,7 +130,7 @@ async fn reached<T>(context: &Context, connect: impl AsyncFn() -> Result<T, Atte
             Err(Attempt::Never(stop)) => return Err(stop),
             Err(Attempt::Later(stop)) if Instant::now() + RECONNECT >= deadline => return Err(stop),
             Err(Attempt::Later(stop)) => {
-                if !std::mem::replace(&mut said, true) {
+                if !std::mem::replace(&mut is_logged, true) {
                     let timeout = humantime::format_duration(context.config.connect.timeout);
                     tracing::warn!("{stop}; trying for {timeout}");
                 }
@@ -168,15 +168,10 @@ async fn connect_store(context: &Context, folder: DataFolder) -> Result<Store, A
 
 #[cfg(not(all(feature = "embedded", feature = "pubsub", feature = "cassandra")))]
 fn not_built<T>(context: &Context, _: DataFolder) -> Result<T, Attempt> {
-    let (bus, store) = (context.config.bus.kind, context.config.store.kind);
-    let wanted = format!("{bus:?} and {store:?}").to_lowercase();
-    Err(Attempt::Never(
-        CliError::usage(format!("bus and store are {wanted}, and this binary was built without one of them"))
-            .hint("build with default features: cargo build --release"),
-    ))
+    Err(Attempt::Never(super::config::not_built(&context.config)))
 }
 
-/// Topics and subscriptions the embedded bus starts with.
+/// Returns the topics and subscriptions that the embedded bus creates.
 #[cfg(feature = "embedded")]
 fn routes(config: &Config) -> Vec<ecom_embedded::Route> {
     let (topics, subscriptions) = (&config.bus.topics, &config.bus.subscriptions);
@@ -206,17 +201,7 @@ fn open_embedded(context: &Context, folder: DataFolder) -> Result<Arc<ecom_embed
     })
 }
 
-/// How Pub/Sub is reached, by the configuration.
-#[cfg(feature = "pubsub")]
-pub(crate) fn pubsub_settings(config: &Config) -> ecom_bus_pubsub::PubsubSettings {
-    let settings = ecom_bus_pubsub::PubsubSettings::new(&config.bus.pubsub.project);
-    match &config.bus.pubsub.emulator_host {
-        Some(host) => settings.on_emulator(host),
-        None => settings,
-    }
-}
-
-/// Connects Pub/Sub, for provisioning.
+/// Connects Pub/Sub for provisioning.
 #[cfg(feature = "pubsub")]
 pub(crate) async fn pubsub(context: &Context) -> Result<ecom_bus_pubsub::Pubsub, CliError> {
     reached(context, async || connect_pubsub(&context.config).await).await
@@ -224,7 +209,7 @@ pub(crate) async fn pubsub(context: &Context) -> Result<ecom_bus_pubsub::Pubsub,
 
 #[cfg(feature = "pubsub")]
 async fn connect_pubsub(config: &Config) -> Result<ecom_bus_pubsub::Pubsub, Attempt> {
-    ecom_bus_pubsub::Pubsub::connect(pubsub_settings(config)).await.map_err(|error| {
+    ecom_bus_pubsub::Pubsub::connect(config.bus.pubsub.clone()).await.map_err(|error| {
         let stop = CliError::failed(error.to_string());
         let stop = match &config.bus.pubsub.emulator_host {
             Some(host) => stop.hint(format!(
@@ -240,34 +225,7 @@ async fn connect_pubsub(config: &Config) -> Result<ecom_bus_pubsub::Pubsub, Atte
     })
 }
 
-/// How Cassandra is reached, by the configuration.
-#[cfg(feature = "cassandra")]
-pub(crate) fn cassandra_settings(config: &Config) -> ecom_store_cassandra::CassandraSettings {
-    use ecom_store_cassandra::{CassandraSettings, Credentials, Replication, Secret, Tls};
-    let cassandra = &config.store.cassandra;
-    CassandraSettings {
-        contact_points: cassandra.contact_points.clone(),
-        local_datacenter: cassandra.local_datacenter.clone(),
-        keyspace: cassandra.keyspace.clone(),
-        replication: Replication::Datacenters(vec![(
-            cassandra.local_datacenter.clone(),
-            u8::try_from(cassandra.replication_factor).unwrap_or(u8::MAX),
-        )]),
-        credentials: cassandra.credentials.as_ref().map(|known| Credentials {
-            user: known.user.clone(),
-            password: Secret(known.password.expose().to_owned()),
-        }),
-        tls: match &cassandra.tls {
-            ecom_config::Tls::Off => Tls::Off,
-            ecom_config::Tls::On { ca_file } => ca_file.clone().map_or(Tls::System, Tls::Ca),
-        },
-        request_timeout: cassandra.request_timeout,
-        connections_per_node: cassandra.connections_per_node,
-        ..CassandraSettings::default()
-    }
-}
-
-/// What failed when Cassandra was asked for something at the start.
+/// Adds what to do to an error of Cassandra, and decides whether another attempt may succeed.
 #[cfg(feature = "cassandra")]
 fn cassandra_failed(error: &ecom_store_cassandra::ConnectError) -> Attempt {
     use ecom_store_cassandra::ConnectError;
@@ -284,14 +242,13 @@ fn cassandra_failed(error: &ecom_store_cassandra::ConnectError) -> Attempt {
     }
 }
 
-/// Applies the schema, for provisioning.
+/// Connects Cassandra and applies the schema.
 #[cfg(feature = "cassandra")]
 pub(crate) async fn apply_schema(
     context: &Context,
 ) -> Result<Vec<ecom_store_cassandra::provision::Check>, CliError> {
-    let settings = cassandra_settings(&context.config);
     reached(context, async || {
-        let applied = ecom_store_cassandra::provision::apply(&settings).await;
+        let applied = ecom_store_cassandra::provision::apply(&context.config.store.cassandra).await;
         applied.map_err(|error| cassandra_failed(&error))
     })
     .await
@@ -299,7 +256,7 @@ pub(crate) async fn apply_schema(
 
 #[cfg(feature = "cassandra")]
 async fn connect_cassandra(config: &Config) -> Result<Store, Attempt> {
-    let store = ecom_store_cassandra::CassandraStore::connect(&cassandra_settings(config))
+    let store = ecom_store_cassandra::CassandraStore::connect(&config.store.cassandra)
         .await
         .map_err(|error| cassandra_failed(&error))?;
     Ok(Store::new(Arc::new(store)))

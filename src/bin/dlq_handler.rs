@@ -1,4 +1,4 @@
-//! Takes dead letters into the dead-letter store, retries what waits, and reports.
+//! Stores dead letters, retries those that wait, and shows and changes them.
 
 fn main() -> std::process::ExitCode {
     ecom::dlq_handler()

@@ -1,4 +1,4 @@
-//! Runs all five roles in one process on the embedded default, and verifies every row.
+//! Runs all five roles in one process with embedded bus and store, and verifies every row.
 
 fn main() -> std::process::ExitCode {
     ecom::ecom_demo()

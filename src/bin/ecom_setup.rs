@@ -1,4 +1,4 @@
-//! Provisions topics, subscriptions, keyspace and tables; safe to repeat.
+//! Creates topics, subscriptions, keyspace and tables; safe to repeat.
 
 fn main() -> std::process::ExitCode {
     ecom::ecom_setup()

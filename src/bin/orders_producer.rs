@@ -1,4 +1,4 @@
-//! Publishes order events: seeded mock orders, or the lines of a file.
+//! Publishes order events: generated from a seed, or the lines of a file.
 
 fn main() -> std::process::ExitCode {
     ecom::orders_producer()

@@ -1,4 +1,4 @@
-//! Publishes payment events: seeded mock payments, or the lines of a file.
+//! Publishes payment events: generated from a seed, or the lines of a file.
 
 fn main() -> std::process::ExitCode {
     ecom::payments_producer()

@@ -1,4 +1,4 @@
-//! `dlq_handler correct`.
+//! `dlq_handler correct`: parse, plan, confirm, execute, report.
 
 use std::io::Read;
 use std::path::Path;
@@ -6,40 +6,42 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::question;
+use super::confirm;
 use crate::cli::{AnswerFormat, CorrectArgs};
 use crate::context::Context;
 use crate::exit::{CliError, Exit};
 use crate::inspect;
 use crate::output;
 use crate::preflight::require_subscription;
-use crate::render::correction as render;
+use crate::render::command::Command;
+use crate::render::{correction as render, json};
 use crate::roles::policy;
 use crate::shutdown::close;
 use crate::wiring::{self, DataFolder};
 use ecom_bus::Bus;
-use ecom_codec::json::BODY_LIMIT;
+use ecom_codec::contract::BODY_LIMIT;
 use ecom_dlq::DeadLetterQueue;
-use ecom_dlq::correct::{CorrectionError, CorrectionPlan, CorrectionStatus};
-use ecom_dlq::next::Command;
+use ecom_dlq::correct::{CorrectionError, CorrectionPlan, CorrectionReport, CorrectionStatus};
+use ecom_dlq::next_action::NextAction;
+use ecom_dlq::selection::Selection;
 use ecom_domain::bulk_operation::OperationKind;
 use ecom_domain::dead_letter::DeadLetterState;
 use ecom_domain::verdict::Verdict;
 
-/// How long a consumer is given to take the correction before that is told.
+/// The time that a consumer gets to handle the correction before it is reported as pending.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs `dlq_handler correct`.
 pub(crate) async fn correct(context: &Context, args: &CorrectArgs) -> Result<Exit, CliError> {
     let body = body(&args.with)?;
     if !args.dry_run {
-        question::somebody_answers(args.yes)?;
+        confirm::require_terminal(args.yes)?;
     }
     let (bus, store) = wiring::both(context, DataFolder::MustExist).await?;
-    let queue = inspect::on(context, &store);
-    let corrected = correct_on(context, args, &queue, bus.as_ref(), body).await;
+    let queue = inspect::queue(context, &store);
+    let exit = correct_on(context, args, &queue, bus.as_ref(), body).await;
     close(bus.as_ref()).await;
-    corrected
+    exit
 }
 
 async fn correct_on(
@@ -49,100 +51,103 @@ async fn correct_on(
     bus: &dyn Bus,
     body: Bytes,
 ) -> Result<Exit, CliError> {
-    let store = queue.facts.describe();
-    let plan = match queue.propose(&args.id, body).await {
+    let plan = match queue.plan_correction(&args.id, body).await {
         Ok(plan) => plan,
-        Err(refusal) => return refused(context, refusal),
+        Err(error) => return refused(context, error),
     };
-    let text = render::plan(&store, &plan);
     match (args.dry_run, args.format) {
-        (true, AnswerFormat::Table) => return output::data(&text).map(|()| Exit::Done),
-        (true, AnswerFormat::Json) => {
-            return output::data(&render::proposal_json(&store, &plan)).map(|()| Exit::Done);
-        }
-        (false, _) => eprintln!("{text}"),
+        (true, AnswerFormat::Table) => return output::data(&render::plan(&plan)).map(|()| Exit::Done),
+        (true, AnswerFormat::Json) => return output::data(&json(&plan)).map(|()| Exit::Done),
+        (false, _) => eprintln!("{}", render::plan(&plan)),
     }
-    if !question::says_yes(context, "publish it, and discard the dead letter?", args.yes).await? {
+    if !confirm::confirm(context, "publish it, and discard the dead letter?", args.yes).await? {
         eprintln!("nothing was changed");
-        return Ok(Exit::No);
+        return Ok(Exit::NegativeResult);
     }
-    publish(context, args, queue, bus, &plan).await
+    let report = match publish(context, args, queue, bus, &plan).await? {
+        Ok(report) => report,
+        Err(error) => return refused(context, error),
+    };
+    output::data(&match args.format {
+        AnswerFormat::Table => render::report(&report),
+        AnswerFormat::Json => json(&report),
+    })?;
+    let (next, exit) = match report.status {
+        CorrectionStatus::Applied(_) => return Ok(Exit::Done),
+        CorrectionStatus::DeadLettered(id) => (NextAction::Show { id }, Exit::NegativeResult),
+        CorrectionStatus::Pending => (NextAction::Explain { order_id: plan.order_id }, Exit::Done),
+    };
+    eprintln!("next: {}", output::spelt(&Command::from(&next), &context.common));
+    Ok(exit)
 }
 
-async fn publish(
+/// Publishes the correction as a bulk operation and waits until a consumer handled it. The inner error is a
+/// dead letter that was closed meanwhile.
+async fn publish<'p>(
     context: &Context,
     args: &CorrectArgs,
     queue: &DeadLetterQueue,
     bus: &dyn Bus,
-    plan: &CorrectionPlan,
-) -> Result<Exit, CliError> {
+    plan: &'p CorrectionPlan,
+) -> Result<Result<CorrectionReport<'p>, CorrectionError>, CliError> {
     let topic = context.config.bus.topics.of(plan.record.dead_letter.kind);
     require_subscription(bus, topic).await?;
     let publisher = bus.publisher(topic, 1).await?;
-    let operation_plan = queue.plan_for(OperationKind::Correct, &plan.record, plan.verdict);
-    let note = args.note.clone();
-    let run = queue.begin(operation_plan, note).await?;
-    let resolver = queue.resolver(&run, policy(&context.config.dead_letters));
-    let corrected = match queue.correct(plan, &resolver, publisher.as_ref()).await {
-        Ok(corrected) => corrected,
-        Err(refusal) => return refused(context, refusal),
+    let operation_plan = queue.plan_one(OperationKind::Correct, &plan.record, plan.verdict);
+    let operation = queue.begin(operation_plan, args.note.clone()).await?;
+    let resolver = queue.resolver(&operation, policy(&context.config.dead_letters));
+    let result = match queue.correct(plan, &resolver, publisher.as_ref()).await {
+        Ok(result) => result,
+        Err(error) => return Ok(Err(error)),
     };
-    let run = queue.finish(run, corrected.outcome).await?;
+    let operation = queue.finish_correction(operation, result.outcome).await?;
     let patience = if plan.verdict == Verdict::StillWaiting { Duration::ZERO } else { PATIENCE };
-    let taken = tokio::select! {
+    let status = tokio::select! {
         biased;
         () = context.stop.cancelled() => CorrectionStatus::Pending,
-        taken = queue.taken(plan, &corrected, &resolver, patience) => taken?,
+        status = queue.correction_status(plan, &result, &resolver, patience) => status?,
     };
-    output::data(&match args.format {
-        AnswerFormat::Table => render::corrected(plan, &corrected, &taken, &run.id),
-        AnswerFormat::Json => {
-            render::corrected_json(&queue.facts.describe(), plan, &corrected, &taken, &run.id)
-        }
-    })?;
-    let next = match &taken {
-        CorrectionStatus::Applied(_) => return Ok(Exit::Done),
-        CorrectionStatus::DeadLettered(id) => Command::show(id),
-        CorrectionStatus::Pending => Command::explain(plan.order_id),
-    };
-    eprintln!("next: {}", output::spelt(&next, &context.common));
-    Ok(if matches!(taken, CorrectionStatus::DeadLettered(_)) { Exit::No } else { Exit::Done })
+    Ok(Ok(CorrectionReport { plan, operation_id: operation.id, result, status }))
 }
 
-/// Says why a correction is not made.
-fn refused(context: &Context, refusal: CorrectionError) -> Result<Exit, CliError> {
-    let spell = |command: &Command| output::spelt(command, &context.common);
-    let hint = match &refusal {
-        CorrectionError::Store(_) => return Err(CliError::failed(refusal.to_string())),
-        CorrectionError::NoEvent { .. } | CorrectionError::OtherOrder { .. } | CorrectionError::Same => {
-            let hint = match &refusal {
-                CorrectionError::Same => "to have it tried as it is, retry it",
-                CorrectionError::OtherOrder { .. } => {
-                    "a correction stays with its order: discard this dead letter, and publish a new event for the other"
-                }
-                _ => "nothing was published",
-            };
-            return Err(CliError::usage(refusal.to_string()).hint(hint));
+/// Reports why a correction is refused, and what to do instead.
+fn refused(context: &Context, error: CorrectionError) -> Result<Exit, CliError> {
+    let spell = |action: NextAction| output::spelt(&Command::from(&action), &context.common);
+    let message = error.to_string();
+    let hint = match error {
+        CorrectionError::Role(_) => return Err(CliError::failed(message)),
+        CorrectionError::InvalidBody { .. } => {
+            return Err(CliError::usage(message).hint("nothing was published"));
         }
-        CorrectionError::Done { .. } => {
-            eprintln!("{refusal}: nothing was done");
+        CorrectionError::DifferentOrder { .. } => {
+            let hint = "discard this dead letter, and publish a new event for the other order";
+            return Err(CliError::usage(message).hint(hint));
+        }
+        CorrectionError::Unchanged => {
+            return Err(CliError::usage(message).hint("to apply the dead letter as it is, retry it"));
+        }
+        CorrectionError::AlreadyCorrected { .. } => {
+            eprintln!("{message}: nothing to do");
             return Ok(Exit::Done);
         }
-        CorrectionError::Closed { id, state: DeadLetterState::Discarded } => {
-            format!("open it first: {}", spell(&Command::reopen(id)))
+        CorrectionError::NotOpen { id, state: DeadLetterState::Discarded } => {
+            format!("reopen it first: {}", spell(NextAction::Reopen { id }))
         }
-        CorrectionError::Closed { id, .. } => format!("see what became of it: {}", spell(&Command::show(id))),
-        CorrectionError::Unknown(_) => spell(&Command::list(&Default::default())),
+        CorrectionError::NotOpen { id, .. } => format!("see its history: {}", spell(NextAction::Show { id })),
+        CorrectionError::NotFound(_) => {
+            let selection = Selection::default();
+            format!("list the dead letters: {}", spell(NextAction::List { selection }))
+        }
     };
-    eprintln!("error: {refusal}");
+    eprintln!("error: {message}");
     eprintln!("hint: {hint}");
-    Ok(Exit::No)
+    Ok(Exit::NegativeResult)
 }
 
-/// The corrected body, byte for byte.
+/// Reads the corrected body, byte for byte.
 fn body(from: &Path) -> Result<Bytes, CliError> {
     let mut bytes = Vec::new();
-    // One byte more than is allowed, so that a larger body is seen to be.
+    // One byte more than is allowed, so that a larger body is refused and not cut.
     let most = BODY_LIMIT as u64 + 1;
     let read = match from.as_os_str() == "-" {
         true => std::io::stdin().lock().take(most).read_to_end(&mut bytes),

@@ -1,4 +1,4 @@
-//! Flags of the operator's commands that change dead letters.
+//! Arguments of the `dlq_handler` commands that change dead letters.
 
 use std::path::PathBuf;
 
@@ -13,70 +13,70 @@ use ecom_domain::dead_letter::DeadLetterId;
 /// A dead letter on the command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum IdArgument {
-    /// By its id.
+    /// One dead letter.
     DeadLetter(DeadLetterId),
-    /// By the lines of stdin.
+    /// The dead letters on the lines of stdin.
     Stdin,
 }
 
-/// Which dead letters, by id or by filter.
+/// The dead letters of a bulk operation, by id or by filters.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BulkSelection {
-    /// These dead letters; - reads ids from stdin, one a line.
-    #[arg(value_name = "ID|-", value_parser = named, conflicts_with = "resume")]
+    /// Dead-letter IDs; - reads them from stdin, one per line.
+    #[arg(value_name = "ID|-", value_parser = id_argument, conflicts_with = "resume")]
     pub(crate) ids: Vec<IdArgument>,
-    // Last: its heading is also that of every flag after it.
+    // Last, since its heading applies to all flags after it.
     #[command(flatten)]
     which: SelectionArgs,
 }
 
 impl BulkSelection {
-    /// The selection these flags make of the ids.
+    /// The dead letters with these ids that pass the filters.
     pub(crate) fn selection(&self, now: i64, ids: Vec<DeadLetterId>) -> Selection {
         self.which.selection(now, ids)
     }
 
-    /// Whether neither a dead letter nor a filter was given.
+    /// Returns whether neither ids nor filters were given.
     pub(crate) fn is_empty(&self) -> bool {
         self.ids.is_empty() && !self.has_filters()
     }
 
-    /// Whether a filter was given.
+    /// Returns whether a filter was given.
     pub(crate) fn has_filters(&self) -> bool {
         self.which.selection(0, Vec::new()) != Selection::default()
     }
 }
 
-/// How a change is agreed to and told.
+/// Options that all bulk operations share.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BulkOptions {
-    /// Say what would happen, and change nothing.
+    /// Show what would happen; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask; needed where stdin is no terminal.
+    /// Do not ask for confirmation; required if stdin is not a terminal.
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Go on with this run, which was stopped or killed.
-    #[arg(long, value_name = "RUN_ID", value_parser = run_id, conflicts_with_all = ["dry_run", "note"])]
+    /// Resume this operation, which was stopped or killed.
+    #[arg(long, value_name = "OPERATION_ID", value_parser = operation_id, conflicts_with_all = ["dry_run", "note"])]
     pub(crate) resume: Option<OperationId>,
-    /// How the answer is printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: AnswerFormat,
 }
 
-/// Which dead letters are tried, and how.
+/// Arguments of `retry`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RetryArgs {
-    /// All open dead letters.
+    /// Select all open dead letters.
     #[arg(long, conflicts_with_all = ["ids", "resume"])]
     pub(crate) all: bool,
-    /// The first so many dead letters must end as predicted, or the run stops after them; 0 = none.
+    /// Stop after the first N dead letters unless all of them ended as predicted; 0 = never.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) canary: u64,
-    /// At most so many dead letters a second; max = as fast as the store answers.
+    /// The most dead letters per second; max = as fast as the store answers.
     #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = rate)]
     pub(crate) rate: Rate,
-    /// Why: kept with the run and in each dead letter's history.
+    /// The reason, kept with the operation and in each dead letter's history.
     #[arg(long, value_name = "TEXT", value_parser = note)]
     pub(crate) note: Option<String>,
     #[command(flatten)]
@@ -85,10 +85,10 @@ pub(crate) struct RetryArgs {
     pub(crate) chosen: BulkSelection,
 }
 
-/// Which dead letters are closed, and why.
+/// Arguments of `discard`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DiscardArgs {
-    /// Why: kept with the run and in each dead letter's history.
+    /// The reason, kept with the operation and in each dead letter's history.
     #[arg(long, value_name = "TEXT", value_parser = note, required_unless_present_any = ["resume", "dry_run"])]
     pub(crate) note: Option<String>,
     #[command(flatten)]
@@ -97,10 +97,10 @@ pub(crate) struct DiscardArgs {
     pub(crate) chosen: BulkSelection,
 }
 
-/// Which dead letters are opened again.
+/// Arguments of `reopen`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReopenArgs {
-    /// Why: kept with the run and in each dead letter's history.
+    /// The reason, kept with the operation and in each dead letter's history.
     #[arg(long, value_name = "TEXT", value_parser = note)]
     pub(crate) note: Option<String>,
     #[command(flatten)]
@@ -109,36 +109,36 @@ pub(crate) struct ReopenArgs {
     pub(crate) chosen: BulkSelection,
 }
 
-/// Which dead letter is corrected, and by what.
+/// Arguments of `correct`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CorrectArgs {
-    /// The dead letter.
+    /// The ID of the dead letter.
     #[arg(value_name = "ID", value_parser = dead_letter_id)]
     pub(crate) id: DeadLetterId,
-    /// The corrected body, byte for byte; - = stdin.
+    /// File with the corrected body, published byte for byte; - = stdin.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) with: PathBuf,
-    /// Why: kept with the run and in the dead letter's history.
+    /// The reason, kept with the operation and in the dead letter's history.
     #[arg(long, value_name = "TEXT", value_parser = note)]
     pub(crate) note: Option<String>,
-    /// Show the difference and the verdict, and change nothing.
+    /// Show the difference and the verdict; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask; needed where stdin is no terminal.
+    /// Do not ask for confirmation; required if stdin is not a terminal.
     #[arg(long)]
     pub(crate) yes: bool,
-    /// How the answer is printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: AnswerFormat,
 }
 
-fn named(text: &str) -> Result<IdArgument, String> {
+fn id_argument(text: &str) -> Result<IdArgument, String> {
     if text == "-" { Ok(IdArgument::Stdin) } else { dead_letter_id(text).map(IdArgument::DeadLetter) }
 }
 
-fn run_id(text: &str) -> Result<OperationId, String> {
+fn operation_id(text: &str) -> Result<OperationId, String> {
     OperationId::parse(text).ok_or_else(|| {
-        "is no run's id; one looks like 20260131T180000-0a1b2c3d, and `dlq_handler history` shows them"
+        "invalid operation ID; expected yyyymmddThhmmss-<8 hex digits>, as `dlq_handler history` lists them"
             .to_owned()
     })
 }
@@ -149,7 +149,7 @@ fn rate(text: &str) -> Result<Rate, String> {
 
 fn note(text: &str) -> Result<String, String> {
     let text = text.trim();
-    if text.is_empty() { Err("says nothing".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() { Err("the note is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     const ID: &str = "20240121-07-0123456789abcdef0123456789abcdef";
-    const RUN: &str = "20240121T100130-ffffffff";
+    const OPERATION: &str = "20240121T100130-ffffffff";
 
     #[derive(Debug, Parser)]
     enum Line {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_chosen_is_read() {
+    fn selections_are_read() {
         let Line::Retry(retry) = read(&["retry", ID, "-", "--order", "7"]).unwrap() else { panic!() };
         assert_eq!(
             retry.chosen.ids,
@@ -184,22 +184,22 @@ mod tests {
         assert_eq!((retry.canary, retry.rate.per_second()), (20, Some(50.0)));
         let Line::Retry(none) = read(&["retry"]).unwrap() else { panic!() };
         assert!(none.chosen.is_empty());
-        let Line::Discard(on) = read(&["discard", "--resume", RUN]).unwrap() else { panic!() };
-        assert_eq!(on.options.resume, OperationId::parse(RUN));
+        let Line::Discard(on) = read(&["discard", "--resume", OPERATION]).unwrap() else { panic!() };
+        assert_eq!(on.options.resume, OperationId::parse(OPERATION));
         assert!(read(&["discard", ID, "--dry-run"]).is_ok());
         assert!(read(&["reopen", ID]).is_ok());
         assert!(read(&["correct", ID, "--with", "-"]).is_ok());
     }
 
     #[test]
-    fn what_does_not_fit_together_is_refused() {
+    fn conflicting_arguments_are_refused() {
         for words in [
             &["discard", ID][..],
             &["discard", ID, "--note", " "],
             &["retry", "--all", ID],
-            &["retry", "--all", "--resume", RUN],
-            &["retry", "--resume", RUN, ID],
-            &["retry", "--resume", RUN, "--note", "x"],
+            &["retry", "--all", "--resume", OPERATION],
+            &["retry", "--resume", OPERATION, ID],
+            &["retry", "--resume", OPERATION, "--note", "x"],
             &["retry", "--resume", "yesterday"],
             &["retry", "--rate", "50"],
             &["correct", ID],

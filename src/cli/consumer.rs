@@ -10,26 +10,26 @@ use ecom_pipeline::stop_conditions::StopConditions;
 
 const AFTER_ORDERS: &str = "\
 Examples:
-  order_consumer                                    share the folder data/ with the other binaries
-  order_consumer -c config/local.toml               emulator and Cassandra on this host
-  order_consumer --exit-on-idle 5s --summary s.json drain, then end
+  order_consumer                                      embedded bus and store in the folder data/
+  order_consumer -c config/local.toml                 emulator and Cassandra on this host
+  order_consumer --exit-on-idle 5s --summary s.json   drain the subscription, then exit
 
-Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
-something missing, 130 second signal";
+Exit codes: 0 drained, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
+3 --check found something missing, 130 second signal";
 
 const AFTER_PAYMENTS: &str = "\
 Examples:
-  payment_consumer                                    share the folder data/ with the other binaries
+  payment_consumer                                    embedded bus and store in the folder data/
   payment_consumer -c config/local.toml               emulator and Cassandra on this host
-  payment_consumer --order-grace 0s                   dead-letter early payments at once
+  payment_consumer --order-grace 0s                   dead-letter payments without an order at once
 
-Exit codes: 0 drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
-something missing, 130 second signal";
+Exit codes: 0 drained, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
+3 --check found something missing, 130 second signal";
 
 /// Records order events in the fact table.
 ///
-/// Each order is written at its event's own time before its message is acknowledged, so that
-/// duplicates, reordering and restarts change nothing. Messages that are no order go to the
+/// Each order is written with its event time as write timestamp before its message is acknowledged,
+/// so that duplicates, reordering and restarts do not change the result. Invalid messages go to the
 /// dead-letter topic with a reason.
 #[derive(Debug, Parser)]
 #[command(name = "order_consumer", version, after_help = AFTER_ORDERS)]
@@ -42,18 +42,18 @@ pub(crate) struct OrderConsumer {
 
 /// Joins payment events to their orders in the fact table.
 ///
-/// A payment whose order is not there yet waits for it (--order-grace), then goes to the
-/// dead-letter topic, where dlq_handler takes over.
+/// A payment whose order is not recorded yet waits in the early-payment buffer (--order-grace), then
+/// goes to the dead-letter topic; dlq_handler retries it.
 #[derive(Debug, Parser)]
 #[command(name = "payment_consumer", version, after_help = AFTER_PAYMENTS)]
 pub(crate) struct PaymentConsumer {
     #[command(flatten)]
     pub(crate) consumer: ConsumerArgs,
-    /// How long a payment waits for its order before it is dead-lettered; 0s = not at all
+    /// How long a payment waits for its order before it is dead-lettered; 0s = no wait
     /// (ECOM__CONSUMER__ORDER_GRACE).
     #[arg(long, value_name = "DURATION")]
     order_grace: Option<String>,
-    /// Payments that may wait at once (ECOM__CONSUMER__EARLY_PAYMENT_LIMIT).
+    /// The most payments in the early-payment buffer (ECOM__CONSUMER__EARLY_PAYMENT_LIMIT).
     #[arg(long, value_name = "N")]
     early_payment_limit: Option<usize>,
     #[command(flatten)]
@@ -61,13 +61,13 @@ pub(crate) struct PaymentConsumer {
 }
 
 impl PaymentConsumer {
-    /// What the flags set.
+    /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         let mut sets = self.consumer.sets();
         sets.extend(given(&[
             ("--order-grace", "consumer.order_grace", self.order_grace.clone()),
             (
-                "--hold-limit",
+                "--early-payment-limit",
                 "consumer.early_payment_limit",
                 self.early_payment_limit.map(|limit| limit.to_string()),
             ),
@@ -76,35 +76,35 @@ impl PaymentConsumer {
     }
 }
 
-/// How a consumer runs.
+/// Arguments of consumers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ConsumerArgs {
-    /// Streams received side by side, or `auto`: as many as it takes (ECOM__CONSUMER__STREAMS).
+    /// Concurrent StreamingPull streams; auto = opened as needed (ECOM__CONSUMER__STREAMS).
     #[arg(long, value_name = "N|auto")]
     streams: Option<String>,
-    /// Most deliveries worked on at once (ECOM__CONSUMER__MAX_IN_FLIGHT).
+    /// The most deliveries handled concurrently (ECOM__CONSUMER__MAX_IN_FLIGHT).
     #[arg(long, value_name = "N")]
     max_in_flight: Option<usize>,
     #[command(flatten)]
     pub(crate) bounds: BoundsArgs,
 }
 
-/// When a run ends by itself.
+/// Arguments that end a run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BoundsArgs {
-    /// End after this many deliveries.
+    /// Exit after this many deliveries.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// End after this long, e.g. 5m.
+    /// Exit after this long, e.g. 5m.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
-    /// End once nothing has come for this long, e.g. 5s.
+    /// Exit after this long without a delivery, e.g. 5s.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) exit_on_idle: Option<Duration>,
 }
 
 impl ConsumerArgs {
-    /// What the flags set.
+    /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         given(&[
             ("--streams", "consumer.streams", self.streams.as_deref().map(streams)),
@@ -113,13 +113,13 @@ impl ConsumerArgs {
     }
 }
 
-/// `auto` as the number that stands for it.
+/// `auto` as the number that configuration uses for it.
 fn streams(given: &str) -> String {
     if given == "auto" { "0".to_owned() } else { given.to_owned() }
 }
 
 impl BoundsArgs {
-    /// When the run ends by itself.
+    /// The conditions that end the run.
     pub(crate) fn bounds(&self) -> StopConditions {
         StopConditions { count: self.count, duration: self.duration, idle: self.exit_on_idle }
     }

@@ -8,31 +8,31 @@ use ecom_config::Set;
 
 const AFTER: &str = "\
 Examples:
-  ecom_demo                                  10,000 orders with everything that goes wrong
+  ecom_demo                                  10,000 orders, some late, missing or invalid
   ecom_demo --orders 1000 --missing-orders 0.2 --seed 7
   ecom_demo --format json > result.json
 
-Exit codes: 0 every row is as the seed says, 1 failed, 2 bad usage or config, 3 some row is not, \
+Exit codes: 0 every row is as generated, 1 failed, 2 bad usage or configuration, 3 some row differs, \
 130 second signal";
 
-/// Runs all five roles in one process on the embedded default, and verifies every row.
+/// Runs all five roles in one process with embedded bus and store, and verifies every row.
 ///
-/// Publishes orders and payments with late and missing orders, duplicates, updates and broken
-/// messages, consumes, dead-letters and retries them, and ends by checking the whole table and
-/// dead-letter store against what the seed says they must be. The folder is started afresh each time and
-/// kept.
+/// Publishes orders and payments, with late and missing orders, duplicates, updates and invalid
+/// messages; consumes, dead-letters and retries them; then compares the fact table and the
+/// dead-letter store with what the seed generates. Each run empties the data folder first and keeps
+/// it afterwards.
 #[derive(Debug, Parser)]
 #[command(name = "ecom_demo", version, after_help = AFTER)]
 pub(crate) struct Demo {
-    /// Orders, each with its payment.
+    /// Number of orders, each with its payment.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) orders: u32,
-    /// Seed of every record's content.
+    /// Seed of the generated content.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
     mixture: MixtureArgs,
-    /// How the result is printed on stdout.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
     pub(crate) format: String,
     #[command(flatten)]
@@ -40,16 +40,16 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// What the flags set.
+    /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         let mut sets = self.mixture.sets();
-        // It is embedded whatever else is configured.
+        // The demo is embedded whatever is configured.
         sets.extend(["bus.kind", "store.kind"].map(|key| Set::flag("ecom_demo", key, "embedded")));
         sets.extend(given(&[("--seed", "producer.seed", self.seed.map(|seed| seed.to_string()))]));
         sets
     }
 
-    /// How the result is printed.
+    /// The output format.
     pub(crate) fn format(&self) -> Format {
         if self.format == "json" { Format::Json } else { Format::Table }
     }

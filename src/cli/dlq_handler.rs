@@ -10,19 +10,22 @@ use ecom_config::Set;
 
 const AFTER: &str = "\
 Examples:
-  dlq_handler                          take dead letters into the dead-letter store and retry what waits, for ever
-  dlq_handler run --once               drain the topic, try everything that is open once, and end
+  dlq_handler                          run until stopped
+  dlq_handler run --once               drain the topic, retry all open dead letters once, exit
   dlq_handler triage                   why dead letters are open, and what to run next
   dlq_handler list --state open        the newest open dead letters
-  dlq_handler explain 42               everything about order 42
+  dlq_handler explain 42               the timeline of order 42
   dlq_handler retry --verdict applies_now
-                                       try what would apply; the first 20 show whether it does
-  dlq_handler report --fail-on-open    the dead-letter store in numbers; exit 3 while anything is open
+                                       retry those that apply now; stop if the first 20 do not
+  dlq_handler report --fail-on-open    numbers; exit code 3 if any dead letters are open
 
-Exit codes: 0 done or drained, 1 failed or the grace period ran out, 2 bad usage or config, 3 finished \
-and the answer is no, 130 second signal";
+Exit codes: 0 done or drained, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
+3 negative result (not found, --check failed, dead letters open), 130 second signal";
 
-/// Takes dead letters into the dead-letter store, retries what waits, and reports.
+/// Handles dead letters: stores them, retries those that wait, and shows and changes them.
+///
+/// Without a subcommand it runs the role: it moves dead letters from their topic to the dead-letter
+/// store and retries those that wait for their orders.
 #[derive(Debug, Parser)]
 #[command(name = "dlq_handler", version, after_help = AFTER, args_conflicts_with_subcommands = false)]
 pub(crate) struct DlqHandler {
@@ -34,37 +37,37 @@ pub(crate) struct DlqHandler {
     pub(crate) common: Common,
 }
 
-/// What to do.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// Take dead letters into the dead-letter store and retry what waits (the default).
+    /// Store dead letters and retry those that wait (the default).
     Run(RunArgs),
-    /// Why dead letters are open, what retrying each would do now, and what to run next.
+    /// Show why dead letters are open, what a retry would do now, and what to run next.
     Triage(TriageArgs),
-    /// Dead letters, newest first.
+    /// List dead letters, newest first.
     List(ListArgs),
-    /// One dead letter: body, attributes, history, verdict.
+    /// Show one dead letter: body, attributes, history, verdict.
     Show(DeadLetterArgs),
-    /// One timeline for an order: its row, every dead letter about it, every attempt.
+    /// Show the timeline of an order: its row, its dead letters, their histories.
     Explain(ExplainArgs),
-    /// Try dead letters now; says first what will happen, and asks.
+    /// Retry dead letters now; shows the plan and asks first.
     Retry(RetryArgs),
-    /// Publish a corrected body in a dead letter's place; shows first what changes, and asks.
+    /// Publish a corrected body in a dead letter's place; shows the difference and asks first.
     Correct(CorrectArgs),
-    /// Close dead letters for good, with a note; asks.
+    /// Close dead letters without applying them; requires a note; asks first.
     Discard(DiscardArgs),
-    /// Undo a discard or a park; asks.
+    /// Reopen discarded or parked dead letters; asks first.
     Reopen(ReopenArgs),
-    /// The dead-letter store in numbers: by state, reason and class, arrivals, recovery, roles.
+    /// Report numbers: dead letters by state and reason, arrivals, recovery, roles.
     Report(ReportArgs),
-    /// Who changed dead letters with the operator, when, which and why.
+    /// List bulk operations: who changed which dead letters, when and why.
     History(HistoryArgs),
 }
 
-/// How the handler runs.
+/// Arguments of `run`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Drain the topic, make one pass over all that is open, and end.
+    /// Drain the topic, retry all open dead letters once, and exit.
     #[arg(long)]
     pub(crate) once: bool,
     #[command(flatten)]
@@ -72,7 +75,7 @@ pub(crate) struct RunArgs {
 }
 
 impl DlqHandler {
-    /// What the flags set.
+    /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         match &self.command {
             Some(DlqCommand::Run(run)) => run.consumer.sets(),

@@ -13,7 +13,7 @@ Examples:
   ecom_facts verify --manifest orders.json --manifest payments.json --wait 60s
   ecom_facts export --format csv --out facts.csv
 
-Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 show found nothing or verify found differences, \
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no such row, or verify found differences, \
 130 second signal";
 
 /// Shows, verifies and exports the fact table.
@@ -26,61 +26,61 @@ pub(crate) struct Facts {
     pub(crate) common: Common,
 }
 
-/// What to do.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FactsCommand {
-    /// One row, with its write times.
+    /// Show one row, with its write timestamps.
     Show(ShowArgs),
-    /// Check table and dead-letter store against what was published, to the unit.
+    /// Verify that fact table and dead-letter store account for every published event.
     Verify(VerifyArgs),
-    /// Every row.
+    /// Export all rows.
     Export(ExportArgs),
 }
 
-/// Which row.
+/// Arguments of `show`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The order.
+    /// The order ID.
     pub(crate) order_id: i64,
-    /// How the row is printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
-    /// Write there instead of to stdout.
+    /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
 
-/// What to check against.
+/// Arguments of `verify`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// What a producer wrote with --manifest; repeatable.
+    /// Manifest that a producer wrote with --manifest; repeatable.
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) manifest: Vec<PathBuf>,
-    /// Look again until nothing differs, at most this long, e.g. 60s.
+    /// Repeat until nothing differs, for at most this long, e.g. 60s.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) wait: Option<Duration>,
-    /// How the result is printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
     pub(crate) format: String,
-    /// Write there instead of to stdout.
+    /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
 
 impl VerifyArgs {
-    /// How the result is printed.
+    /// The output format.
     pub(crate) fn format(&self) -> Format {
         if self.format == "json" { Format::Json } else { Format::Table }
     }
 }
 
-/// Where the rows go.
+/// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// How rows are written; json = one object per line.
+    /// Output format; json = one object per line.
     #[arg(long, value_name = "FORMAT", default_value = "csv")]
     pub(crate) format: Format,
-    /// Write there instead of to stdout.
+    /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }

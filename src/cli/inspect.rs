@@ -1,4 +1,4 @@
-//! Flags of the operator's commands: which dead letters, and how the answer is printed.
+//! Arguments of the `dlq_handler` commands that only read.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,43 +14,43 @@ use ecom_domain::order::OrderId;
 use ecom_domain::reason::{Class, Reason};
 use ecom_domain::verdict::Verdict;
 
-/// The word for every state that is open.
+/// The name for all open states.
 const OPEN: &str = "open";
 
-/// Which dead letters: all that pass every filter given.
+/// Filters; a dead letter must pass all that are given.
 #[derive(Clone, Default, Debug, Args)]
-#[command(next_help_heading = "Which dead letters")]
+#[command(next_help_heading = "Filters (a dead letter must pass all)")]
 pub(crate) struct SelectionArgs {
-    /// In one of these states; open = waiting and parked.
+    /// State; several separated by commas; open = waiting and parked.
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = states())]
     state: Vec<String>,
-    /// With this reason.
+    /// Reason why it was dead-lettered.
     #[arg(long, value_name = "REASON", value_parser = word(Reason::ALL.map(Reason::as_str), Reason::parse))]
     reason: Option<Reason>,
-    /// With a reason of this class.
+    /// Class of the reason.
     #[arg(long, value_name = "CLASS", value_parser = word(Class::ALL.map(Class::as_str), Class::parse))]
     class: Option<Class>,
-    /// With this verdict now: what retrying it would do.
+    /// Verdict: the predicted result of a retry now.
     #[arg(long, value_name = "VERDICT", value_parser = word(Verdict::ALL.map(Verdict::as_str), Verdict::parse))]
     verdict: Option<Verdict>,
-    /// About this order.
+    /// Order ID.
     #[arg(long, value_name = "ORDER_ID")]
     order: Option<i64>,
-    /// About this payment.
+    /// Payment ID.
     #[arg(long, value_name = "PAYMENT_ID")]
     payment: Option<i64>,
-    /// First failed at or after this time: RFC 3339, or a duration before now such as 2h.
+    /// First failed at or after this time: RFC 3339, or a duration before now, e.g. 2h.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Moment>,
-    /// First failed before this time: RFC 3339, or a duration before now such as 10m.
+    /// First failed before this time: RFC 3339, or a duration before now, e.g. 10m.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Moment>,
 }
 
 impl SelectionArgs {
-    /// These dead letters, as far as they pass the filters; no ids = every dead letter that does.
+    /// The dead letters with these ids that pass the filters; no ids = all dead letters that pass.
     pub(crate) fn selection(&self, now: i64, ids: Vec<DeadLetterId>) -> Selection {
-        let mut states: Vec<DeadLetterState> = self.state.iter().flat_map(|word| named(word)).collect();
+        let mut states: Vec<DeadLetterState> = self.state.iter().flat_map(|word| states_of(word)).collect();
         states.sort_unstable();
         states.dedup();
         Selection {
@@ -67,122 +67,123 @@ impl SelectionArgs {
     }
 }
 
-/// How an answer is printed.
+/// The format of a result.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
 pub(crate) enum AnswerFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     #[value(alias = "text")]
     Table,
-    /// For programs.
+    /// JSON for programs.
     Json,
 }
 
-/// How the report is printed.
+/// The format of a report.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
 pub(crate) enum ReportFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     #[value(alias = "table")]
     Text,
-    /// For programs.
+    /// JSON for programs.
     Json,
-    /// For tickets and chats.
+    /// Markdown for tickets and chats.
     Markdown,
 }
 
-/// How dead letters are triaged.
+/// Arguments of `triage`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TriageArgs {
-    /// Look again and again, this long apart, until Ctrl-C, e.g. 10s.
+    /// Repeat at this interval until Ctrl-C, e.g. 10s.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) watch: Option<Duration>,
-    /// How the answer is printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: AnswerFormat,
 }
 
-/// Which dead letters are listed, and how.
+/// Arguments of `list`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ListArgs {
-    /// These dead letters; without any, all that pass the filters.
+    /// Dead-letter IDs; none = all dead letters that pass the filters.
     #[arg(value_name = "ID", value_parser = dead_letter_id)]
     pub(crate) ids: Vec<DeadLetterId>,
-    /// The newest this many; 0 = all, as they are stored, newest day first, and with their
-    /// verdicts only where --verdict or --bodies is given.
+    /// List the newest N; 0 = all, by day, newest day first, with verdicts only if --verdict or
+    /// --bodies is given.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: usize,
-    /// With bodies, byte for byte; in base64 where they are not UTF-8.
+    /// Include bodies: as they are if UTF-8, otherwise in base64.
     #[arg(long)]
     pub(crate) bodies: bool,
-    /// How dead letters are printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
-    /// Write there instead of to stdout.
+    /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    // Last: its heading is also that of every flag after it.
+    // Last, since its heading applies to all flags after it.
     #[command(flatten)]
     pub(crate) which: SelectionArgs,
 }
 
-/// Which dead letter is shown, and how.
+/// Arguments of `show`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeadLetterArgs {
-    /// The dead letter.
+    /// The ID of the dead letter.
     #[arg(value_name = "ID", value_parser = dead_letter_id)]
     pub(crate) id: DeadLetterId,
-    /// The body alone, byte for byte as it is kept.
+    /// Print only the body, byte for byte as stored.
     #[arg(long, conflicts_with = "format")]
     pub(crate) body: bool,
-    /// How the dead letter is printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: AnswerFormat,
-    /// Write there instead of to stdout.
+    /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
 
-/// Which order is explained, and how.
+/// Arguments of `explain`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The order.
+    /// The order ID.
     pub(crate) order_id: i64,
-    /// How the answer is printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: AnswerFormat,
-    /// Write there instead of to stdout.
+    /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
 
-/// How the dead-letter store is reported.
+/// Arguments of `report`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// How the report is printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: ReportFormat,
-    /// Write the report there instead of to stdout.
+    /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Only dead letters that first failed since then: RFC 3339, or a duration before now such as 24h.
+    /// Count only dead letters that first failed at or after this time: RFC 3339, or a duration before now,
+    /// e.g. 24h.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) since: Option<Moment>,
-    /// Exit 3 while dead letters are open.
+    /// Exit with code 3 if any dead letters are open.
     #[arg(long)]
     pub(crate) fail_on_open: bool,
 }
 
-/// Which runs are listed, and how.
+/// Arguments of `history`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct HistoryArgs {
-    /// The newest this many; 0 = all.
+    /// List the newest N; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
-    /// How runs are printed.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
-    /// Write there instead of to stdout.
+    /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -192,7 +193,7 @@ pub(crate) struct HistoryArgs {
 pub(crate) enum Moment {
     /// Microseconds since the epoch.
     At(i64),
-    /// This long before the command runs.
+    /// This long before now.
     Ago(Duration),
 }
 
@@ -206,21 +207,20 @@ impl Moment {
     }
 }
 
-/// A time as a person writes it.
+/// Reads a time: RFC 3339, or a duration before now.
 pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
         return Ok(Moment::At(time.timestamp_micros()));
     }
-    humantime::parse_duration(text)
-        .map(Moment::Ago)
-        .map_err(|_| "is neither RFC 3339 such as 2026-01-31T18:00:00Z nor a duration such as 2h".to_owned())
+    humantime::parse_duration(text).map(Moment::Ago).map_err(|_| {
+        "expected RFC 3339, e.g. 2026-01-31T18:00:00Z, or a duration before now, e.g. 2h".to_owned()
+    })
 }
 
-/// A dead letter's id as a person writes it.
+/// Reads a dead-letter ID.
 pub(crate) fn dead_letter_id(text: &str) -> Result<DeadLetterId, String> {
     DeadLetterId::parse(text).ok_or_else(|| {
-        "is no dead letter's id; one looks like 20260131-07-0123456789abcdef0123456789abcdef, and `dlq_handler list` \
-         shows them"
+        "invalid dead-letter ID; expected yyyymmdd-bb-<32 hex digits>, as `dlq_handler list` shows them"
             .to_owned()
     })
 }
@@ -229,19 +229,20 @@ fn states() -> PossibleValuesParser {
     PossibleValuesParser::new(DeadLetterState::ALL.map(DeadLetterState::as_str).into_iter().chain([OPEN]))
 }
 
-fn named(word: &str) -> Vec<DeadLetterState> {
+fn states_of(word: &str) -> Vec<DeadLetterState> {
     match word {
         OPEN => DeadLetterState::ALL.into_iter().filter(|state| state.is_open()).collect(),
         _ => DeadLetterState::parse(word).into_iter().collect(),
     }
 }
 
-/// One word of a closed set.
+/// Reads one word of a closed set.
 fn word<const N: usize, T: Clone + Send + Sync + 'static>(
     words: [&'static str; N],
     parse: fn(&str) -> Option<T>,
 ) -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(words).map(move |word| parse(&word).expect("only the set's words get here"))
+    PossibleValuesParser::new(words)
+        .map(move |word| parse(&word).expect("clap passes only the words of the set"))
 }
 
 #[cfg(test)]
@@ -249,6 +250,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::render::command::selection_words;
 
     const HOUR: i64 = 3_600_000_000;
 
@@ -288,7 +290,7 @@ mod tests {
             "1970-01-01T09:30:00.000001Z",
         ];
         let read = selection(&spelt).unwrap();
-        let words = read.words();
+        let words = selection_words(&read);
         assert_eq!(words, spelt);
         assert_eq!(selection(&words.iter().map(String::as_str).collect::<Vec<_>>()).unwrap(), read);
     }
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_word_of_a_filter_is_refused() {
+    fn unknown_filter_values_are_refused() {
         for words in [
             ["--state", "closed"],
             ["--reason", "bad"],

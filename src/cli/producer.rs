@@ -9,27 +9,27 @@ use ecom_config::Set;
 
 const AFTER_ORDERS: &str = "\
 Examples:
-  orders_producer --order-ids 1-10000 --rate max          10,000 orders, flat out
-  orders_producer --preset reference --count 160          the reference data: orders 1-80, twice
-  orders_producer --order-ids 1-500 --manifest orders.json  what ecom_facts verify checks against
-  generate | orders_producer --from -                     each line is a body, untouched
+  orders_producer --order-ids 1-10000 --rate max            10,000 orders, as fast as possible
+  orders_producer --preset reference --count 160            the reference data: orders 1-80, twice
+  orders_producer --order-ids 1-500 --manifest orders.json  write a manifest for ecom_facts verify
+  generate | orders_producer --from -                       publish each line as a body
 
-Exit codes: 0 done, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
-something missing, 130 second signal";
+Exit codes: 0 done, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
+3 --check found something missing, 130 second signal";
 
 const AFTER_PAYMENTS: &str = "\
 Examples:
-  payments_producer --order-ids 1-10000 --rate max        payments of 10,000 orders, flat out
-  payments_producer --preset reference                    the reference payments of orders 1-500
-  generate | payments_producer --from -                   each line is a body, untouched
+  payments_producer --order-ids 1-10000 --rate max   payments of 10,000 orders, as fast as possible
+  payments_producer --preset reference               the reference data: payments of orders 1-500
+  generate | payments_producer --from -              publish each line as a body
 
-Exit codes: 0 done, 1 failed or the grace period ran out, 2 bad usage or config, 3 --check found \
-something missing, 130 second signal";
+Exit codes: 0 done, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
+3 --check found something missing, 130 second signal";
 
-/// Publishes order events: seeded mock orders, or the lines of a file.
+/// Publishes order events: generated from a seed, or the lines of a file.
 ///
-/// The same seed makes the same orders in every run and on every machine, and payments_producer
-/// agrees with it without talking.
+/// The same seed generates the same orders on every machine; payments_producer with that seed
+/// generates the matching payments.
 #[derive(Debug, Parser)]
 #[command(name = "orders_producer", version, after_help = AFTER_ORDERS)]
 pub(crate) struct OrdersProducer {
@@ -39,7 +39,7 @@ pub(crate) struct OrdersProducer {
     pub(crate) common: Common,
 }
 
-/// Publishes payment events: seeded mock payments, or the lines of a file.
+/// Publishes payment events: generated from a seed, or the lines of a file.
 #[derive(Debug, Parser)]
 #[command(name = "payments_producer", version, after_help = AFTER_PAYMENTS)]
 pub(crate) struct PaymentsProducer {
@@ -49,49 +49,49 @@ pub(crate) struct PaymentsProducer {
     pub(crate) common: Common,
 }
 
-/// Data that is not the seeded mixture.
+/// Fixed data sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Preset {
-    /// The reference data: orders 1-80 again and again, payments of orders 1-500 once.
+    /// The reference data: orders 1-80 repeatedly, payments of orders 1-500 once.
     Reference,
 }
 
-/// What is published, and how fast.
+/// Arguments of producers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ProducerArgs {
-    /// Messages per second, e.g. 500/s, or max (ECOM__PRODUCER__RATE).
+    /// Messages per second, e.g. 500/s; max = as fast as possible (ECOM__PRODUCER__RATE).
     #[arg(long, value_name = "N/s|max")]
     rate: Option<String>,
-    /// Publish this many messages, then end.
+    /// Exit after this many messages.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
-    /// Order ids, first and last.
+    /// Range of order IDs, first and last.
     #[arg(long, value_name = "A-B", value_parser = order_ids, default_value = "1-1000000")]
     pub(crate) order_ids: (i64, i64),
-    /// Begin again after the last order id, for ever or until --count.
+    /// Start over after the last order ID, until --count or a signal.
     #[arg(long = "loop")]
     pub(crate) cycle: bool,
-    /// Seed of every record's content (ECOM__PRODUCER__SEED).
+    /// Seed of the generated content (ECOM__PRODUCER__SEED).
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
     mixture: MixtureArgs,
-    /// Data that is not the seeded mixture.
+    /// Publish a fixed data set instead of generated events.
     #[arg(long, conflicts_with_all = ["cycle", "from"])]
     pub(crate) preset: Option<Preset>,
-    /// Publish each line of this file (- = stdin) as a body, untouched.
+    /// Publish each line of this file as a body, unchanged; - = stdin.
     #[arg(long, value_name = "FILE", conflicts_with = "cycle")]
     pub(crate) from: Option<PathBuf>,
-    /// Write what is about to be published there, for `ecom_facts verify`.
+    /// Write a manifest of the published events to this file, for `ecom_facts verify`.
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
 }
 
-/// The mixture's shares, 0 to 1.
+/// Shares of special events, 0 to 1.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Mixture (shares from 0 to 1)")]
+#[command(next_help_heading = "Generated events (shares from 0 to 1)")]
 pub(crate) struct MixtureArgs {
-    /// Orders published late, after their payment (ECOM__PRODUCER__LATE_ORDERS).
+    /// Orders published after their payment (ECOM__PRODUCER__LATE_ORDERS).
     #[arg(long, value_name = "SHARE")]
     late_orders: Option<f64>,
     /// Orders never published (ECOM__PRODUCER__MISSING_ORDERS).
@@ -106,16 +106,16 @@ pub(crate) struct MixtureArgs {
     /// Payments followed by a newer payment of the same order (ECOM__PRODUCER__SECOND_PAYMENTS).
     #[arg(long, value_name = "SHARE")]
     second_payments: Option<f64>,
-    /// Events broken on purpose (ECOM__PRODUCER__INVALID).
+    /// Invalid events (ECOM__PRODUCER__INVALID).
     #[arg(long, value_name = "SHARE")]
     invalid: Option<f64>,
-    /// How many orders later a late order is published (ECOM__PRODUCER__LATE_BY).
+    /// Delay of a late order, in orders (ECOM__PRODUCER__LATE_BY).
     #[arg(long, value_name = "N")]
     late_by: Option<u64>,
 }
 
 impl ProducerArgs {
-    /// What the flags set.
+    /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         let mut sets = self.mixture.sets();
         sets.extend(given(&[
@@ -127,7 +127,7 @@ impl ProducerArgs {
 }
 
 impl MixtureArgs {
-    /// What the flags set.
+    /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         // A share such as 1 is written 1.0, as the key's type wants it.
         let share = |share: Option<f64>| share.map(|share| format!("{share:?}"));

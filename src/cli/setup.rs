@@ -8,28 +8,28 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-  ecom_setup -c config/local.toml            create what is missing on the services of this host
+  ecom_setup -c config/local.toml            create what is missing, on services of this host
   ecom_setup -c config/gcp.toml -c my.toml --check
   ecom_setup -c config/gcp.toml -c my.toml --print gcloud | sh
   ecom_setup -c config/gcp.toml -c my.toml --print cql | cqlsh
   ecom_setup completions bash
 
-Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 --check found something missing, 130 second signal";
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 --check found something missing, 130 second signal";
 
-/// Provisions topics, subscriptions, keyspace and tables; safe to repeat.
+/// Creates topics, subscriptions, keyspace and tables; safe to repeat.
 #[derive(Debug, Parser)]
 #[command(name = "ecom_setup", version, after_help = AFTER)]
 pub(crate) struct Setup {
     #[command(subcommand)]
     pub(crate) command: Option<SetupCommand>,
-    /// Print what would create it, instead of creating it.
+    /// Print a script that creates them, instead of creating them.
     #[arg(long, value_name = "WHAT")]
     pub(crate) print: Option<Print>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
 
-/// What else it does.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SetupCommand {
     /// Print shell completions for all binaries.
@@ -39,14 +39,14 @@ pub(crate) enum SetupCommand {
     },
 }
 
-/// What is printed.
+/// The script to print.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Print {
-    /// A shell script of gcloud commands for topics and subscriptions.
+    /// gcloud commands for topics and subscriptions.
     Gcloud,
-    /// The schema, for cqlsh.
+    /// CQL of keyspace and tables, for cqlsh.
     Cql,
-    /// A shell script of gcloud commands: one least-privilege identity per binary.
+    /// gcloud commands for one least-privilege service account per binary.
     Iam,
 }
 

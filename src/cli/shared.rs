@@ -1,4 +1,4 @@
-//! Flags every binary shares.
+//! Flags that all binaries share.
 
 use std::path::PathBuf;
 
@@ -7,52 +7,52 @@ use clap::{ArgAction, Args, ValueEnum};
 use super::given;
 use ecom_config::Set;
 
-/// Flags every binary shares.
+/// Flags that all binaries share.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Shared options")]
 pub(crate) struct Common {
-    /// Config file; repeatable, later ones win (ECOM_CONFIG names them too, colon-separated).
+    /// Configuration file; repeatable, later files win (ECOM_CONFIG, colon-separated).
     #[arg(short, long, value_name = "FILE", global = true)]
     pub(crate) config: Vec<PathBuf>,
-    /// Set one key (ECOM__SECTION__KEY does the same).
+    /// Set one configuration key (ECOM__SECTION__KEY).
     #[arg(long, value_name = "SECTION.KEY=VALUE", global = true)]
     set: Vec<Set>,
-    /// Mean the embedded default: bus and store in the data folder.
+    /// Use embedded bus and store in the data folder.
     #[arg(long, global = true)]
     pub(crate) embedded: bool,
-    /// Folder of the embedded default (ECOM__EMBEDDED__DATA_DIR).
+    /// Data folder of embedded bus and store (ECOM__EMBEDDED__DATA_DIR).
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Google Cloud project (GOOGLE_CLOUD_PROJECT).
     #[arg(long, value_name = "ID", global = true)]
     project: Option<String>,
-    /// Check what this command needs, line by line, and exit: 3 where something is missing.
+    /// Check everything this command needs, and exit; exit code 3 if something is missing.
     #[arg(long, global = true)]
     pub(crate) check: bool,
-    /// Print every setting with its origin, and exit.
+    /// Print all settings with their origins, and exit.
     #[arg(long, global = true)]
     pub(crate) print_config: bool,
-    /// How log lines look (ECOM__LOG__FORMAT).
+    /// Log format (ECOM__LOG__FORMAT).
     #[arg(long, value_name = "FORMAT", global = true)]
     log_format: Option<LogFormat>,
-    /// Say more on stderr; repeatable.
+    /// Log more; repeatable.
     #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
     verbose: u8,
-    /// Say less on stderr; repeatable.
+    /// Log less; repeatable.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     quiet: u8,
-    /// Serve /livez, /readyz and /metrics there (ECOM__ADMIN__LISTEN).
+    /// Serve /livez, /readyz and /metrics at this address (ECOM__ADMIN__LISTEN).
     #[arg(long, value_name = "HOST:PORT", global = true)]
     admin_listen: Option<String>,
-    /// Write the run's summary there, as JSON.
+    /// Write a summary of the run to this file, as JSON.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) summary: Option<PathBuf>,
-    /// How long to try reaching bus and store at the start, e.g. 30s (ECOM__CONNECT__TIMEOUT).
+    /// How long to try to connect to bus and store, e.g. 30s (ECOM__CONNECT__TIMEOUT).
     #[arg(long, value_name = "DURATION", global = true)]
     connect_timeout: Option<String>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
     Text,
@@ -60,7 +60,7 @@ enum LogFormat {
 }
 
 impl Common {
-    /// What the flags set.
+    /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         let mut sets = self.set.clone();
         if self.embedded {
@@ -81,7 +81,7 @@ impl Common {
         sets
     }
 
-    /// These flags, meaning the embedded default in this folder and nothing else.
+    /// These flags, changed to use embedded bus and store in this folder.
     pub(crate) fn on_folder(self, folder: &std::path::Path) -> Self {
         Self {
             config: Vec::new(),
@@ -93,7 +93,7 @@ impl Common {
         }
     }
 
-    /// The flags that say which bus and store are meant, for a command that is to mean the same.
+    /// The flags that choose bus and store, for a command on the same ones.
     pub(crate) fn places(&self) -> Vec<String> {
         let mut flags = Vec::new();
         for file in &self.config {
@@ -114,7 +114,7 @@ impl Common {
         flags
     }
 
-    /// How much more or less is said than the settings ask for.
+    /// The change of log verbosity: positive = more, negative = less.
     pub(crate) fn verbosity(&self) -> i8 {
         let clamp = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
         clamp(self.verbose) - clamp(self.quiet)

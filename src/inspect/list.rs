@@ -1,19 +1,22 @@
-//! `dlq_handler list`: rows are written as they come, so that a million need no more memory than one.
+//! `dlq_handler list`: rows are written one by one, so that memory stays bounded.
 
 use std::io::{IsTerminal, Write};
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
+use serde::Serialize;
 
 use super::super::cli::{Format, ListArgs};
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
 use super::super::output;
 use super::progress::Progress;
-use super::{answer, open};
-use crate::render::rows::{Bodies, Row, heading, line};
+use super::{open, unless_stopped};
+use crate::render::counted;
+use crate::render::rows::{heading, line};
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::DeadLetterQueue;
+use ecom_dlq::row::{Bodies, DeadLetterRow};
 use ecom_dlq::selection::{Detail, SelectedDeadLetter, Selection};
 use ecom_store::StoreError;
 
@@ -22,10 +25,10 @@ pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Cli
     let queue = open(context).await?;
     let now = queue.clock.now_us();
     let selection = args.which.selection(now, args.ids.clone());
-    let bodies = if args.bodies { Bodies::Shown } else { Bodies::Left };
-    // All of them are written while they are read: not over a bar on the same terminal.
-    let is_seen = args.limit == 0 && args.out.is_none() && std::io::stdout().is_terminal();
-    let progress = if is_seen { Progress::silent() } else { Progress::new() };
+    let bodies = if args.bodies { Bodies::Included } else { Bodies::Omitted };
+    // Rows that go to the terminal while others are read would mix with a progress bar.
+    let is_mixed = args.limit == 0 && args.out.is_none() && std::io::stdout().is_terminal();
+    let progress = if is_mixed { Progress::silent() } else { Progress::new() };
     let dead_letters = dead_letters(context, &queue, &selection, args.limit, bodies, &progress).await?;
     let mut rows = Rows {
         sink: output::sink(args.out.as_deref())?,
@@ -42,14 +45,14 @@ pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Cli
     };
     progress.done();
     match written {
-        Ok(()) => eprintln!("{}", rows.told(args.limit)),
+        Ok(()) => eprintln!("{}", rows.summary(args.limit)),
         Err(stop) if stop.is_closed_pipe() => {}
         Err(stop) => return Err(stop),
     }
     Ok(Exit::Done)
 }
 
-/// The dead letters in the order they are written.
+/// The dead letters in the order in which they are written.
 async fn dead_letters<'d>(
     context: &Context,
     queue: &'d DeadLetterQueue,
@@ -59,11 +62,12 @@ async fn dead_letters<'d>(
     progress: &'d Progress,
 ) -> Result<BoxStream<'d, Result<SelectedDeadLetter, StoreError>>, CliError> {
     if limit > 0 {
-        let newest = answer(context, queue.newest(selection, limit, &|seen| progress.at(seen))).await?;
+        let newest =
+            unless_stopped(context, queue.newest(selection, limit, &|seen| progress.at(seen))).await?;
         progress.done();
-        return Ok(queue.whole(newest));
+        return Ok(queue.with_bodies(newest));
     }
-    let detail = if bodies == Bodies::Shown { Detail::Judged } else { Detail::Brief };
+    let detail = if bodies == Bodies::Included { Detail::Judged } else { Detail::Brief };
     let all = queue.select(selection, detail);
     let counted = all.enumerate().map(move |(index, dead_letter)| {
         progress.at(index as u64 + 1);
@@ -72,7 +76,7 @@ async fn dead_letters<'d>(
     Ok(counted.boxed())
 }
 
-/// Rows on their way out.
+/// The rows written so far, and where to.
 struct Rows<W> {
     sink: W,
     format: Format,
@@ -102,27 +106,33 @@ impl<W: Write> Rows<W> {
             Format::Table => write!(self.sink, "{}, {}\n\n{}", self.store, rfc3339(self.now), heading())?,
             Format::Json => {
                 let (store, at) = (serde_json::json!(self.store), serde_json::json!(rfc3339(self.now)));
-                write!(self.sink, "{{\"store\": {store}, \"at\": {at}, \"dead letters\": [")?;
+                write!(self.sink, "{{\"store\": {store}, \"at\": {at}, \"dead_letters\": [")?;
             }
-            Format::Csv => record(&mut self.sink, Row::header(self.bodies))?,
+            Format::Csv => {
+                let mut header = DeadLetterRow::COLUMNS.to_vec();
+                if self.bodies == Bodies::Included {
+                    header.extend(DeadLetterRow::BODY_COLUMNS);
+                }
+                record(&mut self.sink, &header)?;
+            }
         }
         Ok(())
     }
 
     fn write(&mut self, selected: &SelectedDeadLetter) -> Result<(), CliError> {
-        let row = || Row::of(selected, self.now, self.bodies);
+        let row = || DeadLetterRow::of(selected, self.now, self.bodies);
         match self.format {
             Format::Table => write!(self.sink, "{}", line(selected, self.now, self.bodies))?,
             Format::Json => {
                 let separator = if self.written == 0 { "" } else { "," };
-                write!(self.sink, "{separator}\n{}", row().json())?;
+                write!(self.sink, "{separator}\n{}", serde_json::to_string(&row())?)?;
             }
-            Format::Csv => record(&mut self.sink, row().cells())?,
+            Format::Csv => record(&mut self.sink, &row())?,
         }
         Ok(())
     }
 
-    /// Only a whole answer is whole JSON.
+    /// Ends the JSON; an incomplete list is left incomplete.
     fn end(&mut self) -> Result<(), CliError> {
         if self.format == Format::Json {
             writeln!(self.sink, "\n]}}")?;
@@ -130,20 +140,20 @@ impl<W: Write> Rows<W> {
         Ok(())
     }
 
-    /// How many that were, and whether there may be more.
-    fn told(&self, limit: usize) -> String {
+    /// The number of dead letters, and a note if there may be more.
+    fn summary(&self, limit: usize) -> String {
         let more = match limit > 0 && self.written == limit as u64 {
             true => format!(", the newest {limit}; --limit 0 for all"),
             false => String::new(),
         };
-        format!("{} dead letters{more}, from {}", output::count(self.written), self.store)
+        format!("{}{more}, from {}", counted(self.written, "dead letter"), self.store)
     }
 }
 
 /// One line of CSV.
-fn record<T: AsRef<[u8]>>(sink: &mut impl Write, cells: Vec<T>) -> Result<(), CliError> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record(cells).map_err(anyhow::Error::from)?;
+fn record(sink: &mut impl Write, cells: &impl Serialize) -> Result<(), CliError> {
+    let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    csv.serialize(cells)?;
     let line = csv.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
     Ok(sink.write_all(&line)?)
 }

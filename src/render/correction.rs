@@ -1,146 +1,71 @@
-//! A correction before it is made and after, as text and JSON.
+//! Plans and reports of corrections as text.
 
-use serde::Serialize;
-
-use super::{json, meaning, plain};
+use super::meaning;
+use super::terminal::{plain, value};
 use ecom_codec::envelope::rfc3339;
-use ecom_dlq::body_difference::{FieldDifference, difference};
-use ecom_dlq::correct::{CorrectionPlan, CorrectionResult, CorrectionStatus};
-use ecom_domain::bulk_operation::OperationId;
+use ecom_dlq::body_difference::FieldDifference;
+use ecom_dlq::correct::{CorrectionPlan, CorrectionReport, CorrectionStatus};
+use ecom_domain::dead_letter::EventKind;
+use ecom_domain::role::Role;
 use ecom_domain::verdict::Verdict;
 
-/// The difference and the verdict, for people.
-pub fn plan(store: &str, plan: &CorrectionPlan) -> String {
+/// The difference between the bodies, the verdict, and what is replaced.
+pub fn plan(plan: &CorrectionPlan) -> String {
     let dead_letter = &plan.record.dead_letter;
-    let mut text = format!("correct {} {} in {store}\n\n", dead_letter.kind.as_str(), dead_letter.id);
+    let (kind, store) = (dead_letter.kind.as_str(), &plan.store);
+    let mut text = format!("correct {kind} {} in {store}\n\n", dead_letter.id);
     if !dead_letter.body.is_whole() {
-        text.push_str("of the old body the dead-letter store keeps the beginning only\n");
+        text.push_str("only the beginning of the old body is stored\n");
     }
-    let changes = difference(&dead_letter.body.bytes, &plan.body);
+    let changes = plan.changes();
     if changes.is_empty() && dead_letter.body.is_whole() {
-        text.push_str("the dead letter's own body, at a later time than the event it ties with\n");
+        text.push_str("the body is unchanged, but a microsecond later than the event it conflicts with\n");
     }
     for FieldDifference { field, was, becomes } in changes {
-        let field = field.map(|field| format!("{field}: ")).unwrap_or_default();
+        let field = field.map(|field| format!("{}: ", value(&field))).unwrap_or_default();
         for (sign, side) in [("-", was), ("+", becomes)] {
-            text.extend(side.map(|side| format!("  {sign} {field}{side}\n")));
+            text.extend(side.map(|side| format!("  {sign} {field}{}\n", value(&side))));
         }
     }
     let (order, t) = (plan.order_id, rfc3339(plan.t.micros()));
-    text.push_str(&format!("\na new event of order {order} at {t}: {}\n", means(plan.verdict)));
-    text.extend(plan.replaces.iter().map(|was| format!("it replaces {was} in the row\n")));
+    text.push_str(&format!("\na new event of order {order} at {t}: {}\n", effect(plan.verdict)));
+    let replaces = plan.replaces.as_ref().map(|was| plain(&was.to_string()));
+    text.extend(replaces.map(|was| format!("it replaces {was} in the row\n")));
     text
 }
 
-/// What a verdict means for an event that is about to be published.
-fn means(verdict: Verdict) -> &'static str {
+/// The effect of publishing an event with this verdict.
+fn effect(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::AppliesNow => "it applies now",
-        Verdict::StillWaiting => "its order is not there, so it will wait as a dead letter of its own",
+        Verdict::StillWaiting => "its order is not recorded, so it will be dead-lettered and wait",
         Verdict::Superseded => "the row shows a newer event, so it will change nothing",
-        Verdict::AlreadyApplied | Verdict::Conflict | Verdict::Poison => meaning(verdict),
+        Verdict::AlreadyApplied => "the row already shows it, so it will change nothing",
+        Verdict::Conflict | Verdict::Poison => meaning(verdict),
     }
 }
 
-#[derive(Serialize)]
-struct ProposalJson<'p> {
-    store: &'p str,
-    dead_letter: &'p str,
-    order_id: i64,
-    event_time: String,
-    verdict: &'static str,
-    replaces: Option<&'p str>,
-    changes: Vec<ChangeJson>,
-}
-
-#[derive(Serialize)]
-struct ChangeJson {
-    field: Option<String>,
-    was: Option<String>,
-    becomes: Option<String>,
-}
-
-/// The difference and the verdict, for programs.
-pub fn proposal_json(store: &str, plan: &CorrectionPlan) -> String {
-    let dead_letter = &plan.record.dead_letter;
-    let changes = difference(&dead_letter.body.bytes, &plan.body);
-    json(&ProposalJson {
-        store,
-        dead_letter: dead_letter.id.as_str(),
-        order_id: plan.order_id.0,
-        event_time: rfc3339(plan.t.micros()),
-        verdict: plan.verdict.as_str(),
-        replaces: plan.replaces.as_deref(),
-        changes: changes
-            .into_iter()
-            .map(|FieldDifference { field, was, becomes }| ChangeJson { field, was, becomes })
-            .collect(),
-    })
-}
-
-/// What was done, for people.
-pub fn corrected(
-    plan: &CorrectionPlan,
-    corrected: &CorrectionResult,
-    taken: &CorrectionStatus,
-    run: &OperationId,
-) -> String {
-    let (id, kind) = (&plan.record.dead_letter.id, plan.record.dead_letter.kind.as_str());
-    let (message, t) = (plain(&corrected.message_id), rfc3339(corrected.t.micros()));
-    let state = corrected.outcome.as_str();
-    let mut text = format!("published as message {message} at {t}, run {run}\nletter {id} is {state}\n");
-    text.push_str(&match taken {
+/// The message that was published, the dead letter's state, and the fate of the message.
+pub fn report(report: &CorrectionReport<'_>) -> String {
+    let (plan, result) = (report.plan, &report.result);
+    let (id, kind) = (&plan.record.dead_letter.id, plan.record.dead_letter.kind);
+    let (message, t) = (plain(&result.message_id), rfc3339(result.t.micros()));
+    let mut text = format!("published as message {message} at {t}, operation {}\n", report.operation_id);
+    text.push_str(&format!("dead letter {id} is {}\n", result.outcome.as_str()));
+    let (word, order) = (kind.as_str(), plan.order_id);
+    text.push_str(&match &report.status {
         CorrectionStatus::Applied(Verdict::AlreadyApplied) => {
-            let order = plan.order_id;
-            format!("the {kind} was taken: the row of order {order} shows it\n")
+            format!("the {word} was applied: the row of order {order} shows it\n")
         }
-        CorrectionStatus::Applied(_) => format!("the {kind} was taken: the row shows a newer event\n"),
-        CorrectionStatus::DeadLettered(back) => {
-            format!("it was refused in its turn, and is dead letter {back} now\n")
+        CorrectionStatus::Applied(_) => format!("the {word} was handled: the row shows a newer event\n"),
+        CorrectionStatus::DeadLettered(id) => format!("the {word} was dead-lettered again, as {id}\n"),
+        CorrectionStatus::Pending => {
+            let consumer = match kind {
+                EventKind::Order => Role::OrderConsumer,
+                EventKind::Payment => Role::PaymentConsumer,
+            };
+            format!("{consumer} has not handled it yet\n")
         }
-        CorrectionStatus::Pending => match kind {
-            "order" => "order_consumer has not taken it yet\n".to_owned(),
-            _ => "payment_consumer has not taken it yet\n".to_owned(),
-        },
     });
     text
-}
-
-#[derive(Serialize)]
-struct CorrectedJson<'c> {
-    store: &'c str,
-    run_id: &'c str,
-    dead_letter: &'c str,
-    message_id: &'c str,
-    event_time: String,
-    is: &'static str,
-    taken: &'static str,
-    came_back_as: Option<&'c str>,
-}
-
-/// What was done, for programs.
-pub fn corrected_json(
-    store: &str,
-    plan: &CorrectionPlan,
-    corrected: &CorrectionResult,
-    taken: &CorrectionStatus,
-    run: &OperationId,
-) -> String {
-    json(&CorrectedJson {
-        store,
-        run_id: run.as_str(),
-        dead_letter: plan.record.dead_letter.id.as_str(),
-        message_id: &corrected.message_id,
-        event_time: rfc3339(corrected.t.micros()),
-        is: corrected.outcome.as_str(),
-        taken: match taken {
-            CorrectionStatus::Applied(verdict) => verdict.as_str(),
-            CorrectionStatus::DeadLettered(_) => "came_back",
-            CorrectionStatus::Pending => "not_yet",
-        },
-        came_back_as: match taken {
-            CorrectionStatus::DeadLettered(back) => Some(back.as_str()),
-            CorrectionStatus::Applied(_) | CorrectionStatus::Pending => None,
-        },
-    })
 }

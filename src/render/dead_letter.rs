@@ -1,20 +1,16 @@
-//! One dead letter, whole: as text and as JSON.
+//! One dead letter in full, as text.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
-
-use super::rows::{Bodies, Row};
-use super::{StepJson, count, json, list, meaning, or_dash, plain, span, steps, table_with, time, time_ms};
+use super::command::Spell;
+use super::terminal::{self, plain};
+use super::{count, list, meaning, next_step, or_dash, span, table_with, time, time_ms};
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::body::BodyText;
-use ecom_dlq::next::Spell;
-use ecom_dlq::selection::SelectedDeadLetter;
 use ecom_dlq::show::DeadLetterDetails;
+use ecom_domain::bulk_operation::OperationId;
 use ecom_domain::dead_letter::{DeadLetterState, HistoryEntry};
 use ecom_domain::reason::Reason;
 
-/// For people.
+/// Fields, attributes, body, history, verdict, the commands to run next.
 pub fn text(shown: &DeadLetterDetails, spell: Spell<'_>) -> String {
     let (record, dead_letter) = (&shown.record, &shown.record.dead_letter);
     let mut text = format!("{}, {}\n\n{}\n", shown.store, time(shown.at), list(fields(shown)));
@@ -30,12 +26,12 @@ pub fn text(shown: &DeadLetterDetails, spell: Spell<'_>) -> String {
         DeadLetterState::Waiting | DeadLetterState::Parked => {
             format!("\nverdict: {verdict}: {}\n", meaning(shown.verdict))
         }
-        DeadLetterState::Discarded => format!("\nverdict, were it open: {verdict}\n"),
+        DeadLetterState::Discarded => format!("\nverdict if it were open: {verdict}\n"),
         DeadLetterState::Recovered => format!("\nverdict now: {verdict}\n"),
     });
     match shown.next.is_empty() {
-        true => text.push_str("\nnothing is left to do about it\n"),
-        false => text.push_str(&format!("\nnext:\n{}", steps(&shown.next, spell))),
+        true => text.push_str("\nnothing left to do\n"),
+        false => text.push_str(&format!("\nnext:\n{}", next_step::lines(&shown.next, spell))),
     }
     text
 }
@@ -45,11 +41,11 @@ fn fields(shown: &DeadLetterDetails) -> Vec<[String; 2]> {
     let since = progress.state_at.map(|at| format!(", since {}", time(at))).unwrap_or_default();
     let reopened = match progress.generation {
         0 => String::new(),
-        times => format!(", reopened {times} times"),
+        times => format!(", reopened {times}×"),
     };
     let age = span(shown.at.saturating_sub(dead_letter.first_failed_at));
     let next = progress.next_attempt_at.filter(|_| shown.record.state() == DeadLetterState::Waiting);
-    let next = next.map(|at| format!(", the next at {}", time(at))).unwrap_or_default();
+    let next = next.map(|at| format!(", next at {}", time(at))).unwrap_or_default();
     let mut fields = vec![
         ["dead letter", dead_letter.id.as_str()].map(str::to_owned),
         ["state".to_owned(), format!("{}{since}{reopened}", shown.record.state().as_str())],
@@ -58,7 +54,7 @@ fn fields(shown: &DeadLetterDetails) -> Vec<[String; 2]> {
         ["kind".to_owned(), dead_letter.kind.as_str().to_owned()],
         ["order".to_owned(), or_dash(dead_letter.order_id)],
         ["payment".to_owned(), or_dash(dead_letter.payment_id)],
-        ["event time (T)".to_owned(), rfc3339(dead_letter.t.micros())],
+        ["event time".to_owned(), rfc3339(dead_letter.t.micros())],
         ["first failed".to_owned(), format!("{}, {age} ago", time_ms(dead_letter.first_failed_at))],
         ["attempts".to_owned(), format!("{}{next}", progress.attempts)],
     ];
@@ -68,95 +64,42 @@ fn fields(shown: &DeadLetterDetails) -> Vec<[String; 2]> {
     fields
 }
 
-/// How much of the body the dead-letter store has.
+/// The size of the body, and how much of it is stored.
 fn kept(shown: &DeadLetterDetails) -> String {
     let dead_letter = &shown.record.dead_letter;
     let mut text = format!("{} bytes", count(dead_letter.body.length));
     if dead_letter.reason == Reason::PanDetected {
-        text.push_str(", card numbers masked before it was published here");
+        text.push_str(", card numbers masked before it was dead-lettered");
     }
     if let Some(sha256) = &dead_letter.body.sha256 {
         text.push_str(&format!(
-            ", of which the first {} are kept; sha256 {sha256}",
+            ", of which the first {} are stored; sha256 {sha256}",
             dead_letter.body.bytes.len()
         ));
     }
-    match BodyText::harmless(&dead_letter.body.bytes) {
+    match terminal::body(&dead_letter.body.bytes) {
         BodyText::Utf8(_) => text,
         BodyText::Base64(_) => text + ", in base64",
     }
 }
 
 fn body(bytes: &[u8]) -> String {
-    let shown = BodyText::harmless(bytes);
+    let shown = terminal::body(bytes);
     let lines: Vec<&str> = shown.as_str().lines().collect();
     format!("  {}", lines.join("\n  "))
 }
 
 fn history(entries: &[HistoryEntry]) -> String {
     let rows = entries.iter().map(|entry| {
+        let operation = entry.run_id.as_deref().and_then(OperationId::parse);
         [
             time_ms(entry.at),
             entry.action.as_str().to_owned(),
             plain(&entry.outcome),
             format!("{} on {}", plain(&entry.actor), plain(&entry.host)),
             or_dash(entry.note.as_deref().map(plain)),
-            or_dash(entry.run_id.as_deref().map(plain)),
+            or_dash(operation),
         ]
     });
-    table_with(["at", "action", "outcome", "by", "note", "run"], &[], rows)
-}
-
-#[derive(Serialize)]
-struct DeadLetterJson<'l> {
-    store: &'l str,
-    at: String,
-    #[serde(flatten)]
-    row: Row<'l>,
-    state_since: Option<String>,
-    attributes: BTreeMap<&'l str, &'l str>,
-    history: Vec<EntryJson<'l>>,
-    meaning: &'static str,
-    next: Vec<StepJson>,
-}
-
-/// A line of a history for programs.
-#[derive(Serialize)]
-pub(crate) struct EntryJson<'l> {
-    at: String,
-    action: &'static str,
-    outcome: &'l str,
-    actor: &'l str,
-    host: &'l str,
-    note: Option<&'l str>,
-    run_id: Option<&'l str>,
-}
-
-impl<'l> From<&'l HistoryEntry> for EntryJson<'l> {
-    fn from(entry: &'l HistoryEntry) -> Self {
-        Self {
-            at: rfc3339(entry.at),
-            action: entry.action.as_str(),
-            outcome: &entry.outcome,
-            actor: &entry.actor,
-            host: &entry.host,
-            note: entry.note.as_deref(),
-            run_id: entry.run_id.as_deref(),
-        }
-    }
-}
-
-/// For programs.
-pub fn as_json(shown: &DeadLetterDetails, spell: Spell<'_>) -> String {
-    let selected = SelectedDeadLetter { record: shown.record.clone(), verdict: Some(shown.verdict) };
-    json(&DeadLetterJson {
-        store: &shown.store,
-        at: rfc3339(shown.at),
-        row: Row::of(&selected, shown.at, Bodies::Shown),
-        state_since: shown.record.progress.state_at.map(rfc3339),
-        attributes: shown.record.dead_letter.attributes.iter().collect(),
-        history: shown.history.iter().map(EntryJson::from).collect(),
-        meaning: meaning(shown.verdict),
-        next: StepJson::all(&shown.next, spell),
-    })
+    table_with(["at", "action", "outcome", "by", "note", "operation"], &[], rows)
 }

@@ -1,9 +1,10 @@
 //! The report as Markdown, for tickets and chats.
 
-use super::report_text::{oldest, sentences};
-use super::roles::says;
-use super::{count, plain, span, time};
-use ecom_dlq::next::Spell;
+use super::command::{Command, Spell};
+use super::report::{oldest, sentences};
+use super::roles::problem;
+use super::terminal::plain;
+use super::{count, next_step, span, time};
 use ecom_dlq::report::Report;
 
 /// The report as Markdown.
@@ -23,7 +24,11 @@ pub fn text(report: &Report, spell: Spell<'_>) -> String {
     if !report.next.is_empty() {
         text.push_str("\n## Next\n\n```console\n");
         for step in &report.next {
-            text.push_str(&format!("$ {}   # {}\n", spell(&step.command), step.why));
+            text.push_str(&format!(
+                "$ {}   # {}\n",
+                spell(&Command::from(&step.action)),
+                next_step::reason(step)
+            ));
         }
         text.push_str("```\n");
     }
@@ -51,7 +56,7 @@ fn arrivals(report: &Report) -> String {
 
 fn roles(report: &Report) -> String {
     let rows = report.roles.roles.iter().map(|role| {
-        let missed = report.causes.iter().find(|cause| cause.role() == role.name);
+        let own = report.causes.iter().find(|problem| problem.role().as_str() == role.name);
         let seen = match &role.last {
             None => ["never".to_owned(), "-".to_owned()],
             Some(last) => [
@@ -60,17 +65,17 @@ fn roles(report: &Report) -> String {
             ],
         };
         let [age, host] = seen;
-        let verdict = match missed {
-            Some(cause) => says(cause, report.at),
-            None if role.hosts_alive > 0 => "well".to_owned(),
-            None => "not running, and need not".to_owned(),
+        let status = match own {
+            Some(own) => problem(own, report.at),
+            None if role.hosts_alive > 0 => "running".to_owned(),
+            None => "not running, not required".to_owned(),
         };
-        [plain(&role.name), age, host, verdict]
+        [plain(&role.name), age, host, status]
     });
-    section("Roles", ["role", "last seen", "host", "so"], rows)
+    section("Roles", ["role", "last seen", "host", "status"], rows)
 }
 
-/// A heading and a table; nothing where the table is empty.
+/// A heading and a table; nothing if the table is empty.
 fn section<const N: usize>(
     title: &str,
     header: [&str; N],

@@ -1,50 +1,46 @@
-//! All about an order: one timeline, then each dead letter's verdict.
+//! The timeline of an order as text.
 
-use serde::Serialize;
-
-use super::dead_letter::EntryJson;
-use super::rows::{Bodies, Row};
-use super::{StepJson, json, list, meaning, or_dash, plain, steps, time};
+use super::command::Spell;
+use super::terminal::plain;
+use super::{list, meaning, next_step, or_dash, time};
 use ecom_codec::envelope::rfc3339;
-use ecom_dlq::explain::{ExplainedDeadLetter, OrderTimeline, TimelineEntry, TimelineEvent};
-use ecom_dlq::fact_text;
-use ecom_dlq::next::Spell;
-use ecom_dlq::selection::SelectedDeadLetter;
+use ecom_dlq::fact_summary::{OrderSummary, PaymentSummary};
+use ecom_dlq::timeline::{ExplainedDeadLetter, OrderTimeline, TimelineEntry, TimelineEvent};
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::fact::Fact;
 
-/// For people.
-pub fn text(explained: &OrderTimeline, spell: Spell<'_>) -> String {
-    let mut text = format!("order {} in {}, {}\n\n", explained.order, explained.store, time(explained.at));
-    text.push_str(&row(explained.fact.as_ref()));
-    text.push_str("\ntimeline (dead letters by number, see below; event times are the producers')\n");
+/// The row, all events by time, then each dead letter with its verdict and the commands to run next.
+pub fn text(timeline: &OrderTimeline, spell: Spell<'_>) -> String {
+    let mut text = format!("order {} in {}, {}\n\n", timeline.order, timeline.store, time(timeline.at));
+    text.push_str(&row(timeline.fact.as_ref()));
+    text.push_str("\ntimeline (numbers refer to the dead letters below; event times are the producers')\n");
     let number = |id: &str| {
-        let found =
-            explained.dead_letters.iter().position(|story| story.record.dead_letter.id.as_str() == id);
-        found.map_or(0, |index| index + 1)
+        let mut ids = timeline.dead_letters.iter().map(|it| it.selected.record.dead_letter.id.as_str());
+        ids.position(|other| other == id).map_or(0, |index| index + 1)
     };
-    let moments = explained.timeline();
-    text.push_str(&list(moments.iter().map(|moment| [rfc3339(moment.at), event(moment, &number)])));
-    if explained.dead_letters.is_empty() {
-        text.push_str("\nno dead letter is about it\n");
+    let entries = timeline.timeline();
+    text.push_str(&list(entries.iter().map(|entry| [rfc3339(entry.at), event(entry, &number)])));
+    if timeline.dead_letters.is_empty() {
+        text.push_str("\nno dead letters about this order\n");
     }
-    for (index, story) in explained.dead_letters.iter().enumerate() {
-        text.push_str(&format!("\n{}", dead_letter(index + 1, story, spell)));
+    for (index, explained) in timeline.dead_letters.iter().enumerate() {
+        text.push_str(&format!("\n{}", dead_letter(index + 1, explained, spell)));
     }
-    if explained.more {
-        let shown = explained.dead_letters.len();
-        text.push_str(&format!("\nthere are older dead letters about it; these are the newest {shown}\n"));
+    if timeline.more {
+        let shown = timeline.dead_letters.len();
+        text.push_str(&format!("\nonly the newest {shown} dead letters are shown\n"));
     }
     text
 }
 
 fn row(fact: Option<&Fact>) -> String {
-    let Some(fact) = fact else { return "row: none; neither order nor payment was applied\n".to_owned() };
-    let order = fact_text::order(fact).unwrap_or_else(|| "no order".to_owned());
-    let payment = fact_text::payment(fact).unwrap_or_else(|| "no payment".to_owned());
+    let Some(fact) = fact else { return "row: none; no order or payment was applied\n".to_owned() };
+    let order = OrderSummary::of(fact).map_or_else(|| "none".to_owned(), |order| plain(&order.to_string()));
+    let payment = PaymentSummary::of(fact);
+    let payment = payment.map_or_else(|| "none".to_owned(), |payment| plain(&payment.to_string()));
     let written = |at: Option<_>, text: String| match at {
         None => text,
-        Some(at) => format!("{text}; event of {at}"),
+        Some(at) => format!("{text}; event time {at}"),
     };
     list([
         ["order".to_owned(), written(fact.order_written_at.map(|t| rfc3339(t.micros())), order)],
@@ -52,26 +48,27 @@ fn row(fact: Option<&Fact>) -> String {
     ])
 }
 
-fn event(moment: &TimelineEntry<'_>, number: &impl Fn(&str) -> usize) -> String {
-    match &moment.event {
-        TimelineEvent::OrderShown => "order event that the row shows".to_owned(),
+fn event(entry: &TimelineEntry<'_>, number: &impl Fn(&str) -> usize) -> String {
+    match &entry.event {
+        TimelineEvent::OrderShown => "event time of the order in the row".to_owned(),
         TimelineEvent::PaymentShown { payment_id } => {
-            format!("payment event that the row shows: payment {}", or_dash(*payment_id))
+            format!("event time of the payment in the row: payment {}", or_dash(*payment_id))
         }
         TimelineEvent::Happened { dead_letter } => {
             let subject = subject(dead_letter);
-            format!("[{}] {subject} happened", number(dead_letter.dead_letter.id.as_str()))
+            format!("[{}] event time of {subject}", number(dead_letter.dead_letter.id.as_str()))
         }
         TimelineEvent::Published { dead_letter, subscription } => {
             let number = number(dead_letter.dead_letter.id.as_str());
-            format!("[{number}] {} was published (seen on {})", subject(dead_letter), plain(subscription))
+            format!(
+                "[{number}] {} was published (subscription {})",
+                subject(dead_letter),
+                plain(subscription)
+            )
         }
         TimelineEvent::Failed { dead_letter } => {
             let (reason, detail) = (dead_letter.dead_letter.reason, plain(&dead_letter.dead_letter.detail));
-            format!(
-                "[{}] could not be applied: {reason}: {detail}",
-                number(dead_letter.dead_letter.id.as_str())
-            )
+            format!("[{}] was dead-lettered: {reason}: {detail}", number(dead_letter.dead_letter.id.as_str()))
         }
         TimelineEvent::Done { dead_letter, entry } => {
             let note = entry.note.as_deref().map(|note| format!(" ({})", plain(note))).unwrap_or_default();
@@ -87,7 +84,7 @@ fn event(moment: &TimelineEntry<'_>, number: &impl Fn(&str) -> usize) -> String 
     }
 }
 
-/// What a dead letter is about, as far as it could be read.
+/// The kind of event in a dead letter, and its payment id if that could be read.
 fn subject(record: &DeadLetterRecord) -> String {
     let dead_letter = &record.dead_letter;
     match dead_letter.payment_id {
@@ -96,131 +93,16 @@ fn subject(record: &DeadLetterRecord) -> String {
     }
 }
 
-fn dead_letter(number: usize, story: &ExplainedDeadLetter, spell: Spell<'_>) -> String {
-    let (id, subject, verdict) = (&story.record.dead_letter.id, subject(&story.record), story.verdict);
-    let stands = match story.record.state() {
+fn dead_letter(number: usize, explained: &ExplainedDeadLetter, spell: Spell<'_>) -> String {
+    let (record, verdict) = (&explained.selected.record, explained.verdict);
+    let state = match record.state() {
         state @ (DeadLetterState::Waiting | DeadLetterState::Parked) => {
             format!("{}, {}: {}", state.as_str(), verdict.as_str(), meaning(verdict))
         }
-        DeadLetterState::Discarded => format!("discarded; were it open: {}", verdict.as_str()),
+        DeadLetterState::Discarded => format!("discarded; if it were open: {}", verdict.as_str()),
         DeadLetterState::Recovered => format!("recovered; now: {}", verdict.as_str()),
     };
-    let mut text = format!("[{number}] {id}  {subject}, {stands}\n");
-    text.push_str(&steps(&story.next, spell));
+    let mut text = format!("[{number}] {}  {}, {state}\n", record.dead_letter.id, subject(record));
+    text.push_str(&next_step::lines(&explained.next, spell));
     text
-}
-
-#[derive(Serialize)]
-struct ExplainedJson<'e> {
-    store: &'e str,
-    at: String,
-    order_id: i64,
-    row: Option<RowJson<'e>>,
-    timeline: Vec<MomentJson<'e>>,
-    dead_letters: Vec<StoryJson<'e>>,
-    more: bool,
-}
-
-/// The row, without what is personal.
-#[derive(Serialize)]
-struct RowJson<'e> {
-    has_order: bool,
-    order_written_at: Option<String>,
-    order_status: Option<&'e str>,
-    payment_id: Option<i64>,
-    payment_status: Option<&'e str>,
-    payment_written_at: Option<String>,
-}
-
-#[derive(Serialize)]
-struct MomentJson<'e> {
-    at: String,
-    event: &'static str,
-    dead_letter: Option<&'e str>,
-    payment_id: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    done: Option<EntryJson<'e>>,
-}
-
-#[derive(Serialize)]
-struct StoryJson<'e> {
-    #[serde(flatten)]
-    row: Row<'e>,
-    meaning: &'static str,
-    history: Vec<EntryJson<'e>>,
-    next: Vec<StepJson>,
-}
-
-impl<'e> MomentJson<'e> {
-    fn of(moment: &TimelineEntry<'e>) -> Self {
-        let (event, dead_letter, payment_id, reason, done) = match &moment.event {
-            TimelineEvent::OrderShown => ("order_shown", None, None, None, None),
-            TimelineEvent::PaymentShown { payment_id } => ("payment_shown", None, *payment_id, None, None),
-            TimelineEvent::Happened { dead_letter } => (
-                "happened",
-                Some(dead_letter.dead_letter.id.as_str()),
-                dead_letter.dead_letter.payment_id,
-                None,
-                None,
-            ),
-            TimelineEvent::Published { dead_letter, .. } => (
-                "published",
-                Some(dead_letter.dead_letter.id.as_str()),
-                dead_letter.dead_letter.payment_id,
-                None,
-                None,
-            ),
-            TimelineEvent::Failed { dead_letter } => {
-                let reason = Some(dead_letter.dead_letter.reason.as_str());
-                (
-                    "failed",
-                    Some(dead_letter.dead_letter.id.as_str()),
-                    dead_letter.dead_letter.payment_id,
-                    reason,
-                    None,
-                )
-            }
-            TimelineEvent::Done { dead_letter, entry } => {
-                ("done", Some(dead_letter.as_str()), None, None, Some(EntryJson::from(*entry)))
-            }
-        };
-        Self { at: rfc3339(moment.at), event, dead_letter, payment_id, reason, done }
-    }
-}
-
-/// For programs.
-pub fn as_json(explained: &OrderTimeline, spell: Spell<'_>) -> String {
-    let selected: Vec<SelectedDeadLetter> = explained
-        .dead_letters
-        .iter()
-        .map(|story| SelectedDeadLetter { record: story.record.clone(), verdict: Some(story.verdict) })
-        .collect();
-    let stories = explained.dead_letters.iter().zip(&selected);
-    let dead_letters = stories
-        .map(|(story, selected)| StoryJson {
-            row: Row::of(selected, explained.at, Bodies::Left),
-            meaning: meaning(story.verdict),
-            history: story.history.iter().map(EntryJson::from).collect(),
-            next: StepJson::all(&story.next, spell),
-        })
-        .collect();
-    let row = explained.fact.as_ref().map(|fact| RowJson {
-        has_order: fact.has_order(),
-        order_written_at: fact.order_written_at.map(|t| rfc3339(t.micros())),
-        order_status: fact.order.order_status.as_deref(),
-        payment_id: fact.payment.payment_id,
-        payment_status: fact.payment.payment_status.as_deref(),
-        payment_written_at: fact.payment_written_at.map(|t| rfc3339(t.micros())),
-    });
-    json(&ExplainedJson {
-        store: &explained.store,
-        at: rfc3339(explained.at),
-        order_id: explained.order.0,
-        row,
-        timeline: explained.timeline().iter().map(MomentJson::of).collect(),
-        dead_letters,
-        more: explained.more,
-    })
 }

@@ -1,4 +1,4 @@
-//! The commands of the operator that change dead letters: what they do on every store, whoever else is at work,
+//! Bulk operations and corrections on every store: their outcomes, with handlers and other operators at work,
 //! and wherever they are killed.
 
 mod closing;
@@ -7,7 +7,7 @@ mod fixture;
 mod resuming;
 mod retrying;
 
-/// Makes every case a test of its own on every store.
+/// Makes every case a test on every store.
 macro_rules! on_every_store {
     ($($case:ident),+ $(,)?) => {
         #[cfg(feature = "embedded")]
@@ -15,7 +15,7 @@ macro_rules! on_every_store {
             $(
                 #[tokio::test]
                 async fn $case() {
-                    super::super::fixture::within_the_limit(super::$case(&super::Bench::embedded())).await;
+                    super::super::fixture::within_the_limit(super::$case(&super::TestStore::embedded())).await;
                 }
             )+
         }
@@ -24,8 +24,8 @@ macro_rules! on_every_store {
             $(
                 #[tokio::test]
                 async fn $case() {
-                    if let Some(bench) = super::Bench::cassandra().await {
-                        super::super::fixture::within_the_limit(super::$case(&bench)).await;
+                    if let Some(store) = super::TestStore::shared_cassandra().await {
+                        super::super::fixture::within_the_limit(super::$case(&store)).await;
                     }
                 }
             )+

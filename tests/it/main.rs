@@ -4,14 +4,17 @@
 
 #[cfg(feature = "embedded")]
 mod bulk_operations;
-mod card_numbers;
 mod cli;
-mod contract;
+#[cfg(feature = "embedded")]
+#[allow(dead_code, reason = "the tests of the codec use the rest")]
+#[path = "../../crates/codec/tests/card_numbers/exposed.rs"]
+mod exposed;
 mod house;
 mod metrics;
 mod processes;
 #[cfg(feature = "embedded")]
 mod reading;
+#[cfg(all(feature = "cassandra", any(feature = "embedded", feature = "pubsub")))]
 mod services;
 mod simulated;
 mod waiting;

@@ -1,4 +1,4 @@
-//! The commands of the operator that only read: what they find, and how they tell it.
+//! The dead-letter functions that only read: their results, and how these render.
 
 pub mod fixture;
 mod predictions;

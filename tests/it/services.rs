@@ -10,7 +10,6 @@ pub fn emulator() -> Option<String> {
 }
 
 /// The keyspace of this process, created on first use with what its predecessors left dropped.
-#[cfg(feature = "cassandra")]
 pub async fn keyspace() -> Option<ecom_store_cassandra::CassandraSettings> {
     static CREATED: tokio::sync::OnceCell<ecom_store_cassandra::CassandraSettings> =
         tokio::sync::OnceCell::const_new();
@@ -29,7 +28,7 @@ pub async fn keyspace() -> Option<ecom_store_cassandra::CassandraSettings> {
 }
 
 /// A keyspace that nobody else writes to, for what reads all dead letters there are.
-#[cfg(feature = "cassandra")]
+#[cfg(feature = "embedded")]
 pub async fn own_keyspace(of: &str) -> Option<ecom_store_cassandra::CassandraSettings> {
     let shared = keyspace().await?;
     let settings =
@@ -39,7 +38,7 @@ pub async fn own_keyspace(of: &str) -> Option<ecom_store_cassandra::CassandraSet
 }
 
 /// A name that no other test of this or another running process has.
-#[cfg(any(feature = "embedded", feature = "pubsub"))]
+#[cfg(feature = "pubsub")]
 pub fn unique(prefix: &str) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,12 +47,10 @@ pub fn unique(prefix: &str) -> String {
 }
 
 /// What the keyspaces of test runs are called, before the process id.
-#[cfg(feature = "cassandra")]
 const KEYSPACES: &str = "ecom_it_";
 
 /// Drops the keyspaces of runs that are over. Nobody is told when a test binary's last test ends,
 /// so each run cleans up after those before it; on a host of others nothing is touched.
-#[cfg(feature = "cassandra")]
 async fn drop_leftovers(contact_points: &[String]) {
     let here = |point: &String| point.starts_with("127.") || point.starts_with("localhost");
     if !contact_points.iter().all(here) || !std::path::Path::new("/proc/self").exists() {
@@ -77,7 +74,6 @@ async fn drop_leftovers(contact_points: &[String]) {
     }
 }
 
-#[cfg(any(feature = "cassandra", feature = "pubsub"))]
 fn named(variable: &str) -> Option<String> {
     use std::io::Write;
 

@@ -45,7 +45,7 @@ use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::sweep::sweep;
-use ecom_scenario::{Content, Manifest, Mixture, Plan, Source, Streams, Units, verify};
+use ecom_scenario::{EventContent, EventSource, Manifest, Mixture, ScenarioPlan, Streams, Units, verify};
 use ecom_store::{DeadLetterStore, FactStore};
 use ecom_telemetry::metrics::RoleMetrics;
 use futures_util::stream;
@@ -264,9 +264,9 @@ fn start(world: &Arc<World>, role: Role) -> Running {
 
 async fn schedule(seed: u64) -> Effort {
     let world = Arc::new(World::new(seed));
-    let plan = Plan::try_new(seed, 1..=24, ROUGH).unwrap();
+    let plan = ScenarioPlan::try_new(seed, 1..=24, ROUGH).unwrap();
     let started = world.broker.now_us();
-    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), "run".into(), started);
+    let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), "run".into(), started);
     let crashes = Cell::new(0);
     let mut running: Vec<Running> = ROLES.into_iter().map(|role| start(&world, role)).collect();
     let published = Cell::new(false);
@@ -311,7 +311,7 @@ async fn schedule(seed: u64) -> Effort {
     for _ in 0..2 {
         sweep(&resolver, None).await.unwrap();
     }
-    let units = Units::of(std::slice::from_ref(&manifest), Content::of).unwrap();
+    let units = Units::of(std::slice::from_ref(&manifest), EventContent::of).unwrap();
     let found =
         verify(&units, world.store.as_ref(), world.store.as_ref() as &dyn DeadLetterStore).await.unwrap();
     assert!(found.is_clean(), "seed {}: {found}", world.seed);
@@ -385,12 +385,15 @@ async fn a_waiting_dead_letter_past_its_age_is_settled_by_the_pass_and_a_younger
         let entry = HistoryEntry {
             at: now,
             entry_id: "received".into(),
-            action: HistoryAction::ReceivedMessage,
+            action: HistoryAction::Received,
             outcome: String::new(),
             actor: "test".into(),
             host: "simulated".into(),
             note: None,
             run_id: None,
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         };
         world.store.record(&dead_letter, &entry).await.unwrap();
     }

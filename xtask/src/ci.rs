@@ -1,106 +1,69 @@
-//! `ci`: every check a change must pass, with the time each took.
+//! `ci`: every check of a change, with the time that each took; and `micro`.
 
-use crate::failure::{Outcome, say};
-use crate::instructions;
-use crate::test::{self, Services};
-use crate::workspace::{self, cargo};
+use crate::process::on_path;
+use crate::test::{self, Scope};
+use crate::workspace::cargo;
+use anyhow::{Result, bail};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A check that is one cargo command.
-struct Check {
-    name: &'static str,
-    words: &'static [&'static str],
-    variable: Option<(&'static str, &'static str)>,
-}
+/// A step's name, its result, and how long it took.
+type Step = (&'static str, bool, Duration);
 
-/// The checks before the tests.
-const CHECKS: [Check; 4] = [
-    Check { name: "fmt", words: &["fmt", "--all", "--check"], variable: None },
-    Check {
-        name: "clippy",
-        words: &[
-            "clippy",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "-D",
-            "warnings",
-        ],
-        variable: None,
-    },
-    Check {
-        name: "doc",
-        words: &["doc", "--locked", "--workspace", "--all-features", "--no-deps"],
-        variable: Some(("RUSTDOCFLAGS", "-Dwarnings")),
-    },
-    Check {
-        name: "blocks",
-        words: &["run", "--locked", "--release", "-p", "micro", "--bin", "micro-blocks"],
-        variable: None,
-    },
-];
+const CLIPPY: &str = "clippy --locked --workspace --all-targets --all-features -- -D warnings";
 
-/// Runs all of them, a failed one too does not spare the rest, and fails if one did.
-pub fn run() -> Outcome<u8> {
-    let root = workspace::root()?;
-    let mut results = Vec::new();
-    for check in CHECKS {
-        say(&format!("\n== {}: cargo {}", check.name, check.words.join(" ")));
-        results.push(timed(check.name, || passes(&root, &check)));
-    }
-    say("\n== instructions an event");
-    results.push(timed("instructions", || succeeds(instructions::check())));
-    say("\n== test, with every service required");
-    results.push(timed("test", || succeeds(test::run(&[], Services::Required))));
-    say(&table(&results));
-    Ok(u8::from(results.iter().any(|step| !step.passed)))
-}
-
-fn passes(root: &Path, check: &Check) -> bool {
-    match cargo(root, check.words).envs(check.variable).status() {
-        Ok(status) => status.success(),
-        Err(error) => {
-            say(&format!("error: could not start cargo ({error})"));
+/// Runs all steps, also after one has failed, and prints a table; returns 1 if any failed.
+pub fn run(root: &Path) -> Result<u8> {
+    let passes =
+        |words: &str| Ok(cargo(root, words.split(' ')).env("RUSTDOCFLAGS", "-Dwarnings").status()?.success());
+    let mut steps: Vec<Step> = Vec::new();
+    let mut step = |name: &'static str, check: &dyn Fn() -> Result<bool>| {
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        let passed = check().unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
             false
-        }
-    }
-}
-
-fn succeeds(result: Outcome<u8>) -> bool {
-    match result {
-        Ok(code) => code == 0,
-        Err(failure) => {
-            say(&failure.to_string());
-            false
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Step {
-    name: &'static str,
-    passed: bool,
-    took: Duration,
-}
-
-fn timed(name: &'static str, step: impl FnOnce() -> bool) -> Step {
-    let start = Instant::now();
-    let passed = step();
-    let step = Step { name, passed, took: start.elapsed() };
-    say(&line(&step));
-    step
-}
-
-fn line(step: &Step) -> String {
-    let result = if step.passed { "passed" } else { "FAILED" };
-    format!("{:<12} {result} in {:.1} s", step.name, step.took.as_secs_f64())
+        });
+        steps.push((name, passed, start.elapsed()));
+    };
+    step("fmt", &|| passes("fmt --all --check"));
+    step("clippy", &|| passes(CLIPPY));
+    step("doc", &|| passes("doc --locked --workspace --all-features --no-deps"));
+    step("deny", &|| match on_path("cargo-deny") {
+        Some(_) => passes("deny --locked --log-level error check bans licenses sources"),
+        None => bail!(
+            "found no cargo-deny on PATH\nhint: .ci/run installs it; or cargo install --locked cargo-deny"
+        ),
+    });
+    step("micro", &|| Ok(micro(root, Scope::Ci)? == 0));
+    step("test", &|| test::tests(root, &[], Scope::Ci));
+    step("features", &|| test::features(root));
+    eprintln!("{}", table(&steps));
+    Ok(u8::from(steps.iter().any(|(_, passed, _)| !passed)))
 }
 
 fn table(steps: &[Step]) -> String {
-    steps.iter().map(line).fold(String::from("\n== result"), |text, line| format!("{text}\n{line}"))
+    steps.iter().fold("\n== result".to_owned(), |text, (name, passed, took)| {
+        let result = if *passed { "passed" } else { "FAILED" };
+        format!("{text}\n{name:<10} {result} in {:.1} s", took.as_secs_f64())
+    })
+}
+
+/// Counts instructions and heap blocks per event with `bench/micro`, which fails above its limits.
+pub fn micro(root: &Path, scope: Scope) -> Result<u8> {
+    // The limits are of this instruction set.
+    let missing = match (std::env::consts::ARCH, on_path("valgrind")) {
+        ("x86_64", Some(_)) => None,
+        ("x86_64", None) => Some("found no valgrind on PATH\nhint: install the package valgrind"),
+        _ => Some("the limits are of x86_64, not of this processor"),
+    };
+    match missing {
+        Some(missing) if scope == Scope::Available => eprintln!("not run: {missing}"),
+        Some(missing) => bail!("{missing}"),
+        // Cargo builds the harness's runner, too, and tells the benchmark where it is.
+        None => return Ok(u8::from(!cargo(root, ["bench", "--locked", "-p", "micro"]).status()?.success())),
+    }
+    Ok(0)
 }
 
 #[cfg(test)]
@@ -108,11 +71,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_result_has_a_line_with_the_time_of_each_step() {
-        let step = |name, passed, millis| Step { name, passed, took: Duration::from_millis(millis) };
-        assert_eq!(
-            table(&[step("fmt", true, 1_240), step("clippy", false, 61_000)]),
-            "\n== result\nfmt          passed in 1.2 s\nclippy       FAILED in 61.0 s"
-        );
+    fn the_table_has_a_line_with_the_time_of_each_step() {
+        let steps = [("fmt", true, Duration::from_millis(1_240)), ("clippy", false, Duration::from_secs(61))];
+        assert_eq!(table(&steps), "\n== result\nfmt        passed in 1.2 s\nclippy     FAILED in 61.0 s");
     }
 }

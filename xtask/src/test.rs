@@ -1,140 +1,113 @@
 //! `test`: private services, every test, each feature alone, and an account of what was left out.
 
-use crate::failure::{Attempt, Failure, Outcome, say};
 use crate::guard::Guard;
-use crate::services::{self, Endpoint, Options, Service};
-use crate::workspace::{self, cargo};
+use crate::services::{self, Options};
+use crate::workspace::cargo;
+use anyhow::{Result, bail};
 use std::path::Path;
 
+/// The package of the binaries.
+const PACKAGE: &str = "ecom";
 /// Features that must each build without the others.
 const FEATURES: [&str; 3] = ["pubsub", "cassandra", "embedded"];
 
-const REQUIRE: &str = "REQUIRE_SERVICES";
-
-/// Whether a missing service fails the run.
+/// The extent of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Services {
-    /// All must be there.
+pub enum Scope {
+    /// What this host can run; the rest is listed at the end.
+    Available,
+    /// Everything: what is missing is a failure.
     Required,
-    /// What is missing is said at the end.
-    Optional,
+    /// Everything, and the benchmark's own tests.
+    Ci,
 }
 
-/// As `REQUIRE_SERVICES` says; empty and `0` mean no.
-pub fn required_by_environment() -> Services {
-    match std::env::var(REQUIRE) {
-        Ok(value) if !value.is_empty() && value != "0" => Services::Required,
-        _ => Services::Optional,
+impl Scope {
+    /// Reads `REQUIRE_SERVICES`; empty and `0` mean no.
+    pub fn from_environment() -> Self {
+        match std::env::var("REQUIRE_SERVICES") {
+            Ok(value) if !value.is_empty() && value != "0" => Self::Required,
+            _ => Self::Available,
+        }
     }
 }
 
-/// Runs it. With `arguments` for `cargo test` the feature checks are left out.
-pub fn run(arguments: &[&str], services: Services) -> Outcome<u8> {
-    let root = workspace::root()?;
-    let dir = root.join("target").join("services-test").join(std::process::id().to_string());
-    std::fs::create_dir_all(&dir).attempt(format_args!("create {}", dir.display()))?;
+/// Runs the tests and, without `arguments`, the feature checks; returns the exit code.
+pub fn run(root: &Path, arguments: &[String], scope: Scope) -> Result<u8> {
+    let tests = tests(root, arguments, scope)?;
+    if !arguments.is_empty() {
+        eprintln!("not run: each feature alone (arguments narrow this run)");
+    }
+    let passed = tests & (!arguments.is_empty() || features(root)?);
+    eprintln!("\n{}", if passed { "everything that ran passed" } else { "failed" });
+    Ok(u8::from(!passed))
+}
+
+/// Runs `cargo test` with services of its own; returns whether all passed.
+pub fn tests(root: &Path, arguments: &[String], scope: Scope) -> Result<bool> {
+    let dir = root.join("target/services-test").join(std::process::id().to_string());
     let mut guard = Guard::start(&dir)?;
-    let result = run_guarded(&root, &dir, arguments, services, &mut guard);
-    if !matches!(result, Ok(0)) {
+    let result = with_services(root, &dir, arguments, scope, &mut guard);
+    if !matches!(result, Ok(true)) {
         guard.keep_logs();
     }
     result
 }
 
-fn run_guarded(
+fn with_services(
     root: &Path,
     dir: &Path,
-    arguments: &[&str],
-    services: Services,
+    arguments: &[String],
+    scope: Scope,
     guard: &mut Guard,
-) -> Outcome<u8> {
-    let options = Options { free_ports: true, ..Options::new(dir.to_path_buf()) };
-    let mut endpoints = Vec::new();
-    let mut left_out = Vec::new();
-    for (service, result) in Service::ALL.into_iter().zip(services::up(root, &options)?) {
+) -> Result<bool> {
+    let mut command = cargo(root, words(arguments, scope));
+    let mut missing = Vec::new();
+    for result in services::up(root, &Options::private(dir))? {
         match result {
-            Ok(endpoint) => endpoints.push(endpoint),
-            Err(failure) => left_out.push(without(service, &failure)),
-        }
-    }
-    for endpoint in &endpoints {
-        say(&format!("{} at {}: {}", endpoint.service.name(), endpoint.address, endpoint.how));
-    }
-    if services == Services::Required && !left_out.is_empty() {
-        return Err(Failure::new(format!("{REQUIRE}=1, but something is missing:\n{}", left_out.join("\n"))));
-    }
-    let mut failed = Vec::new();
-    if !tests(root, arguments, &endpoints, services, guard)? {
-        failed.push("cargo test".to_owned());
-    }
-    if arguments.is_empty() {
-        for feature in FEATURES {
-            if !feature_alone(root, feature, guard)? {
-                failed.push(format!("cargo check with {feature} alone"));
+            Ok(endpoint) => drop(command.env(endpoint.service.variable(), endpoint.address)),
+            Err((service, error)) => {
+                command.env_remove(service.variable());
+                let error = format!("{error:#}").replace('\n', "\n    ");
+                missing.push(format!("  tests that need {}: {error}", service.name()));
             }
         }
+    }
+    if scope == Scope::Available {
+        command.env_remove("REQUIRE_SERVICES");
+    } else if missing.is_empty() {
+        command.env("REQUIRE_SERVICES", "1");
     } else {
-        left_out.push("  each feature alone: arguments narrow this run".to_owned());
+        bail!("REQUIRE_SERVICES=1, but something is missing:\n{}", missing.join("\n"));
     }
-    account(&left_out, &failed);
-    Ok(u8::from(!failed.is_empty()))
+    let passed = guard.run(&mut command)?;
+    if !missing.is_empty() {
+        eprintln!("\nnot run:\n{}", missing.join("\n"));
+    }
+    Ok(passed)
 }
 
-fn without(service: Service, failure: &Failure) -> String {
-    let way = failure.way_out().map(|way| format!("\n    hint: {way}")).unwrap_or_default();
-    format!("  tests that need {}: {}{way}", service.name(), failure.what())
-}
-
-fn tests(
-    root: &Path,
-    arguments: &[&str],
-    endpoints: &[Endpoint],
-    services: Services,
-    guard: &mut Guard,
-) -> Outcome<bool> {
-    let words = test_words(arguments);
-    say(&format!("cargo {}", words.join(" ")));
-    let mut command = cargo(root, &words);
-    for service in Service::ALL {
-        command.env_remove(service.variable());
+/// Returns the words of `cargo test`: the whole workspace unless the arguments choose packages.
+fn words(arguments: &[String], scope: Scope) -> Vec<String> {
+    let mut words = vec!["test".to_owned(), "--all-features".to_owned()];
+    let chooses = |word: &String| word == "-p" || word.starts_with("--package");
+    if !arguments.iter().take_while(|word| *word != "--").any(chooses) {
+        words.extend(["--workspace".to_owned(), "--exclude=micro".to_owned()]);
+        words.extend((scope != Scope::Ci).then(|| "--exclude=bench".to_owned()));
     }
-    command.envs(endpoints.iter().map(|endpoint| (endpoint.service.variable(), &endpoint.address)));
-    match services {
-        Services::Required => command.env(REQUIRE, "1"),
-        Services::Optional => command.env_remove(REQUIRE),
-    };
-    guard.run(&mut command)
-}
-
-/// `cargo test` over the whole workspace, unless the arguments choose packages themselves.
-fn test_words<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
-    let own: Vec<&str> = arguments.iter().copied().take_while(|word| *word != "--").collect();
-    let chooses =
-        own.iter().any(|word| matches!(*word, "-p" | "--package") || word.starts_with("--package="));
-    let mut words = vec!["test"];
-    if !chooses {
-        words.push("--workspace");
-    }
-    words.push("--all-features");
-    words.extend(arguments);
+    words.extend_from_slice(arguments);
     words
 }
 
-fn feature_alone(root: &Path, feature: &str, guard: &mut Guard) -> Outcome<bool> {
-    let words = ["check", "--lib", "--bins", "--no-default-features", "--features", feature];
-    say(&format!("cargo {}", words.join(" ")));
-    guard.run(&mut cargo(root, &words))
-}
-
-fn account(left_out: &[String], failed: &[String]) {
-    if !left_out.is_empty() {
-        say(&format!("\nnot run:\n{}", left_out.join("\n")));
+/// Checks each feature alone; returns whether all build.
+pub fn features(root: &Path) -> Result<bool> {
+    let mut passed = true;
+    for feature in FEATURES {
+        let words =
+            ["check", "-p", PACKAGE, "--lib", "--bins", "--no-default-features", "--features", feature];
+        passed &= cargo(root, words).status()?.success();
     }
-    if failed.is_empty() {
-        say("\neverything that ran passed");
-    } else {
-        say(&format!("\nfailed: {}", failed.join(", ")));
-    }
+    Ok(passed)
 }
 
 #[cfg(test)]
@@ -142,23 +115,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_follow_the_whole_workspace() {
-        assert_eq!(test_words(&[]), ["test", "--workspace", "--all-features"]);
-        assert_eq!(test_words(&["late"]), ["test", "--workspace", "--all-features", "late"]);
-    }
-
-    #[test]
-    fn a_chosen_package_is_the_only_one() {
-        assert_eq!(test_words(&["-p", "xtask"]), ["test", "--all-features", "-p", "xtask"]);
-        assert_eq!(test_words(&["--", "-p"]), ["test", "--workspace", "--all-features", "--", "-p"]);
-    }
-
-    #[test]
-    fn a_missing_service_is_named_with_its_reason_and_way_out() {
-        let failure = Failure::new("found no Java 17").hint("install it");
-        assert_eq!(
-            without(Service::Cassandra, &failure),
-            "  tests that need cassandra: found no Java 17\n    hint: install it"
-        );
+    fn arguments_follow_the_whole_workspace_or_the_package_they_choose() {
+        let words = |line: &str, scope| {
+            words(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), scope).join(" ")
+        };
+        let all = "test --all-features --workspace --exclude=micro --exclude=bench";
+        assert_eq!(words("late", Scope::Available), format!("{all} late"));
+        assert_eq!(words("-- -p", Scope::Required), format!("{all} -- -p"));
+        assert_eq!(words("late", Scope::Ci), "test --all-features --workspace --exclude=micro late");
+        assert_eq!(words("-p xtask", Scope::Ci), "test --all-features -p xtask");
     }
 }

@@ -1,17 +1,17 @@
-//! Against a real emulator, where `PUBSUB_EMULATOR_HOST` names one.
+//! Tests on the emulator that `PUBSUB_EMULATOR_HOST` names.
 
 mod relay;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::provision::{State, Wanted, apply, check};
-use super::{Pubsub, PubsubSettings};
+use crate::provision::{ResourceCheck, ResourceStatus, apply, check};
+use crate::{DesiredTopics, Pubsub, PubsubSettings};
+use ecom_bus::contract::{next_within, service_address, unique_name, within};
 use ecom_bus::{
     Attributes, Bus, BusError, Delivery, Message, PublishError, Streams, SubscribeOptions, Subscription,
     TopicState,
@@ -20,28 +20,17 @@ use ecom_bus::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn emulator() -> Option<String> {
-    let host = std::env::var("PUBSUB_EMULATOR_HOST").ok().filter(|host| !host.is_empty());
-    if host.is_none() {
-        assert_ne!(
-            std::env::var("REQUIRE_SERVICES").as_deref(),
-            Ok("1"),
-            "REQUIRE_SERVICES=1 and PUBSUB_EMULATOR_HOST is not set"
-        );
-        println!("skipped: PUBSUB_EMULATOR_HOST is not set");
-    }
-    host
+    service_address("PUBSUB_EMULATOR_HOST")
 }
 
-/// A project of the test's own: the emulator takes any.
+/// Returns the settings of a project that no other test uses. The emulator accepts any.
 fn settings(host: &str) -> PubsubSettings {
-    static TAKEN: AtomicU64 = AtomicU64::new(0);
-    let project = format!("test-{}-{}", std::process::id(), TAKEN.fetch_add(1, Ordering::Relaxed));
-    PubsubSettings::new(project).on_emulator(host)
+    PubsubSettings::new(unique_name("test")).on_emulator(host)
 }
 
 async fn provisioned(settings: PubsubSettings) -> Pubsub {
     let bus = Pubsub::connect(settings).await.unwrap();
-    apply(&bus, &Wanted::default()).await.unwrap();
+    apply(&bus, &DesiredTopics::default()).await.unwrap();
     bus
 }
 
@@ -72,11 +61,11 @@ async fn publish(bus: &Pubsub, topic: &str, bodies: impl IntoIterator<Item = Str
 }
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+    within(PATIENCE, what, future).await
 }
 
 async fn next(subscription: &Subscription) -> Delivery {
-    soon("a delivery", subscription.next()).await.expect("the subscription is not stopped")
+    next_within(PATIENCE, subscription).await
 }
 
 fn body(delivery: &Delivery) -> String {
@@ -105,7 +94,7 @@ async fn a_message_arrives_as_it_was_published() {
 }
 
 #[tokio::test]
-async fn a_nacked_and_a_dropped_delivery_come_back_and_an_acked_one_does_not() {
+async fn nacked_and_dropped_deliveries_are_redelivered_and_acked_ones_are_not() {
     let Some(host) = emulator() else { return };
     let bus = provisioned(settings(&host)).await;
     publish(&bus, "orders_data", ["acked", "nacked", "dropped"].map(str::to_owned)).await;
@@ -129,7 +118,7 @@ async fn a_nacked_and_a_dropped_delivery_come_back_and_an_acked_one_does_not() {
 }
 
 #[tokio::test]
-async fn stopping_sends_the_acks_and_gives_back_the_rest() {
+async fn stop_sends_the_acks_and_the_rest_is_redelivered() {
     let Some(host) = emulator() else { return };
     let bus = provisioned(settings(&host)).await;
     publish(&bus, "orders_data", numbered(0..100)).await;
@@ -143,8 +132,8 @@ async fn stopping_sends_the_acks_and_gives_back_the_rest() {
     soon("stop", subscription.stop()).await;
     assert!(subscription.next().await.is_none());
 
-    // The emulator goes on handing messages to the two streams that are gone, a lease at a time: of many
-    // live ones, few messages miss six in a row.
+    // The emulator keeps delivering messages to the two closed streams, for an ack deadline each. With 32
+    // open streams, hardly any message goes to a closed one six times in a row.
     let subscription = bus.subscribe("orders_data-sub", options(32)).await.unwrap();
     let mut rest = BTreeSet::new();
     while rest.len() < 90 {
@@ -153,32 +142,32 @@ async fn stopping_sends_the_acks_and_gives_back_the_rest() {
         delivery.ack();
     }
     soon("stop", subscription.stop()).await;
-    assert!(rest.is_disjoint(&acked), "{:?} came back", rest.intersection(&acked).collect::<Vec<_>>());
+    assert!(rest.is_disjoint(&acked), "{:?} were redelivered", rest.intersection(&acked).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn stopping_waits_for_the_lanes_and_may_be_waited_for_again() {
+async fn stop_waits_for_the_workers_and_may_be_called_again() {
     let Some(host) = emulator() else { return };
     let bus = provisioned(settings(&host)).await;
     publish(&bus, "orders_data", numbered(0..1)).await;
     let subscription = bus.subscribe("orders_data-sub", options(2)).await.unwrap();
-    let held = next(&subscription).await;
-    let hurried = tokio::time::timeout(Duration::from_millis(300), subscription.stop()).await;
-    assert!(hurried.is_err(), "stopped with a delivery in a worker");
-    held.ack();
+    let outstanding = next(&subscription).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), subscription.stop()).await;
+    assert!(early.is_err(), "stopped with an outstanding delivery");
+    outstanding.ack();
     soon("the second stop", subscription.stop()).await;
 }
 
 #[tokio::test]
-async fn a_topic_says_whether_anybody_keeps_what_is_published() {
+async fn the_state_of_a_topic_follows_its_subscriptions() {
     let Some(host) = emulator() else { return };
     let bus = Pubsub::connect(settings(&host)).await.unwrap();
     assert_eq!(bus.topic_state("orders_data").await.unwrap(), TopicState::Missing);
-    let topic = bus.access.topic_name("orders_data");
-    let subscription = bus.access.subscription_name("orders_data-sub");
+    let topic = bus.clients.topic_name("orders_data");
+    let subscription = bus.clients.subscription_name("orders_data-sub");
     bus.topics.create_topic().set_name(&topic).send().await.unwrap();
     assert_eq!(bus.topic_state("orders_data").await.unwrap(), TopicState::Unsubscribed);
-    apply(&bus, &Wanted::default()).await.unwrap();
+    apply(&bus, &DesiredTopics::default()).await.unwrap();
     assert_eq!(bus.topic_state("orders_data").await.unwrap(), TopicState::Subscribed);
     bus.subscriptions.delete_subscription().set_subscription(&subscription).send().await.unwrap();
     assert_eq!(bus.topic_state("orders_data").await.unwrap(), TopicState::Unsubscribed);
@@ -191,12 +180,12 @@ async fn a_missing_subscription_is_named() {
     let Some(host) = emulator() else { return };
     let settings = settings(&host);
     let bus = Pubsub::connect(settings.clone()).await.unwrap();
-    let error = bus.subscribe("nobody-sub", options(1)).await.err().unwrap();
+    let error = bus.subscribe("missing-sub", options(1)).await.err().unwrap();
     assert!(matches!(error, BusError::Missing { .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
         format!(
-            "projects/{p}/subscriptions/nobody-sub does not exist on Pub/Sub emulator at {host}, project {p}",
+            "projects/{p}/subscriptions/missing-sub does not exist on Pub/Sub emulator at {host}, project {p}",
             p = settings.project
         )
     );
@@ -209,9 +198,9 @@ async fn a_stream_recovers_once_its_deleted_subscription_is_back() {
     let subscription = bus.subscribe("orders_data-sub", options(1)).await.unwrap();
     publish(&bus, "orders_data", ["before".to_owned()]).await;
     next(&subscription).await.ack();
-    let name = bus.access.subscription_name("orders_data-sub");
+    let name = bus.clients.subscription_name("orders_data-sub");
     bus.subscriptions.delete_subscription().set_subscription(&name).send().await.unwrap();
-    apply(&bus, &Wanted::default()).await.unwrap();
+    apply(&bus, &DesiredTopics::default()).await.unwrap();
     publish(&bus, "orders_data", ["after".to_owned()]).await;
     let delivery = next(&subscription).await;
     assert_eq!(body(&delivery), "after");
@@ -219,8 +208,8 @@ async fn a_stream_recovers_once_its_deleted_subscription_is_back() {
     soon("stop", subscription.stop()).await;
 }
 
-/// Waits until the subscription says that the bus answers, or that it does not.
-async fn until_it_answers(subscription: &Subscription, answers: bool) {
+/// Waits until the subscription reports that the bus answers, or that it does not.
+async fn until_answers(subscription: &Subscription, answers: bool) {
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     soon(&format!("answers is {answers}"), async {
         while subscription.answers() != answers {
@@ -231,38 +220,38 @@ async fn until_it_answers(subscription: &Subscription, answers: bool) {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_gone_does_not_answer_until_it_is_back() {
+async fn a_deleted_subscription_does_not_answer_until_it_is_recreated() {
     let Some(host) = emulator() else { return };
     let bus = provisioned(settings(&host)).await;
     let subscription = bus.subscribe("orders_data-sub", options(2)).await.unwrap();
     assert!(subscription.answers());
-    let name = bus.access.subscription_name("orders_data-sub");
+    let name = bus.clients.subscription_name("orders_data-sub");
     bus.subscriptions.delete_subscription().set_subscription(&name).send().await.unwrap();
-    until_it_answers(&subscription, false).await;
-    apply(&bus, &Wanted::default()).await.unwrap();
-    until_it_answers(&subscription, true).await;
+    until_answers(&subscription, false).await;
+    apply(&bus, &DesiredTopics::default()).await.unwrap();
+    until_answers(&subscription, true).await;
     soon("stop", subscription.stop()).await;
 }
 
 #[tokio::test]
-async fn setting_up_twice_creates_once_and_tells_what_differs() {
+async fn provisioning_twice_creates_once_and_reports_differences() {
     let Some(host) = emulator() else { return };
     let bus = Pubsub::connect(settings(&host)).await.unwrap();
-    let states =
-        |items: Vec<super::provision::Item>| items.into_iter().map(|item| item.state).collect::<Vec<_>>();
-    let wanted = Wanted::default();
-    assert_eq!(states(check(&bus, &wanted).await.unwrap()), vec![State::Missing; 6]);
-    assert_eq!(states(apply(&bus, &wanted).await.unwrap()), vec![State::Created; 6]);
-    assert_eq!(states(apply(&bus, &wanted).await.unwrap()), vec![State::Present; 6]);
-    assert_eq!(states(check(&bus, &wanted).await.unwrap()), vec![State::Present; 6]);
-    let retained = Wanted { retain_acked: true, ..wanted };
-    let items = check(&bus, &retained).await.unwrap();
-    assert_eq!(items[1].state, State::Different("drops what was acked".to_owned()));
-    assert!(items[1].fix.contains("update orders_data-sub --retain-acked-messages"), "{}", items[1].fix);
+    let statuses =
+        |checks: Vec<ResourceCheck>| checks.into_iter().map(|check| check.status).collect::<Vec<_>>();
+    let desired = DesiredTopics::default();
+    assert_eq!(statuses(check(&bus, &desired).await.unwrap()), vec![ResourceStatus::Missing; 6]);
+    assert_eq!(statuses(apply(&bus, &desired).await.unwrap()), vec![ResourceStatus::Created; 6]);
+    assert_eq!(statuses(apply(&bus, &desired).await.unwrap()), vec![ResourceStatus::Present; 6]);
+    assert_eq!(statuses(check(&bus, &desired).await.unwrap()), vec![ResourceStatus::Present; 6]);
+    let retained = DesiredTopics { retain_acked: true, ..desired };
+    let checks = check(&bus, &retained).await.unwrap();
+    assert_eq!(checks[1].status, ResourceStatus::Different("does not retain acked messages".to_owned()));
+    assert!(checks[1].fix.contains("update orders_data-sub --retain-acked-messages"), "{}", checks[1].fix);
 }
 
 #[tokio::test]
-async fn a_refused_message_leaves_its_neighbours_alone() {
+async fn an_invalid_message_is_rejected_without_its_neighbours() {
     let Some(host) = emulator() else { return };
     let bus = provisioned(settings(&host)).await;
     let publisher = bus.publisher("orders_data", 100).await.unwrap();
@@ -275,18 +264,18 @@ async fn a_refused_message_leaves_its_neighbours_alone() {
 }
 
 #[tokio::test]
-async fn a_missing_topic_is_an_outage_until_it_is_created() {
+async fn publishing_to_a_missing_topic_can_be_retried_until_it_is_created() {
     let Some(host) = emulator() else { return };
     let bus = Pubsub::connect(settings(&host)).await.unwrap();
     let publisher = bus.publisher("orders_data", 100).await.unwrap();
     let error = publisher.publish(message("m")).await.await.unwrap_err();
     assert!(error.is_outage() && error.to_string().contains("NOT_FOUND"), "{error}");
-    apply(&bus, &Wanted::default()).await.unwrap();
+    apply(&bus, &DesiredTopics::default()).await.unwrap();
     publisher.publish(message("m")).await.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_full_window_waits_for_a_receipt() {
+async fn publish_waits_for_a_receipt_while_the_window_is_full() {
     let Some(host) = emulator() else { return };
     let bus = provisioned(settings(&host)).await;
     let publisher = bus.publisher("orders_data", 2).await.unwrap();
@@ -295,7 +284,7 @@ async fn a_full_window_waits_for_a_receipt() {
     let third = publisher.publish(message("3"));
     tokio::pin!(third);
     let full = tokio::time::timeout(Duration::from_millis(200), &mut third).await;
-    assert!(full.is_err(), "a third message got into a window of two");
+    assert!(full.is_err(), "a third message entered a window of two");
     first.await.unwrap();
     let third = soon("a place after a receipt", third).await;
     drop(second);

@@ -1,21 +1,22 @@
-//! The same as text: `gcloud` commands that run as they stand.
+//! Provisioning as text: `gcloud` commands that are ready to run.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::connect::PubsubSettings;
-use super::provision::{Resource, Wanted, plan};
+use crate::resources::{DesiredTopics, Resource, resources};
+use crate::settings::PubsubSettings;
 
-/// A shell script that creates what is missing. Running it twice changes nothing more.
-pub fn print_gcloud(settings: &PubsubSettings, wanted: &Wanted) -> String {
-    let mut script =
-        String::from("#!/bin/sh\n# Topics and subscriptions; what exists is left alone.\nset -eu\n");
-    for resource in plan(settings, wanted) {
+/// Returns a shell script that creates the missing topics and subscriptions. It is idempotent.
+pub fn print_gcloud(settings: &PubsubSettings, desired: &DesiredTopics) -> String {
+    let mut script = String::from(
+        "#!/bin/sh\n# Creates topics and subscriptions; existing ones are not changed.\nset -eu\n",
+    );
+    for resource in resources(settings, desired) {
         let describe = match &resource {
             Resource::Topic { name } => format!("pubsub topics describe {}", quoted(name)),
             Resource::Subscription { name, .. } => format!("pubsub subscriptions describe {}", quoted(name)),
         };
-        // The line is a list, and || binds only the two commands.
+        // With `set -e`, a failing `describe` does not end the script, because it is the left side of `||`.
         let _ = writeln!(
             script,
             "{} >/dev/null 2>&1 ||\n  {}",
@@ -26,44 +27,44 @@ pub fn print_gcloud(settings: &PubsubSettings, wanted: &Wanted) -> String {
     script
 }
 
-/// A shell script that makes one service account per binary and binds it to the topics and
-/// subscriptions it needs, and to nothing else.
-pub fn print_iam(settings: &PubsubSettings, wanted: &Wanted) -> String {
+/// Returns a shell script that creates one service account per binary and grants it roles on exactly the
+/// topics and subscriptions that it uses.
+pub fn print_iam(settings: &PubsubSettings, desired: &DesiredTopics) -> String {
     let project = quoted(&settings.project);
     let mut script = format!(
-        "#!/bin/sh\n# One service account per binary, least privilege, bound to single topics and subscriptions.\n\
-         # ecom_setup runs as a person with roles/pubsub.editor:\n\
+        "#!/bin/sh\n# One service account per binary, with roles on single topics and subscriptions only.\n\
+         # ecom_setup needs roles/pubsub.editor:\n\
          #   gcloud projects add-iam-policy-binding {project} --member=user:YOU --role=roles/pubsub.editor\n\
          set -eu\n\
-         # A new account takes a moment to be known everywhere.\n\
+         # A new service account takes a moment to propagate.\n\
          bind() {{ for _ in 1 2 3 4 5 6; do \"$@\" >/dev/null && return 0; sleep 5; done; return 1; }}\n"
     );
-    for role in roles(wanted) {
-        let account = format!("ecom-{}", role.binary.replace('_', "-"));
-        let member = format!("serviceAccount:{account}@{}.iam.gserviceaccount.com", settings.project);
+    for account in service_accounts(desired) {
+        let id = format!("ecom-{}", account.binary.replace('_', "-"));
+        let member = format!("serviceAccount:{id}@{}.iam.gserviceaccount.com", settings.project);
         let _ = write!(
             script,
             "\n# {binary}\n{describe} >/dev/null 2>&1 ||\n  {create}\n",
-            binary = role.binary,
+            binary = account.binary,
             describe = command(
                 settings,
                 &format!(
-                    "iam service-accounts describe {account}@{}.iam.gserviceaccount.com",
+                    "iam service-accounts describe {id}@{}.iam.gserviceaccount.com",
                     quoted(&settings.project)
                 )
             ),
             create = command(
                 settings,
-                &format!("iam service-accounts create {account} --display-name={}", role.binary)
+                &format!("iam service-accounts create {id} --display-name={}", account.binary)
             ),
         );
-        for grant in role.grants {
+        for binding in account.bindings {
             let call = format!(
                 "pubsub {} add-iam-policy-binding {} --member={} --role={}",
-                grant.collection,
-                quoted(grant.name),
+                binding.collection,
+                quoted(binding.name),
                 quoted(&member),
-                grant.role
+                binding.role
             );
             let _ = writeln!(script, "bind {}", command(settings, &call));
         }
@@ -71,7 +72,7 @@ pub fn print_iam(settings: &PubsubSettings, wanted: &Wanted) -> String {
     script
 }
 
-/// The command that creates the resource.
+/// Returns the command that creates the resource.
 pub(super) fn create(settings: &PubsubSettings, resource: &Resource) -> String {
     match resource {
         Resource::Topic { name } => command(settings, &format!("pubsub topics create {}", quoted(name))),
@@ -83,26 +84,26 @@ pub(super) fn create(settings: &PubsubSettings, resource: &Resource) -> String {
                 quoted(name),
                 quoted(topic),
                 ack_deadline.as_secs(),
-                span(*retention),
+                duration(*retention),
                 if *retain_acked { " --retain-acked-messages" } else { "" }
             ),
         ),
     }
 }
 
-/// The command that changes flags of an existing subscription.
+/// Returns the command that changes these settings of an existing subscription.
 pub(super) fn update(settings: &PubsubSettings, subscription: &str, flags: &[String]) -> String {
     command(settings, &format!("pubsub subscriptions update {} {}", quoted(subscription), flags.join(" ")))
 }
 
-/// The commands that replace a subscription whose fault cannot be changed in place.
+/// Returns the command that deletes and recreates a subscription.
 pub(super) fn recreate(settings: &PubsubSettings, resource: &Resource) -> String {
     let delete = format!("pubsub subscriptions delete {}", quoted(resource.name()));
     format!("{} && {}", command(settings, &delete), create(settings, resource))
 }
 
-/// Whole days where they fit, else seconds.
-pub(super) fn span(duration: Duration) -> String {
+/// Formats a duration for `gcloud`: in whole days if possible, else in seconds.
+pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds > 0 && seconds.is_multiple_of(86_400) {
         format!("{}d", seconds / 86_400)
@@ -123,7 +124,7 @@ fn command(settings: &PubsubSettings, call: &str) -> String {
     }
 }
 
-/// As a shell word.
+/// Quotes a word for the shell if it needs to be.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -133,44 +134,47 @@ fn quoted(word: &str) -> String {
     }
 }
 
-struct Role<'a> {
+/// The service account of a binary.
+struct ServiceAccount<'a> {
     binary: &'static str,
-    grants: Vec<Grant<'a>>,
+    bindings: Vec<IamBinding<'a>>,
 }
 
-struct Grant<'a> {
+/// A role on one topic or subscription.
+struct IamBinding<'a> {
+    /// `topics` or `subscriptions`.
     collection: &'static str,
     name: &'a str,
     role: &'static str,
 }
 
-/// Who may do what. A publisher is also a viewer of its topic, to see that a subscription keeps
-/// what it publishes; a subscriber is one of its subscription, to say at once what is missing.
-fn roles(wanted: &Wanted) -> Vec<Role<'_>> {
-    fn publishes(topic: &str) -> [Grant<'_>; 2] {
-        ["roles/pubsub.publisher", "roles/pubsub.viewer"].map(|role| Grant {
+/// Returns the service accounts. A publisher is also a viewer of its topic, to check that it has a
+/// subscription; a subscriber is a viewer of its subscription, to report at once that it is missing.
+fn service_accounts(desired: &DesiredTopics) -> Vec<ServiceAccount<'_>> {
+    fn publishes(topic: &str) -> [IamBinding<'_>; 2] {
+        ["roles/pubsub.publisher", "roles/pubsub.viewer"].map(|role| IamBinding {
             collection: "topics",
             name: topic,
             role,
         })
     }
-    fn role<'a>(binary: &'static str, grants: Vec<[Grant<'a>; 2]>) -> Role<'a> {
-        Role { binary, grants: grants.into_iter().flatten().collect() }
+    fn account<'a>(binary: &'static str, bindings: Vec<[IamBinding<'a>; 2]>) -> ServiceAccount<'a> {
+        ServiceAccount { binary, bindings: bindings.into_iter().flatten().collect() }
     }
-    fn receives(subscription: &str) -> [Grant<'_>; 2] {
-        ["roles/pubsub.subscriber", "roles/pubsub.viewer"].map(|role| Grant {
+    fn receives(subscription: &str) -> [IamBinding<'_>; 2] {
+        ["roles/pubsub.subscriber", "roles/pubsub.viewer"].map(|role| IamBinding {
             collection: "subscriptions",
             name: subscription,
             role,
         })
     }
-    let Wanted { orders, payments, dead_letters, .. } = wanted;
+    let DesiredTopics { orders, payments, dead_letters, .. } = desired;
     vec![
-        role("orders_producer", vec![publishes(&orders.topic)]),
-        role("payments_producer", vec![publishes(&payments.topic)]),
-        role("order_consumer", vec![receives(&orders.subscription), publishes(&dead_letters.topic)]),
-        role("payment_consumer", vec![receives(&payments.subscription), publishes(&dead_letters.topic)]),
-        role(
+        account("orders_producer", vec![publishes(&orders.topic)]),
+        account("payments_producer", vec![publishes(&payments.topic)]),
+        account("order_consumer", vec![receives(&orders.subscription), publishes(&dead_letters.topic)]),
+        account("payment_consumer", vec![receives(&payments.subscription), publishes(&dead_letters.topic)]),
+        account(
             "dlq_handler",
             vec![receives(&dead_letters.subscription), publishes(&orders.topic), publishes(&payments.topic)],
         ),
@@ -181,13 +185,14 @@ fn roles(wanted: &Wanted) -> Vec<Role<'_>> {
 mod tests {
     use super::*;
 
-    /// Runs the script with a `gcloud` that prints its arguments and says what `answer` says.
+    /// Runs the script with a `gcloud` that prints its arguments and then runs `result`. Returns the printed
+    /// lines.
     #[cfg(unix)]
-    fn dry_run(script: &str, answer: &str) -> Vec<String> {
+    fn dry_run(script: &str, result: &str) -> Vec<String> {
         use std::io::Write as _;
         use std::process::{Command, Stdio};
         let stub =
-            format!("gcloud() {{ echo \"gcloud $*\" >&3; {answer}; }}\nenv() {{ shift 2; \"$@\"; }}\n");
+            format!("gcloud() {{ echo \"gcloud $*\" >&3; {result}; }}\nenv() {{ shift 2; \"$@\"; }}\n");
         let mut shell = Command::new("sh")
             .args(["-c", "exec 3>&1; . /dev/stdin"])
             .stdin(Stdio::piped())
@@ -200,12 +205,13 @@ mod tests {
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }
 
+    #[cfg(unix)]
     const ABSENT: &str = r#"case "$*" in *describe*) return 1;; esac"#;
 
     #[cfg(unix)]
     #[test]
-    fn the_script_creates_what_is_missing_and_nothing_else() {
-        let script = print_gcloud(&PubsubSettings::new("shop"), &Wanted::default());
+    fn the_script_creates_missing_resources_and_changes_no_others() {
+        let script = print_gcloud(&PubsubSettings::new("shop"), &DesiredTopics::default());
         let created: Vec<_> =
             dry_run(&script, ABSENT).into_iter().filter(|line| line.contains(" create ")).collect();
         assert_eq!(
@@ -219,21 +225,23 @@ mod tests {
                 "gcloud pubsub subscriptions create dlq_payments_data-sub --topic=dlq_payments_data --ack-deadline=60 --message-retention-duration=31d --expiration-period=never --project=shop",
             ]
         );
-        assert!(dry_run(&script, "return 0").iter().all(|line| line.contains(" describe ")));
+        let existing = dry_run(&script, "return 0");
+        assert_eq!(existing.len(), 6, "{existing:?}");
+        assert!(existing.iter().all(|line| line.contains(" describe ")), "{existing:?}");
     }
 
     #[cfg(unix)]
     #[test]
-    fn every_binary_gets_the_rights_it_needs_and_no_other() {
-        let script = print_iam(&PubsubSettings::new("shop"), &Wanted::default());
+    fn every_binary_gets_the_roles_that_it_needs_and_no_others() {
+        let script = print_iam(&PubsubSettings::new("shop"), &DesiredTopics::default());
         let bound: Vec<_> = dry_run(&script, ABSENT)
             .into_iter()
             .filter_map(|line| {
                 let words: Vec<_> = line.split(' ').collect();
                 let after =
                     |flag: &str| words.iter().find_map(|word| word.strip_prefix(flag)).map(str::to_owned);
-                let who = after("--member=serviceAccount:")?.replace("@shop.iam.gserviceaccount.com", "");
-                Some(format!("{who} {} {}", after("--role=roles/pubsub.")?, words[4]))
+                let account = after("--member=serviceAccount:")?.replace("@shop.iam.gserviceaccount.com", "");
+                Some(format!("{account} {} {}", after("--role=roles/pubsub.")?, words[4]))
             })
             .collect();
         assert_eq!(
@@ -259,7 +267,7 @@ mod tests {
                 "ecom-dlq-handler viewer payments_data",
             ]
         );
-        assert!(!script.lines().any(|line| line.starts_with("gcloud projects")), "nothing is project-wide");
+        assert!(!script.lines().any(|line| line.starts_with("gcloud projects")), "no role is project-wide");
     }
 
     #[test]
@@ -273,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_a_shell_would_read_are_quoted() {
+    fn words_with_special_characters_are_quoted() {
         assert_eq!(quoted("orders_data-sub"), "orders_data-sub");
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted("it's; rm"), r"'it'\''s; rm'");
@@ -282,8 +290,8 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_days_where_they_are_whole() {
-        assert_eq!(span(Duration::from_secs(31 * 86_400)), "31d");
-        assert_eq!(span(Duration::from_secs(600)), "600s");
+    fn durations_of_whole_days_are_in_days() {
+        assert_eq!(duration(Duration::from_secs(31 * 86_400)), "31d");
+        assert_eq!(duration(Duration::from_secs(600)), "600s");
     }
 }

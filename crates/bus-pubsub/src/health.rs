@@ -1,5 +1,5 @@
-//! Whether the bus answers a subscription: what its streams' supervisors noticed, and a question of
-//! its own in a while, for the client reopens streams through an outage without a word.
+//! The health of a subscription: what the supervisors of its streams report, and a periodic request, because
+//! the client library reopens streams through an outage without reporting it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,94 +8,98 @@ use std::time::Duration;
 use google_cloud_pubsub::client::SubscriptionAdmin;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Access;
-use super::failure::Failure;
+use crate::clients::ClientFactory;
+use crate::error::ErrorClass;
 
-/// Between two questions: six a minute of the 6,000 that a project has.
-const ASK_EVERY: Duration = Duration::from_secs(10);
-/// Between two questions while there is no answer.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// The interval of requests while they are answered: 6 a minute, of the 6,000 that a project may send.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval of requests while they are not answered.
+const PROBE_INTERVAL_UNANSWERED: Duration = Duration::from_secs(2);
 
-/// What is known about the streams of one subscription.
+/// The health of one subscription.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct SubscriptionHealth {
     streams: AtomicUsize,
-    troubled: AtomicUsize,
+    unhealthy: AtomicUsize,
     answered: AtomicBool,
 }
 
-impl Health {
-    /// Well, until something else is noticed.
+impl SubscriptionHealth {
+    /// Creates the state of a subscription that answers.
     pub(super) fn new() -> Self {
-        Self { streams: AtomicUsize::new(0), troubled: AtomicUsize::new(0), answered: AtomicBool::new(true) }
+        Self { streams: AtomicUsize::new(0), unhealthy: AtomicUsize::new(0), answered: AtomicBool::new(true) }
     }
 
-    /// Whether the last question was answered and not every stream is in trouble.
+    /// Returns whether the last request was answered and at least one stream is healthy.
     pub(super) fn answers(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
-            && self.troubled.load(Ordering::Relaxed) < self.streams.load(Ordering::Relaxed).max(1)
+            && self.unhealthy.load(Ordering::Relaxed) < self.streams.load(Ordering::Relaxed).max(1)
     }
 
-    /// Notes one stream more.
-    pub(super) fn opened(&self) {
+    /// Counts one more stream.
+    pub(super) fn stream_opened(&self) {
         self.streams.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes a stream in trouble, until the note is dropped.
-    pub(super) fn trouble(self: &Arc<Self>) -> Troubled {
-        self.troubled.fetch_add(1, Ordering::Relaxed);
-        Troubled(self.clone())
+    /// Counts a stream as unhealthy until the guard is dropped.
+    pub(super) fn mark_unhealthy(self: &Arc<Self>) -> UnhealthyStream {
+        self.unhealthy.fetch_add(1, Ordering::Relaxed);
+        UnhealthyStream(self.clone())
     }
 
-    /// Asks for the subscription again and again, until stopped.
-    pub(super) async fn ask(
+    /// Requests the subscription periodically, until stopped.
+    pub(super) async fn probe(
         self: Arc<Self>,
-        access: Arc<Access>,
+        clients: Arc<ClientFactory>,
         subscription: String,
         stop: CancellationToken,
     ) {
-        let asking = async {
-            let mut asked = None;
+        let probing = async {
+            let mut admin = None;
             loop {
                 let answered = self.answered.load(Ordering::Relaxed);
-                tokio::time::sleep(if answered { ASK_EVERY } else { ASK_AGAIN }).await;
-                let answer = question(&access, &mut asked, &subscription).await;
+                tokio::time::sleep(if answered { PROBE_INTERVAL } else { PROBE_INTERVAL_UNANSWERED }).await;
+                let answer = is_answered(&clients, &mut admin, &subscription).await;
                 self.answered.store(answer, Ordering::Relaxed);
                 if !answer {
-                    // The next one on a new connection: this one may have died unnoticed.
-                    asked = None;
+                    // The connection may have died unnoticed: use a new one next.
+                    admin = None;
                 }
             }
         };
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            () = asking => {}
+            () = probing => {}
         }
     }
 }
 
-/// One stream in trouble.
+/// A guard for an unhealthy stream.
 #[derive(Debug)]
-pub(super) struct Troubled(Arc<Health>);
+pub(super) struct UnhealthyStream(Arc<SubscriptionHealth>);
 
-impl Drop for Troubled {
+impl Drop for UnhealthyStream {
     fn drop(&mut self) {
-        self.0.troubled.fetch_sub(1, Ordering::Relaxed);
+        self.0.unhealthy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-async fn question(access: &Access, asked: &mut Option<SubscriptionAdmin>, subscription: &str) -> bool {
-    if asked.is_none() {
-        *asked = access.subscriptions().await.ok();
+async fn is_answered(
+    clients: &ClientFactory,
+    admin: &mut Option<SubscriptionAdmin>,
+    subscription: &str,
+) -> bool {
+    if admin.is_none() {
+        *admin = clients.subscriptions().await.ok();
     }
-    let Some(admin) = asked else { return false };
+    let Some(admin) = admin else { return false };
     match admin.get_subscription().set_subscription(subscription).send().await {
         Ok(_) => true,
-        Err(error) => match Failure::of(&error) {
-            // A subscriber need not be a viewer: that it may not look is an answer.
-            Failure::Denied => true,
-            Failure::Missing | Failure::Refused | Failure::Outage => false,
+        Err(error) => match ErrorClass::of(&error) {
+            // A subscriber need not be a viewer: a denied permission is an answer.
+            ErrorClass::Denied => true,
+            ErrorClass::Missing | ErrorClass::Refused | ErrorClass::Outage => false,
         },
     }
 }
@@ -105,19 +109,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_good_stream_is_enough_and_none_is_not() {
-        let health = Arc::new(Health::new());
-        health.opened();
-        health.opened();
+    fn one_healthy_stream_is_enough_and_an_unanswered_request_is_not() {
+        let health = Arc::new(SubscriptionHealth::new());
+        health.stream_opened();
+        health.stream_opened();
         assert!(health.answers());
-        let first = health.trouble();
+        let first = health.mark_unhealthy();
         assert!(health.answers());
-        let second = health.trouble();
+        let second = health.mark_unhealthy();
         assert!(!health.answers());
         drop(first);
         assert!(health.answers());
         health.answered.store(false, Ordering::Relaxed);
-        assert!(!health.answers(), "a question without an answer");
+        assert!(!health.answers(), "an unanswered request");
         drop(second);
     }
 }

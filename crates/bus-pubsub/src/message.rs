@@ -1,10 +1,10 @@
-//! Messages to and from the client's own type, and what the service takes.
+//! Conversion of messages to and from the client library's type, and the limits of Pub/Sub.
 
 use google_cloud_pubsub::model;
 
 use ecom_bus::{Message, ReceivedMessage};
 
-/// A received message: the body shares the client's bytes, the attributes' texts move.
+/// Converts a received message. Body and attributes are moved, not copied.
 pub(super) fn received(message: model::Message, attempt: Option<i32>) -> ReceivedMessage {
     let publish_time_us = message.publish_time.map_or(0, |time| {
         time.seconds().saturating_mul(1_000_000).saturating_add(i64::from(time.nanos() / 1_000))
@@ -18,7 +18,7 @@ pub(super) fn received(message: model::Message, attempt: Option<i32>) -> Receive
     }
 }
 
-/// A message as the client publishes it; without an ordering key.
+/// Converts a message for publishing, without an ordering key.
 pub(super) fn outgoing(message: Message) -> model::Message {
     let mut out = model::Message::new();
     out.data = message.body;
@@ -26,46 +26,50 @@ pub(super) fn outgoing(message: Message) -> model::Message {
     out
 }
 
-/// Why the service would refuse the message. Asked before publishing, for a refused message takes
-/// its whole batch with it, and the emulator checks only part of this.
+/// The limit of Pub/Sub that a message exceeds.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unfit {
+pub(super) enum InvalidMessage {
     #[error("it has neither body nor attributes")]
     Empty,
-    #[error("it has {0} attributes, and 100 are allowed")]
+    #[error("it has {0} attributes, at most 100 are allowed")]
     TooManyAttributes(usize),
-    #[error("an attribute's name is empty, over 256 bytes or begins with goog")]
+    #[error("an attribute name is empty, longer than 256 bytes, or begins with goog")]
     AttributeName,
-    #[error("an attribute's value has {0} bytes, and 1,024 are allowed")]
+    #[error("an attribute value has {0} bytes, at most 1,024 are allowed")]
     AttributeValue(usize),
-    #[error("it has {0} bytes, and {MAX_BYTES} are allowed")]
+    #[error("it has {0} bytes, at most {MAX_BYTES} are allowed")]
     TooLarge(usize),
 }
 
-/// 10 MB for the whole request, less room for the topic's name and the encoding's own bytes.
+/// The maximum size of a message, in bytes: 10 MB for the request, less room for the topic name and the
+/// encoding.
 const MAX_BYTES: usize = 10_000_000 - 2_048;
 
-/// The first reason why the service would refuse the message.
-pub(super) fn unfit(message: &Message) -> Option<Unfit> {
+/// Checks a message before it joins a batch: the service rejects a batch as a whole, and the emulator does
+/// not check every limit.
+///
+/// # Errors
+/// The first limit that the message exceeds.
+pub(super) fn validate(message: &Message) -> Result<(), InvalidMessage> {
     let attributes = message.attributes.iter();
     if message.body.is_empty() && attributes.len() == 0 {
-        return Some(Unfit::Empty);
+        return Err(InvalidMessage::Empty);
     }
     if attributes.len() > 100 {
-        return Some(Unfit::TooManyAttributes(attributes.len()));
+        return Err(InvalidMessage::TooManyAttributes(attributes.len()));
     }
     let mut bytes = message.body.len();
     for (name, value) in attributes {
         if name.is_empty() || name.len() > 256 || name.starts_with("goog") {
-            return Some(Unfit::AttributeName);
+            return Err(InvalidMessage::AttributeName);
         }
         if value.len() > 1_024 {
-            return Some(Unfit::AttributeValue(value.len()));
+            return Err(InvalidMessage::AttributeValue(value.len()));
         }
-        // Six bytes of encoding for each pair.
+        // The encoding adds six bytes per attribute.
         bytes += name.len() + value.len() + 6;
     }
-    (bytes > MAX_BYTES).then_some(Unfit::TooLarge(bytes))
+    if bytes > MAX_BYTES { Err(InvalidMessage::TooLarge(bytes)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -83,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_received_message_keeps_bytes_attributes_id_and_time() {
+    fn a_received_message_keeps_its_bytes_attributes_id_and_time() {
         let body = Bytes::from(vec![7u8; 64]);
         let mut message =
             model::Message::new().set_publish_time(Timestamp::clamp(1_700_000_000, 123_456_789));
@@ -115,22 +119,25 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_refuses_is_refused_before_it_joins_a_batch() {
+    fn a_message_over_a_limit_is_invalid() {
         let many: Attributes = (0..101).map(|i| (format!("k{i}"), "v")).collect();
         let table = [
-            (Message::default(), Some(Unfit::Empty)),
-            (with(many), Some(Unfit::TooManyAttributes(101))),
-            (with([("googclient", "x")].into_iter().collect()), Some(Unfit::AttributeName)),
-            (with([("", "x")].into_iter().collect()), Some(Unfit::AttributeName)),
-            (with([("k".repeat(257), "x")].into_iter().collect()), Some(Unfit::AttributeName)),
-            (with([("k", "v".repeat(1_025))].into_iter().collect()), Some(Unfit::AttributeValue(1_025))),
-            (with([("k".repeat(256), "v".repeat(1_024))].into_iter().collect()), None),
-            (with(Attributes::new()), None),
+            (Message::default(), Err(InvalidMessage::Empty)),
+            (with(many), Err(InvalidMessage::TooManyAttributes(101))),
+            (with([("googclient", "x")].into_iter().collect()), Err(InvalidMessage::AttributeName)),
+            (with([("", "x")].into_iter().collect()), Err(InvalidMessage::AttributeName)),
+            (with([("k".repeat(257), "x")].into_iter().collect()), Err(InvalidMessage::AttributeName)),
+            (
+                with([("k", "v".repeat(1_025))].into_iter().collect()),
+                Err(InvalidMessage::AttributeValue(1_025)),
+            ),
+            (with([("k".repeat(256), "v".repeat(1_024))].into_iter().collect()), Ok(())),
+            (with(Attributes::new()), Ok(())),
         ];
         for (message, expected) in table {
-            assert_eq!(unfit(&message), expected, "{message:?}");
+            assert_eq!(validate(&message), expected, "{message:?}");
         }
         let large = Message { body: Bytes::from(vec![0u8; 10_000_000]), attributes: Attributes::new() };
-        assert_eq!(unfit(&large), Some(Unfit::TooLarge(10_000_000)));
+        assert_eq!(validate(&large), Err(InvalidMessage::TooLarge(10_000_000)));
     }
 }

@@ -1,43 +1,49 @@
-//! Publishing: the client's batches behind a window of our own.
+//! Publishing: the client library's batching, behind a window of unacknowledged messages.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use google_cloud_pubsub::client::Publisher as Batcher;
+use google_cloud_pubsub::client::Publisher as ClientPublisher;
 use google_cloud_pubsub::error::PublishError as ClientError;
 use tokio::sync::Semaphore;
 
-use super::connect::Access;
-use super::failure::{Cause, Failure};
-use super::message::{outgoing, unfit};
+use crate::clients::ClientFactory;
+use crate::error::{ErrorClass, RootCause};
+use crate::message::{outgoing, validate};
 use ecom_bus::{BusError, Message, PublishError, Publisher, Receipt};
 
-/// The most messages Pub/Sub takes in one request.
+/// The maximum number of messages in a batch: the most that Pub/Sub accepts in one request.
 const BATCH_MESSAGES: u32 = 1_000;
-/// A batch is sent at about this size.
+/// The size at which a batch is sent, in bytes.
 const BATCH_BYTES: u32 = 1_000_000;
-/// A batch waits this long for company.
+/// The maximum time for which a batch waits for more messages.
 const BATCH_DELAY: Duration = Duration::from_millis(10);
 
-/// Publishes on one topic.
+/// A publisher for one topic.
 pub(super) struct TopicPublisher {
     window: Arc<Semaphore>,
-    lines: Arc<Lines>,
+    connections: Arc<PublisherConnections>,
 }
 
 impl TopicPublisher {
-    pub(super) async fn open(access: Arc<Access>, topic: &str, window: usize) -> Result<Self, BusError> {
-        let topic = access.topic_name(topic);
-        let line = Line::open(&access, &topic, 0).await?;
+    /// Opens a connection for the topic, given by its short name. At most `window` messages are
+    /// unacknowledged.
+    pub(super) async fn open(
+        clients: Arc<ClientFactory>,
+        topic: &str,
+        window: usize,
+    ) -> Result<Self, BusError> {
+        let topic = clients.topic_name(topic);
+        let connection = PublisherConnection::open(&clients, &topic, 0).await?;
         let window = Arc::new(Semaphore::new(window.clamp(1, Semaphore::MAX_PERMITS)));
-        let lines = Lines {
-            access,
+        let connections = PublisherConnections {
+            clients,
             topic,
-            current: RwLock::new(Pair { now: Arc::new(line), before: None }),
+            in_use: RwLock::new(ConnectionsInUse { current: Arc::new(connection), previous: None }),
             opening: tokio::sync::Mutex::new(()),
         };
-        Ok(Self { window, lines: Arc::new(lines) })
+        Ok(Self { window, connections: Arc::new(connections) })
     }
 }
 
@@ -45,156 +51,164 @@ impl TopicPublisher {
 impl Publisher for TopicPublisher {
     async fn publish(&self, message: Message) -> Receipt {
         let permit = self.window.clone().acquire_owned().await.expect("the window is never closed");
-        if let Some(reason) = unfit(&message) {
-            let topic = self.lines.topic.clone();
+        if let Err(limit) = validate(&message) {
+            let topic = self.connections.topic.clone();
             return Receipt::new(
-                async move { Err(PublishError::Refused { topic, source: Box::new(reason) }) },
+                async move { Err(PublishError::Refused { topic, source: Box::new(limit) }) },
             );
         }
-        let line = self.lines.now();
-        let spare = message.clone();
-        let handed = line.batched.publish(outgoing(message));
-        let lines = self.lines.clone();
+        let connection = self.connections.current();
+        let copy = message.clone();
+        let published = connection.batched.publish(outgoing(message));
+        let connections = self.connections.clone();
         Receipt::new(async move {
             let _place = permit;
-            match handed.await {
+            match published.await {
                 Ok(id) => Ok(id),
-                Err(error) => lines.second_look(&line, spare, error).await,
+                Err(error) => connections.recover(&connection, copy, error).await,
             }
         })
     }
 
     async fn flush(&self) {
-        let Pair { now, before } = self.lines.pair();
-        if let Some(before) = before {
-            before.flush().await;
+        let ConnectionsInUse { current, previous } = self.connections.in_use();
+        if let Some(previous) = previous {
+            previous.flush().await;
         }
-        now.flush().await;
+        current.flush().await;
     }
 }
 
-/// A connection and the two batchers on it.
-struct Line {
+/// A connection and the client library's two publishers on it.
+struct PublisherConnection {
+    /// The number of connections before this one.
     generation: u64,
-    batched: Batcher,
-    /// Sends each message in a request of its own.
-    alone: Batcher,
+    batched: ClientPublisher,
+    /// Sends each message in its own request.
+    unbatched: ClientPublisher,
 }
 
-impl Line {
-    async fn open(access: &Access, topic: &str, generation: u64) -> Result<Self, BusError> {
-        let connection = access.publisher().await?;
+impl PublisherConnection {
+    async fn open(clients: &ClientFactory, topic: &str, generation: u64) -> Result<Self, BusError> {
+        let connection = clients.publisher().await?;
         let batched = connection
             .publisher(topic)
             .set_message_count_threshold(BATCH_MESSAGES)
             .set_byte_threshold(BATCH_BYTES)
             .set_delay_threshold(BATCH_DELAY)
             .build();
-        let alone = connection.publisher(topic).set_message_count_threshold(1).build();
-        Ok(Self { generation, batched, alone })
+        let unbatched = connection.publisher(topic).set_message_count_threshold(1).build();
+        Ok(Self { generation, batched, unbatched })
     }
 
     async fn flush(&self) {
         self.batched.flush().await;
-        self.alone.flush().await;
+        self.unbatched.flush().await;
     }
 }
 
-/// The connection in use and the one before it, whose last batches may still be under way.
+/// The connection for new messages, and the previous one, whose last batches may still be in flight.
 #[derive(Clone)]
-struct Pair {
-    now: Arc<Line>,
-    before: Option<Arc<Line>>,
+struct ConnectionsInUse {
+    current: Arc<PublisherConnection>,
+    previous: Option<Arc<PublisherConnection>>,
 }
 
-struct Lines {
-    access: Arc<Access>,
+/// The connections of one topic's publisher.
+struct PublisherConnections {
+    clients: Arc<ClientFactory>,
     topic: String,
-    current: RwLock<Pair>,
+    in_use: RwLock<ConnectionsInUse>,
     opening: tokio::sync::Mutex<()>,
 }
 
-impl Lines {
-    fn pair(&self) -> Pair {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+impl PublisherConnections {
+    fn in_use(&self) -> ConnectionsInUse {
+        self.in_use.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn now(&self) -> Arc<Line> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).now.clone()
+    fn current(&self) -> Arc<PublisherConnection> {
+        self.in_use.read().unwrap_or_else(PoisonError::into_inner).current.clone()
     }
 
-    /// What a failed batch means for one of its messages. A refusal names none of them, so each is
-    /// tried alone; a connection that gave no answer is replaced.
-    async fn second_look(
+    /// Handles the failure of a batch for one of its messages. The rejection of a batch does not say which
+    /// message caused it, so each is published alone. A connection that did not answer is replaced.
+    async fn recover(
         &self,
-        line: &Line,
-        spare: Message,
+        connection: &PublisherConnection,
+        message: Message,
         error: ClientError,
     ) -> Result<String, PublishError> {
-        if Blame::of(&error) == Blame::Message {
-            return line.alone.publish(outgoing(spare)).await.map_err(|error| self.failure(error));
+        match PublishFault::of(&error) {
+            PublishFault::Message => {
+                let published = connection.unbatched.publish(outgoing(message)).await;
+                return published.map_err(|error| self.publish_error(error));
+            }
+            PublishFault::Connection => self.replace(connection.generation).await,
+            PublishFault::Service => {}
         }
-        if Blame::of(&error) == Blame::Connection {
-            self.replace(line.generation).await;
-        }
-        Err(self.failure(error))
+        Err(self.publish_error(error))
     }
 
-    fn failure(&self, error: ClientError) -> PublishError {
+    fn publish_error(&self, error: ClientError) -> PublishError {
         let topic = self.topic.clone();
-        let refused = Blame::of(&error) == Blame::Message;
-        let source = Box::new(Cause::of(error));
-        if refused {
-            PublishError::Refused { topic, source }
-        } else {
-            PublishError::Unavailable { topic, source }
+        let fault = PublishFault::of(&error);
+        let source = Box::new(RootCause::of(error));
+        match fault {
+            PublishFault::Message => PublishError::Refused { topic, source },
+            PublishFault::Connection | PublishFault::Service => PublishError::Unavailable { topic, source },
         }
     }
 
-    /// Opens a new connection unless somebody has since `generation`. The client reconnects by
-    /// itself when a connection breaks, but not when it goes silent.
+    /// Replaces the connection of this generation, unless it was replaced already. The client library
+    /// reconnects when a connection breaks, but not when it is silent.
     async fn replace(&self, generation: u64) {
         let _one_at_a_time = self.opening.lock().await;
-        let stale = self.now();
+        let stale = self.current();
         if stale.generation != generation {
             return;
         }
-        match Line::open(&self.access, &self.topic, generation + 1).await {
-            Ok(line) => {
-                tracing::warn!(topic = %self.topic, "no answer from {}; publishing on a new connection", self.access.describe());
-                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                *current = Pair { now: Arc::new(line), before: Some(stale) };
+        match PublisherConnection::open(&self.clients, &self.topic, generation + 1).await {
+            Ok(connection) => {
+                let on = self.clients.describe();
+                tracing::warn!(topic = %self.topic, "{on} did not answer; publishing on a new connection");
+                let mut in_use = self.in_use.write().unwrap_or_else(PoisonError::into_inner);
+                *in_use = ConnectionsInUse { current: Arc::new(connection), previous: Some(stale) };
             }
-            Err(error) => tracing::warn!(topic = %self.topic, "{error}"),
+            Err(error) => {
+                tracing::warn!(topic = %self.topic, "could not open a new connection to publish on: {error}");
+            }
         }
     }
 }
 
-/// What a failed publish is to be blamed on.
+/// The part that a failed publish is attributed to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Blame {
-    /// The message, or one of its batch: the same again cannot succeed.
+enum PublishFault {
+    /// The message, or another one of its batch. Publishing it again cannot succeed.
     Message,
-    /// The connection: it gave no answer, or the client's task is gone.
+    /// The connection: it did not answer, or the client library's task has ended.
     Connection,
     /// The service, the network, or a topic or permission that an operator can restore.
-    Outside,
+    Service,
 }
 
-impl Blame {
+impl PublishFault {
     fn of(error: &ClientError) -> Self {
         match error {
             ClientError::Rpc(error) if error.is_timeout() => Self::Connection,
             ClientError::Rpc(error) => match error.status().map(|status| status.code) {
                 Some(google_cloud_gax::error::rpc::Code::InvalidArgument) => Self::Message,
-                // Everything else with a status is for an operator or for time to heal.
-                Some(_) => Self::Outside,
-                None if Failure::of(error) == Failure::Refused && !error.is_authentication() => Self::Message,
-                None => Self::Outside,
+                // Every other status is temporary or can be fixed by an operator.
+                Some(_) => Self::Service,
+                None if ErrorClass::of(error) == ErrorClass::Refused && !error.is_authentication() => {
+                    Self::Message
+                }
+                None => Self::Service,
             },
             ClientError::Shutdown => Self::Connection,
-            // Without ordering keys nothing is ever paused; non_exhaustive.
-            _ => Self::Outside,
+            // Paused publishers need ordering keys, which are not used; the enum is non-exhaustive.
+            _ => Self::Service,
         }
     }
 }
@@ -205,15 +219,15 @@ mod tests {
     use google_cloud_gax::error::rpc::Code;
     use google_cloud_pubsub::Error;
 
-    use super::super::failure::status;
     use super::*;
+    use crate::error::status;
 
     fn rpc(error: Error) -> ClientError {
         ClientError::Rpc(Arc::new(error))
     }
 
     #[test]
-    fn only_an_invalid_message_is_refused_for_good() {
+    fn only_an_invalid_message_cannot_be_published_again() {
         for code in [
             Code::NotFound,
             Code::PermissionDenied,
@@ -227,18 +241,18 @@ mod tests {
             Code::Aborted,
             Code::Cancelled,
         ] {
-            assert_eq!(Blame::of(&rpc(status(code, "x"))), Blame::Outside, "{code:?}");
+            assert_eq!(PublishFault::of(&rpc(status(code, "x"))), PublishFault::Service, "{code:?}");
         }
-        assert_eq!(Blame::of(&rpc(status(Code::InvalidArgument, "x"))), Blame::Message);
-        assert_eq!(Blame::of(&rpc(Error::ser("x"))), Blame::Message);
+        assert_eq!(PublishFault::of(&rpc(status(Code::InvalidArgument, "x"))), PublishFault::Message);
+        assert_eq!(PublishFault::of(&rpc(Error::ser("x"))), PublishFault::Message);
         let credentials = Error::authentication(CredentialsError::from_msg(false, "x"));
-        assert_eq!(Blame::of(&rpc(credentials)), Blame::Outside);
+        assert_eq!(PublishFault::of(&rpc(credentials)), PublishFault::Service);
     }
 
     #[test]
-    fn silence_and_a_lost_task_call_for_a_new_connection() {
-        assert_eq!(Blame::of(&rpc(Error::timeout("late"))), Blame::Connection);
-        assert_eq!(Blame::of(&ClientError::Shutdown), Blame::Connection);
-        assert_eq!(Blame::of(&rpc(Error::io("reset"))), Blame::Outside);
+    fn a_timeout_and_an_ended_task_are_faults_of_the_connection() {
+        assert_eq!(PublishFault::of(&rpc(Error::timeout("late"))), PublishFault::Connection);
+        assert_eq!(PublishFault::of(&ClientError::Shutdown), PublishFault::Connection);
+        assert_eq!(PublishFault::of(&rpc(Error::io("reset"))), PublishFault::Service);
     }
 }

@@ -1,4 +1,4 @@
-//! Keeping one stream open: rebuild it when it ends, replace it when it goes silent.
+//! The supervisor of one stream: it reopens the stream when it ends, and replaces it when it is silent.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,98 +11,103 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Access;
-use super::connection::{Connection, Shared};
-use super::failure::{Failure, told};
-use super::health::{Health, Troubled};
-use super::streams::{HeartbeatSource, OperationReport, Shape, feed};
+use crate::clients::ClientFactory;
+use crate::connection::{SharedConnection, SharedSubscriber};
+use crate::error::{ErrorClass, root_cause};
+use crate::health::{SubscriptionHealth, UnhealthyStream};
+use crate::stream::{StreamEnd, feed};
+use crate::stream_activity::StreamActivity;
+use crate::stream_limits::StreamLimits;
 use ecom_bus::Delivery;
 use ecom_clock::Entropy;
 use ecom_domain::backoff::Backoff;
 
-/// The shortest wait before a stream is opened again.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// The longest.
+/// The minimum delay before a stream is reopened.
+const MIN_DELAY: Duration = Duration::from_millis(100);
+/// The maximum delay before a stream is reopened.
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// A stream that lived this long was a good one: the next delay is a short one.
-const GOOD_LIFE: Duration = Duration::from_secs(60);
-/// A stream that was in trouble and lives this long is out of it.
-const STEADY: Duration = Duration::from_secs(5);
-/// At most one line about a stream's troubles in this time.
-const LOG_EVERY: Duration = Duration::from_secs(10);
+/// The age of a stream that resets the backoff when it ends.
+const BACKOFF_RESET_AGE: Duration = Duration::from_secs(60);
+/// The age at which a reopened stream counts as healthy again.
+const HEALTHY_AGE: Duration = Duration::from_secs(5);
+/// The minimum interval of log lines about one stream.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// One of a subscription's streams, as it is to be kept open.
-pub(super) struct Slot {
-    pub(super) access: Arc<Access>,
-    pub(super) connection: Arc<Connection>,
+/// One of the streams of a subscription.
+pub(super) struct SupervisedStream {
+    pub(super) clients: Arc<ClientFactory>,
+    pub(super) connection: Arc<SharedConnection>,
+    /// The full name of the subscription.
     pub(super) subscription: String,
-    pub(super) slot: usize,
-    pub(super) shape: Shape,
+    /// The index of the stream within the subscription, for logs.
+    pub(super) index: usize,
+    pub(super) limits: StreamLimits,
     pub(super) idle_rotation: Option<Duration>,
     pub(super) entropy: Arc<Entropy>,
-    pub(super) health: Arc<Health>,
+    pub(super) health: Arc<SubscriptionHealth>,
+    /// The number of deliveries of all streams of the subscription.
     pub(super) delivered: Arc<AtomicU64>,
 }
 
-/// A stream that is open, or opening.
-struct Open {
+/// A stream that is open or about to be.
+struct OpenStream {
     shutdown: ShutdownToken,
-    feeder: JoinHandle<OperationReport>,
-    heartbeat_source: Arc<HeartbeatSource>,
+    feeder: JoinHandle<StreamEnd>,
+    activity: Arc<StreamActivity>,
 }
 
-/// What happened to it.
-enum Event {
-    Stop,
-    OperationReport(OperationReport),
+/// The event that ends the supervision of an open stream.
+enum StreamEvent {
+    Stopped,
+    Ended(StreamEnd),
     Silent,
 }
 
-/// Keeps the slot's stream open until `stop`, then waits for every ack of every stream it had.
-pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: CancellationToken) {
-    let backoff = Backoff::try_new(FIRST_DELAY, MAX_DELAY).expect("0.1 s is above zero and below 30 s");
-    let mut troubles = Quiet::default();
+/// Keeps the stream open until `stop`, then waits for the acks of every stream that it opened.
+pub(super) async fn run(stream: SupervisedStream, channel: mpsc::Sender<Delivery>, stop: CancellationToken) {
+    let backoff = Backoff::try_new(MIN_DELAY, MAX_DELAY).expect("0.1 s is above zero and below 30 s");
+    let mut throttle = LogThrottle::default();
     let mut retiring = JoinSet::new();
-    let mut shared: Option<Shared> = None;
+    let mut subscriber: Option<SharedSubscriber> = None;
     let mut dead = false;
-    let mut replaced: Option<Open> = None;
+    let mut replaced: Option<OpenStream> = None;
     let mut attempt = 0u32;
-    let mut troubled = None;
+    let mut unhealthy = None;
     while !stop.is_cancelled() {
-        let opened = open(&slot, &mut shared, std::mem::take(&mut dead), &intake).await;
-        // The old stream is shut once the new one is on its way.
+        let opened = open(&stream, &mut subscriber, std::mem::take(&mut dead), &channel).await;
+        // The old stream is shut down once the new one is being opened.
         if let Some(old) = replaced.take() {
             retiring.spawn(retire(old));
         }
-        let trouble = match opened {
-            Err(trouble) => trouble,
-            Ok(mut open) => match watch(&slot, &mut open, &mut retiring, &mut troubled, &stop).await {
-                Event::Stop | Event::OperationReport(OperationReport::Unwanted) => {
+        let reason = match opened {
+            Err(reason) => reason,
+            Ok(mut open) => match watch(&stream, &mut open, &mut retiring, &mut unhealthy, &stop).await {
+                StreamEvent::Stopped | StreamEvent::Ended(StreamEnd::ChannelClosed) => {
                     retiring.spawn(retire(open));
                     break;
                 }
-                Event::Silent => {
-                    tracing::debug!(subscription = %slot.subscription, stream = slot.slot, "replacing a silent stream");
-                    // A new connection, too: the silence may be a connection that died unnoticed.
+                StreamEvent::Silent => {
+                    tracing::debug!(subscription = %stream.subscription, stream = stream.index, "replacing a silent stream");
+                    // On a new connection: this one may have died unnoticed.
                     dead = true;
                     replaced = Some(open);
                     attempt = 0;
                     continue;
                 }
-                Event::OperationReport(ended) => {
-                    if open.heartbeat_source.delivered() > 0 || open.heartbeat_source.age() > GOOD_LIFE {
+                StreamEvent::Ended(end) => {
+                    if open.activity.delivered() > 0 || open.activity.age() > BACKOFF_RESET_AGE {
                         attempt = 0;
                     }
                     retiring.spawn(retire(open));
-                    Trouble::of(&ended)
+                    ReopenReason::of(&end)
                 }
             },
         };
-        troubled.get_or_insert_with(|| slot.health.trouble());
-        let delay = backoff.delay(attempt, slot.entropy.share()).max(FIRST_DELAY);
+        unhealthy.get_or_insert_with(|| stream.health.mark_unhealthy());
+        let delay = backoff.delay(attempt, stream.entropy.share()).max(MIN_DELAY);
         attempt = attempt.saturating_add(1);
-        if let Some(unsaid) = troubles.admit(Instant::now()) {
-            trouble.log(&slot, delay, unsaid);
+        if let Some(suppressed) = throttle.admit(Instant::now()) {
+            reason.log(&stream, delay, suppressed);
         }
         tokio::select! {
             biased;
@@ -117,35 +122,35 @@ pub(super) async fn run(slot: Slot, intake: mpsc::Sender<Delivery>, stop: Cancel
 }
 
 async fn open(
-    slot: &Slot,
-    shared: &mut Option<Shared>,
+    stream: &SupervisedStream,
+    subscriber: &mut Option<SharedSubscriber>,
     dead: bool,
-    intake: &mpsc::Sender<Delivery>,
-) -> Result<Open, Trouble> {
-    let found_dead = shared.as_ref().filter(|_| dead);
-    let subscriber = slot.connection.subscriber(found_dead).await;
-    let subscriber = subscriber.map_err(|error| Trouble::Passing(error.to_string()))?;
-    let stream = slot.shape.stream(&subscriber.subscriber, &slot.subscription);
-    *shared = Some(subscriber);
-    let shutdown = stream.shutdown_token();
-    let heartbeat_source = Arc::new(HeartbeatSource::new());
-    let feeder = tokio::spawn(feed(stream, intake.clone(), heartbeat_source.clone(), slot.delivered.clone()));
-    Ok(Open { shutdown, feeder, heartbeat_source })
+    channel: &mpsc::Sender<Delivery>,
+) -> Result<OpenStream, ReopenReason> {
+    let dead = subscriber.as_ref().filter(|_| dead);
+    let shared = stream.connection.subscriber(dead).await;
+    let shared = shared.map_err(|error| ReopenReason::Temporary(error.to_string()))?;
+    let messages = stream.limits.stream(&shared.subscriber, &stream.subscription);
+    *subscriber = Some(shared);
+    let shutdown = messages.shutdown_token();
+    let activity = Arc::new(StreamActivity::new());
+    let feeder = tokio::spawn(feed(messages, channel.clone(), activity.clone(), stream.delivered.clone()));
+    Ok(OpenStream { shutdown, feeder, activity })
 }
 
 async fn watch(
-    slot: &Slot,
-    open: &mut Open,
+    stream: &SupervisedStream,
+    open: &mut OpenStream,
     retiring: &mut JoinSet<()>,
-    troubled: &mut Option<Troubled>,
+    unhealthy: &mut Option<UnhealthyStream>,
     stop: &CancellationToken,
-) -> Event {
-    let steady = Instant::now() + STEADY;
-    // Spread, so that streams opened together are not replaced together.
-    let limit = slot.idle_rotation.map(|limit| limit.mul_f64(1.0 + 0.2 * slot.entropy.share()));
+) -> StreamEvent {
+    let healthy_at = Instant::now() + HEALTHY_AGE;
+    // Jittered, so that streams opened together are not replaced together.
+    let limit = stream.idle_rotation.map(|limit| limit.mul_f64(1.0 + 0.2 * stream.entropy.share()));
     let silence = async {
         match limit {
-            Some(limit) => open.heartbeat_source.silent_for(limit).await,
+            Some(limit) => open.activity.silent_for(limit).await,
             None => std::future::pending().await,
         }
     };
@@ -153,81 +158,85 @@ async fn watch(
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => return Event::Stop,
-            ended = &mut open.feeder => return Event::OperationReport(ended.unwrap_or(OperationReport::Closed)),
+            () = stop.cancelled() => return StreamEvent::Stopped,
+            end = &mut open.feeder => return StreamEvent::Ended(end.unwrap_or(StreamEnd::Closed)),
             Some(_) = retiring.join_next(), if !retiring.is_empty() => {}
-            () = &mut silence => return Event::Silent,
-            () = tokio::time::sleep_until(steady), if troubled.is_some() => *troubled = None,
+            () = &mut silence => return StreamEvent::Silent,
+            () = tokio::time::sleep_until(healthy_at), if unhealthy.is_some() => *unhealthy = None,
         }
     }
 }
 
-/// Shuts a stream: no new messages, then every delivery settled, then every ack sent.
-async fn retire(open: Open) {
+/// Shuts a stream down: it receives no more messages, waits for its outstanding deliveries, and sends their
+/// acks.
+async fn retire(open: OpenStream) {
     open.shutdown.shutdown().await;
     if !open.feeder.is_finished() {
         let _ = open.feeder.await;
     }
 }
 
-/// Why a stream is to be opened again.
+/// The reason a stream is reopened, with its cause.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Trouble {
-    /// A human must act.
-    Lasting(String),
-    /// It heals by itself.
-    Passing(String),
+enum ReopenReason {
+    /// The stream cannot be opened until an operator acts.
+    OperatorNeeded(String),
+    /// Reopening the stream may succeed.
+    Temporary(String),
 }
 
-impl Trouble {
-    fn of(ended: &OperationReport) -> Self {
-        match ended {
-            OperationReport::Closed | OperationReport::Unwanted => {
-                Self::Passing("the service closed the stream".to_owned())
+impl ReopenReason {
+    fn of(end: &StreamEnd) -> Self {
+        match end {
+            StreamEnd::Closed | StreamEnd::ChannelClosed => {
+                Self::Temporary("the service closed the stream".to_owned())
             }
-            OperationReport::Failed(error) => Self::of_error(error),
+            StreamEnd::Failed(error) => Self::of_error(error),
         }
     }
 
     fn of_error(error: &Error) -> Self {
-        match Failure::of(error) {
-            Failure::Missing | Failure::Denied | Failure::Refused => Self::Lasting(told(error)),
-            Failure::Outage => Self::Passing(told(error)),
+        match ErrorClass::of(error) {
+            ErrorClass::Missing | ErrorClass::Denied | ErrorClass::Refused => {
+                Self::OperatorNeeded(root_cause(error))
+            }
+            ErrorClass::Outage => Self::Temporary(root_cause(error)),
         }
     }
 
-    fn log(&self, slot: &Slot, delay: Duration, unsaid: u64) {
-        let Slot { subscription, slot: stream, access, .. } = slot;
-        let on = access.describe();
+    fn log(&self, stream: &SupervisedStream, delay: Duration, suppressed: u64) {
+        let SupervisedStream { subscription, index, clients, .. } = stream;
+        let on = clients.describe();
         match self {
-            Self::Lasting(cause) => tracing::error!(
-                %subscription, stream, unsaid,
+            Self::OperatorNeeded(cause) => tracing::error!(
+                %subscription, stream = index, suppressed,
                 "cannot receive from {subscription} on {on}: {cause}; retrying in {delay:.1?}, \
-                 `ecom_setup --check` says what to do"
+                 `ecom_setup --check` prints the command that fixes it"
             ),
-            Self::Passing(cause) => tracing::warn!(
-                %subscription, stream, unsaid,
-                "a stream of {subscription} on {on} ended: {cause}; opening it again in {delay:.1?}"
+            Self::Temporary(cause) => tracing::warn!(
+                %subscription, stream = index, suppressed,
+                "a stream of {subscription} on {on} ended: {cause}; reopening it in {delay:.1?}"
             ),
         }
     }
 }
 
-/// At most one line in [`LOG_EVERY`], with the number of those left out since.
+/// Admits one log line per [`LOG_INTERVAL`] and counts the suppressed ones.
 #[derive(Default)]
-struct Quiet {
+struct LogThrottle {
     last: Option<Instant>,
-    unsaid: u64,
+    suppressed: u64,
 }
 
-impl Quiet {
+impl LogThrottle {
+    /// Returns the number of lines suppressed before this one, or `None` if this one is suppressed.
     fn admit(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.duration_since(last) < LOG_EVERY) {
-            self.unsaid += 1;
+        if self.last.is_some_and(|last| now.duration_since(last) < LOG_INTERVAL) {
+            self.suppressed += 1;
             return None;
         }
         self.last = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -235,28 +244,29 @@ impl Quiet {
 mod tests {
     use google_cloud_gax::error::rpc::Code;
 
-    use super::super::failure::status;
     use super::*;
+    use crate::error::status;
 
     #[test]
-    fn one_line_in_ten_seconds_and_it_counts_the_others() {
+    fn one_line_is_logged_in_ten_seconds_with_the_number_of_suppressed_ones() {
         let start = Instant::now();
-        let mut quiet = Quiet::default();
-        assert_eq!(quiet.admit(start), Some(0));
-        assert_eq!(quiet.admit(start + Duration::from_secs(1)), None);
-        assert_eq!(quiet.admit(start + Duration::from_secs(9)), None);
-        assert_eq!(quiet.admit(start + Duration::from_secs(10)), Some(2));
-        assert_eq!(quiet.admit(start + Duration::from_secs(25)), Some(0));
+        let mut throttle = LogThrottle::default();
+        assert_eq!(throttle.admit(start), Some(0));
+        assert_eq!(throttle.admit(start + Duration::from_secs(1)), None);
+        assert_eq!(throttle.admit(start + Duration::from_secs(9)), None);
+        assert_eq!(throttle.admit(start + Duration::from_secs(10)), Some(2));
+        assert_eq!(throttle.admit(start + Duration::from_secs(25)), Some(0));
     }
 
     #[test]
-    fn missing_and_forbidden_subscriptions_need_a_human_and_the_rest_heals() {
-        let lasting = |code| matches!(Trouble::of_error(&status(code, "x")), Trouble::Lasting(_));
-        assert!(lasting(Code::NotFound));
-        assert!(lasting(Code::PermissionDenied));
-        assert!(lasting(Code::FailedPrecondition));
-        assert!(!lasting(Code::Unavailable));
-        assert!(!lasting(Code::Cancelled));
-        assert!(matches!(Trouble::of(&OperationReport::Closed), Trouble::Passing(_)));
+    fn missing_and_forbidden_subscriptions_need_an_operator_and_outages_do_not() {
+        let needs_operator =
+            |code| matches!(ReopenReason::of_error(&status(code, "x")), ReopenReason::OperatorNeeded(_));
+        assert!(needs_operator(Code::NotFound));
+        assert!(needs_operator(Code::PermissionDenied));
+        assert!(needs_operator(Code::FailedPrecondition));
+        assert!(!needs_operator(Code::Unavailable));
+        assert!(!needs_operator(Code::Cancelled));
+        assert!(matches!(ReopenReason::of(&StreamEnd::Closed), ReopenReason::Temporary(_)));
     }
 }

@@ -1,16 +1,20 @@
-//! One handing-out of a message.
+//! One delivery of a message to a consumer.
 
-use super::message::ReceivedMessage;
+use crate::message::ReceivedMessage;
 
-/// The right to settle a delivery. Dropping it unspent nacks.
+/// The right to ack or nack one delivery. Dropping it must nack.
+///
+/// The adapter extends the ack deadline for as long as the lease exists.
 pub trait Lease: Send {
-    /// The effect is durable: do not deliver this again.
+    /// Acknowledges the message: its effect is durable, so it need not be delivered again. Returns at once;
+    /// the bus may still redeliver the message if the ack is lost.
     fn ack(self: Box<Self>);
-    /// Deliver this again.
+
+    /// Asks for redelivery as soon as possible. Returns at once.
     fn nack(self: Box<Self>);
 }
 
-/// A received message and the right to settle it, spent by value. Dropping it nacks.
+/// A received message that is to be acked or nacked exactly once. Dropping it nacks.
 pub struct Delivery {
     /// The message.
     pub received: ReceivedMessage,
@@ -18,17 +22,17 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// A delivery with its lease.
+    /// Creates a delivery.
     pub fn new(received: ReceivedMessage, lease: Box<dyn Lease>) -> Self {
         Self { received, lease }
     }
 
-    /// Finishes the message.
+    /// Acknowledges the message. Call it only after the effect of the message is durable.
     pub fn ack(self) {
         self.lease.ack();
     }
 
-    /// Gives the message back.
+    /// Asks for redelivery.
     pub fn nack(self) {
         self.lease.nack();
     }

@@ -1,4 +1,4 @@
-//! What travels.
+//! Messages, as published and as received.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use ecom_domain::event_time::{EventTime, Stamp};
 /// A message to publish.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Message {
-    /// The body's bytes.
+    /// The body.
     pub body: Bytes,
     /// The attributes.
     pub attributes: Attributes,
@@ -23,21 +23,24 @@ impl std::fmt::Debug for Message {
     }
 }
 
-/// A message as it was received.
+/// A message as received from a subscription.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReceivedMessage {
-    /// What travelled.
+    /// The message as published.
     pub message: Message,
-    /// The bus's id of the message; the same on every redelivery.
+    /// The message id, assigned by the bus. The same on every redelivery.
     pub id: String,
-    /// When the bus took it, microseconds since the epoch; the same on every redelivery.
+    /// The publish time, in microseconds since the epoch by the clock of the bus. The same on every
+    /// redelivery.
     pub publish_time_us: i64,
-    /// 1 on the first delivery, where the bus counts them; else 0.
+    /// The delivery attempt, 1 on the first delivery; 0 if the bus does not count them, as Pub/Sub does not
+    /// without a dead-letter policy.
     pub attempt: u32,
 }
 
 impl ReceivedMessage {
-    /// T of this message, as received on a source subscription.
+    /// Returns the event time of a message on a source subscription (orders or payments): the claimed
+    /// `event_time_us` if it is plausible, else a time derived from publish time and message id.
     pub fn event_time(&self) -> EventTime {
         let claimed = self.message.attributes.get("event_time_us");
         EventTime::of(&Stamp::source(self.publish_time_us, &self.id, claimed))

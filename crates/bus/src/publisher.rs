@@ -1,4 +1,4 @@
-//! Publishing in two phases: a place in the window now, the receipt later.
+//! Publishing in two steps: hand a message over, then await its publish acknowledgement.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,25 +6,26 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 
-use super::message::Message;
+use crate::message::Message;
 
-/// Publishes on one topic.
+/// A publisher for one topic.
 #[async_trait]
 pub trait Publisher: Send + Sync {
-    /// Waits for a place in the window and hands the message over. The place is given back when
-    /// the receipt resolves or is dropped.
+    /// Hands a message over to the bus, waiting while the publisher's window is full. Returns before the
+    /// message is durable; errors are reported by the receipt. The place in the window is free again when the
+    /// receipt resolves or is dropped. The message is published even if the receipt is dropped.
     async fn publish(&self, message: Message) -> Receipt;
 
-    /// Waits until everything handed over has been tried.
+    /// Waits until every message handed over so far was published or has failed.
     async fn flush(&self);
 }
 
-/// Resolves to the message id once the message is durable on the bus.
-#[must_use = "a message without its receipt may be lost"]
+/// A future publish acknowledgement. Resolves to the message id once the message is durable on the bus.
+#[must_use = "a message is durable only once its receipt has resolved"]
 pub struct Receipt(Pin<Box<dyn Future<Output = Result<String, PublishError>> + Send>>);
 
 impl Receipt {
-    /// A receipt that resolves as the future does.
+    /// Creates a receipt from the future that it resolves with.
     pub fn new(outcome: impl Future<Output = Result<String, PublishError>> + Send + 'static) -> Self {
         Self(Box::pin(outcome))
     }
@@ -38,30 +39,30 @@ impl Future for Receipt {
     }
 }
 
-/// Why a message is not known to be published.
+/// An error of [`Publisher::publish`], reported by the receipt.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// Not known to be durable; publishing it again may succeed (and may make a duplicate).
-    #[error("could not publish on {topic}: {source}")]
+    /// The message may or may not be durable. Publishing it again may succeed, and may create a duplicate.
+    #[error("could not publish to {topic}: {source}")]
     Unavailable {
         /// The topic's full name.
         topic: String,
-        /// The adapter's own error.
+        /// The error of the adapter.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Not published; publishing the same again cannot succeed.
-    #[error("{topic} refused the message: {source}")]
+    /// The message is not published, and publishing it again cannot succeed.
+    #[error("{topic} rejected the message: {source}")]
     Refused {
         /// The topic's full name.
         topic: String,
-        /// The adapter's own error.
+        /// The error of the adapter.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl PublishError {
-    /// Whether publishing again may succeed.
+    /// Returns whether publishing the message again may succeed.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,

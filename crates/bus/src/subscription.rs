@@ -1,70 +1,75 @@
-//! Receiving: one bounded channel, fed by the adapter's own tasks.
+//! Receiving: a bounded channel of deliveries that the adapter's tasks fill.
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc};
 
-use super::delivery::Delivery;
+use crate::delivery::Delivery;
 
-/// What is left for a subscription: published, and not acked by it.
+/// The backlog of a subscription: messages that were published and are not acked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backlog {
-    /// Nothing.
+    /// Every message is acked.
     Empty,
-    /// Something, in a worker or on its way; or the bus could not be asked just now.
+    /// At least one message is not acked yet, or the bus cannot be asked at the moment.
     Left,
-    /// The bus does not tell.
+    /// The bus does not offer this information, as Pub/Sub does not.
     Unknown,
 }
 
-/// The adapter's side of a subscription.
+/// The adapter's side of a [`Subscription`]: the tasks that receive from the bus and fill the channel.
 #[async_trait]
 pub trait Feed: Send + Sync {
-    /// Whether the bus answers when it is asked for deliveries; a silent topic answers.
+    /// Returns whether the bus answers requests for messages. It does if there are none.
     fn answers(&self) -> bool;
-    /// Asks the bus whether anything is left.
+
+    /// Asks the bus for the backlog.
     async fn backlog(&self) -> Backlog;
-    /// Signals that nothing more is wanted; returns at once.
+
+    /// Tells the tasks to stop receiving. Returns at once.
     fn close(&self);
-    /// Waits until every settled delivery's ack or nack has reached the bus and the tasks ended.
+
+    /// Waits until the tasks have ended and every ack and nack has reached the bus.
     async fn stopped(&self);
 }
 
-/// A source of deliveries that many workers may ask at once.
+/// An open subscription that any number of workers receive from.
 pub struct Subscription {
-    intake: Mutex<mpsc::Receiver<Delivery>>,
+    deliveries: Mutex<mpsc::Receiver<Delivery>>,
     feed: Box<dyn Feed>,
 }
 
 impl Subscription {
-    /// A subscription over the channel its feed fills.
-    pub fn new(intake: mpsc::Receiver<Delivery>, feed: Box<dyn Feed>) -> Self {
-        Self { intake: Mutex::new(intake), feed }
+    /// Creates a subscription from the receiving end of the channel that `feed` fills.
+    pub fn new(deliveries: mpsc::Receiver<Delivery>, feed: Box<dyn Feed>) -> Self {
+        Self { deliveries: Mutex::new(deliveries), feed }
     }
 
-    /// The next delivery; `None` once the subscription is stopped. Cancel-safe.
+    /// Returns the next delivery, or `None` once the subscription is stopped. Cancel-safe: no delivery is
+    /// lost if the future is dropped.
     pub async fn next(&self) -> Option<Delivery> {
-        self.intake.lock().await.recv().await
+        self.deliveries.lock().await.recv().await
     }
 
-    /// Whether the bus answers when it is asked for deliveries; a silent topic answers.
+    /// Returns whether the bus answers requests for messages. It does if there are none.
     pub fn answers(&self) -> bool {
         self.feed.answers()
     }
 
-    /// Asks the bus whether anything is left. Silence alone proves nothing: on a starved host a
-    /// message may be long on its way.
+    /// Asks the bus for the backlog. That no delivery arrives does not mean that it is empty: on a busy host,
+    /// messages can take long.
     pub async fn backlog(&self) -> Backlog {
         self.feed.backlog().await
     }
 
-    /// Stops receiving, gives back what no worker has taken, and waits until all acks are flushed.
-    /// Deliveries in the workers must be settled or dropped before this can end.
+    /// Stops receiving, nacks the buffered deliveries, and waits until all acks have reached the bus. Waits
+    /// for the workers to ack, nack or drop their deliveries, so it is up to the caller to bound it. May be
+    /// called again.
     pub async fn stop(&self) {
         self.feed.close();
         {
-            let mut intake = self.intake.lock().await;
-            intake.close();
-            while let Some(delivery) = intake.recv().await {
+            let mut deliveries = self.deliveries.lock().await;
+            deliveries.close();
+            while let Some(delivery) = deliveries.recv().await {
                 delivery.nack();
             }
         }

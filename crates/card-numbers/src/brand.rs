@@ -1,8 +1,8 @@
-//! Who issues a card number: prefixes and lengths of six brands, and the Luhn check.
+//! Card brands: the prefixes and lengths of six of them, and the Luhn check.
 
 /// A card brand.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are the brands' own")]
 pub enum Brand {
     Visa,
     Mastercard,
@@ -13,21 +13,22 @@ pub enum Brand {
 }
 
 impl Brand {
-    /// The brand whose card number these digits are: its prefix, one of its lengths, and a right
-    /// check digit. Of ten numbers with prefix and length, nine fail the check.
+    /// Returns the brand of a card number, or `None` if the digits (values 0 to 9) are not one: they must
+    /// have the prefix and a length of a brand and a valid Luhn check digit. Nine of ten digit sequences with
+    /// a matching prefix and length fail the check.
     pub fn of(digits: &[u8]) -> Option<Self> {
         let first_six = digits.get(..6)?.iter().fold(0, |number, digit| number * 10 + u32::from(*digit));
-        Self::issuing(first_six, digits.len()).filter(|_| passes_luhn(digits))
+        Self::of_prefix(first_six, digits.len()).filter(|_| passes_luhn(digits))
     }
 
-    /// Whose prefix and length these are.
-    fn issuing(first_six: u32, length: usize) -> Option<Self> {
+    /// Returns the brand that issues numbers of this length with these first six digits.
+    fn of_prefix(first_six: u32, length: usize) -> Option<Self> {
         Some(match (first_six, length) {
             (400_000..=499_999, 13 | 16 | 18 | 19) => Self::Visa,
             (222_100..=272_099 | 510_000..=559_999, 16) => Self::Mastercard,
             (340_000..=349_999 | 370_000..=379_999, 15) => Self::AmericanExpress,
             (601_100..=601_199 | 622_126..=622_925 | 644_000..=659_999, 16..=19) => Self::Discover,
-            // Issued from 3528 to 3589; test numbers use the whole block. The old ones had 15 digits.
+            // Issued from 3528 to 3589; test numbers use the whole block. Old numbers had 15 digits.
             (350_000..=359_999, 16..=19) | (180_000..=180_099 | 213_100..=213_199, 15) => Self::Jcb,
             (300_000..=305_999 | 309_000..=309_999 | 360_000..=369_999 | 380_000..=399_999, 14..=19) => {
                 Self::DinersClub
@@ -36,12 +37,12 @@ impl Brand {
         })
     }
 
-    /// Whether a card number of any brand begins with these two digits.
+    /// Returns whether a card number of any brand begins with these two digits.
     pub fn may_begin_with(first: u8, second: u8) -> bool {
         matches!(first * 10 + second, 18 | 21..=27 | 30 | 34..=49 | 51..=55 | 60 | 62 | 64 | 65)
     }
 
-    /// What people call it.
+    /// Returns the brand's name as it is written in text: `American Express`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Visa => "Visa",
@@ -54,7 +55,7 @@ impl Brand {
     }
 }
 
-/// ISO/IEC 7812-1, annex B.
+/// Returns whether the last digit is the Luhn check digit of the others (ISO/IEC 7812-1, annex B).
 fn passes_luhn(digits: &[u8]) -> bool {
     let sum: u32 = digits
         .iter()
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_brands_own_test_numbers_are_theirs() {
+    fn the_brands_test_numbers_are_recognised() {
         for (number, brand) in [
             ("4111111111111111", Brand::Visa),
             ("4222222222222", Brand::Visa),
@@ -100,7 +101,7 @@ mod tests {
         }
     }
 
-    /// Digits that begin like this, zeros, and the check digit.
+    /// Returns the prefix padded with zeros to this length, with a valid check digit.
     fn checked(prefix: &str, length: usize) -> Vec<u8> {
         let mut digits: Vec<u8> = prefix.bytes().map(|digit| digit - b'0').collect();
         digits.resize(length, 0);
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn every_range_ends_where_it_ends() {
+    fn every_prefix_range_and_length_has_exact_bounds() {
         for (prefix, length, brand) in [
             ("4", 13, Some(Brand::Visa)),
             ("4", 14, None),
@@ -156,18 +157,18 @@ mod tests {
     }
 
     #[test]
-    fn card_numbers_begin_with_the_two_digits_of_their_prefixes() {
+    fn the_first_two_digits_agree_with_the_prefix_ranges() {
         for (first, second) in (0..10).flat_map(|first| (0..10).map(move |second| (first, second))) {
             let two = u32::from(first * 10 + second);
             let mut prefixes = two * 10_000..(two + 1) * 10_000;
-            let begins =
-                prefixes.any(|first_six| (13..=19).any(|length| Brand::issuing(first_six, length).is_some()));
+            let begins = prefixes
+                .any(|first_six| (13..=19).any(|length| Brand::of_prefix(first_six, length).is_some()));
             assert_eq!(Brand::may_begin_with(first, second), begins, "{two}");
         }
     }
 
     #[test]
-    fn a_wrong_check_digit_is_no_card_number() {
+    fn a_number_with_a_wrong_check_digit_is_not_a_card_number() {
         for number in ["4111111111111112", "5555555555554445", "378282246310006", "4", ""] {
             assert_eq!(of(number), None, "{number}");
         }

@@ -1,9 +1,9 @@
-//! Account numbers of banks that are all digits: Danish, Finnish or Norwegian ones have as many as a
-//! card number, and one in forty would pass for one.
+//! IBANs whose account numbers are all digits. Danish, Finnish and Norwegian ones are as long as a card
+//! number, and one in forty would be taken for one.
 
-use super::symbol::digits;
+use crate::symbol::digits;
 
-/// Countries whose IBANs have no letters but their own two, and how many digits.
+/// The countries whose IBANs have no letters besides the country code, and the number of digits.
 const COUNTRIES: [([u8; 2], usize); 24] = [
     (*b"NO", 13),
     (*b"BE", 14),
@@ -31,13 +31,13 @@ const COUNTRIES: [([u8; 2], usize); 24] = [
     (*b"PL", 26),
 ];
 
-/// Whether the digits from `start` to `end` are an IBAN with the letters before them: its country's
-/// length, and the check of ISO 13616.
+/// Returns whether the digits from `start` to `end` are an IBAN together with the two letters before them:
+/// they must have the length of the country and pass the check of ISO 13616.
 pub(super) fn is_iban(bytes: &[u8], start: usize, end: usize) -> bool {
     let [before @ .., first, second] = &bytes[..start] else { return false };
-    let stands_alone = !before.last().is_some_and(u8::is_ascii_alphanumeric);
+    let is_separate = !before.last().is_some_and(u8::is_ascii_alphanumeric);
     let country = COUNTRIES.iter().find(|(letters, _)| *letters == [*first, *second]);
-    let Some((letters, length)) = country.filter(|_| stands_alone) else { return false };
+    let Some((letters, length)) = country.filter(|_| is_separate) else { return false };
     let (mut number, mut count) = ([0u8; 26], 0);
     for digit in digits(bytes, start, end) {
         let Some(place) = number.get_mut(count) else { return false };
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_registrys_examples_are_ibans_and_nothing_near_them() {
+    fn the_registrys_examples_are_ibans_and_near_misses_are_not() {
         for iban in [
             "NO9386011117947",
             "BE68539007547034",

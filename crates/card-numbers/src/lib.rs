@@ -1,184 +1,27 @@
-//! Full card numbers (primary account numbers, PANs): where they are in some bytes, and the same
-//! bytes without them.
+//! Finds and masks full card numbers (primary account numbers, PANs) in any bytes.
 //!
-//! A card number is a run of 13 to 19 digits, small gaps of spaces or dashes allowed, that has a
-//! prefix and a length of one of six brands and passes the Luhn check. What is searched need be
-//! neither JSON nor UTF-8; escapes of JSON are read where there are any. Masked, every byte of a
-//! digit becomes `*` except for the last four digits: no byte moves, and PCI DSS 3.4.1 allows more.
+//! A card number is a run of 13 to 19 digits, with gaps of a few spaces or dashes between them, that has the
+//! prefix and a length of one of six brands and passes the Luhn check. The bytes need not be JSON or UTF-8;
+//! JSON escapes are decoded if there are any. Masking replaces every byte of a digit by `*`, except for the
+//! last four digits. The length never changes, and less stays visible than PCI DSS 3.4.1 allows.
 
 mod brand;
+mod card_number;
+mod find;
 mod iban;
+mod mask;
 mod run;
 mod symbol;
 
-use std::borrow::Cow;
-use std::ops::Range;
-
-use bytes::Bytes;
-
 pub use brand::Brand;
-use run::Run;
-use symbol::{ESCAPED, PLAIN, Symbol, symbol};
-
-/// Bytes between two looks: whatever has as many digits as a card number is met.
-const STRIDE: usize = 8;
-
-/// No card number has fewer digits, and no digit takes less than a byte.
-const LEAST: usize = 13;
-
-/// A card number in some bytes. It does not know its digits.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Card {
-    /// Whose prefix and length it has.
-    pub brand: Brand,
-    /// How many digits it has.
-    pub digits: usize,
-    start: usize,
-    end: usize,
-    /// Where the digits begin that stay.
-    kept: usize,
-}
-
-impl Card {
-    /// The bytes from its first digit to its last.
-    pub fn range(&self) -> Range<usize> {
-        self.start..self.end
-    }
-}
-
-/// The card numbers in these bytes, by where they begin. Allocates nothing where there is none, and
-/// looks at every eighth byte alone where there are no numbers.
-pub fn find(bytes: &[u8]) -> Vec<Card> {
-    // Floating point writes a long number in few digits.
-    if bytes.len() < LEAST && !bytes.contains(&b'.') {
-        return Vec::new();
-    }
-    let runny = if bytes.contains(&b'\\') { &ESCAPED } else { &PLAIN };
-    let is_runny = |byte: &u8| runny[usize::from(*byte)];
-    let mut cards = Vec::new();
-    let (mut probe, mut done) = (STRIDE - 1, 0);
-    while let Some(byte) = bytes.get(probe) {
-        if !is_runny(byte) {
-            probe += STRIDE;
-            continue;
-        }
-        let start =
-            bytes[done..probe].iter().rposition(|byte| !is_runny(byte)).map_or(done, |at| done + at + 1);
-        let end = bytes[probe..].iter().position(|byte| !is_runny(byte)).map_or(bytes.len(), |at| probe + at);
-        // A number that went through floating point has digits on both sides of its point.
-        let is_part = bytes.get(end) == Some(&b'.') || start > 0 && bytes[start - 1] == b'.';
-        if is_part || end - start >= LEAST {
-            search(bytes, start..end, &mut cards);
-        }
-        (probe, done) = (end + STRIDE, end);
-    }
-    cards.sort_by_key(|card| card.start);
-    cards
-}
-
-/// Adds the card numbers in a stretch of bytes that can be digits and gaps.
-fn search(bytes: &[u8], stretch: Range<usize>, cards: &mut Vec<Card>) {
-    let mut at = stretch.start;
-    while at < stretch.end {
-        at = match symbol(bytes, at) {
-            (Symbol::Digit(_), _) => {
-                let run = Run::at(bytes, at);
-                run.cards(bytes, cards);
-                run.end
-            }
-            (Symbol::Gap | Symbol::Other, length) => at + length,
-        };
-    }
-}
-
-/// A body without a full card number, borrowed from its message until it is needed as bytes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CleanBody<'b>(Cow<'b, Bytes>);
-
-/// A body that had card numbers in it and has none now. Only masking makes one.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MaskedBody(Bytes);
-
-impl CleanBody<'_> {
-    /// The bytes as sent.
-    pub fn into_bytes(self) -> Bytes {
-        self.0.into_owned()
-    }
-
-    /// The same body, sharing its bytes instead of borrowing them.
-    pub fn into_owned(self) -> CleanBody<'static> {
-        CleanBody(Cow::Owned(self.0.into_owned()))
-    }
-}
-
-impl MaskedBody {
-    /// The bytes as sent, but for the digits.
-    pub fn into_bytes(self) -> Bytes {
-        self.0
-    }
-}
-
-impl std::fmt::Debug for CleanBody<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CleanBody").field("length", &self.0.len()).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for MaskedBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MaskedBody").field("length", &self.0.len()).finish_non_exhaustive()
-    }
-}
-
-/// The body as it may leave, and the card numbers that must not: those of [`find`] of which `keep`
-/// does not know better where they stand.
-pub fn screen(
-    body: &Bytes,
-    keep: impl FnOnce(&mut Vec<Card>),
-) -> Result<CleanBody<'_>, (MaskedBody, Vec<Card>)> {
-    let mut cards = find(body);
-    if !cards.is_empty() {
-        keep(&mut cards);
-    }
-    if cards.is_empty() {
-        return Ok(CleanBody(Cow::Borrowed(body)));
-    }
-    Err((MaskedBody(masked(body, &cards).into()), cards))
-}
-
-/// These bytes without their card numbers.
-pub fn mask(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let cards = find(bytes);
-    if cards.is_empty() { Cow::Borrowed(bytes) } else { Cow::Owned(masked(bytes, &cards)) }
-}
-
-/// A text without its card numbers.
-pub fn mask_text(text: &str) -> Cow<'_, str> {
-    match mask(text.as_bytes()) {
-        Cow::Borrowed(_) => Cow::Borrowed(text),
-        // Whole characters are replaced, so it is UTF-8 still.
-        Cow::Owned(masked) => Cow::Owned(String::from_utf8_lossy(&masked).into_owned()),
-    }
-}
-
-fn masked(bytes: &[u8], cards: &[Card]) -> Vec<u8> {
-    let mut masked = bytes.to_vec();
-    for card in cards {
-        let mut at = card.start;
-        while at < card.kept {
-            let (found, length) = symbol(bytes, at);
-            if matches!(found, Symbol::Digit(_)) {
-                masked[at..at + length].fill(b'*');
-            }
-            at += length;
-        }
-    }
-    masked
-}
+pub use card_number::CardNumber;
+pub use find::find;
+pub use mask::{CleanBody, MaskedBody, mask, mask_text, screen};
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Brand, find, mask_text, screen, symbol};
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     const VISA: &str = "4111111111111111";
@@ -188,7 +31,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_number_is_masked_but_for_its_last_four_digits() {
+    fn a_card_number_is_masked_except_for_its_last_four_digits() {
         for (text, masked) in [
             (VISA, "************1111"),
             ("card 4111 1111 1111 1111, please", "card **** **** **** 1111, please"),
@@ -208,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_that_are_escaped_or_of_another_script_are_digits() {
+    fn escaped_digits_and_digits_of_other_scripts_are_recognised() {
         let escaped: String = VISA.chars().map(|digit| format!("\\u{:04x}", u32::from(digit))).collect();
         assert_eq!(mask(&escaped), "*".repeat(12 * 6) + &"\\u0031".repeat(4));
         assert_eq!(mask("\\u0034111 1111\\u00201111\\u002d1111"), "********* ****\\u0020****\\u002d1111");
@@ -221,16 +64,16 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_went_through_floating_point_is_found() {
+    fn a_card_number_formatted_as_floating_point_is_found() {
         assert_eq!(mask("4.111111111111111E15"), "*.***********1111E15");
         assert_eq!(mask("{\"a\":4.11111111100071e+15}"), "{\"a\":*.***********071e+15}");
-        assert_eq!(mask("[4.111111111108E15]"), "[*.***********8E15]", "zeros at the end are known");
+        assert_eq!(mask("[4.111111111108E15]"), "[*.***********8E15]", "trailing zeros are known");
         assert_eq!(mask("[4.111111111111112E15]"), "[4.111111111111112E15]", "fails the check");
         assert_eq!(mask("[4.111111111111111E14]"), "[4.111111111111111E14]", "not a whole number");
     }
 
     #[test]
-    fn what_stands_beside_a_card_number_does_not_hide_it() {
+    fn neighbouring_digits_and_text_do_not_hide_a_card_number() {
         for (text, masked) in [
             ("2 4111 1111 1111 1111 12 27 123", "2 **** **** **** 1111 12 27 123"),
             ("4111111111111111 5555555555554444", "************1111 ************4444"),
@@ -243,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn card_numbers_that_overlap_are_masked_both() {
+    fn overlapping_card_numbers_are_both_masked() {
         let text = "4000 0000 0000 4004 0000 0000 0008";
         let cards = find(text.as_bytes());
         assert_eq!(cards.len(), 2, "{cards:?}");
@@ -252,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_alike_stays() {
+    fn look_alikes_are_not_masked() {
         for text in [
             "4111111111111112",
             "41111111111111111111",
@@ -269,7 +112,7 @@ mod tests {
         ] {
             assert_eq!(mask(text), text);
         }
-        assert_ne!(mask("v1.4222222222222 and more"), "v1.4222222222222 and more", "no JSON number");
+        assert_ne!(mask("v1.4222222222222 and more"), "v1.4222222222222 and more", "not a JSON number");
     }
 
     fn check_digit(mut number: Vec<u8>) -> Option<Vec<u8>> {
@@ -317,7 +160,7 @@ mod tests {
         }
 
         #[test]
-        fn masking_twice_is_masking_once_and_moves_nothing(text in "([0-9]{1,6}[ -]?|4111 1111 1111 1111|4222222222222|x|4 |\\\\u0034|5555 55|30569309025904[ -]?){0,24}") {
+        fn masking_is_idempotent_and_keeps_the_length(text in "([0-9]{1,6}[ -]?|4111 1111 1111 1111|4222222222222|x|4 |\\\\u0034|5555 55|30569309025904[ -]?){0,24}") {
             let masked = mask(&text);
             prop_assert_eq!(mask(&masked), masked.clone());
             prop_assert_eq!(masked.len(), text.len());
@@ -325,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_can_be_searched(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), b'0'..=b'9', Just(b'\\'), Just(b'.')], 0..300)) {
+        fn any_bytes_can_be_screened(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), b'0'..=b'9', Just(b'\\'), Just(b'.')], 0..300)) {
             let body = Bytes::from(bytes);
             match screen(&body, |_| {}) {
                 Ok(clean) => prop_assert_eq!(clean.into_bytes(), body),

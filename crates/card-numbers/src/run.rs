@@ -1,36 +1,37 @@
-//! One run of digits, and the card numbers in it.
+//! A run of digits, and the card numbers in it.
 
-use super::Card;
-use super::brand::Brand;
-use super::iban::is_iban;
-use super::symbol::{Symbol, symbol};
+use crate::brand::Brand;
+use crate::card_number::CardNumber;
+use crate::iban::is_iban;
+use crate::symbol::{Symbol, symbol};
 
-/// Digits of the shortest card number.
+/// The number of digits of the shortest card number.
 const SHORTEST: usize = 13;
-/// Digits of the longest.
+/// The number of digits of the longest card number.
 const LONGEST: usize = 19;
-/// Spaces and dashes between two digits at most: ` - `.
+/// The maximum number of spaces and dashes between two digits: ` - `.
 const WIDEST_GAP: usize = 3;
-/// Digits that stay to be read.
+/// The number of last digits that masking keeps.
 pub(super) const KEPT: usize = 4;
-/// Digits of a group, where a card number is not all there is: card numbers are written in fours.
+/// The minimum number of digits in a group of a card number that is only a part of its run: card numbers are
+/// written in groups of four.
 const GROUP: usize = 4;
 
-/// Digits with small gaps between them, as far as they go.
+/// A maximal run of digits with small gaps between them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
-    /// Where the first digit begins.
+    /// The offset of the first digit.
     pub(super) start: usize,
-    /// Where the last digit ends.
+    /// The offset after the last digit.
     pub(super) end: usize,
-    /// How many digits.
+    /// The number of digits.
     digits: usize,
-    /// How many groups of digits without a gap.
+    /// The number of groups, separated by gaps.
     groups: usize,
 }
 
 impl Run {
-    /// The run that begins with the digit at `start`.
+    /// Reads the run that begins with the digit at `start`.
     pub(super) fn at(bytes: &[u8], start: usize) -> Self {
         let mut run = Self { start, end: start, digits: 0, groups: 0 };
         let (mut at, mut gap) = (start, 1);
@@ -51,12 +52,12 @@ impl Run {
         run
     }
 
-    /// Adds the card numbers in this run.
+    /// Adds the card numbers in this run to `cards`.
     ///
-    /// A card number begins and ends with a group: there is none inside a longer number. What is no
-    /// more than a part of the run, as `2 4111 1111 1111 1111 12 27`, must be grouped like a card
-    /// number. The four digits that stay may begin another one, and so may what comes before.
-    pub(super) fn cards(&self, bytes: &[u8], cards: &mut Vec<Card>) {
+    /// A card number begins and ends at a group boundary, never inside a longer number. One that is only a
+    /// part of the run, as in `2 4111 1111 1111 1111 12 27`, must be grouped like a card number. Card numbers
+    /// may overlap: the four digits that masking keeps, or digits before them, may begin another one.
+    pub(super) fn cards(&self, bytes: &[u8], cards: &mut Vec<CardNumber>) {
         if let Some(card) = self.scientific(bytes) {
             cards.push(card);
             return;
@@ -73,12 +74,12 @@ impl Run {
                 return;
             }
             let found = match begins_card(bytes, start, self.end) {
-                true => Ahead::of(bytes, start, self.end).longest(start == piece),
+                true => Lookahead::of(bytes, start, self.end).longest(start == piece),
                 false => None,
             };
             if let Some(card) = found.filter(|card| !self.is_phone(bytes, card)) {
                 if hidden.is_none() && piece < start {
-                    cards.extend(Ahead::of(bytes, piece, start).whole());
+                    cards.extend(Lookahead::of(bytes, piece, start).whole());
                 }
                 hidden = hidden.max(Some(card.kept));
                 cards.push(card);
@@ -90,8 +91,8 @@ impl Run {
         }
     }
 
-    /// A card number that went through floating point: `4.111111111111111E15`.
-    fn scientific(&self, bytes: &[u8]) -> Option<Card> {
+    /// Returns the card number that was formatted as a floating-point number: `4.111111111111111E15`.
+    fn scientific(&self, bytes: &[u8]) -> Option<CardNumber> {
         let lead = self.start.checked_sub(2)?;
         let is_number = self.groups == 1 && self.digits == self.end - self.start && self.digits < LONGEST;
         let alone = lead.checked_sub(1).is_none_or(|before| !matches!(bytes[before], b'0'..=b'9' | b'.'));
@@ -114,10 +115,10 @@ impl Run {
         number.iter_mut().zip(written).for_each(|(digit, written)| *digit = written - b'0');
         let brand = Brand::of(&number[..digits])?;
         let kept = self.end - KEPT.saturating_sub(zeros);
-        Some(Card { brand, digits, start: lead, end: self.end, kept })
+        Some(CardNumber { brand, digits, start: lead, end: self.end, kept })
     }
 
-    /// Whether these are the decimals of a JSON number: a price of 777.9403479956732.
+    /// Returns whether these are the decimals of a JSON number, such as a price of 777.9403479956732.
     fn is_fraction(&self, bytes: &[u8]) -> bool {
         let Some(whole) = bytes[..self.start].strip_suffix(b".").filter(|_| self.groups == 1) else {
             return false;
@@ -132,14 +133,15 @@ impl Run {
             && matches!(after, None | Some(b',' | b'}' | b']'))
     }
 
-    /// Whether this is a phone number: with its country, a German one has 13 digits and begins with
-    /// a 4. Card numbers of 13 digits are no longer issued, and nobody writes a plus before one.
-    fn is_phone(&self, bytes: &[u8], card: &Card) -> bool {
+    /// Returns whether this is a phone number: with its country code, a German one has 13 digits and begins
+    /// with a 4. Card numbers of 13 digits are no longer issued, and none is written with a plus sign.
+    fn is_phone(&self, bytes: &[u8], card: &CardNumber) -> bool {
         card.digits == SHORTEST && card.start == self.start && bytes[..self.start].ends_with(b"+")
     }
 }
 
-/// Whether the digits from `start` on may begin a card number, by the first two where no gap is between.
+/// Returns whether the digits from `start` may begin a card number, by the first two unless a gap separates
+/// them.
 fn begins_card(bytes: &[u8], start: usize, end: usize) -> bool {
     let (first, length) = symbol(bytes, start);
     match (first, (start + length < end).then(|| symbol(bytes, start + length).0)) {
@@ -159,7 +161,7 @@ fn without_exponent(bytes: &[u8]) -> &[u8] {
     &rest[rest.iter().take_while(|byte| byte.is_ascii_digit()).count()..]
 }
 
-/// Where the next group of the run begins; `end` where there is none.
+/// Returns the offset of the next group of the run, or `end` if there is none.
 fn next_group(bytes: &[u8], start: usize, end: usize) -> usize {
     let (mut at, mut in_gap) = (start, false);
     while at < end {
@@ -174,21 +176,21 @@ fn next_group(bytes: &[u8], start: usize, end: usize) -> usize {
     end
 }
 
-/// The digits from a place on, as many as a card number can have.
-struct Ahead {
+/// The next digits of a run, at most as many as a card number can have.
+struct Lookahead {
     digits: [u8; LONGEST],
     starts: [usize; LONGEST],
     ends: [usize; LONGEST],
     count: usize,
-    /// Whether a digit is the last of its group.
+    /// True if the digit is the last of its group.
     closes: [bool; LONGEST],
-    /// Whether all groups before a digit's own are as long as those of card numbers.
+    /// True if all groups before the digit's own have at least [`GROUP`] digits.
     regular: [bool; LONGEST],
-    /// Whether these are all digits there are.
+    /// True if the run has no further digits.
     is_all: bool,
 }
 
-impl Ahead {
+impl Lookahead {
     fn of(bytes: &[u8], start: usize, end: usize) -> Self {
         let mut ahead = Self {
             digits: [0; LONGEST],
@@ -229,8 +231,9 @@ impl Ahead {
         ahead
     }
 
-    /// The longest card number that begins here; `alone` where nothing of the run comes before.
-    fn longest(&self, alone: bool) -> Option<Card> {
+    /// Returns the longest card number that begins here. `alone` says that nothing of the run comes before
+    /// it.
+    fn longest(&self, alone: bool) -> Option<CardNumber> {
         let fits = |count: &usize| {
             let last = count - 1;
             self.closes[last] && (self.regular[last] || (alone && self.is_all && *count == self.count))
@@ -238,14 +241,14 @@ impl Ahead {
         (SHORTEST..=self.count).rev().filter(fits).find_map(|count| self.card(count))
     }
 
-    /// The card number that all of this is.
-    fn whole(&self) -> Option<Card> {
+    /// Returns the card number that consists of all these digits.
+    fn whole(&self) -> Option<CardNumber> {
         self.card(self.count).filter(|_| self.is_all && self.count >= SHORTEST)
     }
 
-    fn card(&self, count: usize) -> Option<Card> {
+    fn card(&self, count: usize) -> Option<CardNumber> {
         let brand = Brand::of(&self.digits[..count])?;
         let kept = self.starts[count - KEPT];
-        Some(Card { brand, digits: count, start: self.starts[0], end: self.ends[count - 1], kept })
+        Some(CardNumber { brand, digits: count, start: self.starts[0], end: self.ends[count - 1], kept })
     }
 }

@@ -1,20 +1,20 @@
-//! Bytes as a search for card numbers reads them: digits, what may stand between digits, the rest.
+//! Bytes as the search for card numbers reads them: digits, gaps between digits, and everything else.
 
-/// What stands at a place.
+/// A symbol of one or more bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Symbol {
-    /// A decimal digit of any script that has keyboards, 0 to 9.
+    /// A decimal digit, 0 to 9, in ASCII, full width, Arabic, Persian, Devanagari, Bengali or Thai.
     Digit(u8),
-    /// A space or a dash of any width, or nothing one sees: a soft hyphen, the NUL of UTF-16.
+    /// A space or a dash of any width, or an invisible character: a soft hyphen, the NUL byte of UTF-16.
     Gap,
     /// Anything else.
     Other,
 }
 
-/// The symbol at a place within `bytes`, and how many bytes it takes; at least one.
+/// Returns the symbol at offset `at` and its length in bytes, at least one.
 ///
-/// An escape of JSON is one symbol, however many backslashes it begins with: inside a text inside a
-/// text, `\\u0034` is a digit still.
+/// A JSON escape is one symbol with any number of backslashes: in JSON nested in a JSON text, `\\u0034` is
+/// still a digit.
 #[inline]
 pub(super) fn symbol(bytes: &[u8], at: usize) -> (Symbol, usize) {
     match bytes[at] {
@@ -26,7 +26,7 @@ pub(super) fn symbol(bytes: &[u8], at: usize) -> (Symbol, usize) {
     }
 }
 
-/// The digits from `start` to `end`, whatever stands between them.
+/// Returns the digits from `start` to `end`, skipping all other symbols.
 pub(super) fn digits(bytes: &[u8], start: usize, end: usize) -> impl Iterator<Item = u8> {
     let mut at = start;
     std::iter::from_fn(move || {
@@ -58,7 +58,7 @@ fn of(code: u32) -> Symbol {
     u8::try_from(code - zero).map_or(Symbol::Other, Symbol::Digit)
 }
 
-/// A character of two or three bytes of UTF-8: there is no digit and no gap among the longer ones.
+/// Decodes a UTF-8 character of two or three bytes. No digit and no gap is longer.
 fn decoded(bytes: &[u8]) -> Option<(u32, usize)> {
     let tail = |nth| bytes.get(nth).filter(|byte| *byte & 0xc0 == 0x80).map(|byte| u32::from(byte & 0x3f));
     match bytes[0] {
@@ -83,16 +83,16 @@ fn hex_number(hex: &[u8]) -> Option<u32> {
     hex.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
 }
 
-/// Which bytes can be part of a digit or a gap, by value.
-pub(super) type Runny = [bool; 256];
+/// A table of the byte values that can be part of a digit or a gap.
+pub(super) type RunBytes = [bool; 256];
 
-/// Of text without escapes.
-pub(super) static PLAIN: Runny = runny(b"0123456789 -\0\xc2\xd9\xdb\xe0\xe2\xe3\xef");
-/// Of text with escapes.
-pub(super) static ESCAPED: Runny = runny(b"0123456789 -\0\xc2\xd9\xdb\xe0\xe2\xe3\xef\\uabcdefABCDEF");
+/// The bytes of digits and gaps in text without escapes.
+pub(super) static PLAIN: RunBytes = run_bytes(b"0123456789 -\0\xc2\xd9\xdb\xe0\xe2\xe3\xef");
+/// The bytes of digits and gaps in text with escapes.
+pub(super) static ESCAPED: RunBytes = run_bytes(b"0123456789 -\0\xc2\xd9\xdb\xe0\xe2\xe3\xef\\uabcdefABCDEF");
 
-/// These bytes, and all that continue a character.
-const fn runny(listed: &[u8]) -> Runny {
+/// Returns the table of these bytes and of all UTF-8 continuation bytes.
+const fn run_bytes(listed: &[u8]) -> RunBytes {
     let mut table = [false; 256];
     let mut at = 0;
     while at < listed.len() {
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_and_gaps_are_known_in_every_spelling() {
+    fn digits_and_gaps_are_recognised_in_every_spelling() {
         for four in ["4", "\\u0034", "\\\\u0034", "\u{ff14}", "\\uFF14", "\u{664}", "\u{6f4}", "\u{e54}"] {
             assert_eq!(symbol(four.as_bytes(), 0), (Symbol::Digit(4), four.len()), "{four}");
         }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_of_a_digit_or_gap_is_runny() {
+    fn every_byte_of_a_digit_or_gap_is_in_the_tables() {
         for code in (0..=0xffff).filter_map(char::from_u32) {
             let text = code.to_string();
             let (plain, escape) = (symbol(text.as_bytes(), 0).0, format!("\\u{:04x}", u32::from(code)));

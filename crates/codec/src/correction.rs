@@ -1,21 +1,22 @@
-//! The message that carries a corrected body: a new event of its source topic, just after the event it
-//! corrects. The same correction is the same event however often it is published.
+//! The message that carries a corrected body: a new event on its source topic, dated just after the event it
+//! corrects. Publishing the same correction again publishes the same event again.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::envelope;
+use crate::envelope;
 use ecom_bus::{Attributes, Message};
 use ecom_domain::dead_letter::DeadLetter;
 
-/// The attribute that names the dead letter a message corrects.
+/// The attribute with the id of the dead letter that a message corrects.
 pub const CORRECTS: &str = "dlq_corrects";
 
-/// The message of the `number`-th correction of a dead letter (counted from 0): T and id are functions of
-/// the dead letter, the number and the body, the other attributes are the original's.
+/// Returns the message of the `number`-th correction of a dead letter, counted from 0. Event time and event
+/// id are functions of the dead letter, the number and the body; the other attributes are the original
+/// message's.
 pub fn correction(dead_letter: &DeadLetter, number: u32, body: Bytes) -> Message {
     let t = dead_letter.t.correction(number).micros();
-    let originals = dead_letter.attributes.iter().filter(|(name, _)| is_originals(name));
+    let originals = dead_letter.attributes.iter().filter(|(name, _)| is_original(name));
     let mut attributes: Attributes =
         originals.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     attributes.insert("event_time_us", t.to_string());
@@ -24,12 +25,13 @@ pub fn correction(dead_letter: &DeadLetter, number: u32, body: Bytes) -> Message
     Message { body, attributes }
 }
 
-/// Whether the original message had this attribute; what a consumer's envelope added is left behind.
-fn is_originals(name: &str) -> bool {
-    !envelope::is_own(name) && ![CORRECTS, "event_id", "event_time_us"].contains(&name)
+/// Returns whether the original message had this attribute, rather than a dead-letter envelope or a
+/// correction.
+fn is_original(name: &str) -> bool {
+    !envelope::is_envelope_attribute(name) && ![CORRECTS, "event_id", "event_time_us"].contains(&name)
 }
 
-/// A `UUIDv7` whose random part is a hash.
+/// Returns a `UUIDv7` whose random part is a hash of the correction.
 fn event_id(dead_letter: &DeadLetter, number: u32, t: i64, body: &Bytes) -> String {
     let mut hash = Sha256::new();
     hash.update(dead_letter.id.as_str());
@@ -44,8 +46,8 @@ fn event_id(dead_letter: &DeadLetter, number: u32, t: i64, body: &Bytes) -> Stri
 
 #[cfg(test)]
 mod tests {
-    use super::super::screen::screen;
     use super::*;
+    use crate::screen::screen;
     use ecom_bus::ReceivedMessage;
     use ecom_domain::event_time::EventTime;
 
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_correction_is_a_new_event_just_after_the_one_it_corrects() {
+    fn a_correction_is_a_new_event_dated_just_after_the_one_it_corrects() {
         let dead_letter = dead_letter();
         let message = correction(&dead_letter, 2, Bytes::from_static(b"{}"));
         let names: Vec<&str> = message.attributes.iter().map(|(name, _)| name).collect();
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_correction_is_the_same_event_and_another_is_another() {
+    fn the_same_correction_is_the_same_event_and_another_is_not() {
         let dead_letter = dead_letter();
         let body = Bytes::from_static(b"{}");
         let once = correction(&dead_letter, 0, body.clone());
@@ -96,12 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn a_correction_that_is_refused_comes_back_naming_what_it_corrects() {
+    fn a_rejected_correction_becomes_a_dead_letter_that_names_what_it_corrects() {
         let dead_letter = dead_letter();
         let message = correction(&dead_letter, 0, Bytes::from_static(b"{\"order_id\":7}"));
         let source =
             ReceivedMessage { message, id: "100".into(), publish_time_us: 1_705_831_400_000_000, attempt: 1 };
-        let failure = envelope::Failure {
+        let failure = envelope::DeliveryFailure {
             reason: ecom_domain::reason::Reason::Invalid,
             detail: "payment_id: missing",
             kind: ecom_domain::dead_letter::EventKind::Payment,
@@ -112,8 +114,8 @@ mod tests {
         };
         let (_, back) = envelope::encode(&source, screen(&source.message.body), &failure);
         let back = ReceivedMessage { message: back, id: "101".into(), ..source };
-        let came_back = envelope::decode(&back);
-        assert_eq!(came_back.corrects, Some(dead_letter.id));
-        assert_eq!(came_back.t, dead_letter.t.correction(0));
+        let dead_lettered = envelope::decode(&back);
+        assert_eq!(dead_lettered.corrects, Some(dead_letter.id));
+        assert_eq!(dead_lettered.t, dead_letter.t.correction(0));
     }
 }

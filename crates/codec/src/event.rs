@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 
-use super::json::{self, Rejection};
-use super::screen::{Screened, screen};
+use crate::json;
+use crate::rejection::Rejection;
+use crate::screen::{ScreenedBody, screen};
 use ecom_card_numbers::CleanBody;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
@@ -49,7 +50,7 @@ pub fn decode(kind: EventKind, body: &[u8]) -> Result<Event<'_>, Rejection> {
 }
 
 /// Decodes a body whose card numbers are looked for elsewhere.
-pub(super) fn read(kind: EventKind, body: &[u8]) -> Result<Event<'_>, Rejection> {
+pub(crate) fn read(kind: EventKind, body: &[u8]) -> Result<Event<'_>, Rejection> {
     match kind {
         EventKind::Order => json::read_order(body).map(Event::Order),
         EventKind::Payment => json::read_payment(body).map(Event::Payment),
@@ -57,8 +58,8 @@ pub(super) fn read(kind: EventKind, body: &[u8]) -> Result<Event<'_>, Rejection>
 }
 
 /// The rejection of a body with a card number in it, with the ids that could be read all the same.
-pub(super) fn exposed(detail: String, event: Result<Event<'_>, Rejection>) -> Rejection {
-    json::exposed(detail, event.map(|event| (Some(event.order_id()), event.payment_id())))
+pub(crate) fn pan_detected(detail: String, event: Result<Event<'_>, Rejection>) -> Rejection {
+    json::pan_detected(detail, event.map(|event| (Some(event.order_id()), event.payment_id())))
 }
 
 /// A decoded event and its body, which holds no card number and may leave the consumer as it is.
@@ -76,7 +77,7 @@ pub struct RejectedBody<'m> {
     /// The reason and the ids that could be read.
     pub rejection: Rejection,
     /// The body as it may leave the consumer: masked where it holds a card number.
-    pub body: Screened<'m>,
+    pub body: ScreenedBody<'m>,
 }
 
 /// The result of decoding a source message: each body is parsed once and scanned for card numbers once.
@@ -99,11 +100,11 @@ fn screened<'m, E>(
     ids: impl FnOnce(&E) -> (Option<OrderId>, Option<i64>),
 ) -> SourceEvent<'m, E> {
     match (screen(body), event) {
-        (Screened::Clean(body), Ok(event)) => Ok(CleanEvent { event, body }),
-        (body @ Screened::Clean(_), Err(rejection)) => Err(RejectedBody { rejection, body }),
-        (Screened::Masked { body, detail }, event) => {
-            let rejection = json::exposed(detail.clone(), event.map(|event| ids(&event)));
-            Err(RejectedBody { rejection, body: Screened::Masked { body, detail } })
+        (ScreenedBody::Clean(body), Ok(event)) => Ok(CleanEvent { event, body }),
+        (body @ ScreenedBody::Clean(_), Err(rejection)) => Err(RejectedBody { rejection, body }),
+        (ScreenedBody::Masked { body, detail }, event) => {
+            let rejection = json::pan_detected(detail.clone(), event.map(|event| ids(&event)));
+            Err(RejectedBody { rejection, body: ScreenedBody::Masked { body, detail } })
         }
     }
 }

@@ -1,32 +1,35 @@
 //! A TOML text as dotted keys with their lines.
 
+use toml::Value;
 use toml::de::{DeTable, DeValue};
 
-use super::value::Value;
-
-/// One key of a text.
-pub(super) struct Found {
+/// One key that a text sets.
+pub(super) struct Assignment {
     /// The dotted key.
     pub(super) key: String,
     /// Counted from 1.
     pub(super) line: usize,
-    /// Its value, or what it is where that is no type a setting has.
+    /// The value; the error says what it is instead of a type of a setting.
     pub(super) value: Result<Value, &'static str>,
 }
 
-/// What a section without keys is called in place of a value.
+/// Stands in for the value of a section without keys.
 pub(super) const EMPTY_SECTION: &str = "an empty section";
 
-/// Why a text is not TOML.
+/// A text that is not TOML.
 pub(super) struct SyntaxFault {
     /// Counted from 1.
     pub(super) line: usize,
-    /// Without the text itself, which may hold a password.
+    /// Does not quote the text, which may contain a password.
     pub(super) message: String,
 }
 
-/// The keys of the text in the order they are written in.
-pub(super) fn flatten(text: &str) -> Result<Vec<Found>, SyntaxFault> {
+/// Returns the keys of the text in the order in which they are written.
+///
+/// # Errors
+///
+/// The first place that is not TOML.
+pub(super) fn flatten(text: &str) -> Result<Vec<Assignment>, SyntaxFault> {
     let table = DeTable::parse(text).map_err(|error| SyntaxFault {
         line: line_of(text, error.span().map_or(0, |span| span.start)),
         message: error.message().lines().collect::<Vec<_>>().join(", "),
@@ -34,18 +37,17 @@ pub(super) fn flatten(text: &str) -> Result<Vec<Found>, SyntaxFault> {
     let mut found = Vec::new();
     descend(text, "", table.get_ref(), &mut found);
     found.sort_by_key(|(offset, _)| *offset);
-    Ok(found.into_iter().map(|(_, key)| key).collect())
+    Ok(found.into_iter().map(|(_, assignment)| assignment).collect())
 }
 
-fn descend(text: &str, prefix: &str, table: &DeTable<'_>, found: &mut Vec<(usize, Found)>) {
+fn descend(text: &str, prefix: &str, table: &DeTable<'_>, found: &mut Vec<(usize, Assignment)>) {
     for (name, value) in table {
-        let dotted = format!("{prefix}{}", name.get_ref());
+        let key = format!("{prefix}{}", name.get_ref());
         match value.get_ref() {
-            DeValue::Table(inner) if !inner.is_empty() => descend(text, &format!("{dotted}."), inner, found),
+            DeValue::Table(inner) if !inner.is_empty() => descend(text, &format!("{key}."), inner, found),
             leaf => {
                 let offset = name.span().start;
-                found
-                    .push((offset, Found { key: dotted, line: line_of(text, offset), value: setting(leaf) }));
+                found.push((offset, Assignment { key, line: line_of(text, offset), value: setting(leaf) }));
             }
         }
     }
@@ -53,7 +55,7 @@ fn descend(text: &str, prefix: &str, table: &DeTable<'_>, found: &mut Vec<(usize
 
 fn setting(value: &DeValue<'_>) -> Result<Value, &'static str> {
     match value {
-        DeValue::String(text) => Ok(Value::Text(text.to_string())),
+        DeValue::String(text) => Ok(Value::String(text.to_string())),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map(Value::Integer)
             .map_err(|_| "a number that is too large"),
@@ -65,11 +67,11 @@ fn setting(value: &DeValue<'_>) -> Result<Value, &'static str> {
         DeValue::Array(items) => items
             .iter()
             .map(|item| match item.get_ref() {
-                DeValue::String(text) => Ok(text.to_string()),
+                DeValue::String(text) => Ok(Value::String(text.to_string())),
                 _ => Err("a list of other things"),
             })
             .collect::<Result<_, _>>()
-            .map(Value::List),
+            .map(Value::Array),
         DeValue::Table(_) => Err(EMPTY_SECTION),
     }
 }
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_fault_has_its_line_and_keeps_the_text_to_itself() {
+    fn a_syntax_fault_has_its_line_and_does_not_quote_the_text() {
         let fault = flatten("[store.cassandra]\npassword = \"hunter2\nuser = \"x\"\n").err().unwrap();
         assert_eq!(fault.line, 2);
         assert!(!fault.message.contains("hunter2"), "{}", fault.message);

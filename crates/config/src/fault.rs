@@ -1,15 +1,15 @@
-//! What is wrong with a configuration.
+//! Faults of a configuration.
 
 use std::fmt;
 
-/// One thing that is wrong.
+/// One fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// Where: a file with its line, a variable, a flag; `None` where nothing was written at all.
+    /// A file with its line, a variable or a flag; `None` if the fault is that nothing is set.
     pub place: Option<String>,
-    /// What, naming the key; never the value of a secret.
+    /// Names the key and what is wrong with it; never contains a secret.
     pub message: String,
-    /// The way out, where there is more to say than the message does.
+    /// The way to fix it, if the message does not say it.
     pub hint: Option<String>,
 }
 
@@ -28,12 +28,12 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything that is wrong; one line each.
+/// All faults of a configuration; `Display` writes one per line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
-    /// The ways out, each said once, in the order of the faults.
+    /// Returns the hints in the order of the faults, each once.
     pub fn hints(&self) -> Vec<&str> {
         let mut hints: Vec<&str> = Vec::new();
         for hint in self.0.iter().filter_map(|fault| fault.hint.as_deref()) {

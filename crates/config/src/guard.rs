@@ -1,44 +1,51 @@
-//! Refuses to write into a folder where somebody plainly meant a bus and a store.
+//! Refuses the embedded default if the environment says that another backend is meant.
 
 use super::known::PREFIX;
-use super::{BusKind, Loaded, Origin, StoreKind};
+use super::{Loaded, Origin, layers};
 
-/// Variables that say this host is no workplace, whichever backend is meant.
+/// Variables of container platforms, whose folders do not last.
 const HOST: [&str; 2] = ["KUBERNETES_SERVICE_HOST", "K_SERVICE"];
 
-/// Variables that say Pub/Sub is meant.
+/// Variables of Pub/Sub.
 const BUS: [&str; 2] = ["PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"];
 
-/// A backend that nobody chose, where something says that another is meant.
+/// Embedded is only the default, and a variable says that another backend is meant.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
-#[error("{chosen_by_nobody} is only the default, but {variable} is set")]
+#[error("{defaulted} is only the default, but {variable} is set")]
 pub struct GuardError {
     /// `embedded`, or the one kind that is left to its default: `store.kind = "embedded"`.
-    pub chosen_by_nobody: String,
+    pub defaulted: String,
     /// The variable that says another backend is meant.
     pub variable: String,
     hint: String,
 }
 
 impl GuardError {
-    /// The way out.
+    /// Returns what to do.
     pub fn hint(&self) -> &str {
         &self.hint
     }
 }
 
-/// Fails where embedded is only the default and a variable says that another backend is meant.
+/// Checks that embedded is not just the default while the environment says that another backend is meant.
 ///
-/// Bus and store are looked at each for itself: a consumer that was given Pub/Sub and not its store must
-/// not fill a folder of its container. `embedded_flag` is `--embedded`, which means it.
-pub fn guard(loaded: &Loaded, env: &[(String, String)], embedded_flag: bool) -> Result<(), GuardError> {
+/// Bus and store are checked separately: a consumer that is given Pub/Sub but not its store must not fill a
+/// folder of its container. `embedded_flag` is `--embedded`, which accepts the default.
+///
+/// # Errors
+///
+/// Names the setting and the variable that contradicts it.
+pub fn guard<T>(loaded: &Loaded<T>, env: &[(String, String)], embedded_flag: bool) -> Result<(), GuardError> {
     if embedded_flag {
         return Ok(());
     }
-    let config = &loaded.config;
-    let by_default = |key| loaded.origin(key) == Some(&Origin::Default);
-    let bus = config.bus.kind == BusKind::Embedded && by_default("bus.kind");
-    let store = config.store.kind == StoreKind::Embedded && by_default("store.kind");
+    let is_defaulted = |key| {
+        layers::find(&loaded.settings, key).is_some_and(|setting| {
+            setting.origin == Origin::Default && setting.value.as_str() == Some("embedded")
+        })
+    };
+    let bus = is_defaulted("bus.kind");
+    let store = is_defaulted("store.kind");
 
     let is_set = |name: &str| env.iter().any(|(known, value)| known == name && !value.is_empty());
     let exact = |names: &[&str]| names.iter().find(|name| is_set(name)).map(|name| (*name).to_owned());
@@ -54,7 +61,7 @@ pub fn guard(loaded: &Loaded, env: &[(String, String)], embedded_flag: bool) -> 
         return Ok(());
     };
     let half = |key: &str| GuardError {
-        chosen_by_nobody: format!("{key} = \"embedded\""),
+        defaulted: format!("{key} = \"embedded\""),
         variable: variable.clone(),
         hint: format!("set {key} in the config file; to mean it: --set {key}=embedded"),
     };
@@ -62,7 +69,7 @@ pub fn guard(loaded: &Loaded, env: &[(String, String)], embedded_flag: bool) -> 
         (true, false) => half("bus.kind"),
         (false, true) => half("store.kind"),
         (true, true) | (false, false) => GuardError {
-            chosen_by_nobody: "embedded".to_owned(),
+            defaulted: "embedded".to_owned(),
             variable,
             hint: "pass --config FILE or set ECOM_CONFIG; to mean it: --embedded".to_owned(),
         },
@@ -71,13 +78,13 @@ pub fn guard(loaded: &Loaded, env: &[(String, String)], embedded_flag: bool) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{env, sets};
+    use super::super::tests::{TestConfig, env, sets};
     use super::super::{Set, Sources, load};
     use super::*;
 
     fn guarded(pairs: &[(&str, &str)], sets: Vec<Set>, flag: bool) -> Result<(), String> {
         let sources = Sources { env: env(pairs), sets, ..Sources::default() };
-        let loaded = load(&sources).unwrap();
+        let loaded = load::<TestConfig>(&sources).unwrap();
         guard(&loaded, &sources.env, flag).map_err(|error| error.to_string())
     }
 
@@ -103,7 +110,7 @@ mod tests {
     #[test]
     fn the_hint_says_both_ways_out() {
         let sources = Sources { env: env(&[("K_SERVICE", "consumer")]), ..Sources::default() };
-        let error = guard(&load(&sources).unwrap(), &sources.env, false).unwrap_err();
+        let error = guard(&load::<TestConfig>(&sources).unwrap(), &sources.env, false).unwrap_err();
         assert_eq!(error.hint(), "pass --config FILE or set ECOM_CONFIG; to mean it: --embedded");
     }
 
@@ -133,6 +140,6 @@ mod tests {
             env: env(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]),
             ..Sources::default()
         };
-        assert_eq!(guard(&load(&sources).unwrap(), &sources.env, false), Ok(()));
+        assert_eq!(guard(&load::<TestConfig>(&sources).unwrap(), &sources.env, false), Ok(()));
     }
 }

@@ -1,7 +1,7 @@
-//! Rules for the names of hosts, topics, projects and keyspaces: each error continues a sentence.
+//! Rules for the names of hosts and of topics; an error continues the sentence that begins with the key.
 
-/// `host:port`, with an IPv6 address in brackets and no scheme.
-pub(super) fn host_and_port(text: &str) -> Result<String, String> {
+/// Accepts `host:port`, with an IPv6 address in brackets and without a scheme.
+pub fn host_and_port(text: &str) -> Result<String, String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return Err(format!("must be host:port without \"{scheme}://\", try \"{rest}\""));
     }
@@ -9,8 +9,8 @@ pub(super) fn host_and_port(text: &str) -> Result<String, String> {
     parts.map(|_| text.to_owned()).ok_or_else(|| format!("must be host:port, is \"{text}\""))
 }
 
-/// `host` or `host:port`.
-pub(super) fn host(text: &str) -> Result<String, String> {
+/// Accepts `host` or `host:port`.
+pub fn host(text: &str) -> Result<String, String> {
     if is_host(text) { Ok(text.to_owned()) } else { host_and_port(text) }
 }
 
@@ -21,51 +21,24 @@ fn is_host(text: &str) -> bool {
     }
 }
 
-/// A topic's or subscription's short name, as Pub/Sub allows it.
+/// Accepts the short name of a topic or subscription, by the rules of Pub/Sub.
 pub(super) fn resource(text: &str) -> Result<String, String> {
     let mut characters = text.chars();
-    let starts_with_dead_letter = characters.next().is_some_and(|c| c.is_ascii_alphabetic());
+    let starts_with_letter = characters.next().is_some_and(|c| c.is_ascii_alphabetic());
     let allowed = characters.all(|c| c.is_ascii_alphanumeric() || "-_.~+%".contains(c));
     if !(3..=255).contains(&text.len()) {
         return Err(format!("must have 3 to 255 characters, is \"{text}\""));
     }
-    if !starts_with_dead_letter {
-        return Err(format!("must start with a dead letter, is \"{text}\""));
+    if !starts_with_letter {
+        return Err(format!("must start with a letter, is \"{text}\""));
     }
     if !allowed {
-        return Err(format!("may hold dead letters, digits and - _ . ~ + % only, is \"{text}\""));
+        return Err(format!("may contain only letters, digits and - _ . ~ + %, is \"{text}\""));
     }
     if text.to_ascii_lowercase().starts_with("goog") {
         return Err(format!("must not start with goog, is \"{text}\""));
     }
     Ok(text.to_owned())
-}
-
-/// A Google Cloud project's id; the emulator takes shorter ones than Google, and so do we.
-pub(super) fn project(text: &str) -> Result<String, String> {
-    let allowed = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c));
-    if allowed {
-        return Ok(text.to_owned());
-    }
-    Err(format!("must be a project id (not its path, not its display name), is \"{text}\""))
-}
-
-/// `^[a-z][a-z0-9_]{0,47}$`, which CQL takes without quotes.
-pub(super) fn keyspace(text: &str) -> Result<String, String> {
-    let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
-    let allowed = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if starts && allowed && text.len() <= 48 {
-        return Ok(text.to_owned());
-    }
-    Err(format!("must be a-z, then a-z, 0-9 and _, at most 48 characters, is \"{text}\""))
-}
-
-/// A datacenter's name; it ends up in CQL's quotes.
-pub(super) fn datacenter(text: &str) -> Result<String, String> {
-    if text.chars().all(|c| !c.is_control() && c != '\'') {
-        return Ok(text.to_owned());
-    }
-    Err(format!("must not hold quotes or control characters, is {text:?}"))
 }
 
 #[cfg(test)]
@@ -99,16 +72,6 @@ mod tests {
         let long = "a".repeat(256);
         for bad in ["ab", "1abc", "goog-x", "Google", "a/b/c", "a b c", "übel", "aüb", &long] {
             assert!(resource(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn projects_and_keyspaces_need_no_quoting() {
-        assert!(project("example.com:my-project").is_ok());
-        assert!(project("projects/x").is_err());
-        assert!(keyspace("ecom_store").is_ok());
-        for bad in ["", "Ecom", "1x", "a-b", "a;drop", &"a".repeat(49)] {
-            assert!(keyspace(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,13 +1,7 @@
-//! The keys there are: what a stranger may have meant, and which rules go with a key.
+//! Names: variables of keys, secrets, and the known key nearest to an unknown one.
 
-/// The key whose values are masked and never taken from the command line.
-pub(super) const PASSWORD: &str = "store.cassandra.password";
-
-/// A text key that takes a bare number, too.
-pub(super) const EARLY_PAYMENT_BYTES: &str = "consumer.early_payment_bytes";
-
-/// Variables other tools know, and the keys they set here.
-pub(super) const ECOSYSTEM: [(&str, &str); 3] = [
+/// Variables of other tools, and the keys they set.
+pub(super) const OTHER_TOOLS: [(&str, &str); 3] = [
     ("PUBSUB_EMULATOR_HOST", "bus.pubsub.emulator_host"),
     ("GOOGLE_CLOUD_PROJECT", "bus.pubsub.project"),
     ("RUST_LOG", "log.filter"),
@@ -16,22 +10,30 @@ pub(super) const ECOSYSTEM: [(&str, &str); 3] = [
 /// The prefix of a variable that sets a key.
 pub(super) const PREFIX: &str = "ECOM__";
 
-/// The variable that sets the key.
+/// Returns the variable that sets the key.
 pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
 }
 
-/// The dotted key a variable names, given what follows its prefix.
+/// Returns the dotted key that a variable sets, given the rest of its name after the prefix.
 pub(super) fn key_of(rest: &str) -> String {
     rest.to_lowercase().replace("__", ".")
 }
 
-/// The known key nearest to a stranger: the same last name in another section first, then by spelling.
-pub(super) fn nearest<'a>(stranger: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// Returns true if values of the key are masked and refused on the command line.
+///
+/// The name decides, not the type, so that it holds in builds without the adapter that reads the key.
+pub(super) fn is_secret(key: &str) -> bool {
+    let name = last_name(key);
+    name == "password" || name.ends_with("_password")
+}
+
+/// Returns the known key nearest to an unknown one: the same name in another section first, then by spelling.
+pub(super) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known.min_by_key(|key| {
-        let outside = !key.starts_with(&format!("{stranger}."));
-        let other_name = last_name(key) != last_name(stranger);
-        (outside, other_name, strsim::damerau_levenshtein(stranger, key))
+        let outside = !key.starts_with(&format!("{unknown}."));
+        let other_name = last_name(key) != last_name(unknown);
+        (outside, other_name, strsim::damerau_levenshtein(unknown, key))
     })
 }
 
@@ -47,15 +49,23 @@ mod tests {
 
     #[test]
     fn the_nearest_key_is_the_one_meant() {
-        for (stranger, meant) in [
+        for (unknown, meant) in [
             ("store.cassandra.contact_point", "store.cassandra.contact_points"),
             ("store.contact_points", "store.cassandra.contact_points"),
             ("stores.kind", "store.kind"),
             ("consumer.steams", "consumer.streams"),
             ("bus", "bus.kind"),
         ] {
-            assert_eq!(nearest(stranger, KEYS.into_iter()), Some(meant));
+            assert_eq!(nearest(unknown, KEYS.into_iter()), Some(meant));
         }
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_name() {
+        let secret = ["store.cassandra.password", "password", "bus.key_password"].map(is_secret);
+        assert_eq!(secret, [true; 3]);
+        let public = ["store.cassandra.password_file", "password.x", "passwords"].map(is_secret);
+        assert_eq!(public, [false; 3]);
     }
 
     #[test]

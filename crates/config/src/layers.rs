@@ -2,42 +2,57 @@
 
 use std::path::Path;
 
+use toml::Value;
+
 use super::document::{self, EMPTY_SECTION};
 use super::fault::Fault;
-use super::known::{self, EARLY_PAYMENT_BYTES, ECOSYSTEM, PASSWORD, PREFIX};
+use super::known::{self, OTHER_TOOLS, PREFIX};
 use super::origin::Origin;
 use super::sources::Set;
-use super::value::Value;
+use super::value;
 
-/// One key with the value that won.
-pub(super) struct Entry {
+/// One key with its value in the topmost layer that sets it.
+pub(super) struct Setting {
     /// The dotted key.
     pub(super) key: String,
-    /// What it would be had nobody set it; the type of every value it can have.
+    /// The value in `default.toml`, which also gives the type.
     pub(super) default: Value,
-    /// The value that won.
+    /// The value; the default if the setting is broken.
     pub(super) value: Value,
-    /// Who set it.
+    /// The layer that the value comes from.
     pub(super) origin: Origin,
-    /// Somebody tried to set it and could not: the value is not what was meant.
+    /// True if a fault was noted for it: the value is not the one that was meant.
     pub(super) broken: bool,
 }
 
-/// The keys of the defaults in their order, and what went wrong so far.
+impl Setting {
+    /// Marks the setting as broken and puts the default in place of its value.
+    pub(super) fn reset(&mut self) {
+        self.value.clone_from(&self.default);
+        self.broken = true;
+    }
+}
+
+/// Returns the setting with this key.
+pub(super) fn find<'a>(settings: &'a [Setting], key: &str) -> Option<&'a Setting> {
+    settings.iter().find(|setting| setting.key == key)
+}
+
+/// The settings in the order of the defaults, and the faults found so far.
 pub(super) struct Layers {
-    pub(super) entries: Vec<Entry>,
+    pub(super) settings: Vec<Setting>,
     pub(super) faults: Vec<Fault>,
 }
 
 impl Layers {
-    /// The lowest layer: the keys there are, and their types.
+    /// Starts with the lowest layer, which has every key.
     pub(super) fn of_defaults(text: &str) -> Self {
-        let mut layers = Self { entries: Vec::new(), faults: Vec::new() };
+        let mut layers = Self { settings: Vec::new(), faults: Vec::new() };
         match document::flatten(text) {
             Ok(found) => {
                 for found in found {
                     match found.value {
-                        Ok(value) => layers.entries.push(Entry {
+                        Ok(value) => layers.settings.push(Setting {
                             key: found.key,
                             default: value.clone(),
                             value,
@@ -58,7 +73,7 @@ impl Layers {
         layers
     }
 
-    /// Lays a file over what there is; false where it could not be read at all.
+    /// Adds a config file; returns false if it could not be read at all.
     pub(super) fn add_file(&mut self, path: &Path) -> bool {
         let shown = path.display();
         let text = match std::fs::read_to_string(path) {
@@ -81,28 +96,20 @@ impl Layers {
                 continue;
             }
             self.put(&found.key, origin, |default| {
-                let what = match found.value {
-                    Ok(Value::Integer(number)) if found.key == EARLY_PAYMENT_BYTES => {
-                        return Ok(Value::Text(number.to_string()));
-                    }
-                    Ok(value) => {
-                        let what = value.kind();
-                        match default.conform(value) {
-                            Some(value) => return Ok(value),
-                            None => what,
-                        }
-                    }
+                let what = match &found.value {
+                    Ok(value) => value::kind(value),
                     Err(what) => what,
                 };
-                Err(format!("expects {}, is {what}", default.expectation()))
+                let conforming = found.value.ok().and_then(|value| value::conform(default, value));
+                conforming.ok_or_else(|| format!("expects {}, is {what}", value::expectation(default)))
             });
         }
         true
     }
 
-    /// Lays the variables other tools know over what there is, then our own.
+    /// Adds the variables of other tools, then our own.
     pub(super) fn add_environment(&mut self, env: &[(String, String)]) {
-        for (name, key) in ECOSYSTEM {
+        for (name, key) in OTHER_TOOLS {
             for (_, value) in env.iter().filter(|(known, value)| known == name && !value.is_empty()) {
                 self.put_text(key, Origin::Environment(name.to_owned()), value);
             }
@@ -115,7 +122,7 @@ impl Layers {
                 self.put_text(&known::key_of(rest), Origin::Environment(name.clone()), value);
             } else if let Some(key) = name.strip_prefix("ECOM_").map(known::key_of)
                 && key.contains('.')
-                && self.entries.iter().any(|entry| entry.key == key)
+                && find(&self.settings, &key).is_some()
             {
                 let meant = known::variable(&key);
                 self.faults
@@ -124,16 +131,17 @@ impl Layers {
         }
     }
 
-    /// Lays what the command line says over what there is.
+    /// Adds the flags of the command line.
     pub(super) fn add_sets(&mut self, sets: &[Set]) {
         for set in sets {
             let origin = Origin::Flag(set.origin.clone());
-            if set.key == PASSWORD {
-                self.put(PASSWORD, origin, |_| {
+            if known::is_secret(&set.key) {
+                self.put(&set.key, origin, |_| {
                     Err(format!(
-                        "is a secret, and everybody on the host can read a command line; \
-                         use {PASSWORD}_file or the variable {}",
-                        known::variable(PASSWORD)
+                        "is a secret, and every user of this host can read a command line; \
+                         use {0}_file or the variable {1}",
+                        set.key,
+                        known::variable(&set.key)
                     ))
                 });
             } else {
@@ -144,36 +152,37 @@ impl Layers {
 
     fn put_text(&mut self, key: &str, origin: Origin, text: &str) {
         self.put(key, origin, |default| {
-            default.read(text).ok_or_else(|| format!("expects {}, is \"{text}\"", default.expectation()))
+            value::parse(default, text)
+                .ok_or_else(|| format!("expects {}, is \"{text}\"", value::expectation(default)))
         });
     }
 
-    /// Sets the key to what `read` makes of the type it has, or notes why not.
+    /// Sets the key to the value that `read` returns, given the default, or notes its fault.
     fn put(&mut self, key: &str, origin: Origin, read: impl FnOnce(&Value) -> Result<Value, String>) {
-        let Some(entry) = self.entries.iter_mut().find(|entry| entry.key == key) else {
-            self.note_stranger(key, &origin);
+        let Some(setting) = self.settings.iter_mut().find(|setting| setting.key == key) else {
+            self.note_unknown(key, &origin);
             return;
         };
-        match read(&entry.default) {
+        match read(&setting.default) {
             Ok(value) => {
-                entry.value = value;
-                entry.origin = origin;
-                entry.broken = false;
+                setting.value = value;
+                setting.origin = origin;
+                setting.broken = false;
             }
             Err(why) => {
-                entry.broken = true;
+                setting.reset();
                 self.faults.push(Fault::new(origin.place(), format!("{key} {why}")));
             }
         }
     }
 
-    fn note_stranger(&mut self, key: &str, origin: &Origin) {
+    fn note_unknown(&mut self, key: &str, origin: &Origin) {
         let subject = if self.is_section(key) {
             format!("{key} is a section, not a key")
         } else {
             format!("unknown key {key}")
         };
-        let nearest = known::nearest(key, self.entries.iter().map(|entry| entry.key.as_str()));
+        let nearest = known::nearest(key, self.settings.iter().map(|setting| setting.key.as_str()));
         let meant = nearest.map_or(String::new(), |nearest| match origin {
             Origin::Environment(_) => format!(", did you mean {}?", known::variable(nearest)),
             Origin::Default | Origin::File { .. } | Origin::Flag(_) => format!(", did you mean {nearest}?"),
@@ -182,6 +191,8 @@ impl Layers {
     }
 
     fn is_section(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+        self.settings
+            .iter()
+            .any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
     }
 }

@@ -1,75 +1,84 @@
-//! Configuration: what every key is set to, who set it, and everything that is wrong with it.
+//! Configuration: layers, the origin of each value, and every fault at once.
 //!
 //! Layers, later ones win: `config/default.toml` (compiled in), the files of `ECOM_CONFIG` and `-c`, the
-//! variables other tools know (`PUBSUB_EMULATOR_HOST`, `GOOGLE_CLOUD_PROJECT`, `RUST_LOG`, `NO_COLOR`),
-//! `ECOM__SECTION__KEY`, and `--set` with the named flags. The keys of `default.toml` are the keys there
-//! are, and the types of its values their types.
+//! variables of other tools (`PUBSUB_EMULATOR_HOST`, `GOOGLE_CLOUD_PROJECT`, `RUST_LOG`, `NO_COLOR`),
+//! `ECOM__SECTION__KEY`, and `--set` with the named flags.
+//!
+//! `default.toml` lists the keys, and the types of its values are their types. Each section is one serde
+//! struct: those of an adapter are in the adapter's crate, the others in [`Config`]. A new key is a line in
+//! `default.toml` and a field of the struct; [`fields`] has the types of fields.
 
+mod checks;
 mod document;
 mod fault;
+pub mod fields;
 mod guard;
-mod hosts;
+pub mod hosts;
 mod known;
 mod layers;
 mod origin;
 mod print;
 mod rate;
-mod reader;
+mod read;
 mod secret;
 mod sections;
-mod size;
 mod sources;
 mod value;
 
+pub use checks::{Checks, Section};
 pub use fault::{Fault, Faults};
 pub use guard::{GuardError, guard};
 pub use origin::Origin;
 pub use rate::Rate;
+pub use read::defaults;
 pub use secret::Secret;
 pub use sections::{
-    AdminConfig, BusConfig, BusKind, CassandraConfig, Color, Config, ConnectConfig, ConsumerConfig,
-    Credentials, DeadLettersConfig, EmbeddedConfig, LogConfig, LogFormat, Names, ProducerConfig,
-    PubsubConfig, ShutdownConfig, StoreConfig, StoreKind, Tls,
+    AdminConfig, BusConfig, BusKind, Color, Config, ConnectConfig, ConsumerConfig, DeadLettersConfig,
+    LogConfig, LogFormat, ProducerConfig, ShutdownConfig, StoreConfig, StoreKind, SubscriptionNames,
+    TopicNames,
 };
 pub use sources::{Set, SetError, Sources};
 
-use layers::{Entry, Layers};
-use reader::Reader;
+use layers::{Layers, Setting};
 
 /// The text of `config/default.toml`.
 pub const DEFAULT_TOML: &str = include_str!("../../../config/default.toml");
 
-/// A configuration without faults, and where each value came from.
-pub struct Loaded {
+/// A configuration without faults, and the origin of each value.
+pub struct Loaded<T> {
     /// The values, typed.
-    pub config: Config,
-    entries: Vec<Entry>,
+    pub config: T,
+    settings: Vec<Setting>,
 }
 
-impl Loaded {
-    /// Every value as TOML that can be fed back as a config file, each followed by its origin.
+impl<T> Loaded<T> {
+    /// Returns every value as TOML that can be used as a config file, each followed by its origin.
     ///
-    /// A secret that is set is masked, and its line commented out: the mask is not a password.
+    /// The line of a secret that is set is masked and commented out, because the mask is not a password.
     pub fn print(&self) -> String {
-        print::print(&self.entries)
+        print::print(&self.settings)
     }
 
-    /// Who set the key; `None` where there is no such key.
+    /// Returns the origin of the key's value; `None` if the key is unknown.
     pub fn origin(&self, key: &str) -> Option<&Origin> {
-        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.origin)
+        layers::find(&self.settings, key).map(|setting| &setting.origin)
     }
 }
 
-impl std::fmt::Debug for Loaded {
+impl<T: std::fmt::Debug> std::fmt::Debug for Loaded<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
-/// Lays the sources over the defaults; the error names every fault there is, not only the first.
+/// Lays the sources over the defaults and reads the result as `T`, usually a [`Config`].
 ///
-/// Reads the config files and, where Cassandra is the store, its password file; nothing else.
-pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
+/// Reads the config files and, if Cassandra is the store, its password file.
+///
+/// # Errors
+///
+/// Every fault of the configuration, not only the first.
+pub fn load<T: Section>(sources: &Sources) -> Result<Loaded<T>, Faults> {
     let mut layers = Layers::of_defaults(DEFAULT_TOML);
     let mut complete = true;
     for path in sources.config_files() {
@@ -77,17 +86,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     }
     layers.add_environment(&sources.env);
     layers.add_sets(&sources.sets);
-    let Layers { entries, mut faults } = layers;
-    // Where a whole file is missing, what it would have said is not known to be missing.
-    if complete {
-        let mut reader = Reader::new(&entries);
-        let config = Config::read(&mut reader);
-        faults.append(&mut reader.into_faults());
-        if let (Some(config), true) = (config, faults.is_empty()) {
-            return Ok(Loaded { config, entries });
-        }
+    // Keys that an unreadable file may set must not be reported as missing.
+    let config = if complete { read::read(&mut layers) } else { None };
+    let Layers { settings, faults } = layers;
+    match config {
+        Some(config) if faults.is_empty() => Ok(Loaded { config, settings }),
+        _ => Err(Faults(faults)),
     }
-    Err(Faults(faults))
 }
 
 #[cfg(test)]

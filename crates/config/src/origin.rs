@@ -1,28 +1,28 @@
-//! Who set a value.
+//! The origin of a value.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Who set a value.
+/// The layer that set a value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// `config/default.toml`, as compiled in.
     Default,
     /// A config file.
     File {
-        /// As it was named.
+        /// As it was named on the command line or in `ECOM_CONFIG`.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
     },
-    /// A variable, by its name.
+    /// A variable, by name.
     Environment(String),
-    /// A flag, by its name with the dashes.
+    /// A flag, by name with its dashes.
     Flag(String),
 }
 
 impl Origin {
-    /// Where to look to change it; nowhere for a default.
+    /// Returns the place where the value is set; `None` for a default.
     pub(super) fn place(&self) -> Option<String> {
         match self {
             Self::Default => None,

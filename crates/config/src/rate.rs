@@ -1,20 +1,20 @@
-//! How fast to publish.
+//! The rate of publishing.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-/// How fast to publish: `"100/s"`, or `"max"`.
+/// The rate of publishing: `"100/s"`, or `"max"`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rate {
-    /// So many events a second, evenly spread.
+    /// Events a second, evenly spread.
     PerSecond(NonZeroU32),
-    /// As fast as receipts come back.
+    /// As fast as publishes are acknowledged.
     Max,
 }
 
 impl Rate {
-    /// Events a second; `None` = as fast as receipts come back.
+    /// Returns the events a second; `None` for [`Rate::Max`].
     pub fn per_second(self) -> Option<f64> {
         match self {
             Self::PerSecond(number) => Some(f64::from(number.get())),
@@ -26,7 +26,7 @@ impl Rate {
 impl FromStr for Rate {
     type Err = String;
 
-    /// The error continues a sentence that begins with the key.
+    /// The error continues the sentence that begins with the key.
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "max" {
             return Ok(Self::Max);

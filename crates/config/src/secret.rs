@@ -2,17 +2,30 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
+/// The name serde knows [`Secret`] by.
+pub(super) const NAME: &str = "Secret";
+
 /// Text that must not be shown: `Debug` masks it, and there is no `Display`.
-#[derive(Clone, PartialEq, Eq)]
+///
+/// Its key must be named `password` or end in `_password`: only then is the value masked by `--print-config`
+/// and refused on the command line, in builds without its adapter as well.
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct Secret(String);
 
 impl Secret {
     /// Keeps the text from being shown.
-    pub fn new(text: String) -> Self {
-        Self(text)
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 
-    /// The text, for the one place that needs it.
+    /// Returns true if there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the text, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,72 +1,57 @@
-//! The sections, as the rest of the program reads them.
+//! The sections that do not belong to an adapter, and all sections together.
 
 mod bus;
 mod consumer;
 mod dead_letters;
-mod embedded;
 mod process;
 mod producer;
 mod store;
 
-pub use bus::{BusConfig, BusKind, Names, PubsubConfig};
+pub use bus::{BusConfig, BusKind, SubscriptionNames, TopicNames};
 pub use consumer::ConsumerConfig;
 pub use dead_letters::DeadLettersConfig;
-pub use embedded::EmbeddedConfig;
 pub use process::{AdminConfig, Color, ConnectConfig, LogConfig, LogFormat, ShutdownConfig};
 pub use producer::ProducerConfig;
-pub use store::{CassandraConfig, Credentials, StoreConfig, StoreKind, Tls};
+pub use store::{StoreConfig, StoreKind};
 
-use super::reader::Reader;
+use serde::Deserialize;
 
-/// Every setting, checked.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Config {
-    /// Where events are published and received.
-    pub bus: BusConfig,
-    /// Where facts and dead letters are kept.
-    pub store: StoreConfig,
-    /// Bus and store in one folder.
-    pub embedded: EmbeddedConfig,
-    /// How a start waits for the others.
+use super::checks::{Checks, Section};
+
+/// Every setting. The parameters are the settings of the adapters for Pub/Sub, Cassandra and the embedded
+/// database; [`IgnoredAny`](serde::de::IgnoredAny) stands in for an adapter that is not built in.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config<P, C, E> {
+    /// The bus that events are published to and received from.
+    pub bus: BusConfig<P>,
+    /// The store of facts and dead letters.
+    pub store: StoreConfig<C>,
+    /// Bus and store in one SQLite file.
+    pub embedded: E,
+    /// Connecting at the start.
     pub connect: ConnectConfig,
-    /// How events are consumed.
+    /// Consuming events.
     pub consumer: ConsumerConfig,
-    /// What is published, and how fast.
+    /// Publishing generated events.
     pub producer: ProducerConfig,
-    /// When dead letters are tried again, and when they are left to a human.
+    /// Retries and retention of dead letters.
     pub dead_letters: DeadLettersConfig,
-    /// How a process stops.
+    /// Stopping.
     pub shutdown: ShutdownConfig,
     /// The port for probes and metrics.
     pub admin: AdminConfig,
-    /// What is said on stderr.
+    /// Log lines on stderr.
     pub log: LogConfig,
 }
 
-impl Config {
-    /// Reads every section before giving up on any, so that all faults are found.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let bus = BusConfig::read(reader);
-        let store = StoreConfig::read(reader);
-        let embedded = EmbeddedConfig::read(reader);
-        let connect = ConnectConfig::read(reader);
-        let consumer = ConsumerConfig::read(reader);
-        let producer = ProducerConfig::read(reader);
-        let dead_letters = DeadLettersConfig::read(reader);
-        let shutdown = ShutdownConfig::read(reader);
-        let admin = AdminConfig::read(reader);
-        let log = LogConfig::read(reader);
-        Some(Self {
-            bus: bus?,
-            store: store?,
-            embedded: embedded?,
-            connect: connect?,
-            consumer: consumer?,
-            producer: producer?,
-            dead_letters: dead_letters?,
-            shutdown: shutdown?,
-            admin: admin?,
-            log: log?,
-        })
+impl<P: Section, C: Section, E: Section> Section for Config<P, C, E> {
+    fn check(&mut self, checks: &mut Checks<'_>) {
+        self.bus.check(checks);
+        self.bus.pubsub.check(checks);
+        self.store.cassandra.check(checks);
+        self.embedded.check(checks);
+        self.producer.check(checks);
+        self.dead_letters.check(checks);
     }
 }

@@ -1,24 +1,24 @@
-//! Where settings are looked for, as values: only `from_process` touches the process.
+//! The sources of settings, as values: only `from_process` reads the process.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Everything `load` looks at.
+/// The sources of [`load`](super::load), apart from the defaults.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Sources {
-    /// The files of `-c`, later ones win; those of `ECOM_CONFIG` come before them.
+    /// The files of `-c`, later ones win; those of `ECOM_CONFIG` are laid below them.
     pub files: Vec<PathBuf>,
-    /// The variables, by name.
+    /// The variables, each with its name.
     pub env: Vec<(String, String)>,
-    /// `--set` and the named flags, in the order given.
+    /// `--set` and the named flags, in the order given; later ones win.
     pub sets: Vec<Set>,
 }
 
 impl Sources {
-    /// These files and flags, and this process's environment.
+    /// Takes these files and flags, and the environment of this process.
     pub fn from_process(files: Vec<PathBuf>, sets: Vec<Set>) -> Self {
-        // Not `vars()`, which panics on a variable that is not UTF-8, be it a stranger's.
+        // `vars()` panics on a variable that is not UTF-8, even one that has nothing to do with us.
         let env = std::env::vars_os()
             .filter_map(|(name, value)| {
                 Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
@@ -27,7 +27,7 @@ impl Sources {
         Self { files, env, sets }
     }
 
-    /// The files of `ECOM_CONFIG` (separated as in `PATH`), then those of `-c`.
+    /// Returns the files of `ECOM_CONFIG` (separated as in `PATH`), then those of `-c`.
     pub(super) fn config_files(&self) -> Vec<PathBuf> {
         let named = self.env.iter().find(|(name, _)| name == "ECOM_CONFIG").map(|(_, value)| value.as_str());
         std::env::split_paths(named.unwrap_or_default())
@@ -38,7 +38,7 @@ impl Sources {
 }
 
 impl fmt::Debug for Sources {
-    /// Names only: a value may be a password.
+    /// Shows names only: a value may be a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Sources")
@@ -54,32 +54,32 @@ impl fmt::Debug for Sources {
 pub struct Set {
     /// The dotted key.
     pub key: String,
-    /// The value as text; read as the key's type, lists with commas.
+    /// The value as text, parsed as the type of the key; lists have commas.
     pub value: String,
-    /// The flag that set it, as it is shown to people: `--set`, `--streams`.
+    /// The flag as it is shown to people: `--set`, `--streams`.
     pub origin: String,
 }
 
 impl Set {
-    /// What a named flag sets.
+    /// A key that a named flag sets.
     pub fn flag(origin: &str, key: &str, value: impl Into<String>) -> Self {
         Self { key: key.to_owned(), value: value.into(), origin: origin.to_owned() }
     }
 
-    /// What `--embedded` sets.
+    /// The keys that `--embedded` sets.
     pub fn embedded() -> [Self; 2] {
         ["bus.kind", "store.kind"].map(|key| Self::flag("--embedded", key, "embedded"))
     }
 }
 
 impl fmt::Debug for Set {
-    /// Without the value, which may be a password.
+    /// Leaves out the value, which may be a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}=…", self.origin, self.key)
     }
 }
 
-/// Why the text after `--set` is none.
+/// The text after `--set` is not `section.key=value`.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("expected section.key=value")]
 pub struct SetError;
@@ -87,7 +87,7 @@ pub struct SetError;
 impl FromStr for Set {
     type Err = SetError;
 
-    /// Reads `section.key=value`, as `--set` takes it.
+    /// Parses `section.key=value`, the form of `--set`.
     fn from_str(text: &str) -> Result<Self, SetError> {
         match text.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => Ok(Self::flag("--set", key.trim(), value)),

@@ -1,9 +1,17 @@
 //! Loading as a whole: layers, origins, and all faults at once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+use toml::{Table, Value};
+
 use super::*;
+
+/// Every section; those of adapters untyped.
+pub(super) type TestConfig = Config<Table, Table, Table>;
+
+impl Section for Table {}
 
 /// A config file that lives as long as the test.
 pub(super) struct Written {
@@ -31,37 +39,36 @@ pub(super) fn sets(texts: &[&str]) -> Vec<Set> {
 }
 
 /// Loads one file's text; its path is shown as `x.toml` in faults.
-pub(super) fn load_text(text: &str) -> Result<Loaded, String> {
+pub(super) fn load_text(text: &str) -> Result<Loaded<TestConfig>, String> {
     let written = Written::new(text);
     let sources = Sources { files: vec![written.path()], ..Sources::default() };
     load(&sources)
         .map_err(|faults| faults.to_string().replace(&written.path().display().to_string(), "x.toml"))
 }
 
-pub(super) fn load_env(pairs: &[(&str, &str)]) -> Result<Loaded, String> {
+pub(super) fn load_env(pairs: &[(&str, &str)]) -> Result<Loaded<TestConfig>, String> {
     load(&Sources { env: env(pairs), ..Sources::default() }).map_err(|faults| faults.to_string())
 }
 
-pub(super) fn load_sets(texts: &[&str]) -> Result<Loaded, String> {
+pub(super) fn load_sets(texts: &[&str]) -> Result<Loaded<TestConfig>, String> {
     load(&Sources { sets: sets(texts), ..Sources::default() }).map_err(|faults| faults.to_string())
 }
 
-fn shown_origin(loaded: &Loaded, key: &str) -> String {
+fn shown_origin(loaded: &Loaded<TestConfig>, key: &str) -> String {
     loaded.origin(key).unwrap().to_string()
 }
 
 #[test]
 fn the_defaults_are_sound_and_embedded() {
-    let config = load(&Sources::default()).unwrap().config;
+    let config: TestConfig = load(&Sources::default()).unwrap().config;
     assert_eq!(config.bus.kind, BusKind::Embedded);
     assert_eq!(config.store.kind, StoreKind::Embedded);
-    assert_eq!(config.embedded.data_dir, Path::new("data"));
+    assert_eq!(config.embedded["data_dir"], Value::from("data"));
     assert_eq!(config.bus.topics.orders, "orders_data");
     assert_eq!(config.bus.subscriptions.dead_letters, "dlq_payments_data-sub");
     assert_eq!(config.consumer.order_grace, Some(Duration::from_secs(2)));
     assert_eq!(config.consumer.early_payment_bytes, 64 << 20);
     assert_eq!(config.dead_letters.retention, Duration::from_hours(90 * 24));
-    assert_eq!(config.store.cassandra.credentials, None);
     assert_eq!(config.admin.listen, None);
 }
 
@@ -77,20 +84,6 @@ fn every_key_of_the_defaults_has_one_comment_line() {
 }
 
 #[test]
-fn every_key_of_the_defaults_is_read() {
-    let layers = Layers::of_defaults(DEFAULT_TOML);
-    let mut reader = Reader::new(&layers.entries);
-    assert!(Config::read(&mut reader).is_some());
-    let unread: Vec<&str> = layers
-        .entries
-        .iter()
-        .map(|entry| entry.key.as_str())
-        .filter(|key| !reader.asked.contains(*key))
-        .collect();
-    assert_eq!(unread, [""; 0]);
-}
-
-#[test]
 fn later_layers_win_and_say_who_they_are() {
     let first = Written::new(
         "[consumer]\nstreams = 5\nmax_in_flight = 50\nearly_payment_limit = 500\norder_grace = \"5s\"",
@@ -102,7 +95,7 @@ fn later_layers_win_and_say_who_they_are() {
         env: env(&[("ECOM__CONSUMER__EARLY_PAYMENT_LIMIT", "700"), ("ECOM__CONSUMER__ORDER_GRACE", "7s")]),
         sets: vec![Set::flag("--order-grace", "consumer.order_grace", "8s")],
     };
-    let loaded = load(&sources).unwrap();
+    let loaded: Loaded<TestConfig> = load(&sources).unwrap();
     let consumer = &loaded.config.consumer;
     assert_eq!((consumer.streams, consumer.max_in_flight, consumer.early_payment_limit), (Some(5), 60, 700));
     assert_eq!(consumer.order_grace, Some(Duration::from_secs(8)));
@@ -125,12 +118,12 @@ fn the_variable_names_files_below_those_of_the_flag() {
         env: env(&[("ECOM_CONFIG", named.path().to_str().unwrap())]),
         sets: vec![],
     };
-    let consumer = load(&sources).unwrap().config.consumer;
+    let consumer = load::<TestConfig>(&sources).unwrap().config.consumer;
     assert_eq!((consumer.streams, consumer.max_in_flight), (Some(5), 60));
 }
 
 #[test]
-fn variables_of_other_tools_stand_between_files_and_our_own() {
+fn variables_of_other_tools_lie_between_files_and_our_own() {
     let file =
         Written::new("[bus]\nkind = \"pubsub\"\npubsub.project = \"from-file\"\n[log]\nfilter = \"warn\"");
     let theirs = [
@@ -141,22 +134,22 @@ fn variables_of_other_tools_stand_between_files_and_our_own() {
     ];
     let ours = [("ECOM__BUS__PUBSUB__PROJECT", "from-ours"), ("ECOM__LOG__FILTER", "error")];
     let with = |pairs: &[(&str, &str)]| {
-        load(&Sources { files: vec![file.path()], env: env(pairs), sets: vec![] }).unwrap()
+        load::<TestConfig>(&Sources { files: vec![file.path()], env: env(pairs), sets: vec![] }).unwrap()
     };
 
     let below = with(&theirs);
-    assert_eq!(below.config.bus.pubsub.project, "from-theirs");
-    assert_eq!(below.config.bus.pubsub.emulator_host.as_deref(), Some("localhost:8085"));
+    assert_eq!(below.config.bus.pubsub["project"], Value::from("from-theirs"));
+    assert_eq!(below.config.bus.pubsub["emulator_host"], Value::from("localhost:8085"));
     assert_eq!(below.config.log.filter, "debug");
     assert_eq!(below.config.log.color, Color::Never);
     assert_eq!(shown_origin(&below, "bus.pubsub.project"), "environment GOOGLE_CLOUD_PROJECT");
 
     let above = with(&[ours, [theirs[1], theirs[2]]].concat());
-    assert_eq!(above.config.bus.pubsub.project, "from-ours");
+    assert_eq!(above.config.bus.pubsub["project"], Value::from("from-ours"));
     assert_eq!(above.config.log.filter, "error");
 
     let empty = with(&[("PUBSUB_EMULATOR_HOST", ""), ("NO_COLOR", "")]);
-    assert_eq!(empty.config.bus.pubsub.emulator_host, None);
+    assert_eq!(empty.config.bus.pubsub["emulator_host"], Value::from(""));
     assert_eq!(empty.config.log.color, Color::Auto);
 }
 
@@ -193,9 +186,9 @@ fn all_faults_are_listed_at_once() {
     let sources = Sources {
         files: vec![file.path()],
         env: env(&[("ECOM__PRODUCER__SEED", "many"), ("ECOM__PRODUCER__LATE_ORDERS", "1.5")]),
-        sets: sets(&["dead_letters.first_retry=1h", "shutdown.grace_period=0s"]),
+        sets: sets(&["dead_letters.first_retry=1h", "shutdown.grace_period=0s", "log.color=red"]),
     };
-    let faults = load(&sources).unwrap_err();
+    let faults = load::<TestConfig>(&sources).unwrap_err();
     let mut lines: Vec<String> = faults
         .0
         .iter()
@@ -206,6 +199,7 @@ fn all_faults_are_listed_at_once() {
         lines,
         [
             "--set: dead_letters.first_retry must not exceed dead_letters.max_backoff, is 1h above 10m",
+            "--set: log.color must be \"auto\", \"always\" or \"never\", is \"red\"",
             "--set: shutdown.grace_period must be 1ms to 1h, is \"0s\"",
             "ECOM__PRODUCER__LATE_ORDERS: producer.late_orders must be 0.0 to 1.0, is 1.5",
             "ECOM__PRODUCER__SEED: producer.seed expects a whole number, is \"many\"",
@@ -219,10 +213,10 @@ fn all_faults_are_listed_at_once() {
 }
 
 #[test]
-fn files_that_are_missing_or_no_toml_are_faults_with_their_path() {
+fn files_that_are_missing_or_not_toml_are_faults_with_their_path() {
     let broken = Written::new("[bus]\nkind = \n");
     let sources = Sources { files: vec!["no/such.toml".into(), broken.path()], ..Sources::default() };
-    let faults = load(&sources).unwrap_err();
+    let faults = load::<TestConfig>(&sources).unwrap_err();
     assert_eq!(faults.0.len(), 2, "{faults}");
     assert!(faults.0[0].to_string().starts_with("could not read config file no/such.toml: "), "{faults}");
     assert_eq!(faults.0[1].place, Some(format!("{}:2", broken.path().display())));
@@ -238,40 +232,22 @@ fn a_key_that_could_not_be_set_is_not_called_missing() {
 fn text_from_the_environment_stays_text() {
     let loaded =
         load_env(&[("ECOM__BUS__PUBSUB__PROJECT", "123"), ("ECOM__STORE__CASSANDRA__USER", "true")]).unwrap();
-    assert_eq!(loaded.config.bus.pubsub.project, "123");
+    assert_eq!(loaded.config.bus.pubsub["project"], Value::from("123"));
     assert!(loaded.print().contains("project = \"123\"  # from environment ECOM__BUS__PUBSUB__PROJECT\n"));
     assert!(loaded.print().contains("user = \"true\""));
 }
 
 #[test]
-fn lists_and_truths_come_from_the_environment_too() {
-    let loaded = load_env(&[
-        ("ECOM__STORE__CASSANDRA__CONTACT_POINTS", "10.0.0.1:9042, 10.0.0.2"),
-        ("ECOM__STORE__CASSANDRA__TLS", "true"),
-        ("ECOM__STORE__CASSANDRA__CA_FILE", "ca.pem"),
-    ])
-    .unwrap();
-    assert_eq!(loaded.config.store.cassandra.contact_points, ["10.0.0.1:9042", "10.0.0.2"]);
-    assert_eq!(loaded.config.store.cassandra.tls, Tls::On { ca_file: Some("ca.pem".into()) });
-}
-
-#[test]
 fn durations_have_units_and_bounds_and_zero_is_off() {
-    let loaded = load_sets(&[
-        "consumer.order_grace=0s",
-        "bus.pubsub.stream_idle_rotation=0s",
-        "bus.pubsub.ack_deadline=1m 30s",
-        "embedded.ack_deadline=1s",
-        "connect.timeout=1500ms",
-    ])
-    .unwrap();
+    let loaded =
+        load_sets(&["consumer.order_grace=0s", "dead_letters.first_retry=1m 30s", "connect.timeout=1500ms"])
+            .unwrap();
     assert_eq!(loaded.config.consumer.order_grace, None);
-    assert_eq!(loaded.config.bus.pubsub.stream_idle_rotation, None);
-    assert_eq!(loaded.config.bus.pubsub.ack_deadline, Duration::from_secs(90));
+    assert_eq!(loaded.config.dead_letters.first_retry, Duration::from_secs(90));
     assert_eq!(loaded.config.connect.timeout, Duration::from_millis(1500));
     for (set, why) in [
-        ("bus.pubsub.ack_deadline=5s", "must be 10s to 10m, is \"5s\""),
-        ("bus.pubsub.ack_deadline=601s", "must be 10s to 10m"),
+        ("dead_letters.retention=0s", "must be 1s to 3660d, is \"0s\""),
+        ("dead_letters.max_age=367d", "must be 1ms to 366d"),
         ("consumer.order_grace=31m", "must be 1ms to 30m, or \"0s\" for off, is \"31m\""),
         ("connect.timeout=5", "must be a duration such as \"30s\", is \"5\""),
         ("connect.timeout=soon", "must be a duration"),
@@ -295,39 +271,24 @@ fn early_payment_bytes_take_a_size_or_a_number() {
 }
 
 #[test]
-fn local_toml_is_the_emulator_and_cassandra_on_this_host() {
-    let sources = Sources { files: vec!["../../config/local.toml".into()], ..Sources::default() };
-    let config = load(&sources).unwrap().config;
-    assert_eq!((config.bus.kind, config.store.kind), (BusKind::Pubsub, StoreKind::Cassandra));
-    assert_eq!(config.bus.pubsub.project, "ecom-local");
-    assert_eq!(config.bus.pubsub.emulator_host.as_deref(), Some("127.0.0.1:8085"));
-    assert_eq!(config.bus.pubsub.stream_idle_rotation, None, "never on the emulator");
-    assert_eq!(config.store.cassandra.contact_points, ["127.0.0.1:9042"]);
-    assert_eq!(config.consumer.streams, None);
+fn a_rule_over_several_keys_is_not_applied_to_a_value_that_was_not_meant() {
+    let faults =
+        load_sets(&["dead_letters.first_retry=20m", "dead_letters.max_backoff=1 fortnight"]).unwrap_err();
+    assert!(faults.starts_with("--set: dead_letters.max_backoff must be a duration"), "{faults}");
+    assert_eq!(faults.lines().count(), 1, "{faults}");
 }
 
 #[test]
-fn gcp_toml_alone_says_what_is_missing_and_how_to_add_it() {
-    let gcp = PathBuf::from("../../config/gcp.toml");
-    let faults = load(&Sources { files: vec![gcp.clone()], ..Sources::default() }).unwrap_err();
-    let missing: Vec<&str> = faults.0.iter().filter_map(|fault| fault.message.split(' ').next()).collect();
-    assert_eq!(
-        missing,
-        ["bus.pubsub.project", "store.cassandra.contact_points", "store.cassandra.local_datacenter"]
-    );
-    assert!(faults.to_string().contains("bus.pubsub.project is required because bus.kind is \"pubsub\""));
-    let [hint] = faults.hints()[..] else { panic!("one hint, not {:?}", faults.hints()) };
-    assert!(hint.ends_with("-c ../../config/gcp.toml -c my.toml"), "{hint}");
-
-    let own = Written::new(
-        "[bus.pubsub]\nproject = \"my-project\"\n[store.cassandra]\n\
-         contact_points = [\"10.0.0.11:9042\"]\nlocal_datacenter = \"europe-west1\"",
-    );
-    let config =
-        load(&Sources { files: vec![gcp.clone(), own.path()], ..Sources::default() }).unwrap().config;
-    assert_eq!(config.store.cassandra.replication_factor, 3);
-    assert_eq!(config.bus.pubsub.emulator_host, None);
-
-    let meant = Sources { files: vec![gcp], sets: Set::embedded().to_vec(), ..Sources::default() };
-    assert_eq!(load(&meant).unwrap().config.bus.kind, BusKind::Embedded);
+fn without_an_adapter_its_keys_are_known_and_its_values_are_not_read() {
+    type Bare = Config<IgnoredAny, IgnoredAny, IgnoredAny>;
+    let with = |texts: &[&str]| load::<Bare>(&Sources { sets: sets(texts), ..Sources::default() });
+    let loaded = with(&["store.cassandra.keyspace=Any Thing", "embedded.ack_deadline=soon"]).unwrap();
+    assert!(loaded.print().contains("keyspace = \"Any Thing\"  # from --set\n"));
+    let faults = with(&["bus.pubsub.projekt=p", "store.cassandra.password=hunter2"]).unwrap_err().to_string();
+    assert!(faults.starts_with("--set: unknown key bus.pubsub.projekt, did you mean bus.pubsub.project?\n"));
+    assert!(faults.contains("--set: store.cassandra.password is a secret"), "{faults}");
+    let env = env(&[("ECOM__STORE__CASSANDRA__PASSWORD", "hunter2")]);
+    let printed = load::<Bare>(&Sources { env, ..Sources::default() }).unwrap().print();
+    assert!(printed.contains("\n# password = \"***\"  # from "), "{printed}");
+    assert!(!printed.contains("hunter2"));
 }

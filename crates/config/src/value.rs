@@ -1,101 +1,83 @@
-//! A setting before its meaning is known.
+//! Values as TOML has them: the type of a key is the type of its default.
 
-/// A value as TOML has it, of the types settings have.
-#[derive(Clone, PartialEq)]
-pub(super) enum Value {
-    Text(String),
-    Integer(i64),
-    Float(f64),
-    Boolean(bool),
-    List(Vec<String>),
-}
+use toml::Value;
 
-impl Value {
-    /// What it is, with its article.
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Self::Text(_) => "text",
-            Self::Integer(_) => "a whole number",
-            Self::Float(_) => "a number",
-            Self::Boolean(_) => "true or false",
-            Self::List(_) => "a list of text",
-        }
-    }
+use super::fields;
 
-    /// What a value in place of this default must be.
-    pub(super) fn expectation(&self) -> String {
-        match self {
-            Self::Text(example) if !example.is_empty() => format!("text such as \"{example}\""),
-            Self::Text(_) | Self::Integer(_) | Self::Float(_) | Self::Boolean(_) | Self::List(_) => {
-                self.kind().to_owned()
-            }
-        }
-    }
-
-    /// A file's value as the type of this default; `None` where it is of another.
-    pub(super) fn conform(&self, found: Self) -> Option<Self> {
-        match (self, found) {
-            #[expect(clippy::cast_precision_loss, reason = "a share has few digits")]
-            (Self::Float(_), Self::Integer(number)) => Some(Self::Float(number as f64)),
-            (expected, found) => {
-                (std::mem::discriminant(expected) == std::mem::discriminant(&found)).then_some(found)
-            }
-        }
-    }
-
-    /// A variable's or flag's text as the type of this default: text stays text, lists have commas.
-    pub(super) fn read(&self, text: &str) -> Option<Self> {
-        match self {
-            Self::Text(_) => Some(Self::Text(text.to_owned())),
-            Self::Integer(_) => text.trim().parse().ok().map(Self::Integer),
-            Self::Float(_) => text.trim().parse().ok().map(Self::Float),
-            Self::Boolean(_) => text.trim().parse().ok().map(Self::Boolean),
-            Self::List(_) => {
-                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-                Some(Self::List(parts.map(str::to_owned).collect()))
-            }
-        }
-    }
-
-    /// Spelt as TOML.
-    pub(super) fn to_toml(&self) -> String {
-        match self {
-            Self::Text(text) => quoted(text),
-            Self::Integer(number) => number.to_string(),
-            Self::Float(number) => toml::Value::Float(*number).to_string(),
-            Self::Boolean(truth) => truth.to_string(),
-            Self::List(items) => {
-                let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
-                format!("[{}]", items.join(", "))
-            }
-        }
+/// Returns what the value is, with its article.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list of text",
+        Value::Datetime(_) => "a date or time",
+        Value::Table(_) => "a section",
     }
 }
 
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+/// Returns what a key with this default accepts.
+pub(super) fn expectation(default: &Value) -> String {
+    match default {
+        Value::String(example) if !example.is_empty() => format!("text such as \"{example}\""),
+        other => kind(other).to_owned(),
+    }
+}
+
+/// Converts a file's value to the type of the default; `None` if it has another type.
+///
+/// A share may be written as a whole number, and a size as a number of bytes.
+pub(super) fn conform(default: &Value, found: Value) -> Option<Value> {
+    match (default, found) {
+        #[expect(clippy::cast_precision_loss, reason = "a share has few digits")]
+        (Value::Float(_), Value::Integer(number)) => Some(Value::Float(number as f64)),
+        (Value::String(size), Value::Integer(bytes)) if fields::bytes(size).is_ok() => {
+            Some(Value::String(bytes.to_string()))
+        }
+        (default, found) => default.same_type(&found).then_some(found),
+    }
+}
+
+/// Parses a variable's or flag's text as the type of the default: text stays text, lists have commas.
+pub(super) fn parse(default: &Value, text: &str) -> Option<Value> {
+    match default {
+        Value::String(_) => Some(Value::String(text.to_owned())),
+        Value::Integer(_) => text.trim().parse().ok().map(Value::Integer),
+        Value::Float(_) => text.trim().parse().ok().map(Value::Float),
+        Value::Boolean(_) => text.trim().parse().ok().map(Value::Boolean),
+        Value::Array(_) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Some(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
+        }
+        Value::Datetime(_) | Value::Table(_) => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn text(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
     #[test]
     fn text_is_never_read_as_a_number() {
-        assert!(Value::Text(String::new()).read("123") == Some(Value::Text("123".into())));
-        assert!(Value::Text(String::new()).read(" true ") == Some(Value::Text(" true ".into())));
+        assert_eq!(parse(&text(""), "123"), Some(text("123")));
+        assert_eq!(parse(&text(""), " true "), Some(text(" true ")));
     }
 
     #[test]
     fn lists_have_commas() {
-        let read = Value::List(vec![]).read("a:1, b:2,");
-        assert!(read == Some(Value::List(vec!["a:1".into(), "b:2".into()])));
+        let list = Value::Array(vec![text("a:1"), text("b:2")]);
+        assert_eq!(parse(&Value::Array(vec![]), "a:1, b:2,"), Some(list));
     }
 
     #[test]
     fn values_of_another_type_do_not_conform() {
-        assert!(Value::Integer(4).conform(Value::Text("4".into())).is_none());
-        assert!(Value::Text(String::new()).conform(Value::Integer(4)).is_none());
-        assert!(Value::Float(0.1).conform(Value::Integer(1)) == Some(Value::Float(1.0)));
+        assert_eq!(conform(&Value::Integer(4), text("4")), None);
+        assert_eq!(conform(&text(""), Value::Integer(4)), None);
+        assert_eq!(conform(&Value::Float(0.1), Value::Integer(1)), Some(Value::Float(1.0)));
     }
 }

@@ -1,20 +1,23 @@
-//! Putting a corrected body in a dead letter's place. The correction is a new message: it is claimed in the
-//! dead letter's history, published on its source topic, and the dead letter is discarded once that has a
-//! receipt. Killed anywhere in between, the same correction done again is the same event.
+//! Corrections: a corrected body is published in a dead letter's place. It is a new message: its number is
+//! claimed in the dead letter's history, it is published on the source topic, and the dead letter is discarded
+//! once the publish is acknowledged. Repeated after a crash in between, the correction is the same event.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
+use super::body_difference::{FieldDifference, difference};
 use super::correction_claims::{self, CorrectionClaims};
+use super::fact_summary::{OrderSummary, PaymentSummary, ReplacedFact};
 use super::outcome_counts::OutcomeCounts;
-use super::{DeadLetterQueue, execute, fact_text};
+use super::{DeadLetterQueue, execute, times};
 use ecom_bus::Publisher;
 use ecom_codec::correction::correction;
 use ecom_codec::event::{Event, decode};
 use ecom_domain::actual_outcome::ActualOutcome;
-use ecom_domain::bulk_operation::{BulkOperation, OperationStatus};
+use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationStatus};
 use ecom_domain::dead_letter::{
     DeadLetterId, DeadLetterRecord, DeadLetterState, EventKind, HistoryAction, HistoryEntry, sha256,
 };
@@ -25,154 +28,236 @@ use ecom_pipeline::apply_check::apply_check;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::RoleError;
 
-/// Between two looks whether a consumer took the correction.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How the note of a discard begins that a correction made.
-const CORRECTED_BY: &str = "corrected by message ";
+/// The interval of checks whether a consumer handled the correction.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A correction that may be made.
+/// A correction that may be published.
 #[derive(Clone, Debug)]
 pub struct CorrectionPlan {
+    /// The store, with host or path.
+    pub store: String,
     /// The dead letter.
     pub record: DeadLetterRecord,
     /// The corrected body.
     pub body: Bytes,
-    /// T of the correction, unless another is made before it.
+    /// The event time of the correction, unless another correction is published before it.
     pub t: EventTime,
-    /// What the corrected event would do now.
+    /// The result of applying the corrected event now.
     pub verdict: Verdict,
     /// The order it is about.
     pub order_id: OrderId,
-    /// What the row shows now in the place of the corrected event, where that would replace it.
-    pub replaces: Option<String>,
+    /// The part of the row that it replaces; `None` if it replaces nothing.
+    pub replaces: Option<ReplacedFact>,
 }
 
-/// Why a correction is not made.
+impl CorrectionPlan {
+    /// The differences between the dead letter's stored body and the corrected one.
+    pub fn changes(&self) -> Vec<FieldDifference> {
+        difference(&self.record.dead_letter.body.bytes, &self.body)
+    }
+}
+
+impl Serialize for CorrectionPlan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct View<'p> {
+            store: &'p str,
+            dead_letter: &'p DeadLetterId,
+            order_id: OrderId,
+            #[serde(serialize_with = "times::serialize")]
+            event_time: i64,
+            verdict: Verdict,
+            replaces: Option<&'p ReplacedFact>,
+            changes: Vec<FieldDifference>,
+        }
+        let view = View {
+            store: &self.store,
+            dead_letter: &self.record.dead_letter.id,
+            order_id: self.order_id,
+            event_time: self.t.micros(),
+            verdict: self.verdict,
+            replaces: self.replaces.as_ref(),
+            changes: self.changes(),
+        };
+        view.serialize(serializer)
+    }
+}
+
+/// The errors of a correction.
 #[derive(thiserror::Error, Debug)]
 pub enum CorrectionError {
-    /// The store refused something.
+    /// Store or bus failed.
     #[error(transparent)]
-    Store(#[from] RoleError),
-    /// No such dead letter.
+    Role(#[from] RoleError),
+    /// There is no such dead letter.
     #[error("there is no dead letter {0}")]
-    Unknown(DeadLetterId),
-    /// It is not open, so there is nothing to correct.
-    #[error("dead letter {id} is {}", state.as_str())]
-    Closed {
+    NotFound(DeadLetterId),
+    /// The dead letter is not open.
+    #[error("dead letter {id} is {}, not open", state.as_str())]
+    NotOpen {
         /// The dead letter.
         id: DeadLetterId,
         /// Its state.
         state: DeadLetterState,
     },
-    /// This very body has been published in its place.
-    #[error("dead letter {id} has been {by}")]
-    Done {
+    /// The same body was published in its place before.
+    #[error("dead letter {id} was already corrected by message {message_id}")]
+    AlreadyCorrected {
         /// The dead letter.
         id: DeadLetterId,
-        /// By which message.
-        by: String,
+        /// The message with the corrected body.
+        message_id: String,
     },
-    /// The body is none a consumer would take.
-    #[error("the corrected body is no {}: {detail}", kind.as_str())]
-    NoEvent {
-        /// What it should be.
+    /// The corrected body is not a valid event.
+    #[error("the corrected body is not a valid {}: {detail}", kind.as_str())]
+    InvalidBody {
+        /// The kind of event that it must be.
         kind: EventKind,
-        /// Field and cause.
+        /// The field and what is wrong with it.
         detail: String,
     },
-    /// It is about another order than the dead letter.
-    #[error("the dead letter is about order {was}, the corrected body about order {is}")]
-    OtherOrder {
-        /// The dead letter's.
+    /// The corrected body is about another order than the dead letter.
+    #[error("the dead letter is about order {was}, but the corrected body is about order {is}")]
+    DifferentOrder {
+        /// The dead letter's order.
         was: OrderId,
-        /// The body's.
+        /// The body's order.
         is: OrderId,
     },
-    /// Nothing was corrected.
-    #[error("the body is the dead letter's own, byte for byte")]
-    Same,
+    /// The body is not changed.
+    #[error("the corrected body is the same as the dead letter's, byte for byte")]
+    Unchanged,
 }
 
-/// A correction that was made.
+/// A correction that was published.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CorrectionResult {
-    /// The message that carries it.
+    /// The id of the message.
     pub message_id: String,
-    /// Its T.
+    /// Its event time.
     pub t: EventTime,
-    /// The dead letter's state, read after it was discarded.
+    /// The dead letter's state after it was discarded.
     pub outcome: ActualOutcome,
 }
 
-/// What became of the message.
+/// The fate of a published correction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CorrectionStatus {
     /// The row shows it, or a newer event.
     Applied(Verdict),
-    /// It was dead-lettered in its turn.
+    /// A consumer dead-lettered it.
     DeadLettered(DeadLetterId),
-    /// No consumer has taken it yet.
+    /// No consumer has handled it yet.
     Pending,
 }
 
+/// A published correction and its fate.
+#[derive(Clone, Debug)]
+pub struct CorrectionReport<'p> {
+    /// The plan.
+    pub plan: &'p CorrectionPlan,
+    /// The bulk operation that published it.
+    pub operation_id: OperationId,
+    /// The message.
+    pub result: CorrectionResult,
+    /// Its fate.
+    pub status: CorrectionStatus,
+}
+
+impl Serialize for CorrectionReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct View<'r> {
+            store: &'r str,
+            operation_id: &'r OperationId,
+            dead_letter: &'r DeadLetterId,
+            message_id: &'r str,
+            #[serde(serialize_with = "times::serialize")]
+            event_time: i64,
+            outcome: ActualOutcome,
+            status: &'static str,
+            dead_lettered_as: Option<&'r DeadLetterId>,
+        }
+        let (status, dead_lettered_as) = match &self.status {
+            CorrectionStatus::Applied(verdict) => (verdict.as_str(), None),
+            CorrectionStatus::DeadLettered(id) => ("dead_lettered", Some(id)),
+            CorrectionStatus::Pending => ("pending", None),
+        };
+        let view = View {
+            store: &self.plan.store,
+            operation_id: &self.operation_id,
+            dead_letter: &self.plan.record.dead_letter.id,
+            message_id: &self.result.message_id,
+            event_time: self.result.t.micros(),
+            outcome: self.result.outcome,
+            status,
+            dead_lettered_as,
+        };
+        view.serialize(serializer)
+    }
+}
+
 impl DeadLetterQueue {
-    /// Closes the run of a correction that was made.
-    pub async fn finish(
+    /// Finishes the operation of a published correction.
+    pub async fn finish_correction(
         &self,
-        run: BulkOperation,
+        operation: BulkOperation,
         outcome: ActualOutcome,
     ) -> Result<BulkOperation, RoleError> {
         let mut counts = OutcomeCounts::default();
         counts.count(outcome);
-        self.rewrite(run, OperationStatus::Finished, &counts).await
+        self.rewrite(operation, OperationStatus::Finished, &counts).await
     }
 
-    /// Looks whether a dead letter may be corrected by this body, and what that would do.
-    pub async fn propose(&self, id: &DeadLetterId, body: Bytes) -> Result<CorrectionPlan, CorrectionError> {
+    /// Plans a correction of a dead letter by this body, or refuses it.
+    pub async fn plan_correction(
+        &self,
+        id: &DeadLetterId,
+        body: Bytes,
+    ) -> Result<CorrectionPlan, CorrectionError> {
         let record = self.retrier.read(|| self.dead_letter_store.dead_letter(id)).await?;
-        let record = record.ok_or_else(|| CorrectionError::Unknown(id.clone()))?;
+        let record = record.ok_or_else(|| CorrectionError::NotFound(id.clone()))?;
         let dead_letter = &record.dead_letter;
         let history = self.retrier.read(|| self.dead_letter_store.history(id)).await?;
         let claims = CorrectionClaims::of(&history);
         let number = claims.number_of(&sha256(&body));
         if !record.state().is_open() {
-            return Err(closed(&record, number.and_then(|_| corrected_by(&history))));
+            return Err(not_open(&record, number.and_then(|_| corrected_by(&history))));
         }
-        let subject = decode(dead_letter.kind, &body).map_err(|rejection| CorrectionError::NoEvent {
+        let subject = decode(dead_letter.kind, &body).map_err(|rejection| CorrectionError::InvalidBody {
             kind: dead_letter.kind,
             detail: rejection.detail,
         })?;
         let is = subject.order_id();
-        let of_first =
-            || decode(dead_letter.kind, claims.first.as_deref()?.as_bytes()).ok().map(|e| e.order_id());
-        if let Some(was) = dead_letter.order_id.or_else(of_first).filter(|was| *was != is) {
-            return Err(CorrectionError::OtherOrder { was, is });
+        if let Some(was) = dead_letter.order_id.or_else(|| claims.order_id()).filter(|was| *was != is) {
+            return Err(CorrectionError::DifferentOrder { was, is });
         }
         let is_same = dead_letter.body.is_whole() && dead_letter.body.bytes == body;
-        // Of two events of one time the same body a microsecond later is a choice.
-        if is_same && self.stands(&subject, dead_letter.t).await? != ApplyCheck::Conflict {
-            return Err(CorrectionError::Same);
+        // In a conflict, the same body a microsecond later is the choice against the row's event.
+        if is_same && self.check(&subject, dead_letter.t).await? != ApplyCheck::Conflict {
+            return Err(CorrectionError::Unchanged);
         }
         let t = dead_letter.t.correction(number.unwrap_or_else(|| claims.next()));
-        let verdict = self.stands(&subject, t).await?.into();
+        let verdict = self.check(&subject, t).await?.into();
         drop(subject);
         let fact = match verdict {
             Verdict::AppliesNow => self.retrier.read(|| self.facts.fact(is)).await?,
             _ => None,
         };
         let replaces = fact.as_ref().and_then(|fact| match dead_letter.kind {
-            EventKind::Order => fact_text::order(fact),
-            EventKind::Payment => fact_text::payment(fact),
+            EventKind::Order => OrderSummary::of(fact).map(ReplacedFact::Order),
+            EventKind::Payment => PaymentSummary::of(fact).map(ReplacedFact::Payment),
         });
-        Ok(CorrectionPlan { record, body, t, verdict, order_id: is, replaces })
+        let store = self.facts.describe();
+        Ok(CorrectionPlan { store, record, body, t, verdict, order_id: is, replaces })
     }
 
-    async fn stands(&self, subject: &Event<'_>, t: EventTime) -> Result<ApplyCheck, RoleError> {
+    async fn check(&self, subject: &Event<'_>, t: EventTime) -> Result<ApplyCheck, RoleError> {
         self.retrier.read(|| apply_check(self.facts.as_ref(), subject, t)).await
     }
 
-    /// Makes the correction: claims its number, publishes it on the dead letter's source topic, awaits the
-    /// receipt, discards the dead letter. Refuses where the dead letter was closed since it was proposed.
+    /// Publishes a correction: claims its number, publishes it on the dead letter's source topic, waits for
+    /// the publish acknowledgement, discards the dead letter. Fails if the dead letter is no longer open.
     pub async fn correct(
         &self,
         plan: &CorrectionPlan,
@@ -183,12 +268,12 @@ impl DeadLetterQueue {
         let id = &record.dead_letter.id;
         match resolver.dead_letter(id).await?.map(|record| record.state()) {
             Some(state) if state.is_open() => {}
-            Some(state) => return Err(CorrectionError::Closed { id: id.clone(), state }),
-            None => return Err(CorrectionError::Unknown(id.clone())),
+            Some(state) => return Err(CorrectionError::NotOpen { id: id.clone(), state }),
+            None => return Err(CorrectionError::NotFound(id.clone())),
         }
-        let number = correction_claims::claim(resolver, record, body).await?;
+        let number = correction_claims::claim(resolver, record, body, plan.order_id).await?;
         let t = record.dead_letter.t.correction(number);
-        // A dead letter may be dated a few seconds ahead of its publish time; its correction, too.
+        // An event time may be a few seconds ahead of its publish time; then so is that of its correction.
         let early = u64::try_from(t.micros().saturating_sub(resolver.clock.now_us())).unwrap_or_default();
         tokio::time::sleep(Duration::from_micros(early)).await;
         let message = correction(&record.dead_letter, number, body.clone());
@@ -197,21 +282,20 @@ impl DeadLetterQueue {
         if let Some(record) = resolver.dead_letter(id).await?
             && record.state().is_open()
         {
-            let instead = plan.replaces.as_deref().map(|was| format!(", in place of {was}"));
-            let by = format!("{CORRECTED_BY}{message_id}{}", instead.unwrap_or_default());
-            let note = resolver.note.as_ref().map_or_else(|| by.clone(), |note| format!("{by}: {note}"));
-            let line = resolver.outcome(HistoryAction::Discarded, "corrected", ActualOutcome::Discarded);
-            let line = HistoryEntry { note: Some(note), ..line };
+            let instead = plan.replaces.as_ref().map(|was| format!(", in place of {was}"));
+            let words = format!("corrected by message {message_id}{}", instead.unwrap_or_default());
+            let line = resolver.outcome(HistoryAction::Discarded, &words, ActualOutcome::Discarded);
+            let line = HistoryEntry { corrected_by: Some(message_id.clone()), ..line };
             resolver
                 .act(&record, resolver.becomes(record.progress.generation, DeadLetterState::Discarded), line)
                 .await?;
         }
-        Ok(CorrectionResult { message_id, t, outcome: execute::seen(resolver, id).await? })
+        Ok(CorrectionResult { message_id, t, outcome: execute::outcome(resolver, id).await? })
     }
 
-    /// Waits until the row shows the correction, or a consumer refused it. Of a corrected order the
-    /// open payments are looked at then.
-    pub async fn taken(
+    /// Waits, at most for `patience`, until the row shows the correction or a consumer dead-lettered it. Once
+    /// a corrected order is recorded, the open payments of that order are retried.
+    pub async fn correction_status(
         &self,
         plan: &CorrectionPlan,
         corrected: &CorrectionResult,
@@ -220,7 +304,7 @@ impl DeadLetterQueue {
     ) -> Result<CorrectionStatus, RoleError> {
         let (kind, t, until) = (plan.record.dead_letter.kind, corrected.t, Instant::now() + patience);
         let Ok(subject) = decode(kind, &plan.body) else { return Ok(CorrectionStatus::Pending) };
-        let came_back = DeadLetterId::of(kind, t, &plan.body);
+        let dead_lettered_as = DeadLetterId::of(kind, t, &plan.body);
         loop {
             match resolver.retrier.read(|| apply_check(self.facts.as_ref(), &subject, t)).await? {
                 shown @ (ApplyCheck::AlreadyApplied | ApplyCheck::Superseded) => {
@@ -231,27 +315,28 @@ impl DeadLetterQueue {
                 }
                 ApplyCheck::AppliesNow | ApplyCheck::StillWaiting | ApplyCheck::Conflict => {}
             }
-            if resolver.dead_letter(&came_back).await?.is_some() {
-                return Ok(CorrectionStatus::DeadLettered(came_back));
+            if resolver.dead_letter(&dead_lettered_as).await?.is_some() {
+                return Ok(CorrectionStatus::DeadLettered(dead_lettered_as));
             }
             if Instant::now() >= until {
                 return Ok(CorrectionStatus::Pending);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 }
 
-fn closed(record: &DeadLetterRecord, by: Option<String>) -> CorrectionError {
+fn not_open(record: &DeadLetterRecord, corrected_by: Option<String>) -> CorrectionError {
     let (id, state) = (record.dead_letter.id.clone(), record.state());
-    match (by, state) {
-        (Some(by), DeadLetterState::Discarded) => CorrectionError::Done { id, by },
-        (_, state) => CorrectionError::Closed { id, state },
+    match (corrected_by, state) {
+        (Some(message_id), DeadLetterState::Discarded) => {
+            CorrectionError::AlreadyCorrected { id, message_id }
+        }
+        (_, state) => CorrectionError::NotOpen { id, state },
     }
 }
 
-/// By which message a dead letter was corrected last, in words.
+/// Returns the id of the message that last corrected a dead letter.
 fn corrected_by(history: &[HistoryEntry]) -> Option<String> {
-    let note = |line: &HistoryEntry| line.note.clone().filter(|note| note.starts_with(CORRECTED_BY));
-    history.iter().rev().filter(|line| line.action == HistoryAction::Discarded).find_map(note)
+    history.iter().rev().find_map(|entry| entry.corrected_by.clone())
 }

@@ -1,73 +1,78 @@
-//! Which correction of a dead letter a body is. Each correction has a number of its own, by a line of the
-//! dead letter's history that is written before the body is published: whoever was killed in between finds
-//! the number again, and two desks at once do not take the same one for two bodies.
+//! Claims of correction numbers in the history of a dead letter.
+//!
+//! A claim is written before the corrected body is published: a correction that is repeated after a crash finds
+//! its number again, and two operators that correct at once cannot use one number for two bodies.
 
 use std::time::Duration;
 
-use ecom_domain::dead_letter::{DeadLetterChange, DeadLetterRecord, HistoryAction, HistoryEntry, sha256};
+use ecom_domain::dead_letter::{
+    ClaimStatus, CorrectionClaim, DeadLetterChange, DeadLetterRecord, HistoryAction, HistoryEntry, sha256,
+};
+use ecom_domain::order::OrderId;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::RoleError;
 
-const CLAIM: &str = "correction-";
-const WITHDRAWN: &str = "withdrawn-";
-/// Two desks that met wait up to this long before they try again.
-const STEP_ASIDE: Duration = Duration::from_millis(200);
+/// The longest that an operator waits after a conflicting claim before it claims again.
+const RETRY_WAIT: Duration = Duration::from_millis(200);
 
-/// The corrections a history tells of.
+/// The claims in a history.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct CorrectionClaims {
-    /// Number and body hash of each, withdrawn ones too.
-    all: Vec<(u32, String)>,
-    withdrawn: Vec<(u32, String)>,
-    /// The first corrected body, where there is one.
-    pub(super) first: Option<String>,
+    /// Every claim, withdrawn ones too, oldest first.
+    claimed: Vec<CorrectionClaim>,
+    withdrawn: Vec<CorrectionClaim>,
 }
 
 impl CorrectionClaims {
-    /// The corrections in a dead letter's history.
+    /// Returns the claims in a dead letter's history.
     pub(super) fn of(history: &[HistoryEntry]) -> Self {
         let mut claims = Self::default();
-        for line in history {
-            if let Some(claim) = named(&line.entry_id, CLAIM) {
-                claims.all.push(claim);
-                claims.first.get_or_insert_with(|| line.outcome.clone());
-            } else if let Some(claim) = named(&line.entry_id, WITHDRAWN) {
-                claims.withdrawn.push(claim);
+        for claim in history.iter().filter_map(|entry| entry.correction.clone()) {
+            match claim.status {
+                ClaimStatus::Claimed => claims.claimed.push(claim),
+                ClaimStatus::Withdrawn => claims.withdrawn.push(claim),
             }
         }
         claims
     }
 
-    /// The number that this body has, and no other.
+    /// Returns the number that this body has claimed and no other body has.
     pub(super) fn number_of(&self, sha256: &str) -> Option<u32> {
-        let stands = |claim: &&(u32, String)| !self.withdrawn.contains(claim);
-        let own = self.all.iter().filter(stands).filter(|(_, body)| body == sha256);
-        let alone = |number: u32| {
-            let of_number = self.all.iter().filter(stands).filter(|(other, _)| *other == number);
-            of_number.into_iter().all(|(_, body)| body == sha256)
+        let own = self.standing().filter(|claim| claim.sha256 == sha256);
+        let is_alone = |number: u32| {
+            self.standing().filter(|claim| claim.number == number).all(|claim| claim.sha256 == sha256)
         };
-        own.map(|(number, _)| *number).find(|number| alone(*number))
+        own.map(|claim| claim.number).find(|number| is_alone(*number))
     }
 
-    /// The number of a body that has none yet.
+    /// Returns the next number that no body has claimed.
     pub(super) fn next(&self) -> u32 {
-        self.all.iter().map(|(number, _)| number.saturating_add(1)).max().unwrap_or_default()
+        self.claimed.iter().map(|claim| claim.number.saturating_add(1)).max().unwrap_or_default()
+    }
+
+    /// Returns the order that the first corrected body is about.
+    pub(super) fn order_id(&self) -> Option<OrderId> {
+        self.claimed.first().map(|claim| claim.order_id)
+    }
+
+    /// The claims that were not withdrawn.
+    fn standing(&self) -> impl Iterator<Item = &CorrectionClaim> {
+        let is_withdrawn = |claim: &CorrectionClaim| {
+            self.withdrawn.iter().any(|other| (other.number, &other.sha256) == (claim.number, &claim.sha256))
+        };
+        self.claimed.iter().filter(move |claim| !is_withdrawn(claim))
     }
 }
 
-fn named(entry_id: &str, prefix: &str) -> Option<(u32, String)> {
-    let (number, body) = entry_id.strip_prefix(prefix)?.split_once('-')?;
-    Some((number.parse().ok()?, body.to_owned()))
-}
-
-/// The number of this correction; a line of the history says so when this returns.
+/// Claims a number for a corrected body about `order_id` and returns it; durable when this returns.
 ///
-/// Of two desks that take the same number at once at least one reads the other's line, since each
-/// reads after its own is durable; it withdraws, and takes another.
+/// Of two operators that claim the same number at once at least one reads the other's claim, since each reads
+/// after its own is durable; it withdraws and claims another.
 pub(super) async fn claim(
     resolver: &DeadLetterResolver,
     record: &DeadLetterRecord,
     body: &[u8],
+    order_id: OrderId,
 ) -> Result<u32, RoleError> {
     let hash = sha256(body);
     let text = String::from_utf8_lossy(body);
@@ -77,13 +82,14 @@ pub(super) async fn claim(
             return Ok(number);
         }
         let number = claims.next();
-        write(resolver, record, CLAIM, number, &hash, &text).await?;
+        let claim = CorrectionClaim { number, sha256: hash.clone(), order_id, status: ClaimStatus::Claimed };
+        write(resolver, record, claim.clone(), &text).await?;
         if read(resolver, record).await?.number_of(&hash) == Some(number) {
             return Ok(number);
         }
-        let words = "another body was given the same number at the same time";
-        write(resolver, record, WITHDRAWN, number, &hash, words).await?;
-        tokio::time::sleep(STEP_ASIDE.mul_f64(resolver.entropy.share())).await;
+        let withdrawn = CorrectionClaim { status: ClaimStatus::Withdrawn, ..claim };
+        write(resolver, record, withdrawn, "another body claimed the same number at the same time").await?;
+        tokio::time::sleep(RETRY_WAIT.mul_f64(resolver.entropy.share())).await;
     }
 }
 
@@ -99,51 +105,63 @@ async fn read(
 async fn write(
     resolver: &DeadLetterResolver,
     record: &DeadLetterRecord,
-    prefix: &str,
-    number: u32,
-    hash: &str,
+    claim: CorrectionClaim,
     outcome: &str,
 ) -> Result<(), RoleError> {
-    let entry_id = format!("{prefix}{number}-{hash}");
-    let line = HistoryEntry { entry_id, ..resolver.line(HistoryAction::CorrectionResult, outcome) };
-    resolver.act(record, DeadLetterChange::Nothing, line).await
+    let entry = HistoryEntry {
+        entry_id: claim.entry_id(),
+        correction: Some(claim),
+        ..resolver.line(HistoryAction::Corrected, outcome)
+    };
+    resolver.act(record, DeadLetterChange::Nothing, entry).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ClaimStatus::{Claimed, Withdrawn};
 
-    fn claims(entry_ids: &[&str]) -> CorrectionClaims {
-        let line = |entry_id: &&str| HistoryEntry {
+    /// The claims of a history with a receipt and these claims; the body `aa` is about order 1, others 2.
+    fn claims(claims: &[(ClaimStatus, u32, &str)]) -> CorrectionClaims {
+        let entry = |correction: Option<CorrectionClaim>| HistoryEntry {
             at: 1,
-            entry_id: (*entry_id).to_owned(),
-            action: HistoryAction::CorrectionResult,
-            outcome: format!("body of {entry_id}"),
+            entry_id: correction.as_ref().map_or_else(|| "received-1".into(), CorrectionClaim::entry_id),
+            action: if correction.is_some() { HistoryAction::Corrected } else { HistoryAction::Received },
+            outcome: String::new(),
             actor: String::new(),
             host: String::new(),
             note: None,
             run_id: None,
+            operation_outcome: None,
+            correction,
+            corrected_by: None,
         };
-        CorrectionClaims::of(&entry_ids.iter().map(line).collect::<Vec<_>>())
+        let claims = claims.iter().map(|&(status, number, sha256)| {
+            let order_id = OrderId(if sha256 == "aa" { 1 } else { 2 });
+            Some(CorrectionClaim { number, sha256: sha256.to_owned(), order_id, status })
+        });
+        let history: Vec<HistoryEntry> = std::iter::once(None).chain(claims).map(entry).collect();
+        CorrectionClaims::of(&history)
     }
 
     #[test]
     fn the_same_body_finds_its_number_again_and_another_takes_the_next() {
-        let some = claims(&["received-1", "correction-0-aa", "correction-1-bb"]);
+        let some = claims(&[(Claimed, 0, "aa"), (Claimed, 1, "bb")]);
         assert_eq!(
             (some.number_of("aa"), some.number_of("bb"), some.number_of("cc")),
             (Some(0), Some(1), None)
         );
         assert_eq!(some.next(), 2);
-        assert_eq!(some.first.as_deref(), Some("body of correction-0-aa"));
-        assert_eq!(claims(&["received-1"]).next(), 0);
+        assert_eq!(some.order_id(), Some(OrderId(1)));
+        assert_eq!((claims(&[]).next(), claims(&[]).order_id()), (0, None));
     }
 
     #[test]
-    fn a_number_that_two_bodies_took_is_neithers_until_one_withdraws() {
-        let met = claims(&["correction-0-aa", "correction-0-bb"]);
+    fn a_number_that_two_bodies_claimed_belongs_to_neither_until_one_withdraws() {
+        let met = claims(&[(Claimed, 0, "aa"), (Claimed, 0, "bb")]);
         assert_eq!((met.number_of("aa"), met.number_of("bb"), met.next()), (None, None, 1));
-        let parted = claims(&["correction-0-aa", "correction-0-bb", "withdrawn-0-bb", "correction-1-bb"]);
+        let parted =
+            claims(&[(Claimed, 0, "aa"), (Claimed, 0, "bb"), (Withdrawn, 0, "bb"), (Claimed, 1, "bb")]);
         assert_eq!((parted.number_of("aa"), parted.number_of("bb"), parted.next()), (Some(0), Some(1), 2));
     }
 }

@@ -1,16 +1,18 @@
-//! Working through a run: each dead letter once, within window and rate, and the actual state read back.
-//! It may be stopped or killed anywhere and gone on with: a dead letter counts by the line of its history
-//! that tells what came of it in this run.
+//! Execution of bulk operations: each dead letter once, within concurrency limit and rate, its actual state
+//! read back. An operation may be stopped or killed anywhere and resumed: a dead letter is done once its
+//! history has the line with its outcome in this operation.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt};
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::outcome_counts::{Misprediction, OutcomeCounts};
-use super::{DeadLetterQueue, discard, reopen, retry};
+use super::{DeadLetterQueue, actions};
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus, PlanBatch};
 use ecom_domain::dead_letter::{DeadLetterId, HistoryAction, HistoryEntry};
@@ -21,80 +23,115 @@ use ecom_pipeline::durable::RoleError;
 use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::retry_policy::RetryPolicy;
 
-/// How far a run may fall behind its rate and still catch up.
+/// The most time that an operation may catch up after falling behind its rate.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// Whether a run begins, or goes on.
+/// The start of an execution.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StartMode {
-    /// None of its dead letters has been looked at.
+    /// The first execution: no dead letter is done.
     Fresh,
-    /// It was stopped or killed: some dead letters may be done.
+    /// A later one, after the operation was stopped or killed: some dead letters may be done.
     Resumed,
 }
 
-/// How a run is worked through.
+/// The options of an execution.
 pub struct ExecuteOptions<'p> {
-    /// Whether it begins, or goes on.
-    pub entry: StartMode,
-    /// Dead letters a second; `None` = as fast as the store answers.
+    /// First execution or resumption.
+    pub start: StartMode,
+    /// Dead letters per second; `None` = as fast as the store answers.
     pub rate: Option<f64>,
-    /// The first so many dead letters of a retry must end as predicted, or the run stops after them.
+    /// The number of dead letters at the beginning of a retry whose outcomes must match the predicted ones;
+    /// if one does not, the operation stops after them. 0 = no canary.
     pub canary: u64,
-    /// Cancelled = admit no more dead letters, finish those in flight.
+    /// Once cancelled, no more dead letters are admitted; those in flight are finished.
     pub stop: CancellationToken,
-    /// Called with the number of dead letters that are done.
+    /// Called with the number of dead letters done so far.
     pub done: &'p (dyn Fn(u64) + Sync),
 }
 
-/// How working through a run ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The end of an execution.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+#[serde(rename_all = "snake_case")]
 pub enum OperationEnd {
-    /// All its dead letters are done.
+    /// All dead letters are done.
     Finished,
     /// It was asked to stop.
     Stopped,
-    /// Dead letters of the canary ended otherwise than was predicted.
+    /// Outcomes of the canary did not match the predicted ones.
     Differed,
 }
 
-/// A run after it was worked on.
+/// A bulk operation after an execution.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OperationReport {
-    /// The run as the operations store keeps it now.
-    pub run: BulkOperation,
-    /// How it ended.
+    /// The store, with host or path.
+    pub store: String,
+    /// The operation as the operations store keeps it now.
+    pub operation: BulkOperation,
+    /// The end of the execution.
     pub end: OperationEnd,
-    /// What came of its dead letters.
+    /// The outcomes of its dead letters.
     pub counts: OutcomeCounts,
 }
 
-/// Why a run cannot be worked through.
+impl Serialize for OperationReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct View<'r> {
+            store: &'r str,
+            operation_id: &'r OperationId,
+            kind: OperationKind,
+            state: OperationStatus,
+            end: OperationEnd,
+            dead_letters: u64,
+            done: u64,
+            outcomes: &'r BTreeMap<ActualOutcome, u64>,
+            differed: u64,
+            differences: &'r [Misprediction],
+        }
+        let view = View {
+            store: &self.store,
+            operation_id: &self.operation.id,
+            kind: self.operation.kind,
+            state: self.operation.state,
+            end: self.end,
+            dead_letters: self.operation.dead_letters,
+            done: self.counts.dead_letters(),
+            outcomes: &self.counts.outcomes,
+            differed: self.counts.differed,
+            differences: &self.counts.differences,
+        };
+        view.serialize(serializer)
+    }
+}
+
+/// The errors of an execution.
 #[derive(thiserror::Error, Debug)]
 pub enum OperationError {
-    /// Store or bus refused something.
+    /// Store or bus failed.
     #[error(transparent)]
-    RoleError(#[from] RoleError),
-    /// The operations store has the run, but not all of its plan.
-    #[error("part {number} of the plan of run {run} is not in the operations store")]
-    Unplanned {
-        /// The run.
-        run: OperationId,
-        /// Which part.
+    Role(#[from] RoleError),
+    /// The operations store has the operation, but not all of its plan.
+    #[error("batch {number} of the plan of operation {operation} is not in the operations store")]
+    BatchNotFound {
+        /// The operation.
+        operation: OperationId,
+        /// The number of the batch.
         number: u32,
     },
 }
 
-/// Whether all dead letters were admitted.
+/// The result of admitting dead letters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Admission {
-    Through,
+    All,
     Stopped,
 }
 
 impl DeadLetterQueue {
-    /// What settles dead letters in the name of a run.
-    pub fn resolver(&self, run: &BulkOperation, policy: RetryPolicy) -> DeadLetterResolver {
+    /// The resolver that acts on dead letters in the name of an operation.
+    pub fn resolver(&self, operation: &BulkOperation, policy: RetryPolicy) -> DeadLetterResolver {
         DeadLetterResolver {
             facts: self.facts.clone(),
             dead_letter_store: self.dead_letter_store.clone(),
@@ -103,106 +140,108 @@ impl DeadLetterQueue {
             policy,
             clock: self.clock,
             entropy: self.entropy.clone(),
-            actor: Actor { run_id: run.id.to_string(), ..self.actor.clone() },
-            note: run.note.clone(),
+            actor: Actor { run_id: operation.id.to_string(), ..self.actor.clone() },
+            note: operation.note.clone(),
         }
     }
 
-    /// Works through what is left of a run of retries, discards or reopens, as the operations store has it.
-    pub async fn work(
+    /// Executes what is left of a retry, discard or reopen.
+    pub async fn execute(
         &self,
-        mut run: BulkOperation,
+        mut operation: BulkOperation,
         resolver: &DeadLetterResolver,
-        pace: &ExecuteOptions<'_>,
+        options: &ExecuteOptions<'_>,
     ) -> Result<OperationReport, OperationError> {
-        // Whoever goes on with a run that was stopped for its differences has seen them.
-        let decided =
-            run.state == OperationStatus::Stopped && OutcomeCounts::read(&run.outcomes).differed > 0;
-        if pace.entry == StartMode::Resumed {
-            run = self.rewrite(run, OperationStatus::Begun, &OutcomeCounts::default()).await?;
+        // Resuming an operation that its canary stopped accepts the differences.
+        let is_accepted = operation.state == OperationStatus::Stopped
+            && OutcomeCounts::read(&operation.outcomes).differed > 0;
+        if options.start == StartMode::Resumed {
+            operation = self.rewrite(operation, OperationStatus::Begun, &OutcomeCounts::default()).await?;
         }
-        let mut walk = Execution {
+        let has_canary = operation.kind == OperationKind::Retry && !is_accepted;
+        let mut execution = Execution {
             queue: self,
             resolver,
-            pace,
-            kind: run.kind,
-            canary: if run.kind == OperationKind::Retry && !decided { pace.canary } else { 0 },
+            options,
+            kind: operation.kind,
+            canary: if has_canary { options.canary } else { 0 },
             due: Instant::now(),
             done: OutcomeCounts::default(),
         };
         let mut end = OperationEnd::Finished;
         let mut part = OutcomeCounts::default();
-        for number in 0..run.batches {
-            let read = self.retrier.read(|| self.operations.batch(&run.id, number)).await?;
-            let batch = read.ok_or_else(|| OperationError::Unplanned { run: run.id.clone(), number })?;
+        for number in 0..operation.batches {
+            let read = self.retrier.read(|| self.operations.batch(&operation.id, number)).await?;
+            let batch = read
+                .ok_or_else(|| OperationError::BatchNotFound { operation: operation.id.clone(), number })?;
             if let Some(outcomes) = &batch.outcomes {
-                walk.done.add(OutcomeCounts::read(outcomes));
-                (pace.done)(walk.done.dead_letters());
+                execution.done.add(OutcomeCounts::read(outcomes));
+                (options.done)(execution.done.dead_letters());
                 continue;
             }
-            end = walk.through(&batch, &mut part).await?;
+            end = execution.run_batch(&batch, &mut part).await?;
             if part.dead_letters() < batch.dead_letters.len() as u64 {
                 break;
             }
             let part = std::mem::take(&mut part);
             let batch = PlanBatch { outcomes: Some(part.words()), ..batch };
-            self.retrier.write(|| self.operations.put_batch(&run.id, &batch)).await?;
-            walk.done.add(part);
+            self.retrier.write(|| self.operations.put_batch(&operation.id, &batch)).await?;
+            execution.done.add(part);
             if end != OperationEnd::Finished {
                 break;
             }
         }
-        let mut counts = walk.done;
+        let mut counts = execution.done;
         counts.add(part);
-        let state = if counts.dead_letters() < run.dead_letters {
+        let state = if counts.dead_letters() < operation.dead_letters {
             OperationStatus::Stopped
         } else {
             OperationStatus::Finished
         };
-        let run = self.rewrite(run, state, &counts).await?;
-        Ok(OperationReport { run, end, counts })
+        let operation = self.rewrite(operation, state, &counts).await?;
+        Ok(OperationReport { store: self.facts.describe(), operation, end, counts })
     }
 
-    /// Writes the run as it stands now.
+    /// Writes the operation with its present state and counts.
     pub(super) async fn rewrite(
         &self,
-        run: BulkOperation,
+        operation: BulkOperation,
         state: OperationStatus,
         counts: &OutcomeCounts,
     ) -> Result<BulkOperation, RoleError> {
         let ended_at = (state != OperationStatus::Begun).then(|| self.clock.now_us());
-        let run =
-            BulkOperation { state, ended_at, outcomes: counts.words(), revision: run.revision + 1, ..run };
-        self.retrier.write(|| self.operations.put_run(&run)).await?;
-        Ok(run)
+        let (outcomes, revision) = (counts.words(), operation.revision + 1);
+        let operation = BulkOperation { state, ended_at, outcomes, revision, ..operation };
+        self.retrier.write(|| self.operations.put_operation(&operation)).await?;
+        Ok(operation)
     }
 }
 
-/// The way through a run.
+/// The progress of an execution.
 struct Execution<'w> {
     queue: &'w DeadLetterQueue,
     resolver: &'w DeadLetterResolver,
-    pace: &'w ExecuteOptions<'w>,
+    options: &'w ExecuteOptions<'w>,
     kind: OperationKind,
     canary: u64,
     /// When the next dead letter may be admitted.
     due: Instant,
-    /// What came of the dead letters of whole parts.
+    /// The outcomes of complete batches.
     done: OutcomeCounts,
 }
 
 impl Execution<'_> {
-    /// Works through a part of the plan, as far as it goes, counting into `part`.
-    async fn through(
+    /// Executes a batch as far as possible and counts outcomes into `part`.
+    async fn run_batch(
         &mut self,
         batch: &PlanBatch,
         part: &mut OutcomeCounts,
     ) -> Result<OperationEnd, RoleError> {
-        let left = match self.pace.entry {
+        let left = match self.options.start {
             StartMode::Fresh => batch.dead_letters.clone(),
             StartMode::Resumed => self.left(batch, part).await?,
         };
-        // More dead letters than the canary's are done only once it was found to be as predicted.
+        // Dead letters after the canary are admitted only once its outcomes matched.
         let ahead = self.done.dead_letters() + part.dead_letters();
         let of_canary = usize::try_from(self.canary.saturating_sub(ahead)).unwrap_or(usize::MAX);
         let (canary, others) = left.split_at(of_canary.min(left.len()));
@@ -214,11 +253,11 @@ impl Execution<'_> {
         }
         match self.each(others, part).await? {
             Admission::Stopped => Ok(OperationEnd::Stopped),
-            Admission::Through => Ok(OperationEnd::Finished),
+            Admission::All => Ok(OperationEnd::Finished),
         }
     }
 
-    /// The dead letters of which no line tells that they are done; what the others came to is counted.
+    /// The dead letters without an outcome in this operation; counts the outcomes of the others.
     async fn left(
         &self,
         batch: &PlanBatch,
@@ -241,11 +280,11 @@ impl Execution<'_> {
                 None => left.push((id, verdict)),
             }
         }
-        (self.pace.done)(self.done.dead_letters() + part.dead_letters());
+        (self.options.done)(self.done.dead_letters() + part.dead_letters());
         Ok(left)
     }
 
-    /// Does the deed to each dead letter, as fast as the pace allows, until told to stop.
+    /// Acts on each dead letter, within concurrency limit and rate, until asked to stop.
     async fn each(
         &mut self,
         dead_letters: &[(DeadLetterId, Verdict)],
@@ -254,24 +293,24 @@ impl Execution<'_> {
         let mut dead_letters = dead_letters.iter();
         let mut next = dead_letters.next();
         let mut in_flight = FuturesUnordered::new();
-        let (kind, resolver, stop) = (self.kind, self.resolver, &self.pace.stop);
-        let mut went = Admission::Through;
+        let (kind, resolver, stop) = (self.kind, self.resolver, &self.options.stop);
+        let mut admission = Admission::All;
         while next.is_some() || !in_flight.is_empty() {
             let may_admit = next.is_some() && in_flight.len() < self.window();
             let early = self.due > Instant::now();
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if next.is_some() => (next, went) = (None, Admission::Stopped),
+                () = stop.cancelled(), if next.is_some() => (next, admission) = (None, Admission::Stopped),
                 Some(done) = in_flight.next() => {
                     let (id, verdict, outcome): (DeadLetterId, Verdict, ActualOutcome) = done?;
                     self.count(part, id, verdict, outcome).await?;
-                    (self.pace.done)(self.done.dead_letters() + part.dead_letters());
+                    (self.options.done)(self.done.dead_letters() + part.dead_letters());
                 }
                 () = tokio::time::sleep_until(self.due), if may_admit && early => {}
                 () = std::future::ready(()), if may_admit && !early => {
                     let Some((id, verdict)) = next else { continue };
                     in_flight.push(async move {
-                        let outcome = do_to(kind, resolver, id).await?;
+                        let outcome = act(kind, resolver, id).await?;
                         Ok::<_, RoleError>((id.clone(), *verdict, outcome))
                     });
                     next = dead_letters.next();
@@ -279,11 +318,11 @@ impl Execution<'_> {
                 }
             }
         }
-        Ok(went)
+        Ok(admission)
     }
 
     fn admitted(&mut self) {
-        let Some(rate) = self.pace.rate else { return };
+        let Some(rate) = self.options.rate else { return };
         let oldest = Instant::now().checked_sub(CATCH_UP).unwrap_or(self.due);
         self.due = (self.due + Duration::from_secs_f64(1.0 / rate)).max(oldest);
     }
@@ -299,15 +338,16 @@ impl Execution<'_> {
         if self.kind != OperationKind::Retry || outcome.matches_prediction(predicted) {
             return Ok(());
         }
-        let is_own_doing = outcome == ActualOutcome::Recovered && self.was_let_through(&id).await?;
-        if !is_own_doing {
+        let is_side_effect =
+            outcome == ActualOutcome::Recovered && self.recovered_with_its_order(&id).await?;
+        if !is_side_effect {
             part.differs(Misprediction { id, predicted, outcome });
         }
         Ok(())
     }
 
-    /// Whether this run applied the dead letter on the occasion of its order, which it had applied before.
-    async fn was_let_through(&self, id: &DeadLetterId) -> Result<bool, RoleError> {
+    /// Returns whether this operation recovered the dead letter before its turn, when it applied its order.
+    async fn recovered_with_its_order(&self, id: &DeadLetterId) -> Result<bool, RoleError> {
         let run_id = &self.resolver.actor.run_id;
         let history = self.queue.retrier.read(|| self.queue.dead_letter_store.history(id)).await?;
         let own = |line: &&HistoryEntry| line.run_id.as_ref() == Some(run_id);
@@ -321,24 +361,24 @@ impl Execution<'_> {
     }
 }
 
-/// Does a run's deed to a dead letter; what came of it, by reading it again.
-async fn do_to(
+/// Acts on a dead letter, then reads its actual outcome back.
+async fn act(
     kind: OperationKind,
     resolver: &DeadLetterResolver,
     id: &DeadLetterId,
 ) -> Result<ActualOutcome, RoleError> {
     match kind {
-        OperationKind::Retry => retry::retry(resolver, id).await?,
-        OperationKind::Discard => discard::discard(resolver, id).await?,
-        OperationKind::Reopen => reopen::reopen(resolver, id).await?,
-        // A correction is no walk over dead letters: it has a body of its own.
+        OperationKind::Retry => actions::retry(resolver, id).await?,
+        OperationKind::Discard => actions::discard(resolver, id).await?,
+        OperationKind::Reopen => actions::reopen(resolver, id).await?,
+        // A correction is not executed here: it needs a body.
         OperationKind::Correct => {}
     }
-    seen(resolver, id).await
+    outcome(resolver, id).await
 }
 
-/// The state a dead letter is in.
-pub(super) async fn seen(
+/// The actual outcome of a dead letter: its present state.
+pub(super) async fn outcome(
     resolver: &DeadLetterResolver,
     id: &DeadLetterId,
 ) -> Result<ActualOutcome, RoleError> {

@@ -1,4 +1,4 @@
-//! What becomes of a dead letter if nobody does anything, as long as a handler runs.
+//! The fate of a dead letter that is left to a running handler.
 
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
@@ -7,24 +7,25 @@ use ecom_pipeline::dead_letter_resolver::{applies_automatically, waiting_since};
 use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_pipeline::sweep::needs_an_operator;
 
-/// What becomes of a dead letter by itself.
+/// The fate of a dead letter without a human's action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Forecast {
-    /// The handler closes it, by this time at the latest, microseconds since the epoch.
+    /// The handler resolves it.
     Closes {
-        /// When.
+        /// The latest time, microseconds since the epoch.
         by: i64,
     },
-    /// The handler closes it once its order is there.
+    /// The handler resolves it once its order is recorded.
     Waits {
-        /// When it stops being retried and is only looked at in sweeps; `None` where it has.
+        /// When the handler parks it and only sweeps look at it, microseconds since the epoch; `None` if it
+        /// is parked already.
         parks_at: Option<i64>,
     },
-    /// Nothing: a human must act.
+    /// It stays open until a human acts.
     Stays,
 }
 
-/// What becomes of a dead letter with this verdict by itself.
+/// The fate of a dead letter with this verdict, as of `now` (microseconds since the epoch).
 pub fn forecast(record: &DeadLetterRecord, verdict: Verdict, policy: &RetryPolicy, now: i64) -> Forecast {
     let state = record.state();
     let reason = record.dead_letter.reason;
@@ -47,11 +48,11 @@ pub fn forecast(record: &DeadLetterRecord, verdict: Verdict, policy: &RetryPolic
     }
 }
 
-/// When the handler looks at an open dead letter next, at the latest.
+/// The latest time of the handler's next look at an open dead letter.
 fn next_look(record: &DeadLetterRecord, policy: &RetryPolicy, now: i64) -> i64 {
     let within = |most| now.saturating_add(micros(most));
     match (record.state(), record.progress.next_attempt_at) {
-        // The handler does not believe times that are further away than its own schedule goes.
+        // The handler ignores due times beyond its own maximum backoff.
         (DeadLetterState::Waiting, Some(due)) => due.clamp(now, within(policy.backoff.ceiling(u32::MAX))),
         (DeadLetterState::Waiting, None) => within(policy.backoff.ceiling(0)),
         (DeadLetterState::Parked | DeadLetterState::Discarded | DeadLetterState::Recovered, _) => {

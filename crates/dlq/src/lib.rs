@@ -1,27 +1,28 @@
-//! The dead-letter operator: why dead letters are there, what retrying each would do now, and every act a
-//! human may take on them. All of it works on the ports, so it is the same on every store, from any
-//! host, while handlers and other desks run.
+//! The dead-letter core: triage, inspection and bulk operations on dead letters, as functions that take a
+//! selection and return values that serialise. It works on the store and bus ports alone, so it behaves the
+//! same on every store, from any host, while handlers and other operators work. A front end (the command
+//! line, an HTTP console) turns the values into text and the [next actions](next_action) into commands.
 
+mod actions;
 pub mod body;
 pub mod body_difference;
 pub mod correct;
 mod correction_claims;
-pub mod diagnosis;
-mod discard;
 pub mod execute;
-pub mod explain;
-pub mod fact_text;
+pub mod fact_summary;
 pub mod forecast;
-mod history;
+pub mod history;
 pub mod list;
-pub mod next;
+pub mod next_action;
 pub mod outcome_counts;
 pub mod plan;
-mod reopen;
 pub mod report;
-mod retry;
+pub mod role_status;
+pub mod row;
 pub mod selection;
 pub mod show;
+pub mod timeline;
+mod times;
 pub mod triage;
 
 use std::sync::Arc;
@@ -31,23 +32,24 @@ use ecom_pipeline::actor::Actor;
 use ecom_pipeline::durable::Retrier;
 use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
 
-/// What the operator stands on.
+/// The stores that dead letters are inspected and changed in, and who does so. All functions of this crate
+/// are its methods.
 #[derive(Clone)]
 pub struct DeadLetterQueue {
     /// The fact table.
     pub facts: Arc<dyn FactStore>,
     /// The dead-letter store.
     pub dead_letter_store: Arc<dyn DeadLetterStore>,
-    /// Heartbeats and runs.
+    /// Heartbeats and bulk operations.
     pub operations: Arc<dyn OperationsStore>,
-    /// How outages are waited out.
+    /// Retries reads and writes during an outage.
     pub retrier: Arc<Retrier>,
     /// Wall time, for ages and the history.
     pub clock: Clock,
-    /// The random part of ids.
+    /// The random part of operation ids.
     pub entropy: Arc<Entropy>,
-    /// Who acts, in the history.
+    /// The person or role that the history names.
     pub actor: Actor,
-    /// Lookups in the fact table at once: the store's window.
+    /// The most concurrent lookups in the fact table.
     pub window: usize,
 }

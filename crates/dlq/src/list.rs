@@ -1,4 +1,4 @@
-//! Dead letters one by one: the newest few, or all of them as they are stored.
+//! The newest dead letters of a selection.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use ecom_domain::attributes::Attributes;
 use ecom_pipeline::apply_check::assess;
 use ecom_store::StoreError;
 
-/// Bodies read at once for dead letters that are shown with them.
+/// The most bodies in memory at once.
 const BODIES: usize = 16;
 
 impl DeadLetterQueue {
-    /// The selected dead letters that failed last, newest first, without bodies. Keeps no more than
-    /// `limit` in memory; calls `seen` with the number of dead letters looked at.
+    /// The selected dead letters that failed last, newest first, without bodies. Keeps at most `limit` in
+    /// memory; calls `seen` with the number of dead letters read so far.
     pub async fn newest(
         &self,
         selection: &Selection,
@@ -42,9 +42,9 @@ impl DeadLetterQueue {
         Ok(newest.into_values().rev().collect())
     }
 
-    /// The same dead letters with their bodies and verdicts, in the same order; those removed meanwhile
-    /// are left out.
-    pub fn whole(
+    /// Reads these dead letters again with their bodies and verdicts, in the same order; leaves out those
+    /// that were removed meanwhile.
+    pub fn with_bodies(
         &self,
         dead_letters: Vec<SelectedDeadLetter>,
     ) -> BoxStream<'_, Result<SelectedDeadLetter, StoreError>> {
@@ -67,7 +67,7 @@ impl DeadLetterQueue {
     }
 }
 
-/// A dead letter without what makes it large.
+/// Drops a dead letter's body and attributes, to keep many in memory.
 pub(super) fn without_body(mut selected: SelectedDeadLetter) -> SelectedDeadLetter {
     selected.record.dead_letter.body.bytes = Bytes::new();
     selected.record.dead_letter.attributes = Attributes::new();

@@ -1,40 +1,42 @@
-//! What came of the dead letters of a run, counted.
+//! Counts of actual outcomes of a bulk operation.
 
 use std::collections::BTreeMap;
+
+use serde::Serialize;
 
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::dead_letter::DeadLetterId;
 use ecom_domain::verdict::Verdict;
 
-/// The word a run keeps the number of differences by.
+/// The word under which an operation keeps its number of mispredictions.
 const DIFFERED: &str = "differed";
-/// Differences kept as examples.
+/// Mispredictions kept as examples.
 const EXAMPLES: usize = 20;
 
-/// A dead letter that ended otherwise than was predicted.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A dead letter whose actual outcome did not match the predicted one.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 pub struct Misprediction {
     /// The dead letter.
     pub id: DeadLetterId,
-    /// Its verdict when the run began.
+    /// Its verdict when the operation was planned.
     pub predicted: Verdict,
-    /// What came of it.
+    /// Its actual outcome.
     pub outcome: ActualOutcome,
 }
 
-/// What came of dead letters.
+/// Dead letters by actual outcome.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct OutcomeCounts {
     /// Dead letters by outcome.
     pub outcomes: BTreeMap<ActualOutcome, u64>,
-    /// How many of them ended otherwise than was predicted.
+    /// Those whose outcome did not match the prediction.
     pub differed: u64,
-    /// The first of those.
+    /// The first of those, at most 20.
     pub differences: Vec<Misprediction>,
 }
 
 impl OutcomeCounts {
-    /// Dead letters counted.
+    /// The number of dead letters counted.
     pub fn dead_letters(&self) -> u64 {
         self.outcomes.values().sum()
     }
@@ -44,7 +46,7 @@ impl OutcomeCounts {
         *self.outcomes.entry(outcome).or_default() += 1;
     }
 
-    /// Remembers that a counted dead letter ended otherwise than was predicted.
+    /// Records that the outcome of a counted dead letter did not match the prediction.
     pub fn differs(&mut self, difference: Misprediction) {
         self.differed += 1;
         if self.differences.len() < EXAMPLES {
@@ -52,7 +54,7 @@ impl OutcomeCounts {
         }
     }
 
-    /// Adds what another tally counted.
+    /// Adds other counts.
     pub fn add(&mut self, other: Self) {
         for (outcome, count) in other.outcomes {
             *self.outcomes.entry(outcome).or_default() += count;
@@ -62,7 +64,7 @@ impl OutcomeCounts {
         self.differences.extend(other.differences.into_iter().take(room));
     }
 
-    /// The tally as the operations store keeps it, sorted by word; examples are not kept.
+    /// The counts as the operations store keeps them, sorted by word, without examples.
     pub fn words(&self) -> Vec<(String, u64)> {
         let counts = self.outcomes.iter().map(|(outcome, count)| (outcome.as_str().to_owned(), *count));
         let differed = (self.differed > 0).then(|| (DIFFERED.to_owned(), self.differed));
@@ -71,7 +73,7 @@ impl OutcomeCounts {
         words
     }
 
-    /// A tally as the operations store keeps it; words of other versions are passed over.
+    /// Reads counts as the operations store keeps them; ignores words of other versions.
     pub fn read(words: &[(String, u64)]) -> Self {
         let mut counts = Self::default();
         for (word, count) in words {
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tally_reads_what_it_keeps() {
+    fn counts_read_what_they_keep() {
         let mut counts = OutcomeCounts::default();
         counts.count(ActualOutcome::Waiting);
         counts.count(ActualOutcome::Recovered);

@@ -1,9 +1,10 @@
-//! The plan of a run: the dead letters it is about as they are when it begins, each with what is predicted of
-//! it, in parts that the operations store keeps. A dead letter that is recorded later is in no part.
+//! Plans of bulk operations: the selected dead letters with their verdicts, in batches that the operations
+//! store keeps. A dead letter that is recorded after the plan was made is not part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt;
+use serde::Serialize;
 
 use super::DeadLetterQueue;
 use super::selection::{Detail, SelectedDeadLetter, Selection};
@@ -12,46 +13,55 @@ use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, DeadLetterState, 
 use ecom_domain::verdict::Verdict;
 use ecom_pipeline::durable::RoleError;
 
-/// The most dead letters in one part of a plan.
+/// The most dead letters in one batch of a plan.
 pub const BATCH: usize = 500;
-/// Parts kept in memory until somebody says yes; of a larger plan the parts are written before, and
-/// mean nothing without their run.
+/// Batches kept in memory until the plan is confirmed. Those of a larger plan are written before that and
+/// have no effect without their operation.
 const KEPT: usize = 100;
 
-/// Whether a plan is to be carried out.
+/// The purpose of a plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PlanPurpose {
-    /// It is only looked at, and nothing is kept of it.
-    Look,
-    /// It may be begun.
+    /// A dry run: nothing of the plan is kept.
+    DryRun,
+    /// The plan may be begun.
     Begin,
 }
 
-/// What a run would do.
-#[derive(Debug)]
+/// A bulk operation that may be begun.
+#[derive(Serialize, Debug)]
 pub struct OperationPlan {
-    /// What it would do to its dead letters.
+    /// The store, with host or path.
+    pub store: String,
+    /// What is done to each dead letter.
     pub kind: OperationKind,
-    /// Dead letters it is about.
+    /// The number of dead letters that it changes.
     pub dead_letters: u64,
-    /// Those dead letters by what retrying them would do now.
+    /// Those dead letters by verdict.
     pub verdicts: BTreeMap<Verdict, u64>,
-    /// Selected dead letters that the deed is not for, by state.
-    pub left_out: BTreeMap<DeadLetterState, u64>,
-    /// Dead letters that were named, but are not in the dead-letter store or do not pass the filters.
-    pub missing: BTreeSet<DeadLetterId>,
+    /// Selected dead letters that are left as they are, by their state.
+    pub left_alone: BTreeMap<DeadLetterState, u64>,
+    /// Dead letters named by id that are not in the dead-letter store or do not pass the filters.
+    pub not_found: BTreeSet<DeadLetterId>,
+    #[serde(skip)]
     id: OperationId,
+    #[serde(skip)]
     started_at: i64,
+    #[serde(skip)]
     purpose: PlanPurpose,
-    selection: String,
+    #[serde(skip)]
+    selection: Selection,
+    #[serde(skip)]
     filling: Vec<(EventKind, DeadLetterId, Verdict)>,
+    #[serde(skip)]
     kept: Vec<PlanBatch>,
+    #[serde(skip)]
     batches: u32,
 }
 
 impl DeadLetterQueue {
-    /// Reads the selected dead letters and foretells what becomes of each; calls `seen` with the number
-    /// read so far. Without ids and states the selection is narrowed to those the deed is for.
+    /// Plans an operation on the selected dead letters; calls `seen` with the number read so far. A
+    /// selection without ids and states is narrowed to the states that the operation changes.
     pub async fn plan(
         &self,
         kind: OperationKind,
@@ -59,13 +69,13 @@ impl DeadLetterQueue {
         purpose: PlanPurpose,
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<OperationPlan, RoleError> {
-        let mut plan = self.empty_plan(kind, purpose, selection.words().join(" "));
+        let mut plan = self.empty_plan(kind, purpose, selection.clone());
         selection.ids.sort_unstable();
         selection.ids.dedup();
-        plan.missing = selection.ids.iter().cloned().collect();
+        plan.not_found = selection.ids.iter().cloned().collect();
         if selection.ids.is_empty() && selection.states.is_empty() {
             selection.states =
-                DeadLetterState::ALL.into_iter().filter(|state| is_for(kind, *state)).collect();
+                DeadLetterState::ALL.into_iter().filter(|state| changes(kind, *state)).collect();
         }
         let mut dead_letters = self.select(&selection, Detail::Judged);
         let mut read = 0;
@@ -84,28 +94,30 @@ impl DeadLetterQueue {
         Ok(plan)
     }
 
-    /// A plan about one dead letter.
-    pub fn plan_for(
+    /// Plans an operation on one dead letter.
+    pub fn plan_one(
         &self,
         kind: OperationKind,
         record: &DeadLetterRecord,
         verdict: Verdict,
     ) -> OperationPlan {
-        let mut plan = self.empty_plan(kind, PlanPurpose::Begin, record.dead_letter.id.to_string());
+        let mut plan =
+            self.empty_plan(kind, PlanPurpose::Begin, Selection::of_ids([record.dead_letter.id.clone()]));
         plan.take(record, verdict);
         plan.close_batch();
         plan
     }
 
-    fn empty_plan(&self, kind: OperationKind, purpose: PlanPurpose, selection: String) -> OperationPlan {
+    fn empty_plan(&self, kind: OperationKind, purpose: PlanPurpose, selection: Selection) -> OperationPlan {
         let started_at = self.clock.now_us();
         let [a, b, ..] = self.entropy.bytes();
         OperationPlan {
+            store: self.facts.describe(),
             kind,
             dead_letters: 0,
             verdicts: BTreeMap::new(),
-            left_out: BTreeMap::new(),
-            missing: BTreeSet::new(),
+            left_alone: BTreeMap::new(),
+            not_found: BTreeSet::new(),
             id: OperationId::new(started_at, [a, b]),
             started_at,
             purpose,
@@ -116,20 +128,21 @@ impl DeadLetterQueue {
         }
     }
 
-    /// Writes the plan, then the run: what is in the operations store as a run can be gone on with.
+    /// Begins a planned operation: writes the rest of the plan, then the operation, so that every operation
+    /// in the operations store can be resumed.
     pub async fn begin(
         &self,
         mut plan: OperationPlan,
         note: Option<String>,
     ) -> Result<BulkOperation, RoleError> {
         self.keep(&mut plan).await?;
-        let run = BulkOperation {
+        let operation = BulkOperation {
             id: plan.id,
             kind: plan.kind,
             started_at: plan.started_at,
             actor: self.actor.name.clone(),
             host: self.actor.host.clone(),
-            selection: plan.selection,
+            selection: plan.selection.written(),
             note,
             dead_letters: plan.dead_letters,
             batches: plan.batches,
@@ -138,8 +151,8 @@ impl DeadLetterQueue {
             outcomes: Vec::new(),
             revision: 0,
         };
-        self.retrier.write(|| self.operations.put_run(&run)).await?;
-        Ok(run)
+        self.retrier.write(|| self.operations.put_operation(&operation)).await?;
+        Ok(operation)
     }
 
     async fn keep(&self, plan: &mut OperationPlan) -> Result<(), RoleError> {
@@ -153,16 +166,16 @@ impl DeadLetterQueue {
 }
 
 impl OperationPlan {
-    /// Names the run, once it is begun.
-    pub fn run_id(&self) -> &OperationId {
+    /// The id of the operation, once it is begun.
+    pub fn operation_id(&self) -> &OperationId {
         &self.id
     }
 
     fn take(&mut self, record: &DeadLetterRecord, verdict: Verdict) {
         let dead_letter = &record.dead_letter;
-        self.missing.remove(&dead_letter.id);
-        if !is_for(self.kind, record.state()) {
-            *self.left_out.entry(record.state()).or_default() += 1;
+        self.not_found.remove(&dead_letter.id);
+        if !changes(self.kind, record.state()) {
+            *self.left_alone.entry(record.state()).or_default() += 1;
             return;
         }
         self.dead_letters += 1;
@@ -170,8 +183,8 @@ impl OperationPlan {
         self.filling.push((dead_letter.kind, dead_letter.id.clone(), verdict));
     }
 
-    /// Orders in a part of their own before that of the payments: a part is done when the next one
-    /// begins, so no payment is tried beside the order that lets it through.
+    /// Closes a batch of orders, then one of payments. A batch begins when the one before it is done, so no
+    /// payment is retried concurrently with the order that it waits for.
     fn close_batch(&mut self) {
         let filled = std::mem::take(&mut self.filling);
         for kind in EventKind::ALL {
@@ -185,8 +198,8 @@ impl OperationPlan {
     }
 }
 
-/// Whether a deed changes anything about dead letters in this state.
-pub fn is_for(kind: OperationKind, state: DeadLetterState) -> bool {
+/// Returns whether an operation changes dead letters in this state.
+pub fn changes(kind: OperationKind, state: DeadLetterState) -> bool {
     match kind {
         OperationKind::Retry | OperationKind::Correct | OperationKind::Discard => state.is_open(),
         OperationKind::Reopen => matches!(state, DeadLetterState::Parked | DeadLetterState::Discarded),

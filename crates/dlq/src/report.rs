@@ -1,29 +1,27 @@
-//! The dead-letter store in numbers, for people and for cron: one pass, nothing kept of single dead letters.
+//! The dead-letter store in numbers, from one pass that keeps no single dead letter.
+
+mod totals;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use hdrhistogram::Histogram;
+use serde::{Serialize, Serializer};
 
 use super::DeadLetterQueue;
-use super::diagnosis::{Diagnosis, RoleStatuses, Waiting, causes};
-use super::next::{Command, Step};
+use super::next_action::{NextAction, NextReason, NextStep};
+use super::role_status::{RoleProblem, RoleStatuses, WaitingDeadLetters, role_problems};
 use super::selection::{Detail, Selection};
-use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
+use super::times::{self, age_seconds};
+use ecom_domain::dead_letter::DeadLetterState;
 use ecom_domain::reason::{Class, Reason};
 use ecom_store::StoreError;
+use totals::Totals;
 
-/// Hours whose arrivals are counted, the present one included.
-pub const HOURS: usize = 24;
-const HOUR: i64 = 3_600_000_000;
-/// The longest time to recovery that is told apart: ten years, in milliseconds.
-const LONGEST_MS: u64 = 10 * 366 * 24 * 3_600 * 1_000;
-
-/// Dead letters of one state and reason.
+/// A number of dead letters and the age of the oldest.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct DeadLetterCount {
-    /// How many.
+    /// Their number.
     pub dead_letters: u64,
     /// When the oldest first failed, microseconds since the epoch.
     pub oldest_at: Option<i64>,
@@ -32,24 +30,22 @@ pub struct DeadLetterCount {
 impl DeadLetterCount {
     fn add(&mut self, failed_at: i64) {
         self.dead_letters += 1;
-        self.oldest_at = Some(self.oldest_at.map_or(failed_at, |oldest| oldest.min(failed_at)));
+        self.oldest_at = self.oldest_at.into_iter().chain([failed_at]).min();
     }
 
     fn merged(self, other: Self) -> Self {
-        let oldest_at = match (self.oldest_at, other.oldest_at) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        let oldest_at = self.oldest_at.into_iter().chain(other.oldest_at).min();
         Self { dead_letters: self.dead_letters + other.dead_letters, oldest_at }
     }
 }
 
 /// Dead letters that first failed in one hour.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hour {
-    /// When the hour began, microseconds since the epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+pub struct HourlyArrivals {
+    /// The beginning of the hour, microseconds since the epoch.
+    #[serde(rename = "hour", serialize_with = "times::serialize")]
     pub at: i64,
-    /// How many.
+    /// Their number.
     pub dead_letters: u64,
 }
 
@@ -58,35 +54,35 @@ pub struct Hour {
 pub struct Report {
     /// The store, with host or path.
     pub store: String,
-    /// When this was read, microseconds since the epoch.
+    /// When it was read, microseconds since the epoch.
     pub at: i64,
-    /// Only dead letters that first failed since then.
+    /// Only dead letters that first failed at or after this time, microseconds since the epoch.
     pub since: Option<i64>,
     /// Dead letters by state and reason.
     pub groups: BTreeMap<(DeadLetterState, Reason), DeadLetterCount>,
-    /// Dead letters by the hour they first failed in, the last [`HOURS`], oldest first.
-    pub arrivals: Vec<Hour>,
-    /// From first failure to recovery, of half of the recovered dead letters.
+    /// Dead letters by the hour of their first failure, for the last 24 hours, oldest first.
+    pub arrivals: Vec<HourlyArrivals>,
+    /// The median time from first failure to recovery; `None` if none recovered.
     pub median_recovery: Option<Duration>,
-    /// Dead letters somebody opened again.
+    /// Dead letters that were reopened.
     pub reopened: u64,
-    /// Corrected bodies that failed as well.
+    /// Dead letters that are failed corrections of others.
     pub failed_corrections: u64,
-    /// The roles' signs of life.
+    /// The status of each role.
     pub roles: RoleStatuses,
-    /// Roles that are missed.
-    pub causes: Vec<Diagnosis>,
-    /// What to run next.
-    pub next: Vec<Step>,
+    /// The problems that keep dead letters open.
+    pub causes: Vec<RoleProblem>,
+    /// The next steps.
+    pub next: Vec<NextStep>,
 }
 
 impl Report {
-    /// All dead letters.
+    /// The number of all dead letters.
     pub fn dead_letters(&self) -> u64 {
         self.total(|_, _| true).dead_letters
     }
 
-    /// Dead letters somebody or something still has to act on.
+    /// Open dead letters.
     pub fn open(&self) -> DeadLetterCount {
         self.total(|state, _| state.is_open())
     }
@@ -111,7 +107,7 @@ impl Report {
         self.total(|state, reason| state.is_open() && reason.class() == class)
     }
 
-    /// The recovered share of all dead letters, 0 to 1; `None` where there are none.
+    /// The share of recovered dead letters, 0 to 1; `None` if there are no dead letters.
     pub fn recovered_share(&self) -> Option<f64> {
         let all = self.dead_letters();
         (all > 0).then(|| self.in_state(DeadLetterState::Recovered).dead_letters as f64 / all as f64)
@@ -123,63 +119,96 @@ impl Report {
     }
 }
 
-/// What a pass over the dead-letter store adds up.
-struct Sums {
-    groups: BTreeMap<(DeadLetterState, Reason), DeadLetterCount>,
-    arrivals: [u64; HOURS],
-    this_hour: i64,
-    recoveries: Histogram<u64>,
-    reopened: u64,
-    failed_corrections: u64,
-}
-
-impl Sums {
-    fn new(now: i64) -> Self {
-        Self {
-            groups: BTreeMap::new(),
-            arrivals: [0; HOURS],
-            this_hour: now.div_euclid(HOUR),
-            recoveries: Histogram::new_with_bounds(1, LONGEST_MS, 3)
-                .expect("the bounds are constant and sound"),
-            reopened: 0,
-            failed_corrections: 0,
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct View<'r> {
+            store: &'r str,
+            #[serde(serialize_with = "times::serialize")]
+            at: i64,
+            #[serde(serialize_with = "times::optional::serialize")]
+            since: Option<i64>,
+            total: u64,
+            open: u64,
+            #[serde(serialize_with = "times::optional::serialize")]
+            oldest_open_at: Option<i64>,
+            oldest_open_age_seconds: Option<i64>,
+            dead_letters: Vec<GroupView>,
+            by_state: BTreeMap<&'static str, u64>,
+            by_reason: BTreeMap<&'static str, u64>,
+            by_class: BTreeMap<&'static str, u64>,
+            open_by_class: BTreeMap<&'static str, u64>,
+            recovered: RecoveredView,
+            came_back: CameBackView,
+            arrivals: &'r [HourlyArrivals],
+            roles: &'r RoleStatuses,
+            causes: &'r [RoleProblem],
+            next: &'r [NextStep],
         }
-    }
-
-    fn add(&mut self, record: &DeadLetterRecord) {
-        let failed_at = record.dead_letter.first_failed_at;
-        let state = record.state();
-        self.groups.entry((state, record.dead_letter.reason)).or_default().add(failed_at);
-        let hours_ago = usize::try_from(self.this_hour.saturating_sub(failed_at.div_euclid(HOUR)).max(0));
-        if let Some(hour) = hours_ago.ok().and_then(|ago| self.arrivals.get_mut(ago)) {
-            *hour += 1;
+        #[derive(Serialize)]
+        struct GroupView {
+            state: DeadLetterState,
+            reason: Reason,
+            class: Class,
+            dead_letters: u64,
+            #[serde(serialize_with = "times::optional::serialize")]
+            oldest_failed_at: Option<i64>,
+            oldest_age_seconds: Option<i64>,
         }
-        self.reopened += u64::from(record.progress.generation > 0);
-        self.failed_corrections += u64::from(record.dead_letter.corrects.is_some());
-        if let (DeadLetterState::Recovered, Some(at)) = (state, record.progress.state_at) {
-            let took = at.saturating_sub(failed_at).max(0) / 1_000;
-            self.recoveries.saturating_record(u64::try_from(took).unwrap_or_default());
+        #[derive(Serialize)]
+        struct RecoveredView {
+            dead_letters: u64,
+            share: Option<f64>,
+            median_seconds: Option<f64>,
         }
-    }
-
-    /// The hours, oldest first.
-    fn hours(&self) -> Vec<Hour> {
-        let hour = |(ago, dead_letters): (i64, &u64)| Hour {
-            at: (self.this_hour - ago) * HOUR,
-            dead_letters: *dead_letters,
+        #[derive(Serialize)]
+        struct CameBackView {
+            reopened: u64,
+            failed_corrections: u64,
+        }
+        let age = |count: DeadLetterCount| count.oldest_at.map(|oldest| age_seconds(oldest, self.at));
+        let group = |(&(state, reason), count): (&(DeadLetterState, Reason), &DeadLetterCount)| GroupView {
+            state,
+            reason,
+            class: reason.class(),
+            dead_letters: count.dead_letters,
+            oldest_failed_at: count.oldest_at,
+            oldest_age_seconds: age(*count),
         };
-        let mut hours: Vec<Hour> = (0..).zip(&self.arrivals).map(hour).collect();
-        hours.reverse();
-        hours
-    }
-
-    fn median(&self) -> Option<Duration> {
-        (!self.recoveries.is_empty()).then(|| Duration::from_millis(self.recoveries.value_at_quantile(0.5)))
+        let class = |of: fn(&Self, Class) -> DeadLetterCount| {
+            Class::ALL.map(|class| (class.as_str(), of(self, class).dead_letters)).into()
+        };
+        let open = self.open();
+        let view = View {
+            store: &self.store,
+            at: self.at,
+            since: self.since,
+            total: self.dead_letters(),
+            open: open.dead_letters,
+            oldest_open_at: open.oldest_at,
+            oldest_open_age_seconds: age(open),
+            dead_letters: self.groups.iter().map(group).collect(),
+            by_state: DeadLetterState::ALL.map(|it| (it.as_str(), self.in_state(it).dead_letters)).into(),
+            by_reason: Reason::ALL.map(|it| (it.as_str(), self.of_reason(it).dead_letters)).into(),
+            by_class: class(Self::of_class),
+            open_by_class: class(Self::open_of_class),
+            recovered: RecoveredView {
+                dead_letters: self.in_state(DeadLetterState::Recovered).dead_letters,
+                share: self.recovered_share(),
+                median_seconds: self.median_recovery.map(|took| took.as_secs_f64()),
+            },
+            came_back: CameBackView { reopened: self.reopened, failed_corrections: self.failed_corrections },
+            arrivals: &self.arrivals,
+            roles: &self.roles,
+            causes: &self.causes,
+            next: &self.next,
+        };
+        view.serialize(serializer)
     }
 }
 
 impl DeadLetterQueue {
-    /// Adds up the dead-letter store; calls `seen` with the number of dead letters read so far.
+    /// Reads the dead-letter store; calls `seen` with the number of dead letters read so far.
     pub async fn report(
         &self,
         since: Option<i64>,
@@ -187,25 +216,25 @@ impl DeadLetterQueue {
     ) -> Result<Report, StoreError> {
         let at = self.clock.now_us();
         let roles = RoleStatuses::of(&self.operations.heartbeats().await?, at);
-        let mut sums = Sums::new(at);
+        let mut totals = Totals::new(at);
         let selection = Selection { since, ..Selection::default() };
         let mut dead_letters = self.select(&selection, Detail::Brief);
         let mut count = 0;
         while let Some(selected) = dead_letters.try_next().await? {
-            sums.add(&selected.record);
+            totals.add(&selected.record);
             count += 1;
             seen(count);
         }
-        let causes = causes(&roles, &Waiting::default());
+        let causes = role_problems(&roles, &WaitingDeadLetters::default());
         let mut report = Report {
             store: self.facts.describe(),
             at,
             since,
-            arrivals: sums.hours(),
-            median_recovery: sums.median(),
-            reopened: sums.reopened,
-            failed_corrections: sums.failed_corrections,
-            groups: sums.groups,
+            arrivals: totals.hours(),
+            median_recovery: totals.median_recovery(),
+            reopened: totals.reopened,
+            failed_corrections: totals.failed_corrections,
+            groups: totals.groups,
             roles,
             causes,
             next: Vec::new(),
@@ -215,9 +244,9 @@ impl DeadLetterQueue {
     }
 }
 
-/// First the roles that are missed, then the open dead letters.
-fn next(report: &Report) -> Vec<Step> {
-    let look = Step::new(Command::triage(), "why dead letters are open, and what retrying each would do");
-    let roles = report.causes.iter().filter_map(Diagnosis::step);
+/// First the roles to start, then the open dead letters.
+fn next(report: &Report) -> Vec<NextStep> {
+    let look = NextStep::new(NextAction::Triage, NextReason::DeadLettersOpen);
+    let roles = report.causes.iter().filter_map(RoleProblem::step);
     roles.chain((report.open().dead_letters > 0).then_some(look)).collect()
 }

@@ -1,9 +1,11 @@
-//! Which dead letters a command is about.
+//! Selections of dead letters: by id, or by filters.
 
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 
+use serde::{Deserialize, Serialize};
+
 use super::DeadLetterQueue;
-use ecom_codec::envelope::rfc3339;
+use super::times;
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, DeadLetterState};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::{Class, Reason};
@@ -11,45 +13,71 @@ use ecom_domain::verdict::Verdict;
 use ecom_pipeline::apply_check::assess;
 use ecom_store::{Scan, StoreError};
 
-/// Dead letters named by id, or every dead letter that passes all filters.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+/// Dead letters named by id, or every dead letter that passes all filters. The audit log keeps it as JSON.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[serde(default, deny_unknown_fields)]
 pub struct Selection {
-    /// These dead letters only; empty = whatever the filters pass.
+    /// Only these dead letters; empty = any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<DeadLetterId>,
     /// In one of these states; empty = any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<DeadLetterState>,
     /// With this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// With a reason of this class.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
     /// With this verdict now.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
     /// About this order.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderId>,
     /// About this payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub payment: Option<i64>,
     /// First failed at or after this time, microseconds since the epoch.
+    #[serde(with = "times::optional", skip_serializing_if = "Option::is_none")]
     pub since: Option<i64>,
     /// First failed before this time, microseconds since the epoch.
+    #[serde(with = "times::optional", skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
 }
 
-/// A dead letter, and its verdict where that was asked for.
+/// A selected dead letter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SelectedDeadLetter {
     /// The dead letter.
     pub record: DeadLetterRecord,
-    /// What retrying it would do now.
+    /// The result of retrying it now; `None` if that was not looked up.
     pub verdict: Option<Verdict>,
 }
 
 impl Selection {
-    /// The dead letters somebody or something still has to act on.
+    /// All open dead letters.
     pub fn open() -> Self {
         Self { states: vec![DeadLetterState::Waiting, DeadLetterState::Parked], ..Self::default() }
     }
 
-    /// Whether a dead letter passes every filter but the verdict's, which needs a look at the fact table.
+    /// Dead letters by id.
+    pub fn of_ids(ids: impl IntoIterator<Item = DeadLetterId>) -> Self {
+        Self { ids: ids.into_iter().collect(), ..Self::default() }
+    }
+
+    /// The selection as the audit log keeps it: compact JSON.
+    pub fn written(&self) -> String {
+        serde_json::to_string(self).expect("a selection of words and numbers always serialises")
+    }
+
+    /// Reads [`Selection::written`] back; `None` if another version wrote something else.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Returns whether a dead letter passes every filter but the verdict's, which needs a look at the fact
+    /// table.
     pub fn wants(&self, record: &DeadLetterRecord) -> bool {
         let dead_letter = &record.dead_letter;
         let failed = dead_letter.first_failed_at;
@@ -64,42 +92,18 @@ impl Selection {
     }
 }
 
-impl Selection {
-    /// The words of a command line that select the same: what the audit keeps, and what commands
-    /// are spelt with.
-    pub fn words(&self) -> Vec<String> {
-        let mut words: Vec<String> = self.ids.iter().map(|id| id.as_str().to_owned()).collect();
-        let mut filter = |flag: &str, value: Option<String>| {
-            words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
-        };
-        let states: Vec<&str> = self.states.iter().map(|state| state.as_str()).collect();
-        let states = match self.states == Self::open().states {
-            true => "open".to_owned(),
-            false => states.join(","),
-        };
-        filter("--state", (!states.is_empty()).then_some(states));
-        filter("--reason", self.reason.map(|reason| reason.as_str().to_owned()));
-        filter("--class", self.class.map(|class| class.as_str().to_owned()));
-        filter("--verdict", self.verdict.map(|verdict| verdict.as_str().to_owned()));
-        filter("--order", self.order.map(|order| order.to_string()));
-        filter("--payment", self.payment.map(|payment| payment.to_string()));
-        filter("--since", self.since.map(rfc3339));
-        filter("--until", self.until.map(rfc3339));
-        words
-    }
-}
-
-/// What is read of each dead letter.
+/// How much is read of each dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Detail {
-    /// All but bodies and attributes; no verdict, unless the selection asks for one.
+    /// Everything except body and attributes; the verdict only if the selection filters by it.
     Brief,
     /// Everything, and the verdict.
     Judged,
 }
 
 impl DeadLetterQueue {
-    /// Reads the selected dead letters, newest day first, looking their orders up within the window.
+    /// Streams the selected dead letters, newest day first. Fact lookups for verdicts run concurrently, at
+    /// most [`DeadLetterQueue::window`] at a time.
     pub fn select<'d>(
         &'d self,
         selection: &'d Selection,
@@ -124,7 +128,7 @@ impl DeadLetterQueue {
             .boxed()
     }
 
-    /// The dead letters to look at, by the narrowest way the selection leaves.
+    /// The dead letters to filter, by the narrowest lookup that the selection allows.
     fn candidates<'d>(
         &'d self,
         selection: &'d Selection,
@@ -138,8 +142,33 @@ impl DeadLetterQueue {
                 .boxed();
         }
         match selection.order {
-            Some(order) => self.dead_letter_store.dead_letters_of(order),
+            Some(order) => self.dead_letter_store.dead_letters_of_order(order),
             None => self.dead_letter_store.dead_letters(Scan { bodies, ..Scan::ALL }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_is_kept_as_json_and_reads_back() {
+        assert_eq!((Selection::default().written().as_str(), Selection::read("")), ("{}", None));
+        assert_eq!(Selection::read("--state open"), None);
+        let all = Selection {
+            ids: DeadLetterId::parse("20240121-07-0123456789abcdef0123456789abcdef").into_iter().collect(),
+            states: Selection::open().states,
+            reason: Some(Reason::Invalid),
+            class: Some(Class::Poison),
+            verdict: Some(Verdict::AppliesNow),
+            order: Some(OrderId(7)),
+            payment: Some(9),
+            since: Some(1),
+            until: Some(2_000_000),
+        };
+        let text = all.written();
+        assert!(text.contains(r#""since":"1970-01-01T00:00:00.000001Z""#), "{text}");
+        assert_eq!(Selection::read(&text), Some(all));
     }
 }

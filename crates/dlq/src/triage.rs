@@ -1,141 +1,160 @@
-//! Cause first, then verdicts: why dead letters are open, and what retrying each would do now.
+//! Triage: the problems that keep dead letters open, the verdicts of all open dead letters, and the next
+//! steps.
 
 use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt;
+use serde::Serialize;
 
 use super::DeadLetterQueue;
-use super::diagnosis::{Diagnosis, ORDER_CONSUMER, RoleStatuses, Waiting, causes};
 use super::forecast::{Forecast, forecast};
-use super::next::{Command, Step};
+use super::next_action::{NextAction, NextReason, NextStep};
+use super::role_status::{RoleProblem, RoleStatuses, WaitingDeadLetters, role_problems};
 use super::selection::{Detail, Selection};
+use super::times::{self, age_seconds};
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
+use ecom_domain::role::Role;
 use ecom_domain::verdict::Verdict;
 use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_store::StoreError;
 
-/// Open dead letters of one verdict.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The open dead letters with one verdict.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 pub struct VerdictGroup {
-    /// What retrying any of them would do now.
+    /// The result of retrying any of them now.
     pub verdict: Verdict,
-    /// How many.
+    /// Their number.
     pub dead_letters: u64,
-    /// When the oldest first failed, microseconds since the epoch.
-    pub oldest_at: i64,
-    /// The oldest.
+    /// The one that failed first.
     pub oldest: DeadLetterId,
-    /// The order the oldest is about.
+    /// When it first failed, microseconds since the epoch.
+    #[serde(rename = "oldest_failed_at", serialize_with = "times::serialize")]
+    pub oldest_at: i64,
+    /// Seconds since then.
+    pub oldest_age_seconds: i64,
+    /// The order it is about.
+    #[serde(skip)]
     pub oldest_order: Option<OrderId>,
-    /// How many of each reason.
+    /// Their number by reason.
     pub reasons: BTreeMap<Reason, u64>,
-    /// How many a running handler closes by itself.
+    /// Their fate without a human's action.
+    pub by_itself: GroupForecast,
+}
+
+/// The fate of a group of dead letters without a human's action. Nothing happens while no handler runs.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Debug)]
+pub struct GroupForecast {
+    /// True if a handler runs.
+    pub handler_alive: bool,
+    /// Dead letters that a running handler resolves.
     pub closes: u64,
-    /// When it has closed the last of them, at the latest.
+    /// The latest time at which it has resolved all of those, microseconds since the epoch; `None` while no
+    /// handler runs.
+    #[serde(serialize_with = "times::optional::serialize")]
     pub closed_by: Option<i64>,
-    /// How many are tried until their orders are there.
+    /// Dead letters that are retried until their orders are recorded.
+    #[serde(rename = "waits_for_orders")]
     pub waits: u64,
-    /// When the first of them stops being retried.
+    /// When the first of those is parked, microseconds since the epoch; `None` while no handler runs.
+    #[serde(serialize_with = "times::optional::serialize")]
     pub first_parks_at: Option<i64>,
-    /// How many a human must act on.
+    /// Dead letters that stay open until a human acts.
+    #[serde(rename = "needs_a_human")]
     pub stays: u64,
 }
 
 impl VerdictGroup {
-    fn new(record: &DeadLetterRecord, verdict: Verdict) -> Self {
+    fn new(record: &DeadLetterRecord, verdict: Verdict, handler_alive: bool) -> Self {
         Self {
             verdict,
             dead_letters: 0,
-            oldest_at: i64::MAX,
             oldest: record.dead_letter.id.clone(),
+            oldest_at: i64::MAX,
+            oldest_age_seconds: 0,
             oldest_order: None,
             reasons: BTreeMap::new(),
-            closes: 0,
-            closed_by: None,
-            waits: 0,
-            first_parks_at: None,
-            stays: 0,
+            by_itself: GroupForecast { handler_alive, ..GroupForecast::default() },
         }
     }
 
-    fn add(&mut self, record: &DeadLetterRecord, forecast: Forecast) {
+    fn add(&mut self, record: &DeadLetterRecord, forecast: Forecast, now: i64) {
         let dead_letter = &record.dead_letter;
         self.dead_letters += 1;
         *self.reasons.entry(dead_letter.reason).or_default() += 1;
         if (dead_letter.first_failed_at, &dead_letter.id) < (self.oldest_at, &self.oldest) {
             self.oldest_at = dead_letter.first_failed_at;
+            self.oldest_age_seconds = age_seconds(self.oldest_at, now);
             self.oldest = dead_letter.id.clone();
             self.oldest_order = dead_letter.order_id;
         }
-        match forecast {
-            Forecast::Closes { by } => {
-                self.closes += 1;
-                self.closed_by = self.closed_by.max(Some(by));
-            }
-            Forecast::Waits { parks_at } => {
-                self.waits += 1;
-                self.first_parks_at = earlier(self.first_parks_at, parks_at);
-            }
-            Forecast::Stays => self.stays += 1,
-        }
+        self.by_itself.add(forecast);
     }
 
-    /// What to run about these dead letters.
-    fn step(&self, roles: &RoleStatuses) -> Option<Step> {
-        let these = Selection { verdict: Some(self.verdict), ..Selection::open() };
-        let look = |why: &str| match self.dead_letters {
-            1 => Step::new(Command::show(&self.oldest), why),
-            _ => Step::new(Command::list(&these), why),
+    /// The step to take about these dead letters; `None` if the problem with a role comes first.
+    fn step(&self, roles: &RoleStatuses) -> Option<NextStep> {
+        let selection = || Selection { verdict: Some(self.verdict), ..Selection::open() };
+        let retry = |reason| NextStep::new(NextAction::Retry { selection: selection() }, reason);
+        let look = |reason| match self.dead_letters {
+            1 => NextStep::new(NextAction::Show { id: self.oldest.clone() }, reason),
+            _ => NextStep::new(NextAction::List { selection: selection() }, reason),
         };
         Some(match self.verdict {
-            Verdict::AppliesNow => Step::new(Command::retry(&these), "applies them"),
-            Verdict::AlreadyApplied => Step::new(Command::retry(&these), "closes them: the rows show them"),
-            Verdict::Superseded => {
-                Step::new(Command::retry(&these), "closes them: the rows show newer events")
-            }
-            // Starting it stands among the causes.
-            Verdict::StillWaiting if !roles.is_alive(ORDER_CONSUMER) => return None,
-            Verdict::StillWaiting => look("whose orders were never recorded"),
+            Verdict::AppliesNow => retry(NextReason::Applies),
+            Verdict::AlreadyApplied => retry(NextReason::AlreadyApplied),
+            Verdict::Superseded => retry(NextReason::Superseded),
+            Verdict::StillWaiting if !roles.is_alive(Role::OrderConsumer) => return None,
+            Verdict::StillWaiting => look(NextReason::OrderMissing),
             Verdict::Conflict => match (self.dead_letters, self.oldest_order) {
-                (1, Some(order)) => Step::new(Command::explain(order), "two events of the same time"),
-                (_, _) => look("each has another event of the same time in its row"),
+                (1, Some(order_id)) => NextStep::new(NextAction::Explain { order_id }, NextReason::Conflict),
+                (_, _) => look(NextReason::Conflict),
             },
-            Verdict::Poison if self.dead_letters == 1 => look("what is wrong with it, and how to correct it"),
-            Verdict::Poison => look("what is wrong with each; `show` says how to correct it"),
+            Verdict::Poison => look(NextReason::Poison),
         })
     }
 }
 
-fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+impl GroupForecast {
+    fn add(&mut self, forecast: Forecast) {
+        match forecast {
+            Forecast::Closes { by } => {
+                self.closes += 1;
+                self.closed_by = self.closed_by.max(Some(by)).filter(|_| self.handler_alive);
+            }
+            Forecast::Waits { parks_at } => {
+                self.waits += 1;
+                let first = self.first_parks_at.into_iter().chain(parks_at).min();
+                self.first_parks_at = first.filter(|_| self.handler_alive);
+            }
+            Forecast::Stays => self.stays += 1,
+        }
     }
 }
 
 /// Why dead letters are open, and what retrying each would do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 pub struct Triage {
     /// The store, with host or path.
     pub store: String,
-    /// When this was read, microseconds since the epoch.
+    /// When it was read, microseconds since the epoch.
+    #[serde(serialize_with = "times::serialize")]
     pub at: i64,
-    /// The roles' signs of life.
-    pub roles: RoleStatuses,
-    /// What keeps dead letters open, the most telling first.
-    pub causes: Vec<Diagnosis>,
     /// Open dead letters.
     pub open: u64,
+    /// The problems that keep dead letters open.
+    pub causes: Vec<RoleProblem>,
+    /// The status of each role.
+    pub roles: RoleStatuses,
     /// Open dead letters by verdict, in the order of [`Verdict::ALL`].
+    #[serde(rename = "verdicts")]
     pub groups: Vec<VerdictGroup>,
-    /// What to run next, in this order.
-    pub next: Vec<Step>,
+    /// The next steps, in this order.
+    pub next: Vec<NextStep>,
 }
 
 impl DeadLetterQueue {
-    /// Looks at every open dead letter; calls `seen` with the number looked at so far.
+    /// Reads every open dead letter and its verdict; calls `seen` with the number read so far.
     pub async fn triage(
         &self,
         policy: &RetryPolicy,
@@ -143,32 +162,26 @@ impl DeadLetterQueue {
     ) -> Result<Triage, StoreError> {
         let at = self.clock.now_us();
         let roles = RoleStatuses::of(&self.operations.heartbeats().await?, at);
-        let orders_reach = roles.orders_reach();
+        let (orders_reach, handler_alive) = (roles.orders_reach(), roles.is_alive(Role::DlqHandler));
         let mut groups: BTreeMap<Verdict, VerdictGroup> = BTreeMap::new();
-        let (mut waiting, mut open) = (Waiting::default(), 0);
+        let (mut waiting, mut open) = (WaitingDeadLetters::default(), 0);
         let selection = Selection::open();
         let mut dead_letters = self.select(&selection, Detail::Judged);
         while let Some(selected) = dead_letters.try_next().await? {
             let record = &selected.record;
             let Some(verdict) = selected.verdict else { continue };
-            let group = groups.entry(verdict).or_insert_with(|| VerdictGroup::new(record, verdict));
-            group.add(record, forecast(record, verdict, policy, at));
+            let new = || VerdictGroup::new(record, verdict, handler_alive);
+            groups.entry(verdict).or_insert_with(new).add(record, forecast(record, verdict, policy, at), at);
             if verdict == Verdict::StillWaiting {
                 waiting.add(record.dead_letter.t, orders_reach);
             }
             open += 1;
             seen(open);
         }
-        let causes = causes(&roles, &waiting);
+        let causes = role_problems(&roles, &waiting);
         let groups: Vec<VerdictGroup> = groups.into_values().collect();
-        let next = next(&causes, &groups, &roles);
-        Ok(Triage { store: self.facts.describe(), at, roles, causes, open, groups, next })
+        let against_causes = causes.iter().filter_map(RoleProblem::step);
+        let next = against_causes.chain(groups.iter().filter_map(|group| group.step(&roles))).collect();
+        Ok(Triage { store: self.facts.describe(), at, open, causes, roles, groups, next })
     }
-}
-
-/// First what removes the cause, then what is done about each group.
-fn next(causes: &[Diagnosis], groups: &[VerdictGroup], roles: &RoleStatuses) -> Vec<Step> {
-    let against_causes = causes.iter().filter_map(Diagnosis::step);
-    let about_groups = groups.iter().filter_map(|group| group.step(roles));
-    against_causes.chain(about_groups).collect()
 }

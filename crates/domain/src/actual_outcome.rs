@@ -1,17 +1,16 @@
-//! What came of a dead letter in a run of the operator, and the line of its history that says so: a run that
-//! was killed is resumed by these lines, so that no dead letter counts twice.
+//! The outcome of a dead letter in a bulk operation, compared with its prediction and kept in its history.
 
 use super::dead_letter::{DeadLetterState, HistoryEntry};
 use super::verdict::Verdict;
 
-/// The state a dead letter was seen in after a deed.
+/// The state of a dead letter after a bulk operation has processed it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ActualOutcome {
-    /// Its row shows its event, or a newer one.
+    /// The row shows its event, or a newer one.
     Recovered,
     /// Waiting for its order.
     Waiting,
-    /// Open, for a human.
+    /// Open; needs a human's decision.
     Parked,
     /// Closed by a human.
     Discarded,
@@ -23,7 +22,7 @@ impl ActualOutcome {
     /// Every outcome.
     pub const ALL: [Self; 5] = [Self::Recovered, Self::Waiting, Self::Parked, Self::Discarded, Self::Gone];
 
-    /// The word used in tables and in the history.
+    /// Returns the word used in tables and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Recovered => DeadLetterState::Recovered.as_str(),
@@ -34,26 +33,26 @@ impl ActualOutcome {
         }
     }
 
-    /// The outcome a word names.
+    /// Returns the outcome with this word; `None` for any other word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 
-    /// What the line of a run that says this outcome is named by: one line a dead letter and run.
+    /// Returns the id of the history entry that records this outcome in the bulk operation `run_id`: the
+    /// same for every write of it.
     pub fn entry_id(self, run_id: &str) -> String {
         format!("outcome-{run_id}-{}", self.as_str())
     }
 
-    /// The outcome a dead letter's history tells for this run, where it tells one.
+    /// Returns the outcome that a history records for the bulk operation `run_id`; `None` where the
+    /// operation is not done with the dead letter. A resumed operation skips those with an outcome, so
+    /// that none is counted twice.
     pub fn recorded(history: &[HistoryEntry], run_id: &str) -> Option<Self> {
-        let recorded = |line: &HistoryEntry| {
-            let rest = line.entry_id.strip_prefix("outcome-")?.strip_prefix(run_id)?;
-            Self::parse(rest.strip_prefix('-')?)
-        };
-        history.iter().rev().find_map(recorded)
+        let mut of_operation = history.iter().rev().filter(|entry| entry.run_id.as_deref() == Some(run_id));
+        of_operation.find_map(|entry| entry.operation_outcome)
     }
 
-    /// Whether retrying a dead letter came to what its verdict predicted.
+    /// Returns whether a retry ended as its verdict predicted.
     pub fn matches_prediction(self, verdict: Verdict) -> bool {
         match verdict {
             Verdict::AppliesNow | Verdict::AlreadyApplied | Verdict::Superseded => self == Self::Recovered,
@@ -79,7 +78,7 @@ mod tests {
     use super::*;
     use crate::dead_letter::HistoryAction;
 
-    fn line(entry_id: &str) -> HistoryEntry {
+    fn entry(entry_id: &str, run_id: Option<&str>, operation_outcome: Option<ActualOutcome>) -> HistoryEntry {
         HistoryEntry {
             at: 1,
             entry_id: entry_id.to_owned(),
@@ -88,23 +87,30 @@ mod tests {
             actor: String::new(),
             host: String::new(),
             note: None,
-            run_id: None,
+            run_id: run_id.map(str::to_owned),
+            operation_outcome,
+            correction: None,
+            corrected_by: None,
         }
     }
 
     #[test]
-    fn a_line_tells_the_outcome_of_its_own_run_only() {
+    fn an_entry_records_the_outcome_of_its_own_operation_only() {
         let run = "20240121T100130-ffffffff";
         for outcome in ActualOutcome::ALL {
-            let history = [line("received-1"), line(&outcome.entry_id(run)), line("a9")];
+            assert_eq!(ActualOutcome::parse(outcome.as_str()), Some(outcome));
+            let recorded = entry(&outcome.entry_id(run), Some(run), Some(outcome));
+            let history = [entry("received-1", Some("a"), None), recorded, entry("a9", Some(run), None)];
             assert_eq!(ActualOutcome::recorded(&history, run), Some(outcome));
             assert_eq!(ActualOutcome::recorded(&history, "20240121T100130-00000000"), None);
         }
-        assert_eq!(ActualOutcome::recorded(&[line("outcome-20240121T100130-ffffffff-sold")], run), None);
+        assert_eq!(ActualOutcome::parse("sold"), None);
+        let key_alone = entry("outcome-20240121T100130-ffffffff-recovered", Some(run), None);
+        assert_eq!(ActualOutcome::recorded(&[key_alone], run), None);
     }
 
     #[test]
-    fn a_verdict_foretells_where_a_dead_letter_ends() {
+    fn a_verdict_predicts_the_outcome_of_a_retry() {
         let predicted =
             |verdict| ActualOutcome::ALL.map(|outcome: ActualOutcome| outcome.matches_prediction(verdict));
         for closes in [Verdict::AppliesNow, Verdict::AlreadyApplied, Verdict::Superseded] {

@@ -1,57 +1,56 @@
-//! What is said beside a body: texts by name, as messages carry them and dead letters keep them.
+//! Message attributes: text values by name, as messages carry them and dead letters keep them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A name or a value; one that the program knows beforehand takes no heap block.
+/// A name or a value of an attribute; a static one needs no allocation.
 pub type Text = Cow<'static, str>;
 
-/// A message's attributes, by name. A copy shares them: what is published, published again or kept
-/// of a message is the same texts.
+/// The attributes of a message, sorted by name. Clones share the texts.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Attributes(Arc<[(Text, Text)]>);
 
 impl Attributes {
-    /// No attributes.
+    /// Returns an empty set of attributes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The value of an attribute.
+    /// Returns the value of an attribute.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(own, _)| *own == name).map(|(_, value)| value)
     }
 
-    /// Sets an attribute.
+    /// Sets an attribute, replacing a previous value.
     pub fn insert(&mut self, name: impl Into<Text>, value: impl Into<Text>) {
         let set = (name.into(), value.into());
         *self = self.0.iter().cloned().chain([set]).collect();
     }
 
-    /// How many there are.
+    /// Returns the number of attributes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no attributes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them, by name.
+    /// Iterates over names and values, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// A map of them, as clients take it.
+    /// Returns a map of the attributes, as client libraries expect it.
     pub fn to_map(&self) -> HashMap<String, String> {
         self.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 }
 
 impl From<Vec<(Text, Text)>> for Attributes {
-    /// Of a name given twice, the last value counts.
+    /// Sorts the attributes; of a name given twice, the last value wins.
     fn from(mut all: Vec<(Text, Text)>) -> Self {
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         all.dedup_by(|later, kept| {
@@ -71,7 +70,7 @@ impl<N: Into<Text>, V: Into<Text>> FromIterator<(N, V)> for Attributes {
     }
 }
 
-/// Names alone: a value may be anything.
+/// Prints the names only: a value may contain anything.
 impl std::fmt::Debug for Attributes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_by_name_and_the_last_of_a_name_counts() {
+    fn attributes_are_sorted_by_name_and_the_last_value_of_a_name_wins() {
         let mut all = Attributes::from_iter([("b", "1"), ("a", "2"), ("b", "3"), ("", "4"), ("b", "5")]);
         assert_eq!(all.iter().collect::<Vec<_>>(), [("", "4"), ("a", "2"), ("b", "5")]);
         all.insert("a", "6");
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_not_told() {
+    fn values_are_not_printed() {
         assert_eq!(
             format!("{:?}", Attributes::from_iter([("b", "secret"), ("a", "secret")])),
             "[\"a\", \"b\"]"

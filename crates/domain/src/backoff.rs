@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt.
+//! Delays between attempts.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Around a store or bus call that is retried in place: 50 ms to 5 s.
+    /// The backoff of a store or bus call that is retried in place: 50 ms to 5 s.
     pub const IN_PLACE: Self = Self { first: Duration::from_millis(50), max: Duration::from_secs(5) };
 
-    /// A backoff from `first` up to `max`; `None` where `first` is zero or above `max`.
+    /// Returns a backoff from `first` up to `max`; `None` where `first` is zero or above `max`.
     pub fn try_new(first: Duration, max: Duration) -> Option<Self> {
         (!first.is_zero() && first <= max).then_some(Self { first, max })
     }
 
-    /// The largest delay before attempt number `attempt` (0 = the first retry).
+    /// Returns the largest delay before retry number `attempt`; 0 is the first retry.
     pub fn ceiling(&self, attempt: u32) -> Duration {
         self.first.saturating_mul(1u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(self.max)
     }
 
-    /// The delay before retry number `attempt`, given `entropy` in 0..1.
+    /// Returns the delay before retry number `attempt`, given `entropy` in 0..1.
     pub fn delay(&self, attempt: u32, entropy: f64) -> Duration {
         self.ceiling(attempt).mul_f64(entropy.clamp(0.0, 1.0))
     }
@@ -35,7 +35,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn nonsense_is_refused() {
+    fn a_zero_or_falling_backoff_is_refused() {
         assert!(Backoff::try_new(Duration::ZERO, Duration::from_secs(1)).is_none());
         assert!(Backoff::try_new(Duration::from_secs(2), Duration::from_secs(1)).is_none());
     }

@@ -1,15 +1,17 @@
-//! A run of the operator: who changed which dead letters, why, and how far it came. The audit, and what
-//! `--resume` goes on from.
+//! Bulk operations on dead letters: who changed which dead letters, why, and how far it got. They are the
+//! audit log, and `--resume` continues from them.
 
 use super::dead_letter::DeadLetterId;
 use super::verdict::Verdict;
 
-/// `yyyymmddThhmmss-` and 8 hex digits, five of them the microsecond: sorts by when the run began.
+/// The id of a bulk operation: `yyyymmddThhmmss-` and 8 hex digits, five for the microsecond and three
+/// random ones. Ids sort by start time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OperationId(String);
 
 impl OperationId {
-    /// The id of a run that begins now; 12 random bits keep two of one microsecond apart.
+    /// Returns the id of an operation that starts at `started_at`, in microseconds since the epoch. 12 of
+    /// the random bits keep two operations of one microsecond apart.
     pub fn new(started_at: i64, random: [u8; 2]) -> Self {
         let time = chrono::DateTime::from_timestamp_micros(started_at).unwrap_or_default();
         let micros = time.timestamp_subsec_micros();
@@ -17,7 +19,7 @@ impl OperationId {
         Self(format!("{}-{micros:05x}{random:03x}", time.format("%Y%m%dT%H%M%S")))
     }
 
-    /// An id as a person or a table wrote it; `None` where it is not of that form.
+    /// Parses an id; `None` where `text` is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let (time, random) = text.split_once('-')?;
         let (day, second) = time.split_once('T')?;
@@ -26,7 +28,7 @@ impl OperationId {
         (digits(day, 8) && digits(second, 6) && hex).then(|| Self(text.to_owned()))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -38,24 +40,24 @@ impl std::fmt::Display for OperationId {
     }
 }
 
-/// What a run does to its dead letters.
+/// The kind of a bulk operation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum OperationKind {
-    /// Tries them now.
+    /// Retries the dead letters now.
     Retry,
-    /// Publishes a corrected body in their place.
+    /// Publishes a corrected body in place of a dead letter.
     Correct,
-    /// Closes them.
+    /// Discards the dead letters.
     Discard,
-    /// Opens them again.
+    /// Reopens the dead letters.
     Reopen,
 }
 
 impl OperationKind {
-    /// Every deed.
+    /// Every kind.
     pub const ALL: [Self; 4] = [Self::Retry, Self::Correct, Self::Discard, Self::Reopen];
 
-    /// The word used in tables and reports; also the command's name.
+    /// Returns the word used in tables and reports, which is also the name of the command.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -65,28 +67,28 @@ impl OperationKind {
         }
     }
 
-    /// The deed a word names.
+    /// Returns the kind with this word; `None` for any other word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
-/// How a run stands.
+/// The status of a bulk operation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum OperationStatus {
-    /// Begun; running, or killed.
+    /// Started; running, or killed.
     Begun,
-    /// Stopped before its end: by Ctrl-C, or because the canary differed.
+    /// Stopped early: by Ctrl-C, or because the canary did not match its prediction.
     Stopped,
     /// Done with all its dead letters.
     Finished,
 }
 
 impl OperationStatus {
-    /// Every state.
+    /// Every status.
     pub const ALL: [Self; 3] = [Self::Begun, Self::Stopped, Self::Finished];
 
-    /// The word used in tables and reports.
+    /// Returns the word used in tables and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Begun => "begun",
@@ -95,59 +97,60 @@ impl OperationStatus {
         }
     }
 
-    /// The state a word names.
+    /// Returns the status with this word; `None` for any other word.
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 }
 
-/// One run, as the audit keeps it.
+/// A bulk operation, as the audit log keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BulkOperation {
-    /// Names the run.
+    /// The id.
     pub id: OperationId,
-    /// What it does.
+    /// The kind.
     pub kind: OperationKind,
-    /// When it began, by the operator's clock, microseconds since the epoch.
+    /// The start time, by the operator's clock, in microseconds since the epoch.
     pub started_at: i64,
-    /// Who: `ECOM_ACTOR`, else user@host.
+    /// The person that started it: `ECOM_ACTOR`, else user@host.
     pub actor: String,
-    /// Where.
+    /// The host it was started on.
     pub host: String,
-    /// What was selected, in the words of the command line.
+    /// The selection, in the words of the command line.
     pub selection: String,
-    /// Why, where a human said so.
+    /// The reason that the person gave.
     pub note: Option<String>,
-    /// Dead letters planned.
+    /// The number of dead letters planned.
     pub dead_letters: u64,
-    /// Batches the plan was written in, numbered from 0.
+    /// The number of batches of the plan; batches are numbered from 0.
     pub batches: u32,
-    /// How it stands.
+    /// The status.
     pub state: OperationStatus,
-    /// When it was stopped or finished.
+    /// The time it was stopped or finished, in microseconds since the epoch.
     pub ended_at: Option<i64>,
-    /// Dead letters by what came of them, sorted by word; empty until it ended.
+    /// The number of dead letters by outcome, sorted by word; empty until it ended.
     pub outcomes: Vec<(String, u64)>,
-    /// Counts the writes of this row, so that the later one stays whatever clock wrote it.
+    /// The number of times this row was rewritten: the write with the largest revision wins, whatever the
+    /// clocks say.
     pub revision: u32,
 }
 
 impl BulkOperation {
-    /// The write time of this row: `started_at` + revision.
+    /// Returns the write timestamp of this row: `started_at` + revision.
     pub fn written_at(&self) -> i64 {
         self.started_at.saturating_add(i64::from(self.revision))
     }
 }
 
-/// A part of a run's plan: the dead letters as they were when it began, which bounds it to those, and
-/// what was predicted of each.
+/// A batch of a bulk operation's plan: dead letters selected at its start, each with its predicted verdict.
+/// Dead letters that arrive later are in no batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlanBatch {
-    /// From 0, in the order they are worked through.
+    /// The number of the batch, from 0, in processing order.
     pub number: u32,
-    /// Dead letters and their verdicts when the run began.
+    /// The dead letters and their verdicts when the operation started, in processing order.
     pub dead_letters: Vec<(DeadLetterId, Verdict)>,
-    /// Dead letters by what came of them, once all of them are done; `None` before.
+    /// The number of dead letters by outcome, once the whole batch is done; `None` before.
     pub outcomes: Option<Vec<(String, u64)>>,
 }
 
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn text_that_is_not_an_id_is_refused() {
         for bad in ["", "20240121T100130", "20240121T100130-xyz", "2024-01-21T10:01:30", "a'; DROP"] {
             assert_eq!(OperationId::parse(bad), None, "{bad:?}");
         }

@@ -1,17 +1,18 @@
-//! T, the clock that travels with an event. A pure function of the message: never of a consumer's
-//! clock, so every redelivery, retry and replay of one message carries the same T.
+//! Event time: the clock that travels with an event, called T. It is a pure function of the message and
+//! never of a consumer's clock, so every redelivery, retry and replay of one message has the same T.
 
-/// How far ahead of its publish time an event may date itself: 5 s, in microseconds.
+/// The most that an event may date itself ahead of its publish time: 5 s, in microseconds.
 pub const FUTURE_BOUND_US: i64 = 5_000_000;
-/// Distinct write times within one millisecond of publish time.
+/// The number of distinct event times within one millisecond of publish time.
 const SLOTS: u64 = 1_000;
 
-/// The write time of an event, in microseconds since the epoch.
+/// The event time T, in microseconds since the epoch. It is the write timestamp of the event's column
+/// group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EventTime(i64);
 
 impl EventTime {
-    /// T of the message with this stamp.
+    /// Returns the event time of the message with this stamp.
     pub fn of(stamp: &Stamp) -> Self {
         let bound = stamp.base_us.saturating_add(FUTURE_BOUND_US);
         Self(match stamp.claimed_us {
@@ -21,23 +22,23 @@ impl EventTime {
         })
     }
 
-    /// T as a store read it back; only adapters and the manifest reader have a use for this.
+    /// Wraps an event time that was stored. For adapters and the manifest reader only.
     pub fn stored(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the epoch.
+    /// Returns microseconds since the epoch.
     pub fn micros(self) -> i64 {
         self.0
     }
 
-    /// T of the `n`-th correction of this event's body (counted from 0).
+    /// Returns the event time of the `n`-th correction of this event's body, counted from 0.
     pub fn correction(self, n: u32) -> Self {
         Self(self.0.saturating_add(1 + i64::from(n)))
     }
 }
 
-/// What a message says about its own time.
+/// The parts of a message that its event time is derived from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
     base_us: i64,
@@ -46,7 +47,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a message on a source subscription. `publish_time_us` is the server's, in
+    /// Returns the stamp of a message on a source subscription. `publish_time_us` is the server's, in
     /// microseconds; `event_time` is the attribute `event_time_us` as received.
     pub fn source(publish_time_us: i64, message_id: &str, event_time: Option<&str>) -> Self {
         Self {
@@ -56,8 +57,8 @@ impl Stamp {
         }
     }
 
-    /// The stamp of a dead letter: the origin's publish time and message id where they can be
-    /// believed, so that T is the one the source message had.
+    /// Returns the stamp of a message on the dead-letter subscription: the origin's publish time and message
+    /// id where they are plausible, so that T is that of the source message.
     pub fn dead_letter(
         publish_time_us: i64,
         message_id: &str,
@@ -72,7 +73,7 @@ impl Stamp {
     }
 }
 
-/// A usable `event_time_us`: decimal digits, positive, fits 64 bits.
+/// Parses `event_time_us`; `None` unless it is decimal digits, positive, and fits 64 bits.
 fn claimed(text: &str) -> Option<i64> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -80,8 +81,8 @@ fn claimed(text: &str) -> Option<i64> {
     text.parse().ok().filter(|micros| *micros > 0)
 }
 
-/// Ids are consecutive within a batch, which has one publish time: their last three digits keep
-/// the batch's order and never collide within it.
+/// Returns the offset of a message within its millisecond. Ids are consecutive within a publish batch,
+/// which has one publish time: their last three digits keep the batch's order and do not collide in it.
 fn slot(id: &str) -> i64 {
     let bytes = id.as_bytes();
     let slot = if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
@@ -95,23 +96,23 @@ fn slot(id: &str) -> i64 {
     i64::try_from(slot).unwrap_or_default()
 }
 
-/// The write time of a dead-letter store cell: precedence instead of a wall clock, so that a handler with a
-/// fast clock cannot undo what came before it in rank.
+/// The write timestamp of a cell in the dead-letter store. It encodes precedence instead of a wall clock, so
+/// that a handler with a fast clock cannot undo a state of a higher rank.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct WriteTimestamp(i64);
 
 impl WriteTimestamp {
-    /// The write time of a state: T + 8·generation + rank.
-    pub fn of(t: EventTime, generation: u32, rank: u8) -> Self {
+    /// Returns the write timestamp of a state: T + 8 × generation + rank.
+    pub fn state(t: EventTime, generation: u32, rank: u8) -> Self {
         Self(t.micros().saturating_add(8 * i64::from(generation) + i64::from(rank.min(7))))
     }
 
-    /// The write time of a schedule: T + attempts, so that the later attempt wins.
+    /// Returns the write timestamp of a schedule: T + attempts, so that the later attempt wins.
     pub fn schedule(t: EventTime, attempts: u32) -> Self {
         Self(t.micros().saturating_add(i64::from(attempts)))
     }
 
-    /// Microseconds, as bound to `USING TIMESTAMP`.
+    /// Returns microseconds, as bound to `USING TIMESTAMP`.
     pub fn micros(self) -> i64 {
         self.0
     }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_no_number_still_has_a_slot() {
+    fn an_id_that_is_not_a_number_still_has_a_slot() {
         let one = t("message-a", None);
         assert!((BASE..BASE + 1_000).contains(&one));
         assert_eq!(one, t("message-a", None));
@@ -176,8 +177,8 @@ mod tests {
     #[test]
     fn state_times_rise_by_rank_and_by_generation() {
         let t = EventTime::stored(100);
-        assert!(WriteTimestamp::of(t, 0, 3) < WriteTimestamp::of(t, 1, 0));
-        assert_eq!(WriteTimestamp::of(t, 0, 0).micros(), 100);
+        assert!(WriteTimestamp::state(t, 0, 3) < WriteTimestamp::state(t, 1, 0));
+        assert_eq!(WriteTimestamp::state(t, 0, 0).micros(), 100);
     }
 
     proptest! {

@@ -1,10 +1,10 @@
-//! A row of the fact table, as a store reads it.
+//! Rows of the fact table, as a store reads them.
 
 use super::event_time::EventTime;
 use super::order::{Order, OrderId};
 use super::payment::Payment;
 
-/// The order column group of a row; every cell may be absent in a row the pipeline did not write.
+/// The order columns of a row. Every cell may be null in a row that the pipeline did not write.
 #[derive(Clone, PartialEq, Default, Debug)]
 #[allow(missing_docs, reason = "the columns of schema.cql")]
 pub struct OrderCells {
@@ -17,7 +17,7 @@ pub struct OrderCells {
     pub creation_date: Option<String>,
 }
 
-/// The payment column group of a row.
+/// The payment columns of a row.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "the columns of schema.cql")]
 pub struct PaymentCells {
@@ -28,46 +28,47 @@ pub struct PaymentCells {
     pub payment_datetime: Option<String>,
 }
 
-/// One row, with the write time of each column group.
+/// A row, with the write timestamp of each column group.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Fact {
-    /// Primary key.
+    /// The primary key.
     pub order_id: OrderId,
     /// The order columns.
     pub order: OrderCells,
-    /// WRITETIME(customer_id), absent when that cell is.
+    /// `WRITETIME(customer_id)`; `None` where that cell is null.
     pub order_written_at: Option<EventTime>,
     /// The payment columns.
     pub payment: PaymentCells,
-    /// WRITETIME(payment_id), absent when that cell is.
+    /// `WRITETIME(payment_id)`; `None` where that cell is null.
     pub payment_written_at: Option<EventTime>,
 }
 
 impl Fact {
-    /// Whether the order is there: a row alone does not say so, since an UPDATE creates rows.
+    /// Returns whether the row has an order. A row alone does not mean so: the UPDATE of a payment creates
+    /// rows, too.
     pub fn has_order(&self) -> bool {
         self.order.customer_id.is_some()
     }
 }
 
-/// The register a payment is written to, as the store reads it.
+/// The payment columns that a payment would be written over.
 #[derive(Clone, PartialEq, Debug)]
 pub enum PaymentSlot {
-    /// No order with this id.
+    /// There is no order with this id.
     NoOrder,
-    /// An order without a payment.
+    /// The order has no payment.
     Empty,
-    /// An order with a payment, and when that was written.
-    CorrectionStatus {
-        /// The payment's cells.
+    /// The order has a payment.
+    Taken {
+        /// The payment.
         payment: PaymentCells,
-        /// Its write time.
+        /// Its write timestamp.
         written_at: EventTime,
     },
 }
 
 impl OrderCells {
-    /// Whether every cell is this order's.
+    /// Returns whether every cell equals that of `order`.
     pub fn matches(&self, order: &Order<'_>) -> bool {
         self.customer_id == Some(order.customer_id)
             && self.item.as_deref() == Some(order.item.as_ref())
@@ -80,7 +81,7 @@ impl OrderCells {
 }
 
 impl PaymentCells {
-    /// Whether every cell, the absent ones too, is this payment's.
+    /// Returns whether every cell, null ones included, equals that of `payment`.
     pub fn matches(&self, payment: &Payment<'_>) -> bool {
         self.payment_id == Some(payment.payment_id)
             && self.payment_method.as_deref() == Some(payment.payment_method.as_ref())
@@ -89,12 +90,13 @@ impl PaymentCells {
             && self.payment_datetime.as_deref() == Some(payment.payment_datetime.as_ref())
     }
 
-    /// Whether there is no payment at all.
+    /// Returns whether every cell is null.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
+/// Leaves out the digits of the card.
 impl std::fmt::Debug for PaymentCells {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PaymentCells")

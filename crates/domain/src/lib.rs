@@ -1,10 +1,11 @@
-//! What the pipeline is about, as values and pure functions: no I/O, no clock, no runtime.
+//! The values and pure decisions of the pipeline: no I/O, no clock, no runtime.
 
 pub mod actual_outcome;
 pub mod attributes;
 pub mod backoff;
 pub mod bulk_operation;
 pub mod dead_letter;
+pub mod event_kind;
 pub mod event_time;
 pub mod fact;
 pub mod heartbeat;
@@ -12,4 +13,5 @@ pub mod order;
 pub mod payment;
 pub mod reason;
 pub mod role;
+mod serialize;
 pub mod verdict;

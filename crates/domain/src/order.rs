@@ -1,8 +1,8 @@
-//! An order, as its event says it.
+//! Orders.
 
 use std::borrow::Cow;
 
-/// Identifies an order; always positive.
+/// The id of an order; always positive.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OrderId(pub i64);
 
@@ -15,26 +15,26 @@ impl std::fmt::Display for OrderId {
 /// A valid order event: the order column group of the fact table.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Order<'a> {
-    /// Primary key of the fact table.
+    /// The order id, the primary key of the fact table.
     pub order_id: OrderId,
-    /// Who ordered; positive. Its presence in a row is what "order found" means.
+    /// The customer, positive. A row has an order where this column is not null.
     pub customer_id: i64,
-    /// What was ordered.
+    /// The item ordered.
     pub item: Cow<'a, str>,
-    /// How many; positive.
+    /// The quantity, positive.
     pub quantity: i64,
-    /// Price of one; finite, not negative.
+    /// The price of one item; finite, not negative.
     pub price: f64,
-    /// Where to.
+    /// The shipping address.
     pub shipping_address: Cow<'a, str>,
-    /// As the producer names it.
+    /// The status, in the producer's words.
     pub order_status: Cow<'a, str>,
-    /// Text as received, never parsed and never ordered by.
+    /// The creation date as received: never parsed, never sorted by.
     pub creation_date: Cow<'a, str>,
 }
 
 impl Order<'_> {
-    /// The same order, owning its texts.
+    /// Returns the same order, owning its texts.
     pub fn into_owned(self) -> Order<'static> {
         Order {
             order_id: self.order_id,

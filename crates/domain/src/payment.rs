@@ -1,4 +1,4 @@
-//! A payment, as its event says it.
+//! Payments.
 
 use std::borrow::Cow;
 
@@ -7,22 +7,22 @@ use super::order::OrderId;
 /// A valid payment event: the payment column group of the fact table.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Payment<'a> {
-    /// Identifies the payment; positive.
+    /// The payment id, positive.
     pub payment_id: i64,
     /// The order it pays.
     pub order_id: OrderId,
-    /// As the producer names it.
+    /// The method, in the producer's words.
     pub payment_method: Cow<'a, str>,
-    /// Absent where the method has no card.
+    /// The last four digits of the card; `None` where the method has no card.
     pub card_last_four: Option<CardLastFour>,
-    /// As the producer names it.
+    /// The status, in the producer's words.
     pub payment_status: Cow<'a, str>,
-    /// Text as received, never parsed and never ordered by.
+    /// The payment date as received: never parsed, never sorted by.
     pub payment_datetime: Cow<'a, str>,
 }
 
 impl Payment<'_> {
-    /// The same payment, owning its texts.
+    /// Returns the same payment, owning its texts.
     pub fn into_owned(self) -> Payment<'static> {
         Payment {
             payment_id: self.payment_id,
@@ -40,13 +40,13 @@ impl Payment<'_> {
 pub struct CardLastFour([u8; 4]);
 
 impl CardLastFour {
-    /// Accepts exactly four ASCII digits.
+    /// Returns the digits of `text`; `None` unless it is exactly four ASCII digits.
     pub fn try_new(text: &str) -> Option<Self> {
         let digits: [u8; 4] = text.as_bytes().try_into().ok()?;
         digits.iter().all(u8::is_ascii_digit).then_some(Self(digits))
     }
 
-    /// The four digits.
+    /// Returns the four digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

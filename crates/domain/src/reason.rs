@@ -1,30 +1,30 @@
-//! Why a message became a dead letter: a closed set, each reason of one class.
+//! The reasons for which a message becomes a dead letter: a closed set, each with a class.
 
-/// Why a message could not be applied.
+/// The reason a message could not be applied.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Reason {
-    /// No order with the payment's order id, yet.
+    /// There is no order with the payment's order id yet.
     OrderNotFound,
     /// The body is not exactly one JSON object in UTF-8.
     Undecodable,
-    /// An object with a field missing, null, of the wrong type, out of range or given twice.
+    /// A field is missing, null, of the wrong type, out of range or given twice.
     Invalid,
-    /// The body holds what looks like a full card number; masked before it leaves the consumer.
+    /// The body contains what looks like a full card number; it is masked before it leaves the consumer.
     PanDetected,
-    /// Same T as the payment in the row, different values.
+    /// The row shows another event with the same event time.
     TimestampTie,
     /// The handler panicked on this message.
     HandlerFailed,
 }
 
-/// What the handler does with dead letters of a reason by itself.
+/// The class of a reason: the automatic handling of its dead letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Class {
-    /// Retried until it applies or is too old.
+    /// Retried until it applies or exceeds the maximum age.
     Waiting,
-    /// Can never succeed as it is: parked.
+    /// Parked: it can never be applied as it is.
     Poison,
-    /// Needs a human's choice: parked.
+    /// Parked: a human must choose.
     Conflict,
 }
 
@@ -39,7 +39,7 @@ impl Reason {
         Self::HandlerFailed,
     ];
 
-    /// The word used in attributes, tables, metrics and reports.
+    /// Returns the word used in attributes, tables, metrics and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OrderNotFound => "order_not_found",
@@ -51,12 +51,12 @@ impl Reason {
         }
     }
 
-    /// The reason a word names.
+    /// Returns the reason with this word; `None` for any other word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == word)
     }
 
-    /// Its class.
+    /// Returns the class.
     pub fn class(self) -> Class {
         match self {
             Self::OrderNotFound => Class::Waiting,
@@ -70,12 +70,12 @@ impl Class {
     /// Every class.
     pub const ALL: [Self; 3] = [Self::Waiting, Self::Poison, Self::Conflict];
 
-    /// The class a word names.
+    /// Returns the class with this word; `None` for any other word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.as_str() == word)
     }
 
-    /// The word used in reports.
+    /// Returns the word used in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",

@@ -1,6 +1,6 @@
 //! The long-running roles, by the names of their binaries.
 
-use super::dead_letter::EventKind;
+use crate::event_kind::EventKind;
 
 /// A role that publishes, consumes or handles dead letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -27,7 +27,7 @@ impl Role {
         Self::DlqHandler,
     ];
 
-    /// The role that publishes events of this kind.
+    /// Returns the role that publishes events of this kind.
     pub fn producer_of(kind: EventKind) -> Self {
         match kind {
             EventKind::Order => Self::OrdersProducer,
@@ -35,7 +35,7 @@ impl Role {
         }
     }
 
-    /// The role that consumes events of this kind.
+    /// Returns the role that consumes events of this kind.
     pub fn consumer_of(kind: EventKind) -> Self {
         match kind {
             EventKind::Order => Self::OrderConsumer,
@@ -43,7 +43,7 @@ impl Role {
         }
     }
 
-    /// The name of its binary, also its label in metrics, heartbeats and logs.
+    /// Returns the name of its binary, also its label in metrics, heartbeats and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OrdersProducer => "orders_producer",
@@ -54,7 +54,7 @@ impl Role {
         }
     }
 
-    /// The role with this name; `None` where there is no such role.
+    /// Returns the role with this name; `None` where there is no such role.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }

@@ -1,40 +1,40 @@
-//! How an event stands to the row it is about, and what that makes of a dead letter. The consumer, the
-//! retries and the operator all ask these functions.
+//! The decision whether an event applies to its row. Consumers, retries and operators all use these
+//! functions, so that a prediction and the actual write agree.
 
 use super::event_time::EventTime;
 use super::fact::{OrderCells, PaymentSlot};
 use super::order::Order;
 use super::payment::Payment;
 
-/// What applying an event would do now.
+/// The result of comparing an event with the row it would be written to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ApplyCheck {
-    /// The column group is empty, or holds an older event.
+    /// The column group is empty or shows an older event.
     AppliesNow,
-    /// The row shows exactly this event at this T.
+    /// The row shows exactly this event at this event time.
     AlreadyApplied,
     /// The row shows a newer event.
     Superseded,
-    /// A payment without its order.
+    /// The order of the payment is missing.
     StillWaiting,
-    /// The row shows another event at the same T.
+    /// The row shows another event at the same event time.
     Conflict,
 }
 
-/// What pressing retry on a dead letter would do now.
+/// The predicted result of retrying a dead letter now.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Verdict {
-    /// It would be applied and shown.
+    /// It would be applied.
     AppliesNow,
-    /// The row shows exactly this event at this T: it would only be closed.
+    /// The row shows exactly this event: it would only be closed.
     AlreadyApplied,
     /// The row shows a newer event: it would only be closed.
     Superseded,
-    /// Its order is not there yet: it would go on waiting.
+    /// Its order is still missing: it would keep waiting.
     StillWaiting,
-    /// The row shows another event at the same T: a human must choose.
+    /// The row shows another event at the same event time: a human must choose.
     Conflict,
-    /// Can never be applied as it is: the body is not one event, or was masked or cut.
+    /// It can never be applied as it is: the body is not an event, or was masked or truncated.
     Poison,
 }
 
@@ -49,7 +49,7 @@ impl Verdict {
         Self::Poison,
     ];
 
-    /// The word used in reports.
+    /// Returns the word used in tables and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AppliesNow => "applies_now",
@@ -61,7 +61,7 @@ impl Verdict {
         }
     }
 
-    /// The verdict a word names.
+    /// Returns the verdict with this word; `None` for any other word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|verdict| verdict.as_str() == word)
     }
@@ -79,24 +79,25 @@ impl From<ApplyCheck> for Verdict {
     }
 }
 
-/// Judges a payment at T against the register it would be written to.
+/// Compares a payment at `t` with the payment columns it would be written over.
 pub fn judge(slot: &PaymentSlot, payment: &Payment<'_>, t: EventTime) -> ApplyCheck {
     match slot {
         PaymentSlot::NoOrder => ApplyCheck::StillWaiting,
         PaymentSlot::Empty => ApplyCheck::AppliesNow,
-        PaymentSlot::CorrectionStatus { payment: held, written_at } => {
-            against(*written_at, t, || held.matches(payment))
+        PaymentSlot::Taken { payment: current, written_at } => {
+            compare(*written_at, t, || current.matches(payment))
         }
     }
 }
 
-/// Judges an order at T against the register it would be written to: its cells, and when they were
-/// written; `None` where there is no order.
-pub fn judge_order(held: Option<(&OrderCells, EventTime)>, order: &Order<'_>, t: EventTime) -> ApplyCheck {
-    held.map_or(ApplyCheck::AppliesNow, |(cells, written_at)| against(written_at, t, || cells.matches(order)))
+/// Compares an order at `t` with the order columns it would be written over and their write timestamp;
+/// `current` is `None` where the row has no order.
+pub fn judge_order(current: Option<(&OrderCells, EventTime)>, order: &Order<'_>, t: EventTime) -> ApplyCheck {
+    current
+        .map_or(ApplyCheck::AppliesNow, |(cells, written_at)| compare(written_at, t, || cells.matches(order)))
 }
 
-fn against(written_at: EventTime, t: EventTime, matches: impl FnOnce() -> bool) -> ApplyCheck {
+fn compare(written_at: EventTime, t: EventTime, matches: impl FnOnce() -> bool) -> ApplyCheck {
     match written_at.cmp(&t) {
         std::cmp::Ordering::Less => ApplyCheck::AppliesNow,
         std::cmp::Ordering::Greater => ApplyCheck::Superseded,
@@ -123,10 +124,7 @@ mod tests {
     }
 
     fn taken(id: i64, t: i64) -> PaymentSlot {
-        PaymentSlot::CorrectionStatus {
-            payment: PaymentCells::from(&payment(id)),
-            written_at: EventTime::stored(t),
-        }
+        PaymentSlot::Taken { payment: PaymentCells::from(&payment(id)), written_at: EventTime::stored(t) }
     }
 
     #[test]
@@ -142,9 +140,9 @@ mod tests {
 
     #[test]
     fn an_older_cards_digits_make_another_payment() {
-        let mut held = PaymentCells::from(&payment(1));
-        held.card_last_four = Some("1234".into());
-        let slot = PaymentSlot::CorrectionStatus { payment: held, written_at: EventTime::stored(100) };
+        let mut current = PaymentCells::from(&payment(1));
+        current.card_last_four = Some("1234".into());
+        let slot = PaymentSlot::Taken { payment: current, written_at: EventTime::stored(100) };
         assert_eq!(judge(&slot, &payment(1), EventTime::stored(100)), ApplyCheck::Conflict);
     }
 }

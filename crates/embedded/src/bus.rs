@@ -1,20 +1,20 @@
-//! What topics and subscriptions there are.
+//! The bus port: topics and subscriptions of the file.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::publish::TopicPublisher;
-use super::turn::Mailbox;
-use super::{Embedded, feed, schema};
+use super::publisher::TopicPublisher;
+use super::receive_transaction::SubscriptionRow;
+use super::{Embedded, receive_loop, schema};
 use ecom_bus::{Bus, BusError, Publisher, SubscribeOptions, Subscription, TopicState};
 
-const MAILBOX: &str = "SELECT id, topic FROM subscriptions WHERE name = ?1";
-const LEFT: &str = "SELECT EXISTS (
+const SUBSCRIPTION_ROW: &str = "SELECT id, topic FROM subscriptions WHERE name = ?1";
+const HAS_UNACKED: &str = "SELECT EXISTS (
     SELECT 1 FROM topics JOIN subscriptions ON topic = topics.id JOIN messages ON subscription = subscriptions.id
     WHERE topics.name = ?1)";
-const SUBSCRIBED: &str = "SELECT EXISTS (SELECT 1 FROM subscriptions WHERE topic = topics.id)
+const IS_SUBSCRIBED: &str = "SELECT EXISTS (SELECT 1 FROM subscriptions WHERE topic = topics.id)
     FROM topics WHERE name = ?1";
 
 #[async_trait]
@@ -23,7 +23,7 @@ impl Bus for Embedded {
         let name = topic.to_owned();
         let found = self.engine.read(move |connection| schema::topic(connection, &name)).await;
         let id = found
-            .map_err(|failure| self.bus_error(format!("look up topic {topic}"), failure))?
+            .map_err(|error| self.bus_error(format!("look up topic {topic}"), error))?
             .ok_or_else(|| self.missing("topic", topic))?;
         let full_name = format!("topic {topic} on {}", self.describe());
         let engine = self.engine.clone();
@@ -36,13 +36,13 @@ impl Bus for Embedded {
         options: SubscribeOptions,
     ) -> Result<Subscription, BusError> {
         let name = subscription.to_owned();
-        let found = self.engine.read(move |connection| mailbox(connection, &name)).await;
-        let mailbox = found
-            .map_err(|failure| self.bus_error(format!("look up subscription {subscription}"), failure))?
+        let found = self.engine.read(move |connection| subscription_row(connection, &name)).await;
+        let row = found
+            .map_err(|error| self.bus_error(format!("look up subscription {subscription}"), error))?
             .ok_or_else(|| self.missing("subscription", subscription))?;
         let name = format!("{subscription} on {}", self.describe());
-        let notifier = self.notifier(mailbox.topic);
-        Ok(feed::start(self.engine.clone(), mailbox, name, notifier, self.clock, options))
+        let notifier = self.notifier(row.topic);
+        Ok(receive_loop::start(self.engine.clone(), row, name, notifier, self.clock, options))
     }
 
     async fn topic_state(&self, topic: &str) -> Result<TopicState, BusError> {
@@ -50,10 +50,10 @@ impl Bus for Embedded {
         let subscribed = self
             .engine
             .read(move |connection| {
-                connection.prepare_cached(SUBSCRIBED)?.query_row([&name], |row| row.get(0)).optional()
+                connection.prepare_cached(IS_SUBSCRIBED)?.query_row([&name], |row| row.get(0)).optional()
             })
             .await
-            .map_err(|failure| self.bus_error(format!("look up topic {topic}"), failure))?;
+            .map_err(|error| self.bus_error(format!("look up topic {topic}"), error))?;
         Ok(match subscribed {
             Some(true) => TopicState::Subscribed,
             Some(false) => TopicState::Unsubscribed,
@@ -63,12 +63,14 @@ impl Bus for Embedded {
 
     async fn is_drained(&self, topic: &str) -> Result<Option<bool>, BusError> {
         let name = topic.to_owned();
-        let left: bool = self
+        let has_unacked: bool = self
             .engine
-            .read(move |connection| connection.prepare_cached(LEFT)?.query_row([&name], |row| row.get(0)))
+            .read(move |connection| {
+                connection.prepare_cached(HAS_UNACKED)?.query_row([&name], |row| row.get(0))
+            })
             .await
-            .map_err(|failure| self.bus_error(format!("look for messages of topic {topic}"), failure))?;
-        Ok(Some(!left))
+            .map_err(|error| self.bus_error(format!("look for unacked messages of topic {topic}"), error))?;
+        Ok(Some(!has_unacked))
     }
 
     fn describe(&self) -> String {
@@ -86,10 +88,15 @@ impl Embedded {
     }
 }
 
-fn mailbox(connection: &Connection, subscription: &str) -> rusqlite::Result<Option<Mailbox>> {
+fn subscription_row(
+    connection: &Connection,
+    subscription: &str,
+) -> rusqlite::Result<Option<SubscriptionRow>> {
     connection
-        .prepare_cached(MAILBOX)?
-        .query_row([subscription], |row| Ok(Mailbox { subscription: row.get(0)?, topic: row.get(1)? }))
+        .prepare_cached(SUBSCRIPTION_ROW)?
+        .query_row([subscription], |row| {
+            Ok(SubscriptionRow { subscription: row.get(0)?, topic: row.get(1)? })
+        })
         .optional()
 }
 
@@ -103,7 +110,7 @@ mod tests {
     use ecom_bus::Message;
 
     #[tokio::test]
-    async fn a_topic_says_whether_anybody_keeps_what_is_published() {
+    async fn the_state_of_a_topic_says_whether_it_has_a_subscription() {
         let dir = tempfile::tempdir().unwrap();
         let routes = vec![Route::new(TOPIC, SUBSCRIPTION), Route::unsubscribed("lonely")];
         let bus = open(dir.path(), Options::new(routes)).unwrap();
@@ -116,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_exist_is_named() {
+    async fn a_missing_topic_or_subscription_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let bus = process(dir.path());
         let error = bus.publisher("nowhere", 1).await.err().unwrap();
@@ -128,7 +135,7 @@ mod tests {
             ack_deadline: Duration::from_secs(1),
             idle_rotation: None,
         };
-        let error = bus.subscribe("nobody", options).await.err().unwrap();
+        let error = bus.subscribe("missing", options).await.err().unwrap();
         assert!(matches!(error, BusError::Missing { .. }), "{error}");
     }
 
@@ -151,7 +158,11 @@ mod tests {
         soon(first.next()).await.unwrap().ack();
         soon(first.next()).await.unwrap().ack();
         first.stop().await;
-        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 1, "only the later one is wanted");
+        assert_eq!(
+            number(dir.path(), "SELECT count(*) FROM messages"),
+            1,
+            "only the later message is unacked"
+        );
         soon(late.next()).await.unwrap().ack();
         late.stop().await;
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);

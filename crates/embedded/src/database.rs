@@ -1,4 +1,4 @@
-//! The connection: how it is opened, and how a batch of jobs becomes one transaction.
+//! The connection to the file: opens it, and runs a batch of jobs in one transaction.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,21 +6,22 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::engine::{Access, Failure, Job};
+use super::job::{EngineError, Job, TransactionKind};
 use super::{Absent, OpenError, Options, schema};
 
-/// Between two tries for the write lock. `SQLite`'s own handler waits up to 100 ms, which starves
-/// a process beside a busy one.
+/// The wait between two attempts to take the write lock. `SQLite`'s own handler waits up to 100 ms, which
+/// starves a process next to a busy one.
 const LOCK_RETRY: Duration = Duration::from_millis(1);
-/// Pages in the write-ahead log before a commit moves them into the file: 16 MiB. Messages live
-/// briefly, so that a longer log writes many pages to the file once instead of often.
+/// The number of pages in the write-ahead log before a commit copies them into the file: 16 MiB. Messages are
+/// short-lived, so with a long log most of their pages are copied once instead of often.
 const CHECKPOINT_PAGES: i64 = 4_000;
-/// Page cache in KiB: what a turn touches. `SQLite` walks all of a larger one at many commits.
+/// The page cache, in KiB: the pages that one transaction touches. `SQLite` walks the whole cache at many
+/// commits, so a larger one is slower.
 const CACHE_KIB: i64 = 4_096;
-/// Statements kept prepared.
+/// The number of statements kept prepared.
 const STATEMENTS: usize = 64;
 
-/// The file and, while there is one, the connection to it.
+/// The file and the connection to it; reconnects after an error.
 pub(super) struct Database {
     path: PathBuf,
     busy_timeout: Duration,
@@ -28,7 +29,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens the file, and creates what the options ask for.
+    /// Opens the file, and creates what the options ask for. Fails where the file has another schema version.
     pub(super) fn open(path: PathBuf, options: &Options) -> Result<Self, OpenError> {
         let unavailable = |path: &Path, source: rusqlite::Error| OpenError::Unavailable {
             path: path.to_owned(),
@@ -38,43 +39,47 @@ impl Database {
             .map_err(|source| unavailable(&path, source))?;
         let found = schema::provision(&mut connection, &options.routes)
             .map_err(|source| unavailable(&path, source))?;
-        if found > schema::VERSION {
-            return Err(OpenError::Newer { path, found, known: schema::VERSION });
+        if found != schema::VERSION {
+            return Err(OpenError::SchemaVersion { path, found, expected: schema::VERSION });
         }
         Ok(Self { path, busy_timeout: options.busy_timeout, connection: Some(connection) })
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Lets go of the file; the next job opens it again.
+    /// Closes the connection; the next job opens it again.
     pub(super) fn close(&mut self) {
         self.connection = None;
     }
 
     /// Runs the jobs in one transaction.
-    pub(super) fn run(&mut self, access: Access, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
-        let outcome = self.transact(access, jobs);
-        if let Err(failure) = &outcome
-            && !failure.is_busy()
+    pub(super) fn run(
+        &mut self,
+        kind: TransactionKind,
+        jobs: &mut [Box<dyn Job>],
+    ) -> Result<(), EngineError> {
+        let outcome = self.transact(kind, jobs);
+        if let Err(error) = &outcome
+            && !error.is_busy()
         {
-            // After a full disk or an I/O error a fresh connection is the surest way back.
+            // After a full disk or an I/O error, a new connection is the safest way to recover.
             self.connection = None;
         }
         outcome
     }
 
-    fn transact(&mut self, access: Access, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    fn transact(&mut self, kind: TransactionKind, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.path, Absent::Refuse, self.busy_timeout)?,
         };
         let connection = self.connection.insert(connection);
-        let outcome = match access {
-            Access::Read => read(connection, jobs),
-            Access::Write => write(connection, jobs),
+        let outcome = match kind {
+            TransactionKind::Read => read(connection, jobs),
+            TransactionKind::Write => write(connection, jobs),
         };
         if !connection.is_autocommit() {
             execute(connection, "ROLLBACK")?;
@@ -83,42 +88,42 @@ impl Database {
     }
 }
 
-/// All reads see one snapshot. One that fails by itself has its own answer.
-fn read(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+/// Runs reads on one snapshot. A read that fails by itself does not affect the others.
+fn read(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
     execute(connection, "BEGIN DEFERRED")?;
     for job in jobs {
         match job.run(connection) {
-            Err(failure) if failure.is_outage() => return Err(failure),
+            Err(error) if error.is_outage() => return Err(error),
             Err(_) | Ok(()) => {}
         }
     }
     execute(connection, "COMMIT")
 }
 
-/// All writes in one transaction, without savepoints, which are not free. Where one of them fails
-/// by itself, all run again, each in its own savepoint.
-fn write(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+/// Runs writes in one transaction, without savepoints, which cost time. Where a write fails by itself, all run
+/// again, each in a savepoint.
+fn write(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
     execute(connection, "BEGIN IMMEDIATE")?;
     for job in jobs.iter_mut() {
         match job.run(connection) {
             Ok(()) => {}
-            Err(failure) if failure.is_outage() => return Err(failure),
+            Err(error) if error.is_outage() => return Err(error),
             Err(_) => {
                 execute(connection, "ROLLBACK")?;
-                return write_apart(connection, jobs);
+                return write_with_savepoints(connection, jobs);
             }
         }
     }
     execute(connection, "COMMIT")
 }
 
-fn write_apart(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+fn write_with_savepoints(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
     execute(connection, "BEGIN IMMEDIATE")?;
     for job in jobs {
         execute(connection, "SAVEPOINT job")?;
         match job.run(connection) {
             Ok(()) => {}
-            Err(failure) if failure.is_outage() => return Err(failure),
+            Err(error) if error.is_outage() => return Err(error),
             Err(_) => execute(connection, "ROLLBACK TO job")?,
         }
         execute(connection, "RELEASE job")?;
@@ -126,7 +131,7 @@ fn write_apart(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(),
     execute(connection, "COMMIT")
 }
 
-fn execute(connection: &Connection, sql: &str) -> Result<(), Failure> {
+fn execute(connection: &Connection, sql: &str) -> Result<(), EngineError> {
     connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }
@@ -138,7 +143,7 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
     }
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_handler(Some(move |tries: i32| wait_for_lock(tries, busy_timeout)))?;
-    // While another process creates the file this answers "busy" without asking the handler.
+    // While another process creates the file, this fails as busy without calling the handler.
     let mut tries = 0;
     while let Err(error) = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
         if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || !wait_for_lock(tries, busy_timeout) {
@@ -150,13 +155,13 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    // Or statements with a bound limit of an index are planned again each time they are run.
+    // Otherwise statements with a bound on an indexed column are planned again at every run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
-/// Waits a moment for the lock; false once the patience is used up.
+/// Waits briefly for the lock; returns false after `busy_timeout`.
 fn wait_for_lock(tries: i32, busy_timeout: Duration) -> bool {
     let waited = LOCK_RETRY.saturating_mul(u32::try_from(tries).unwrap_or_default());
     if waited >= busy_timeout {
@@ -175,7 +180,7 @@ mod tests {
     use ecom_store::{FactStore, StoreError};
 
     #[test]
-    fn nothing_is_created_where_that_was_not_asked_for() {
+    fn nothing_is_created_unless_requested() {
         let dir = tempfile::tempdir().unwrap();
         let absent = dir.path().join("data");
         let error = open(&absent, Options::existing()).unwrap_err();
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_first_creates_the_file_and_nobody_fails() {
+    fn of_concurrent_openers_one_creates_the_file_and_none_fails() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let routes = vec![Route::new("a", "a-sub"), Route::new("b", "b-sub")];
@@ -200,16 +205,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_later_version_is_left_alone() {
+    fn a_file_of_another_schema_version_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         drop(process(dir.path()));
-        raw(dir.path()).pragma_update(None, "user_version", 99).unwrap();
-        let error = open(dir.path(), Options::existing()).unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 99, known: schema::VERSION, .. }), "{error}");
+        for version in [99, schema::VERSION - 1] {
+            raw(dir.path()).pragma_update(None, "user_version", version).unwrap();
+            for options in [Options::existing(), Options::new(vec![Route::new("a", "a-sub")])] {
+                let error = open(dir.path(), options).unwrap_err();
+                let OpenError::SchemaVersion { found, expected, .. } = error else { panic!("{error}") };
+                assert_eq!((found, expected), (version, schema::VERSION));
+                assert!(error.to_string().contains("move the file away"), "{error}");
+            }
+        }
+        assert_eq!(number(dir.path(), "PRAGMA user_version"), schema::VERSION - 1);
     }
 
     #[test]
-    fn a_file_that_is_no_database_is_named() {
+    fn a_file_that_is_not_a_database_is_named() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE_NAME), "order_id,item\n".repeat(100)).unwrap();
         let error = open(dir.path(), Options::existing()).unwrap_err();
@@ -225,13 +237,13 @@ mod tests {
                 connection.execute("INSERT INTO facts (order_id) VALUES (?1)", [id])
             }
         };
-        let first = process.engine.submit(Access::Write, insert(1), None).await;
+        let first = process.engine.submit(TransactionKind::Write, insert(1)).await;
         let half = |connection: &Connection| {
             connection.execute("INSERT INTO facts (order_id) VALUES (2)", [])?;
             connection.execute("INSERT INTO nowhere VALUES (1)", [])
         };
-        let bad = process.engine.submit(Access::Write, half, None).await;
-        let last = process.engine.submit(Access::Write, insert(3), None).await;
+        let bad = process.engine.submit(TransactionKind::Write, half).await;
+        let last = process.engine.submit(TransactionKind::Write, insert(3)).await;
         first.wait().await.unwrap();
         assert!(!bad.wait().await.unwrap_err().is_outage());
         last.wait().await.unwrap();
@@ -239,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writer_that_does_not_let_go_is_an_outage_and_reads_go_on() {
+    async fn a_writer_that_keeps_the_lock_is_an_outage_and_reads_continue() {
         let dir = tempfile::tempdir().unwrap();
         drop(process(dir.path()));
         let options = Options { busy_timeout: Duration::from_millis(20), ..Options::existing() };
@@ -253,7 +265,7 @@ mod tests {
         let text = format!("could not record an order on embedded at {}: database is locked", file.display());
         assert_eq!(error.to_string(), text);
         assert!(process.fact(OrderId(1)).await.unwrap().is_none());
-        assert!(open(dir.path(), Options::existing()).is_ok(), "a operator can still look");
+        assert!(open(dir.path(), Options::existing()).is_ok(), "read-only commands still open the file");
         stopped.execute_batch("COMMIT").unwrap();
         process.engine.write(|connection| connection.execute("DELETE FROM facts", [])).await.unwrap();
     }
@@ -271,14 +283,14 @@ mod tests {
             connection.execute("INSERT INTO dead_letter_bodies VALUES ('x', '{}', zeroblob(1000000))", [])
         };
         process.engine.read(pages(1)).await.unwrap();
-        let failure = process.engine.write(fill).await.unwrap_err();
-        assert!(failure.is_outage(), "{failure}");
-        // The connection was made anew, without the limit.
+        let error = process.engine.write(fill).await.unwrap_err();
+        assert!(error.is_outage(), "{error}");
+        // A new connection does not have the limit.
         process.engine.write(fill).await.unwrap();
     }
 
     #[tokio::test]
-    async fn closing_lets_go_of_the_file_until_it_is_needed_again() {
+    async fn closing_releases_the_file_until_it_is_needed_again() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
         publish(&process, 3).await;

@@ -1,4 +1,6 @@
-//! The dead-letter store: immutable dead letters, cells that only rise, an append-only history.
+//! The dead-letter store port on the file. Of two writes of a cell the larger write timestamp wins.
+
+mod history;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,24 +12,25 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::Embedded;
+use super::columns::{optional_word, word};
 use ecom_domain::attributes::Attributes;
 use ecom_domain::dead_letter::{
     DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterProgress, DeadLetterRecord, DeadLetterState,
-    DeadLetterUpdate, EventKind, HistoryAction, HistoryEntry, StoredBody,
+    DeadLetterUpdate, EventKind, HistoryEntry, StoredBody,
 };
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use ecom_store::{DeadLetterStore, Scan, StoreError};
 
-/// Dead letters read at a time.
+/// The most dead letters per page.
 const PAGE: usize = 500;
-/// A page ends early once its bodies and attributes come to 4 MiB.
+/// The size of bodies and attributes at which a page ends early: 4 MiB.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
-/// The years whose days are written with eight digits, in microseconds since the epoch.
+/// The event times whose day has eight digits, in microseconds since the epoch.
 const DAYS_OF_EIGHT_DIGITS: std::ops::Range<i64> = 0..253_402_300_800_000_000;
 
-/// The first copy counts; all copies are the same. Fills a row that an act made.
+/// The first copy is kept; all copies are equal. Completes a row that an earlier update created.
 const RECORD: &str = "INSERT INTO dead_letters (id, t, kind, reason, detail, order_id, payment_id,
         first_failed_at, body_length, body_sha256, corrects)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
@@ -51,23 +54,21 @@ const WRITE_SCHEDULE: &str = "INSERT INTO dead_letters (id, t, attempts, next_at
     WHERE dead_letters.schedule_time IS NULL OR excluded.schedule_time > dead_letters.schedule_time
         OR (excluded.schedule_time = dead_letters.schedule_time
             AND excluded.next_attempt_at > dead_letters.next_attempt_at)";
-const WRITE_HISTORY: &str = "INSERT OR IGNORE INTO dead_letter_history
-    (dead_letter_id, at, entry_id, action, outcome, actor, host, note, run_id)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const HISTORY: &str = "SELECT at, entry_id, action, outcome, actor, host, note, run_id
-    FROM dead_letter_history WHERE dead_letter_id = ?1 ORDER BY at, entry_id";
-const BRIEF: &str = "SELECT id, t, kind, reason, detail, order_id, payment_id, first_failed_at, body_length,
+const SELECT_BRIEF: &str =
+    "SELECT id, t, kind, reason, detail, order_id, payment_id, first_failed_at, body_length,
     body_sha256, state, generation, state_at, attempts, next_attempt_at, corrects FROM dead_letters";
-const WHOLE: &str = "SELECT id, t, kind, reason, detail, order_id, payment_id, first_failed_at, body_length,
+const SELECT_WHOLE: &str =
+    "SELECT id, t, kind, reason, detail, order_id, payment_id, first_failed_at, body_length,
     body_sha256, state, generation, state_at, attempts, next_attempt_at, corrects, body, attributes
     FROM dead_letters LEFT JOIN dead_letter_bodies ON dead_letter_id = id";
-/// Ids begin with the day of T, so that a scan reads the days it asks for and no others.
-const PAGE_OF: &str = "WHERE kind IS NOT NULL AND id > ?1 AND id < ?2 AND t >= ?3 AND t < ?4
+/// Ids begin with the day of the event time, so a range of ids selects the days of a scan.
+const IN_SCAN_BEFORE: &str = "WHERE kind IS NOT NULL AND id > ?1 AND id < ?2 AND t >= ?3 AND t < ?4
     ORDER BY id DESC LIMIT ?5";
-const PAGE_OF_ORDER: &str = "WHERE kind IS NOT NULL AND order_id = ?1 AND (t, id) < (?2, ?3)
+const IN_ORDER_BEFORE: &str = "WHERE kind IS NOT NULL AND order_id = ?1 AND (t, id) < (?2, ?3)
     ORDER BY t DESC, id DESC LIMIT ?4";
-/// Follows every id.
+/// Sorts after every id.
 const AFTER_ALL: &str = "~";
+/// Keeps a dead letter with a cell that was written after `?2`.
 const REMOVE: &str = "DELETE FROM dead_letters WHERE id = ?1
     AND coalesce(state_time, t) <= ?2 AND coalesce(schedule_time, t) <= ?2";
 
@@ -78,7 +79,7 @@ impl DeadLetterStore for Embedded {
         self.engine
             .write(move |connection| record(connection, &dead_letter, &entry))
             .await
-            .map_err(|failure| self.store_error("record a dead letter", failure))
+            .map_err(|error| self.store_error("record a dead letter", error))
     }
 
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {
@@ -86,25 +87,23 @@ impl DeadLetterStore for Embedded {
         self.engine
             .read(move |connection| one_dead_letter(connection, &id))
             .await
-            .map_err(|failure| self.store_error("read a dead letter", failure))
+            .map_err(|error| self.store_error("read a dead letter", error))
     }
 
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
         let id = id.clone();
         self.engine
-            .read(move |connection| {
-                connection.prepare_cached(HISTORY)?.query_map([id.as_str()], history_entry)?.collect()
-            })
+            .read(move |connection| history::read(connection, &id))
             .await
-            .map_err(|failure| self.store_error("read a dead letter's history", failure))
+            .map_err(|error| self.store_error("read a dead letter's history", error))
     }
 
-    async fn act(&self, act: &DeadLetterUpdate) -> Result<(), StoreError> {
-        let act = act.clone();
+    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError> {
+        let update = update.clone();
         self.engine
-            .write(move |connection| write_act(connection, &act))
+            .write(move |connection| apply(connection, &update))
             .await
-            .map_err(|failure| self.store_error("write an act on a dead letter", failure))
+            .map_err(|error| self.store_error("update a dead letter", error))
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
@@ -116,7 +115,10 @@ impl DeadLetterStore for Embedded {
         )
     }
 
-    fn dead_letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+    fn dead_letters_of_order(
+        &self,
+        order_id: OrderId,
+    ) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
         let end = (i64::MAX, AFTER_ALL.to_owned());
         self.pages(
             end,
@@ -126,16 +128,16 @@ impl DeadLetterStore for Embedded {
     }
 
     async fn remove(&self, record: &DeadLetterRecord) -> Result<(), StoreError> {
-        let (id, highest) = (record.dead_letter.id.clone(), record.highest_time().micros());
+        let (id, highest) = (record.dead_letter.id.clone(), record.highest_write_timestamp().micros());
         self.engine
             .write(move |connection| remove(connection, &id, highest))
             .await
-            .map_err(|failure| self.store_error("remove a dead letter", failure))
+            .map_err(|error| self.store_error("remove a dead letter", error))
     }
 }
 
 impl Embedded {
-    /// Records in falling order of a key, a page at a time, from before `end` on.
+    /// Streams records page by page in descending order of a key, starting before `end`.
     fn pages<K: Clone + Send + Sync + 'static>(
         &self,
         end: K,
@@ -151,7 +153,7 @@ impl Embedded {
                         .engine
                         .read(move |connection| read(connection, &from))
                         .await
-                        .map_err(|failure| self.store_error("read dead letters", failure))?;
+                        .map_err(|error| self.store_error("read dead letters", error))?;
                     if let Some(last) = page.back() {
                         before = key(last);
                     }
@@ -181,12 +183,13 @@ fn record(connection: &Connection, dead_letter: &DeadLetter, entry: &HistoryEntr
     let attributes: BTreeMap<_, _> = dead_letter.attributes.iter().collect();
     let attributes = serde_json::to_string(&attributes).expect("texts by name always make an object");
     connection.prepare_cached(RECORD_BODY)?.execute((id, attributes, &*dead_letter.body.bytes))?;
-    write_history(connection, &dead_letter.id, entry)
+    history::write(connection, &dead_letter.id, entry)
 }
 
-fn write_act(connection: &Connection, act: &DeadLetterUpdate) -> rusqlite::Result<()> {
-    let (id, t, time) = (act.dead_letter.as_str(), act.t.micros(), act.time().map(|time| time.micros()));
-    match act.change {
+fn apply(connection: &Connection, update: &DeadLetterUpdate) -> rusqlite::Result<()> {
+    let (id, t) = (update.dead_letter.as_str(), update.t.micros());
+    let time = update.write_timestamp().map(|time| time.micros());
+    match update.change {
         DeadLetterChange::State { generation, state, at } => {
             let cells = (id, t, state.as_str(), generation, at, time);
             connection.prepare_cached(WRITE_STATE)?.execute(cells)?;
@@ -197,25 +200,10 @@ fn write_act(connection: &Connection, act: &DeadLetterUpdate) -> rusqlite::Resul
         }
         DeadLetterChange::Nothing => {}
     }
-    write_history(connection, &act.dead_letter, &act.entry)
+    history::write(connection, &update.dead_letter, &update.entry)
 }
 
-fn write_history(connection: &Connection, id: &DeadLetterId, entry: &HistoryEntry) -> rusqlite::Result<()> {
-    connection.prepare_cached(WRITE_HISTORY)?.execute((
-        id.as_str(),
-        entry.at,
-        &entry.entry_id,
-        entry.action.as_str(),
-        &entry.outcome,
-        &entry.actor,
-        &entry.host,
-        &entry.note,
-        &entry.run_id,
-    ))?;
-    Ok(())
-}
-
-/// The dead letter with body and history, unless a cell was written since that is not in the record.
+/// Deletes a dead letter with its body and history, unless a cell was written after `highest`.
 fn remove(connection: &Connection, id: &DeadLetterId, highest: i64) -> rusqlite::Result<()> {
     let id = id.as_str();
     if connection.prepare_cached(REMOVE)?.execute((id, highest))? > 0 {
@@ -231,19 +219,19 @@ fn remove(connection: &Connection, id: &DeadLetterId, highest: i64) -> rusqlite:
 
 fn one_dead_letter(connection: &Connection, id: &DeadLetterId) -> rusqlite::Result<Option<DeadLetterRecord>> {
     connection
-        .prepare_cached(&format!("{WHOLE} WHERE id = ?1 AND kind IS NOT NULL"))?
+        .prepare_cached(&format!("{SELECT_WHOLE} WHERE id = ?1 AND kind IS NOT NULL"))?
         .query_row([id.as_str()], |row| dead_letter_record(row, true))
         .optional()
 }
 
-/// Ids of the days a scan asks for: after the first, before the second.
+/// Returns the range of ids of a scan's days, exclusive at both ends.
 fn id_range(scan: Scan) -> (Arc<str>, String) {
     let day = |t: EventTime| {
         DAYS_OF_EIGHT_DIGITS
             .contains(&t.micros())
             .then(|| format!("{:08}", DeadLetterId::of(EventKind::Order, t, b"").day()))
     };
-    // '.' follows '-', which follows the day in every id of that day.
+    // In every id the day is followed by '-', which sorts before '.'.
     let first = scan.from.and_then(day).unwrap_or_default();
     let end = scan.until.and_then(day).map_or_else(|| AFTER_ALL.to_owned(), |day| day + ".");
     (first.into(), end)
@@ -255,16 +243,16 @@ fn dead_letters_before(
     first: &str,
     before: &str,
 ) -> rusqlite::Result<VecDeque<DeadLetterRecord>> {
-    let columns = if scan.bodies { WHOLE } else { BRIEF };
-    let mut statement = connection.prepare_cached(&format!("{columns} {PAGE_OF}"))?;
+    let columns = if scan.bodies { SELECT_WHOLE } else { SELECT_BRIEF };
+    let mut statement = connection.prepare_cached(&format!("{columns} {IN_SCAN_BEFORE}"))?;
     let from = scan.from.map_or(i64::MIN, EventTime::micros);
     let until = scan.until.map_or(i64::MAX, EventTime::micros);
     page(statement.query((first, before, from, until, PAGE as i64))?, scan.bodies)
 }
 
-/// A page of the dead letters of an order, whole.
+/// Returns the statement that reads a page of the dead letters of an order.
 pub(super) fn page_of_order() -> String {
-    format!("{WHOLE} {PAGE_OF_ORDER}")
+    format!("{SELECT_WHOLE} {IN_ORDER_BEFORE}")
 }
 
 fn dead_letters_of_before(
@@ -328,46 +316,13 @@ fn attributes(row: &Row<'_>) -> rusqlite::Result<Attributes> {
     Ok(attributes.into_iter().collect())
 }
 
-fn history_entry(row: &Row<'_>) -> rusqlite::Result<HistoryEntry> {
-    Ok(HistoryEntry {
-        at: row.get(0)?,
-        entry_id: row.get(1)?,
-        action: word(row, 2, HistoryAction::parse)?,
-        outcome: row.get(3)?,
-        actor: row.get(4)?,
-        host: row.get(5)?,
-        note: row.get(6)?,
-        run_id: row.get(7)?,
-    })
-}
-
-/// A column that holds a word of a closed set.
-pub(super) fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
-    let text = row.get_ref(column)?.as_str()?;
-    parse(text).ok_or_else(|| {
-        let error = format!("{text:?} is none of the words that can stand here");
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
-    })
-}
-
-fn optional_word<T>(
-    row: &Row<'_>,
-    column: usize,
-    parse: fn(&str) -> Option<T>,
-) -> rusqlite::Result<Option<T>> {
-    match row.get_ref(column)?.as_str_or_null()? {
-        Some(_) => word(row, column, parse).map(Some),
-        None => Ok(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::TryStreamExt;
 
     use super::super::testing::{number, process, raw};
     use super::*;
-    use ecom_domain::dead_letter::initial_state;
+    use ecom_domain::dead_letter::{HistoryAction, initial_state};
 
     const T: i64 = 1_705_831_290_000_000;
     const DAY: i64 = 86_400_000_000;
@@ -399,6 +354,9 @@ mod tests {
             host: "here".into(),
             note: Some("why".into()),
             run_id: None,
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         }
     }
 
@@ -432,18 +390,15 @@ mod tests {
         let store = process(dir.path());
         let first = dead_letter(T, "{}");
         assert_eq!(store.dead_letter(&first.id).await.unwrap(), None);
-        store.record(&first, &entry("1", 5, HistoryAction::ReceivedMessage)).await.unwrap();
+        store.record(&first, &entry("1", 5, HistoryAction::Received)).await.unwrap();
         let copy = DeadLetter { detail: "another".into(), attributes: Attributes::new(), ..first.clone() };
-        store.record(&copy, &entry("2", 4, HistoryAction::ReceivedMessage)).await.unwrap();
-        store.record(&copy, &entry("2", 4, HistoryAction::ReceivedMessage)).await.unwrap();
+        store.record(&copy, &entry("2", 4, HistoryAction::Received)).await.unwrap();
+        store.record(&copy, &entry("2", 4, HistoryAction::Received)).await.unwrap();
         let expected =
             DeadLetterRecord { dead_letter: first.clone(), progress: DeadLetterProgress::default() };
         assert_eq!(read(&store, &first).await, expected);
         let history = store.history(&first.id).await.unwrap();
-        assert_eq!(
-            history,
-            [entry("2", 4, HistoryAction::ReceivedMessage), entry("1", 5, HistoryAction::ReceivedMessage)]
-        );
+        assert_eq!(history, [entry("2", 4, HistoryAction::Received), entry("1", 5, HistoryAction::Received)]);
     }
 
     #[tokio::test]
@@ -451,28 +406,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = process(dir.path());
         let one = dead_letter(T, "{}");
-        store.record(&one, &entry("1", 1, HistoryAction::ReceivedMessage)).await.unwrap();
+        store.record(&one, &entry("1", 1, HistoryAction::Received)).await.unwrap();
         store
-            .act(&state(&one, 0, DeadLetterState::Recovered, entry("2", 2, HistoryAction::Recovered)))
+            .apply(&state(&one, 0, DeadLetterState::Recovered, entry("2", 2, HistoryAction::Recovered)))
             .await
             .unwrap();
-        store.record(&one, &entry("3", 3, HistoryAction::ReceivedMessage)).await.unwrap();
+        store.record(&one, &entry("3", 3, HistoryAction::Received)).await.unwrap();
         assert_eq!(read(&store, &one).await.state(), DeadLetterState::Recovered);
         assert_eq!(store.history(&one.id).await.unwrap().len(), 3);
     }
 
     #[tokio::test]
-    async fn an_act_that_comes_before_its_dead_letter_counts() {
+    async fn an_update_that_arrives_before_its_dead_letter_counts() {
         let dir = tempfile::tempdir().unwrap();
         let store = process(dir.path());
         let one = dead_letter(T, "{}");
         store
-            .act(&state(&one, 0, DeadLetterState::Discarded, entry("1", 1, HistoryAction::Discarded)))
+            .apply(&state(&one, 0, DeadLetterState::Discarded, entry("1", 1, HistoryAction::Discarded)))
             .await
             .unwrap();
         assert_eq!(store.dead_letter(&one.id).await.unwrap(), None);
         assert!(store.dead_letters(Scan::ALL).try_collect::<Vec<_>>().await.unwrap().is_empty());
-        store.record(&one, &entry("2", 2, HistoryAction::ReceivedMessage)).await.unwrap();
+        store.record(&one, &entry("2", 2, HistoryAction::Received)).await.unwrap();
         let record = read(&store, &one).await;
         assert_eq!((record.state(), record.dead_letter), (DeadLetterState::Discarded, one));
     }
@@ -482,19 +437,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = process(dir.path());
         let one = dead_letter(T, "{}");
-        store.record(&one, &entry("1", 1, HistoryAction::ReceivedMessage)).await.unwrap();
+        store.record(&one, &entry("1", 1, HistoryAction::Received)).await.unwrap();
         store
-            .act(&state(&one, 0, DeadLetterState::Discarded, entry("2", 2, HistoryAction::Discarded)))
+            .apply(&state(&one, 0, DeadLetterState::Discarded, entry("2", 2, HistoryAction::Discarded)))
             .await
             .unwrap();
         store
-            .act(&state(&one, 0, DeadLetterState::Parked, entry("3", 9_999, HistoryAction::Parked)))
+            .apply(&state(&one, 0, DeadLetterState::Parked, entry("3", 9_999, HistoryAction::Parked)))
             .await
             .unwrap();
         assert_eq!(read(&store, &one).await.state(), DeadLetterState::Discarded);
         assert_eq!(store.history(&one.id).await.unwrap().len(), 3);
         store
-            .act(&state(&one, 1, DeadLetterState::Waiting, entry("4", 4, HistoryAction::Reopened)))
+            .apply(&state(&one, 1, DeadLetterState::Waiting, entry("4", 4, HistoryAction::Reopened)))
             .await
             .unwrap();
         let progress = read(&store, &one).await.progress;
@@ -507,27 +462,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = process(dir.path());
         let one = dead_letter(T, "{}");
-        store.record(&one, &entry("1", 1, HistoryAction::ReceivedMessage)).await.unwrap();
-        store.act(&schedule(&one, 2, 200, entry("2", 2, HistoryAction::Attempted))).await.unwrap();
-        store.act(&schedule(&one, 1, 900, entry("3", 3, HistoryAction::Attempted))).await.unwrap();
+        store.record(&one, &entry("1", 1, HistoryAction::Received)).await.unwrap();
+        store.apply(&schedule(&one, 2, 200, entry("2", 2, HistoryAction::Attempted))).await.unwrap();
+        store.apply(&schedule(&one, 1, 900, entry("3", 3, HistoryAction::Attempted))).await.unwrap();
         let progress = read(&store, &one).await.progress;
         assert_eq!((progress.attempts, progress.next_attempt_at), (2, Some(200)));
         assert_eq!(progress.state, None);
     }
 
     #[tokio::test]
-    async fn removing_takes_the_dead_letter_and_its_history_unless_something_newer_was_written() {
+    async fn removing_deletes_the_dead_letter_and_its_history_unless_something_newer_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let store = process(dir.path());
         let one = dead_letter(T, "{}");
-        store.record(&one, &entry("1", 1, HistoryAction::ReceivedMessage)).await.unwrap();
+        store.record(&one, &entry("1", 1, HistoryAction::Received)).await.unwrap();
         store
-            .act(&state(&one, 0, DeadLetterState::Discarded, entry("2", 2, HistoryAction::Discarded)))
+            .apply(&state(&one, 0, DeadLetterState::Discarded, entry("2", 2, HistoryAction::Discarded)))
             .await
             .unwrap();
         let stale = read(&store, &one).await;
         store
-            .act(&state(&one, 1, DeadLetterState::Waiting, entry("3", 3, HistoryAction::Reopened)))
+            .apply(&state(&one, 1, DeadLetterState::Waiting, entry("3", 3, HistoryAction::Reopened)))
             .await
             .unwrap();
         store.remove(&stale).await.unwrap();
@@ -537,17 +492,21 @@ mod tests {
         assert_eq!(store.dead_letter(&one.id).await.unwrap(), None);
         assert_eq!(store.history(&one.id).await.unwrap(), []);
         assert_eq!(number(dir.path(), "SELECT count(*) FROM dead_letter_bodies"), 0);
-        store.record(&one, &entry("4", 4, HistoryAction::ReceivedMessage)).await.unwrap();
-        assert_eq!(read(&store, &one).await.state(), DeadLetterState::Waiting, "it may come again");
+        store.record(&one, &entry("4", 4, HistoryAction::Received)).await.unwrap();
+        assert_eq!(
+            read(&store, &one).await.state(),
+            DeadLetterState::Waiting,
+            "a removed dead letter may be recorded again"
+        );
     }
 
     #[tokio::test]
-    async fn a_scan_reads_the_times_it_asks_for_with_or_without_bodies() {
+    async fn a_scan_reads_its_range_with_or_without_bodies() {
         let dir = tempfile::tempdir().unwrap();
         let store = process(dir.path());
         for n in 0..1_200 {
             let one = dead_letter(T + n * DAY / 400, "{\"a\":1}");
-            store.record(&one, &entry("1", 1, HistoryAction::ReceivedMessage)).await.unwrap();
+            store.record(&one, &entry("1", 1, HistoryAction::Received)).await.unwrap();
         }
         let read = async |scan: Scan| store.dead_letters(scan).try_collect::<Vec<_>>().await.unwrap();
         let all = read(Scan::ALL).await;
@@ -571,7 +530,7 @@ mod tests {
         let store = process(dir.path());
         for (n, reason) in Reason::ALL.into_iter().enumerate() {
             let one = DeadLetter { reason, ..dead_letter(T + 1_500_000 * i64::try_from(n).unwrap(), "{}") };
-            store.record(&one, &entry("1", 1, HistoryAction::ReceivedMessage)).await.unwrap();
+            store.record(&one, &entry("1", 1, HistoryAction::Received)).await.unwrap();
         }
         let hand = raw(dir.path());
         let mut rows = hand.prepare("SELECT reason, state, event_time, body FROM dead_letters_open").unwrap();

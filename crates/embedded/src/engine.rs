@@ -1,276 +1,194 @@
-//! The thread that owns the connection. Jobs arrive through a bounded channel; whatever is waiting
-//! runs in one transaction (group commit) and is answered after the commit.
+//! The engine thread, which owns the connection. Jobs arrive through a bounded channel; all jobs that are
+//! waiting run in one transaction (group commit), and their results are reported after the commit.
 //!
-//! The answers of a transaction go to those who asked by way of one task beside them: woken one by
-//! one from the thread, each of them would cost a system call.
+//! Results are reported by a task of the runtime: waking each caller from the thread would cost a system
+//! call per caller.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{mpsc, oneshot, watch};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
 
 use super::database::Database;
+use super::job::{EngineError, Job, TransactionKind};
 
-/// Jobs waiting for the thread; beyond this, callers wait for a place.
-const WAITING: usize = 1_024;
-/// Transactions whose answers wait at most; beyond this, the thread waits.
-const ANSWERS: usize = 8;
-/// Jobs in one transaction at most: bounds how long the file is locked.
+/// The capacity of the job queue; callers wait for a slot beyond it.
+const QUEUE_CAPACITY: usize = 1_024;
+/// The number of finished transactions whose results may wait to be reported; the thread waits beyond it.
+const FINISHED_CAPACITY: usize = 8;
+/// The most jobs in one transaction. Bounds how long the file is locked.
 const BATCH: usize = 1_024;
 
-/// Whether a job changes the file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Access {
-    /// Needs no lock, and is answered without waiting for the disk.
-    Read,
-    /// Runs in a transaction that took the write lock first.
-    Write,
-}
-
-/// Wakes the feeds of a topic.
-#[derive(Clone, Default)]
-pub(super) struct TopicNotifier(Arc<watch::Sender<()>>);
-
-/// Why a job was not done. The file is as it was before, or, where the commit itself failed,
-/// perhaps as it was to be.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// `SQLite`'s answer, shared by all jobs of the transaction.
-    #[error(transparent)]
-    Sqlite(Arc<rusqlite::Error>),
-    /// The thread has ended.
-    #[error("the engine has ended")]
-    OperationReport,
-}
-
-/// One piece of work for the thread.
-pub(super) trait Job: Send {
-    /// Does the work within a transaction; may be called again after that was rolled back.
-    fn run(&mut self, connection: &Connection) -> Result<(), Failure>;
-    /// Answers after the commit, or with what befell the whole transaction.
-    fn answer(self: Box<Self>, failed: Option<&Failure>);
-}
-
-/// A handle on the thread, which ends when the last handle is dropped.
+/// A handle on the engine thread, which ends when the last handle is dropped.
 #[derive(Clone)]
 pub(super) struct Engine {
-    requests: mpsc::Sender<Request>,
-    /// Until somebody asks, and so shows where the answers are awaited.
-    done: Arc<Mutex<Option<mpsc::Receiver<Done>>>>,
+    requests: mpsc::Sender<EngineRequest>,
+    /// Taken by the first caller, whose runtime then reports results.
+    finished: Arc<Mutex<Option<mpsc::Receiver<FinishedTransaction>>>>,
 }
 
-/// A place among the waiting jobs.
-pub(super) struct Place<'e>(mpsc::Permit<'e, Request>);
+/// A reserved slot in the job queue.
+pub(super) struct QueueSlot<'e>(mpsc::Permit<'e, EngineRequest>);
 
-/// The jobs of one transaction, and what befell all of them.
-struct Done {
+/// The pending result of a submitted job.
+pub(super) struct PendingResult<T>(oneshot::Receiver<Result<T, EngineError>>);
+
+/// The jobs of one transaction, and the error of the whole transaction.
+struct FinishedTransaction {
     jobs: Vec<Box<dyn Job>>,
-    failed: Option<Failure>,
+    failed: Option<EngineError>,
 }
 
-/// The answer to a submitted job.
-pub(super) struct Answer<T>(oneshot::Receiver<Result<T, Failure>>);
-
-enum Request {
-    Job(Access, Box<dyn Job>),
+enum EngineRequest {
+    Run(TransactionKind, Box<dyn Job>),
     Close(oneshot::Sender<()>),
 }
 
-struct Task<W, T> {
+/// A job that is a function.
+struct FnJob<W, T> {
     work: W,
-    outcome: Result<T, Failure>,
-    reply: oneshot::Sender<Result<T, Failure>>,
-    notifier: Option<TopicNotifier>,
+    result: Result<T, EngineError>,
+    reply: oneshot::Sender<Result<T, EngineError>>,
 }
 
 impl Engine {
     /// Starts the thread.
     pub(super) fn start(database: Database) -> std::io::Result<Self> {
-        let (requests, arrivals) = mpsc::channel(WAITING);
-        let (answers, done) = mpsc::channel(ANSWERS);
-        let serve = move || serve(arrivals, &answers, database);
+        let (requests, arrivals) = mpsc::channel(QUEUE_CAPACITY);
+        let (results, finished) = mpsc::channel(FINISHED_CAPACITY);
+        let serve = move || serve(arrivals, &results, database);
         std::thread::Builder::new().name("embedded".to_owned()).spawn(serve)?;
-        Ok(Self { requests, done: Arc::new(Mutex::new(Some(done))) })
+        Ok(Self { requests, finished: Arc::new(Mutex::new(Some(finished))) })
     }
 
     /// Runs a read.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Failure> {
-        self.submit(Access::Read, work, None).await.wait().await
+    ) -> Result<T, EngineError> {
+        self.submit(TransactionKind::Read, work).await.wait().await
     }
 
     /// Runs a write; durable after `Ok`.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Failure> {
-        self.submit(Access::Write, work, None).await.wait().await
+    ) -> Result<T, EngineError> {
+        self.submit(TransactionKind::Write, work).await.wait().await
     }
 
-    /// Hands a job over, waiting for a place. Jobs of one access run in the order
-    /// they were submitted. The bell rings once the job is durable.
+    /// Submits a job, waiting for a slot in the queue. Jobs of one kind run in the order they were submitted.
     pub(super) async fn submit<T: Send + 'static>(
         &self,
-        access: Access,
+        kind: TransactionKind,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-        notifier: Option<TopicNotifier>,
-    ) -> Answer<T> {
-        let (reply, answer) = oneshot::channel();
-        let task = Task { work, outcome: Err(Failure::OperationReport), reply, notifier };
-        // Without a place the reply is dropped, which the answer reports as `OperationReport`.
-        if let Ok(place) = self.place().await {
-            place.take(access, Box::new(task));
+    ) -> PendingResult<T> {
+        let (reply, result) = oneshot::channel();
+        let job = FnJob { work, result: Err(EngineError::Stopped), reply };
+        // Without a slot the reply is dropped, which the pending result reports as `Stopped`.
+        if let Ok(slot) = self.reserve().await {
+            slot.submit(kind, Box::new(job));
         }
-        Answer(answer)
+        PendingResult(result)
     }
 
-    /// Waits for a place.
-    pub(super) async fn place(&self) -> Result<Place<'_>, Failure> {
-        if let Some(done) = self.done.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            tokio::spawn(answer(done));
+    /// Waits for a slot in the job queue.
+    pub(super) async fn reserve(&self) -> Result<QueueSlot<'_>, EngineError> {
+        if let Some(finished) = self.finished.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            tokio::spawn(report(finished));
         }
-        self.requests.reserve().await.map(Place).map_err(|_| Failure::OperationReport)
+        self.requests.reserve().await.map(QueueSlot).map_err(|_| EngineError::Stopped)
     }
 
-    /// Waits until everything submitted so far was tried.
+    /// Waits until every write submitted so far has run.
     pub(super) async fn barrier(&self) {
         let _ = self.write(|_| Ok(())).await;
     }
 
-    /// Waits until everything submitted so far was tried, and closes the connection.
+    /// Waits until every job submitted so far has run, then closes the connection.
     pub(super) async fn close(&self) {
         let (reply, closed) = oneshot::channel();
-        if self.requests.send(Request::Close(reply)).await.is_ok() {
+        if self.requests.send(EngineRequest::Close(reply)).await.is_ok() {
             let _ = closed.await;
         }
     }
 }
 
-impl Place<'_> {
-    /// Hands a job over.
-    pub(super) fn take(self, access: Access, job: Box<dyn Job>) {
-        self.0.send(Request::Job(access, job));
+impl QueueSlot<'_> {
+    /// Submits a job.
+    pub(super) fn submit(self, kind: TransactionKind, job: Box<dyn Job>) {
+        self.0.send(EngineRequest::Run(kind, job));
     }
 }
 
-impl Done {
-    fn answer(self) {
+impl FinishedTransaction {
+    fn report(self) {
         for job in self.jobs {
-            job.answer(self.failed.as_ref());
+            job.report(self.failed.as_ref());
         }
     }
 }
 
-impl<T> Answer<T> {
+impl<T> PendingResult<T> {
     /// Waits for the commit.
-    pub(super) async fn wait(self) -> Result<T, Failure> {
-        self.0.await.unwrap_or(Err(Failure::OperationReport))
+    pub(super) async fn wait(self) -> Result<T, EngineError> {
+        self.0.await.unwrap_or(Err(EngineError::Stopped))
     }
 }
 
-impl TopicNotifier {
-    /// Wakes whoever listens.
-    pub(super) fn ring(&self) {
-        self.0.send_replace(());
-    }
-
-    /// Hears every ring from now on.
-    pub(super) fn listen(&self) -> watch::Receiver<()> {
-        self.0.subscribe()
-    }
-}
-
-impl Failure {
-    /// Whether trying again may succeed.
-    pub(super) fn is_outage(&self) -> bool {
-        match self {
-            Self::OperationReport => true,
-            Self::Sqlite(error) => error.sqlite_error_code().is_some_and(|code| match code {
-                ErrorCode::PermissionDenied
-                | ErrorCode::OperationAborted
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::OutOfMemory
-                | ErrorCode::ReadOnly
-                | ErrorCode::OperationInterrupted
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::DiskFull
-                | ErrorCode::CannotOpen
-                | ErrorCode::FileLockingProtocolFailed
-                | ErrorCode::SchemaChanged => true,
-                // The statement, its values or the file itself: the same again fails again.
-                _ => false,
-            }),
-        }
-    }
-
-    /// Whether another process holds the lock: the connection itself is sound.
-    pub(super) fn is_busy(&self) -> bool {
-        match self {
-            Self::OperationReport => false,
-            Self::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy),
-        }
-    }
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(Arc::new(error))
-    }
-}
-
-impl<W, T> Job for Task<W, T>
+impl<W, T> Job for FnJob<W, T>
 where
     W: Fn(&Connection) -> rusqlite::Result<T> + Send,
     T: Send,
 {
-    fn run(&mut self, connection: &Connection) -> Result<(), Failure> {
-        self.outcome = (self.work)(connection).map_err(Failure::from);
-        self.outcome.as_ref().map(|_| ()).map_err(Clone::clone)
+    fn run(&mut self, connection: &Connection) -> Result<(), EngineError> {
+        self.result = (self.work)(connection).map_err(EngineError::from);
+        self.result.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
-    fn answer(self: Box<Self>, failed: Option<&Failure>) {
-        let outcome = match failed {
-            Some(failure) => Err(failure.clone()),
-            None => self.outcome,
+    fn report(self: Box<Self>, failed: Option<&EngineError>) {
+        let result = match failed {
+            Some(error) => Err(error.clone()),
+            None => self.result,
         };
-        if let (Ok(_), Some(notifier)) = (&outcome, &self.notifier) {
-            notifier.ring();
-        }
-        // Whoever asked may have gone away.
-        let _ = self.reply.send(outcome);
+        // The caller may have been dropped.
+        let _ = self.reply.send(result);
     }
 }
 
-/// Answers for the thread, until it ends.
-async fn answer(mut done: mpsc::Receiver<Done>) {
-    while let Some(done) = done.recv().await {
-        done.answer();
+/// Reports the results of finished transactions until the thread ends.
+async fn report(mut finished: mpsc::Receiver<FinishedTransaction>) {
+    while let Some(transaction) = finished.recv().await {
+        transaction.report();
     }
 }
 
-/// The thread: takes what is waiting; reads first, since they need neither lock nor disk.
-fn serve(mut arrivals: mpsc::Receiver<Request>, answers: &mpsc::Sender<Done>, mut database: Database) {
+/// Runs the thread: takes all waiting jobs, runs the reads, then the writes.
+fn serve(
+    mut arrivals: mpsc::Receiver<EngineRequest>,
+    results: &mpsc::Sender<FinishedTransaction>,
+    mut database: Database,
+) {
     let mut waiting = Vec::with_capacity(BATCH);
     while arrivals.blocking_recv_many(&mut waiting, BATCH) > 0 {
         let (mut reads, mut writes, mut closing) = (Vec::new(), Vec::new(), Vec::new());
         for request in waiting.drain(..) {
             match request {
-                Request::Job(Access::Read, job) => reads.push(job),
-                Request::Job(Access::Write, job) => writes.push(job),
-                Request::Close(reply) => closing.push(reply),
+                EngineRequest::Run(TransactionKind::Read, job) => reads.push(job),
+                EngineRequest::Run(TransactionKind::Write, job) => writes.push(job),
+                EngineRequest::Close(reply) => closing.push(reply),
             }
         }
-        for (access, mut jobs) in [(Access::Read, reads), (Access::Write, writes)] {
+        // Reads first: they need neither the lock nor the disk.
+        for (kind, mut jobs) in [(TransactionKind::Read, reads), (TransactionKind::Write, writes)] {
             if jobs.is_empty() {
                 continue;
             }
-            let failed = database.run(access, &mut jobs).err();
-            // Whoever answered went away with its runtime.
-            if let Err(mpsc::error::SendError(done)) = answers.blocking_send(Done { jobs, failed }) {
-                done.answer();
+            let failed = database.run(kind, &mut jobs).err();
+            let finished = FinishedTransaction { jobs, failed };
+            // The reporting task ends with its runtime.
+            if let Err(mpsc::error::SendError(finished)) = results.blocking_send(finished) {
+                finished.report();
             }
         }
         if !closing.is_empty() {

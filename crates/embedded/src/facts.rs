@@ -1,4 +1,4 @@
-//! The fact table: each column group a register in which the larger T wins.
+//! The fact store port on the file. Of two writes of a column group the larger event time wins.
 
 use std::collections::VecDeque;
 
@@ -13,10 +13,10 @@ use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_store::{FactStore, StoreError};
 
-/// Rows read at a time.
+/// Rows per page.
 const PAGE: i64 = 1_000;
 
-/// At equal T the larger values stay, whichever came first.
+/// At equal event times the larger values win, whichever was written first.
 const RECORD_ORDER: &str = "INSERT INTO facts (order_id, customer_id, item, quantity, price,
         shipping_address, order_status, creation_date, order_ts)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
@@ -44,9 +44,11 @@ const RECORD_PAYMENT: &str = "INSERT INTO facts (order_id, payment_id, payment_m
                 excluded.payment_status, excluded.payment_datetime)
             > (facts.payment_id, coalesce(facts.payment_method, ''), coalesce(facts.card_last_four, ''),
                 coalesce(facts.payment_status, ''), coalesce(facts.payment_datetime, '')))";
-const SLOT: &str = "SELECT payment_id, payment_method, card_last_four, payment_status, payment_datetime,
+const SELECT_PAYMENT_SLOT: &str =
+    "SELECT payment_id, payment_method, card_last_four, payment_status, payment_datetime,
     payment_ts, customer_id FROM facts WHERE order_id = ?1";
-const COLUMNS: &str = "SELECT payment_id, payment_method, card_last_four, payment_status, payment_datetime,
+const SELECT_FACT: &str =
+    "SELECT payment_id, payment_method, card_last_four, payment_status, payment_datetime,
     payment_ts, customer_id, item, quantity, price, shipping_address, order_status, creation_date, order_ts,
     order_id FROM facts";
 
@@ -57,14 +59,14 @@ impl FactStore for Embedded {
         self.engine
             .write(move |connection| record_order(connection, &order, t))
             .await
-            .map_err(|failure| self.store_error("record an order", failure))
+            .map_err(|error| self.store_error("record an order", error))
     }
 
     async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
         self.engine
             .read(move |connection| payment_slot(connection, order_id))
             .await
-            .map_err(|failure| self.store_error("look up an order", failure))
+            .map_err(|error| self.store_error("look up an order", error))
     }
 
     async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
@@ -72,14 +74,14 @@ impl FactStore for Embedded {
         self.engine
             .write(move |connection| record_payment(connection, &payment, t))
             .await
-            .map_err(|failure| self.store_error("record a payment", failure))
+            .map_err(|error| self.store_error("record a payment", error))
     }
 
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
         self.engine
             .read(move |connection| one_fact(connection, order_id))
             .await
-            .map_err(|failure| self.store_error("read a fact", failure))
+            .map_err(|error| self.store_error("read a fact", error))
     }
 
     fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
@@ -89,7 +91,7 @@ impl FactStore for Embedded {
                     .engine
                     .read(move |connection| facts_after(connection, after))
                     .await
-                    .map_err(|failure| self.store_error("read facts", failure))?;
+                    .map_err(|error| self.store_error("read facts", error))?;
             }
             Ok(page.pop_front().map(|fact: Fact| {
                 let after = Some(fact.order_id);
@@ -134,7 +136,7 @@ fn record_payment(connection: &Connection, payment: &Payment<'_>, t: EventTime) 
 
 fn payment_slot(connection: &Connection, order_id: OrderId) -> rusqlite::Result<PaymentSlot> {
     let slot = connection
-        .prepare_cached(SLOT)?
+        .prepare_cached(SELECT_PAYMENT_SLOT)?
         .query_row([order_id.0], |row| {
             if row.get::<_, Option<i64>>(6)?.is_none() {
                 return Ok(PaymentSlot::NoOrder);
@@ -142,8 +144,8 @@ fn payment_slot(connection: &Connection, order_id: OrderId) -> rusqlite::Result<
             let payment = payment_cells(row)?;
             Ok(match payment.payment_id {
                 None => PaymentSlot::Empty,
-                // A payment set by hand, without a time, gives way to any event.
-                Some(_) => PaymentSlot::CorrectionStatus {
+                // A payment that was set by hand has no event time: any event replaces it.
+                Some(_) => PaymentSlot::Taken {
                     payment,
                     written_at: EventTime::stored(row.get::<_, Option<i64>>(5)?.unwrap_or(0)),
                 },
@@ -155,14 +157,14 @@ fn payment_slot(connection: &Connection, order_id: OrderId) -> rusqlite::Result<
 
 fn one_fact(connection: &Connection, order_id: OrderId) -> rusqlite::Result<Option<Fact>> {
     connection
-        .prepare_cached(&format!("{COLUMNS} WHERE order_id = ?1"))?
+        .prepare_cached(&format!("{SELECT_FACT} WHERE order_id = ?1"))?
         .query_row([order_id.0], fact)
         .optional()
 }
 
 fn facts_after(connection: &Connection, after: Option<OrderId>) -> rusqlite::Result<VecDeque<Fact>> {
     connection
-        .prepare_cached(&format!("{COLUMNS} WHERE order_id > ?1 ORDER BY order_id LIMIT ?2"))?
+        .prepare_cached(&format!("{SELECT_FACT} WHERE order_id > ?1 ORDER BY order_id LIMIT ?2"))?
         .query_map((after.map_or(i64::MIN, |id| id.0), PAGE), fact)?
         .collect()
 }
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_done_by_hand_is_respected() {
+    async fn changes_made_by_hand_are_respected() {
         let dir = tempfile::tempdir().unwrap();
         let store = process(dir.path());
         store.record_order(&order(1, 7), t(1)).await.unwrap();

@@ -1,22 +1,27 @@
-//! Bus and store in one `SQLite` file, for when nothing else is configured: no cloud, no Docker, no
-//! Java, and every promise kept that the real adapters keep.
+//! The embedded bus and store: one `SQLite` file, with the same guarantees as Pub/Sub and Cassandra.
 //!
-//! Several processes share the file; each has one engine thread that owns its connection
-//! and commits whatever jobs are waiting in one transaction. Any process may be killed at any
-//! moment: what was answered is on disk, and its leases come back when they run out.
+//! Several processes may share the file. Each has one engine thread that owns its connection and commits all
+//! waiting jobs in one transaction. Any process may be killed at any moment: every acknowledged write is on
+//! disk, and its leased messages are redelivered when their leases expire.
 
 mod bus;
+mod columns;
 mod database;
 mod dead_letters;
 mod engine;
 mod facts;
-mod feed;
+mod job;
 mod operations;
-mod publish;
+mod publisher;
+mod receive_loop;
+mod receive_transaction;
 mod schema;
+mod settings;
 #[cfg(test)]
 mod testing;
-mod turn;
+mod topic_notifier;
+
+pub use settings::EmbeddedSettings;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,71 +32,73 @@ use database::Database;
 use ecom_bus::BusError;
 use ecom_clock::Clock;
 use ecom_store::StoreError;
-use engine::{Engine, Failure, TopicNotifier};
+use engine::Engine;
+use job::EngineError;
+use topic_notifier::TopicNotifier;
 
-/// Name of the file within its folder.
+/// The name of the file within its folder.
 pub const FILE_NAME: &str = "ecom_store.db";
 
-/// How the file is opened.
+/// Options for opening the file.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What to do where there is no file yet.
+    /// The behavior where the file does not exist.
     pub absent: Absent,
-    /// Topics and subscriptions that are created where they do not exist.
+    /// Topics and subscriptions to create where they do not exist.
     pub routes: Vec<Route>,
-    /// Where publish times and the ends of leases come from.
+    /// The clock for publish times and ack deadlines.
     pub clock: Clock,
-    /// How long a transaction waits for another process' before it fails as an outage.
+    /// The longest that a transaction waits for the lock of another process; then it fails as an outage.
     pub busy_timeout: Duration,
 }
 
-/// What to do where there is no file yet.
+/// The behavior where the file does not exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Absent {
-    /// Create folder and file.
+    /// Create the folder and the file.
     Create,
-    /// Fail with [`OpenError::Missing`] and touch nothing.
+    /// Fail with [`OpenError::Missing`] and create nothing.
     Refuse,
 }
 
-/// A topic, and a subscription on it.
+/// A topic with a subscription on it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
-    /// Short name of the topic.
+    /// The short name of the topic.
     pub topic: String,
-    /// Short name of the subscription; `None` = the topic alone.
+    /// The short name of the subscription; `None` for a topic without one.
     pub subscription: Option<String>,
 }
 
 impl Options {
-    /// Creates what is missing; the system's clock; 2 s of patience.
+    /// Returns options that create what is missing, with the system clock and a busy timeout of 2 s.
     pub fn new(routes: Vec<Route>) -> Self {
         Self { absent: Absent::Create, routes, clock: Clock::System, busy_timeout: Duration::from_secs(2) }
     }
 
-    /// Opens what is there and creates nothing.
+    /// Returns options that create nothing.
     pub fn existing() -> Self {
         Self { absent: Absent::Refuse, ..Self::new(Vec::new()) }
     }
 }
 
 impl Route {
-    /// A subscription on a topic.
+    /// Returns a route with a subscription.
     pub fn new(topic: impl Into<String>, subscription: impl Into<String>) -> Self {
         Self { topic: topic.into(), subscription: Some(subscription.into()) }
     }
 
-    /// A topic alone: what is published there is kept for nobody.
+    /// Returns a route without a subscription: messages published there are not kept.
     pub fn unsubscribed(topic: impl Into<String>) -> Self {
         Self { topic: topic.into(), subscription: None }
     }
 }
 
-/// Why the file could not be opened.
+/// An error of opening the file.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// There is no file, and none was to be created.
+    /// The file does not exist, and the options do not create it.
     #[error("there is no {}", path.display())]
     Missing {
         /// The file.
@@ -102,41 +109,46 @@ pub enum OpenError {
     DataFolder {
         /// The folder.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file was written by a later version of this program.
-    #[error("{} has schema version {found}, this program knows {known}", path.display())]
-    Newer {
+    /// The file was created by a version of this program that uses another schema.
+    #[error(
+        "{} has schema version {found}, but this program needs {expected}: open it with the version that \
+         created it, or move the file away and start with an empty one",
+        path.display()
+    )]
+    SchemaVersion {
         /// The file.
         path: PathBuf,
         /// The file's schema version.
         found: i64,
-        /// The latest this program knows.
-        known: i64,
+        /// The schema version this program reads and writes.
+        expected: i64,
     },
-    /// The file could not be opened or its schema not be created; where another process holds
-    /// it, trying again may succeed.
+    /// The file could not be opened, or its schema not created. Where another process has locked it, a retry
+    /// may succeed.
     #[error("could not open {}: {source}", path.display())]
     Unavailable {
         /// The file.
         path: PathBuf,
-        /// The cause.
+        /// The error of `SQLite` or the operating system.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Bus, fact store, dead-letter store and operations store over one file. Implements the ports `Bus`, `FactStore`, `DeadLetterStore`
-/// and `OperationsStore`.
+/// The embedded bus and store. Implements the ports `Bus`, `FactStore`, `DeadLetterStore` and
+/// `OperationsStore`.
 pub struct Embedded {
     engine: Engine,
     clock: Clock,
     description: Arc<str>,
-    bells: Mutex<BTreeMap<i64, TopicNotifier>>,
+    /// By the row id of the topic.
+    notifiers: Mutex<BTreeMap<i64, TopicNotifier>>,
 }
 
-/// Opens `ecom_store.db` in the folder `dir`. Whoever comes first creates schema, topics and
-/// subscriptions, in one transaction. May block for as long as `busy_timeout`.
+/// Opens `ecom_store.db` in the folder `dir`, and creates what the options ask for in one transaction.
+/// Blocks for up to `busy_timeout`.
 pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
     let dir =
         std::path::absolute(dir).map_err(|source| OpenError::DataFolder { path: dir.to_owned(), source })?;
@@ -153,42 +165,41 @@ pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
     let path = database.path().to_owned();
     let engine = Engine::start(database)
         .map_err(|source| OpenError::Unavailable { path, source: Box::new(source) })?;
-    Ok(Arc::new(Embedded { engine, clock: options.clock, description, bells: Mutex::default() }))
+    Ok(Arc::new(Embedded { engine, clock: options.clock, description, notifiers: Mutex::default() }))
 }
 
 impl Embedded {
-    /// `embedded at /absolute/path/ecom_store.db`.
+    /// Returns `embedded at /absolute/path/ecom_store.db`.
     pub fn describe(&self) -> String {
         self.description.to_string()
     }
 
-    /// Waits until nothing is left to write and lets go of the file. It is opened again by whoever
-    /// still uses this value afterwards.
+    /// Waits until all writes have run, then closes the file. A later use opens it again.
     pub async fn close(&self) {
         self.engine.close().await;
     }
 
-    /// What rings when something arrives on a topic.
+    /// Returns the notifier of the topic with this row id.
     fn notifier(&self, topic: i64) -> TopicNotifier {
-        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
-        bells.entry(topic).or_default().clone()
+        let mut notifiers = self.notifiers.lock().unwrap_or_else(PoisonError::into_inner);
+        notifiers.entry(topic).or_default().clone()
     }
 
-    fn store_error(&self, what: &'static str, failure: Failure) -> StoreError {
+    fn store_error(&self, what: &'static str, error: EngineError) -> StoreError {
         let on = self.describe();
-        if failure.is_outage() {
-            StoreError::Unavailable { what, on, source: Box::new(failure) }
+        if error.is_outage() {
+            StoreError::Unavailable { what, on, source: Box::new(error) }
         } else {
-            StoreError::Refused { what, on, source: Box::new(failure) }
+            StoreError::Refused { what, on, source: Box::new(error) }
         }
     }
 
-    fn bus_error(&self, what: String, failure: Failure) -> BusError {
+    fn bus_error(&self, what: String, error: EngineError) -> BusError {
         let on = self.describe();
-        if failure.is_outage() {
-            BusError::Unavailable { what, on, source: Box::new(failure) }
+        if error.is_outage() {
+            BusError::Unavailable { what, on, source: Box::new(error) }
         } else {
-            BusError::Refused { what, on, source: Box::new(failure) }
+            BusError::Refused { what, on, source: Box::new(error) }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests of this folder share.
+//! Fixtures of this crate's tests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ pub(super) const TOPIC: &str = "orders_data";
 pub(super) const SUBSCRIPTION: &str = "orders_data-sub";
 const HOUR_US: i64 = 3_600_000_000;
 
-/// A "process": its own engine on the file.
+/// Opens the file as a separate process would: with an engine of its own.
 pub(super) fn process(dir: &Path) -> Arc<Embedded> {
     at(dir, Clock::System)
 }
 
-/// A process whose clock is an hour ahead: to it every lease of the others has run out.
+/// Opens the file as a process whose clock is an hour ahead: to it all leases of others have expired.
 pub(super) fn an_hour_later(dir: &Path) -> Arc<Embedded> {
     at(dir, Clock::anchored(Clock::System.now_us() + HOUR_US))
 }
 
-/// A process whose clock is an hour behind.
+/// Opens the file as a process whose clock is an hour behind.
 pub(super) fn an_hour_before(dir: &Path) -> Arc<Embedded> {
     at(dir, Clock::anchored(Clock::System.now_us() - HOUR_US))
 }
@@ -67,17 +67,17 @@ pub(super) async fn publish(process: &Embedded, count: usize) -> Vec<String> {
     ids
 }
 
-/// Waits with a deadline.
+/// Waits for a future, at most 20 s.
 pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("nothing came in 20 s")
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("nothing happened within 20 s")
 }
 
-/// A number read by another connection to the file.
+/// Reads a number through another connection to the file.
 pub(super) fn number(dir: &Path, sql: &str) -> i64 {
     raw(dir).query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-/// A connection of somebody else.
+/// Opens another connection to the file.
 pub(super) fn raw(dir: &Path) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(dir.join(super::FILE_NAME)).unwrap();
     connection.busy_timeout(Duration::from_secs(10)).unwrap();

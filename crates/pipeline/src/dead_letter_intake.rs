@@ -37,12 +37,15 @@ impl DeadLetterIntake {
         let entry = HistoryEntry {
             at: received.publish_time_us,
             entry_id: format!("received-{}", received.id),
-            action: HistoryAction::ReceivedMessage,
+            action: HistoryAction::Received,
             outcome: dead_letter.reason.as_str().to_owned(),
             actor: self.actor.name.clone(),
             host: self.actor.host.clone(),
             note: None,
             run_id: Some(self.actor.run_id.clone()),
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         };
         let durable = self
             .retrier

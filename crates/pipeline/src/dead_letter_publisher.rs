@@ -8,9 +8,9 @@ use super::handler::Unapplied;
 use ecom_bus::{Publisher, ReceivedMessage};
 use ecom_card_numbers::CleanBody;
 use ecom_clock::Clock;
-use ecom_codec::envelope::{self, Failure};
-use ecom_codec::json::Rejection;
-use ecom_codec::screen::{Screened, screen};
+use ecom_codec::Rejection;
+use ecom_codec::envelope::{self, DeliveryFailure};
+use ecom_codec::screen::{ScreenedBody, screen};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
@@ -41,9 +41,9 @@ impl DeadLetterPublisher {
         retrier: &Retrier,
         received: &ReceivedMessage,
         rejection: &Rejection,
-        body: Screened<'_>,
+        body: ScreenedBody<'_>,
     ) -> Result<Disposition, RoleError> {
-        let failure = Failure {
+        let failure = DeliveryFailure {
             reason: rejection.reason,
             detail: &rejection.detail,
             kind: self.kind,
@@ -81,7 +81,7 @@ impl DeadLetterPublisher {
         };
         let rejection = Rejection { reason, detail, order_id, payment_id };
         let body = match clean {
-            Some(body) => Screened::Clean(body.clone()),
+            Some(body) => ScreenedBody::Clean(body.clone()),
             None => screen(&received.message.body),
         };
         self.publish(retrier, received, &rejection, body).await

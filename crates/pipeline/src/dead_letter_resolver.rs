@@ -149,7 +149,7 @@ impl DeadLetterResolver {
 
     async fn recheck_locked(&self, lock: &OrderGuard<'_>, order: OrderId) -> Result<(), RoleError> {
         let open = || {
-            let dead_letters = self.dead_letter_store.dead_letters_of(order);
+            let dead_letters = self.dead_letter_store.dead_letters_of_order(order);
             let payments = dead_letters.try_filter_map(|record| {
                 let is_open_payment =
                     record.dead_letter.kind == EventKind::Payment && record.state().is_open();
@@ -330,12 +330,19 @@ impl DeadLetterResolver {
             host: self.actor.host.clone(),
             note: self.note.clone(),
             run_id: Some(self.actor.run_id.clone()),
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         }
     }
 
     /// The history entry with the outcome of a dead letter in this run, by which an interrupted run resumes.
     pub fn outcome(&self, action: HistoryAction, words: &str, outcome: ActualOutcome) -> HistoryEntry {
-        HistoryEntry { entry_id: outcome.entry_id(&self.actor.run_id), ..self.line(action, words) }
+        HistoryEntry {
+            entry_id: outcome.entry_id(&self.actor.run_id),
+            operation_outcome: Some(outcome),
+            ..self.line(action, words)
+        }
     }
 
     /// Writes a change and its history entry, through outages.
@@ -353,7 +360,7 @@ impl DeadLetterResolver {
         };
         self.retrier
             .storing(StoreOperation::ApplyUpdate)
-            .write(|| self.dead_letter_store.act(&update))
+            .write(|| self.dead_letter_store.apply(&update))
             .await
             .map(drop)
     }

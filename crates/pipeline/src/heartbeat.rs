@@ -34,7 +34,7 @@ impl HeartbeatSource {
             seen_at: self.clock.now_us(),
             newest_event_at: self.metrics.newest_event().map(EventTime::micros),
         };
-        if let Err(error) = operations.beat(&heartbeat).await {
+        if let Err(error) = operations.record_heartbeat(&heartbeat).await {
             tracing::debug!(role = %self.metrics.role, "{error}");
         }
     }
@@ -94,7 +94,7 @@ mod tests {
 
     #[async_trait]
     impl OperationsStore for Notes {
-        async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        async fn record_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
             self.1.lock().unwrap().push(heartbeat.clone());
             match self.0 {
                 Mood::Writes => Ok(()),
@@ -110,15 +110,15 @@ mod tests {
             unimplemented!("only written")
         }
 
-        async fn put_run(&self, _: &BulkOperation) -> Result<(), StoreError> {
+        async fn put_operation(&self, _: &BulkOperation) -> Result<(), StoreError> {
             unimplemented!("not used here")
         }
 
-        async fn run(&self, _: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
+        async fn operation(&self, _: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
             unimplemented!("not used here")
         }
 
-        fn runs(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
+        fn operations(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
             unimplemented!("not used here")
         }
 

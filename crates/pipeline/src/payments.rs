@@ -8,9 +8,9 @@ use super::durable::{Durable, Retrier, RoleError};
 use super::handler::{Applied, Decoded, Handler, Unapplied};
 use super::order_locks::OrderLocks;
 use ecom_bus::ReceivedMessage;
+use ecom_codec::Rejection;
 use ecom_codec::event::{self, RejectedBody, SourceEvent};
-use ecom_codec::json::Rejection;
-use ecom_codec::screen::Screened;
+use ecom_codec::screen::ScreenedBody;
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 use ecom_domain::verdict::{ApplyCheck, judge};
@@ -82,7 +82,7 @@ impl Handler for Payments {
                     order_id: Some(order),
                     payment_id: Some(payment.payment_id),
                 };
-                let body = Screened::Clean(body.clone());
+                let body = ScreenedBody::Clean(body.clone());
                 self.dead_letters.publish(&self.retrier, received, &rejection, body).await?
             }
         };

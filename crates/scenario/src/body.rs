@@ -1,4 +1,4 @@
-//! Bodies as the reference's producers write them: compact JSON, their field order.
+//! Bodies as the reference producers write them: compact JSON in their field order.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -6,10 +6,10 @@ use serde::Serialize;
 use ecom_domain::order::Order;
 use ecom_domain::payment::Payment;
 
-/// How a payment without a card says so.
+/// The representation of a payment without a card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NoCard {
-    /// The field is left out.
+    /// The field is absent.
     Omitted,
     /// The field is null.
     Null,
@@ -38,7 +38,7 @@ struct PaymentBody<'a> {
     payment_datetime: &'a str,
 }
 
-/// The body of an order event.
+/// Returns the body of an order event.
 pub(super) fn order(order: &Order<'_>) -> Bytes {
     json(&OrderBody {
         order_id: order.order_id.0,
@@ -52,7 +52,7 @@ pub(super) fn order(order: &Order<'_>) -> Bytes {
     })
 }
 
-/// The body of a payment event.
+/// Returns the body of a payment event.
 pub(super) fn payment(payment: &Payment<'_>, no_card: NoCard) -> Bytes {
     let card = payment.card_last_four.as_ref().map(|card| card.as_str());
     json(&PaymentBody {
@@ -69,7 +69,7 @@ pub(super) fn payment(payment: &Payment<'_>, no_card: NoCard) -> Bytes {
     })
 }
 
-/// A value as compact JSON.
+/// Serializes a value as compact JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Bytes {
-    serde_json::to_vec(value).expect("structs of numbers and texts are JSON").into()
+    serde_json::to_vec(value).expect("structs of numbers and texts serialize").into()
 }

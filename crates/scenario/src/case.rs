@@ -1,4 +1,4 @@
-//! What happens to one order: derived from `(seed, order_id)` and the mixture alone.
+//! The events of one order, derived from `(seed, order_id)` and the mixture alone.
 
 use std::borrow::Cow;
 
@@ -8,18 +8,18 @@ use fake::faker::name::en::Name;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::body::{self, NoCard};
-use super::draw::{PlanPurpose, one_of, rng};
-use super::invalid::{self, Defect};
-use super::mixture::Mixture;
-use super::planned::{Content, Planned};
-use ecom_codec::screen::{Screened, screen};
+use crate::body::{self, NoCard};
+use crate::draw::{PlanPurpose, one_of, rng};
+use crate::invalid::{self, Defect};
+use crate::mixture::Mixture;
+use crate::planned::{EventContent, PlannedEvent};
+use ecom_codec::screen::{ScreenedBody, screen};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::{CardLastFour, Payment};
 use ecom_domain::reason::Reason;
 
-/// Items and what one costs about, in cents.
+/// Items and their approximate prices, in cents.
 const ITEMS: [(&str, u32); 16] = [
     ("Laptop", 119_900),
     ("Phone", 69_900),
@@ -39,7 +39,7 @@ const ITEMS: [(&str, u32); 16] = [
     ("E-Reader", 13_900),
 ];
 const STATUSES: [&str; 4] = ["Pending", "Shipped", "Delivered", "Cancelled"];
-/// Methods, and whether one has a card.
+/// Payment methods, and whether they have a card.
 const METHODS: [(&str, bool); 7] = [
     ("Credit Card", true),
     ("Debit Card", true),
@@ -51,44 +51,44 @@ const METHODS: [(&str, bool); 7] = [
 ];
 const PAYMENT_STATUSES: [&str; 5] = ["Completed", "Completed", "Completed", "Pending", "Failed"];
 
-/// One order id of a scenario: which events it has, and how their values are found.
+/// The events of one order id of a scenario.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Case {
-    /// The order.
+pub struct OrderCase {
+    /// The order id.
     pub order_id: OrderId,
-    /// Its order is never published.
+    /// True if its order is never published.
     pub missing: bool,
-    /// Its order is published late.
+    /// True if its order is published late.
     pub late: bool,
-    /// Its order event is published twice.
+    /// True if its order event is published twice.
     pub order_duplicate: bool,
-    /// A newer order event follows.
+    /// True if a newer order event follows.
     pub order_update: bool,
-    /// Its payment event is published twice.
+    /// True if its payment event is published twice.
     pub payment_duplicate: bool,
-    /// A newer payment follows.
+    /// True if a newer payment follows.
     pub second_payment: bool,
-    /// A bad message on the orders topic besides.
+    /// An additional bad message on the orders topic.
     pub invalid_order: Option<Defect>,
-    /// A bad message on the payments topic besides.
+    /// An additional bad message on the payments topic.
     pub invalid_payment: Option<Defect>,
     seed: u64,
     month: u32,
     day: u32,
 }
 
-impl Case {
-    /// The case of this order id.
+impl OrderCase {
+    /// Returns the case of this order id.
     pub fn of(seed: u64, mixture: &Mixture, order_id: OrderId) -> Self {
         let rng = &mut rng(seed, order_id, 0, PlanPurpose::Traits);
-        let mut entropy = |share: f64| rng.random::<f64>() < share;
-        let missing = entropy(mixture.missing_orders);
-        let late = entropy(mixture.late_orders) && !missing;
-        let order_duplicate = entropy(mixture.duplicates) && !missing;
-        let order_update = entropy(mixture.order_updates) && !missing;
-        let payment_duplicate = entropy(mixture.duplicates);
-        let second_payment = entropy(mixture.second_payments);
-        let (bad_order, bad_payment) = (entropy(mixture.invalid), entropy(mixture.invalid));
+        let mut drawn = |share: f64| rng.random::<f64>() < share;
+        let missing = drawn(mixture.missing_orders);
+        let late = drawn(mixture.late_orders) && !missing;
+        let order_duplicate = drawn(mixture.duplicates) && !missing;
+        let order_update = drawn(mixture.order_updates) && !missing;
+        let payment_duplicate = drawn(mixture.duplicates);
+        let second_payment = drawn(mixture.second_payments);
+        let (bad_order, bad_payment) = (drawn(mixture.invalid), drawn(mixture.invalid));
         let mut defect = |kind| Defect::all(kind).nth(rng.random_range(0..Defect::COUNT));
         let (order_defect, payment_defect) = (defect(EventKind::Order), defect(EventKind::Payment));
         Self {
@@ -107,7 +107,7 @@ impl Case {
         }
     }
 
-    /// How many messages it makes on this topic.
+    /// Returns the number of its messages of this kind.
     pub(super) fn messages(&self, kind: EventKind) -> usize {
         let more = match kind {
             EventKind::Order if self.missing => [false, false, false, self.invalid_order.is_some()],
@@ -119,19 +119,19 @@ impl Case {
         more.into_iter().filter(|there| *there).count()
     }
 
-    /// Its messages on the orders topic, in order. Positions count from 0.
-    pub fn order_events(&self) -> Vec<Planned> {
+    /// Returns its messages on the orders topic, in publishing order. Positions count from 0.
+    pub fn order_events(&self) -> Vec<PlannedEvent> {
         let mut events = Vec::with_capacity(2);
         if !self.missing {
             let rng = &mut rng(self.seed, self.order_id, 0, PlanPurpose::Order);
             let order = self.order(rng);
             let first = body::order(&order);
             let update = self.order_update.then(|| self.updated(rng, &order));
-            let duplicate = self.order_duplicate.then(|| Content::Order(order.clone()));
-            push(&mut events, self.order_id, Content::Order(order), first.clone(), None);
+            let duplicate = self.order_duplicate.then(|| EventContent::Order(order.clone()));
+            push(&mut events, self.order_id, EventContent::Order(order), first.clone(), None);
             if let Some(update) = update {
                 let body = body::order(&update);
-                push(&mut events, self.order_id, Content::Order(update), body, None);
+                push(&mut events, self.order_id, EventContent::Order(update), body, None);
             }
             if let Some(order) = duplicate {
                 push(&mut events, self.order_id, order, first, Some(0));
@@ -145,15 +145,15 @@ impl Case {
         events
     }
 
-    /// Its messages on the payments topic, in order. Positions count from 0.
-    pub fn payment_events(&self) -> Vec<Planned> {
+    /// Returns its messages on the payments topic, in publishing order. Positions count from 0.
+    pub fn payment_events(&self) -> Vec<PlannedEvent> {
         let mut events = Vec::with_capacity(2);
         let (payment, first) = self.payment(PlanPurpose::Payment, 0);
-        let duplicate = self.payment_duplicate.then(|| Content::Payment(payment.clone()));
-        push(&mut events, self.order_id, Content::Payment(payment), first.clone(), None);
+        let duplicate = self.payment_duplicate.then(|| EventContent::Payment(payment.clone()));
+        push(&mut events, self.order_id, EventContent::Payment(payment), first.clone(), None);
         if self.second_payment {
             let (payment, body) = self.payment(PlanPurpose::SecondPayment, 1);
-            push(&mut events, self.order_id, Content::Payment(payment), body, None);
+            push(&mut events, self.order_id, EventContent::Payment(payment), body, None);
         }
         if let Some(payment) = duplicate {
             push(&mut events, self.order_id, payment, first, Some(0));
@@ -167,8 +167,8 @@ impl Case {
     }
 
     fn order(&self, rng: &mut ChaCha8Rng) -> Order<'static> {
-        let (item, about) = one_of(rng, &ITEMS);
-        let cents = about * rng.random_range(80..=120) / 100 + rng.random_range(0..100);
+        let (item, price) = one_of(rng, &ITEMS);
+        let cents = price * rng.random_range(80..=120) / 100 + rng.random_range(0..100);
         Order {
             order_id: self.order_id,
             customer_id: rng.random_range(1..=50_000),
@@ -181,18 +181,19 @@ impl Case {
         }
     }
 
-    /// A later event of the same order: another status, sometimes another address.
+    /// Returns a newer event of the same order, with another status and sometimes another address.
     fn updated(&self, rng: &mut ChaCha8Rng, order: &Order<'static>) -> Order<'static> {
         let mut update = order.clone();
-        let held = STATUSES.iter().position(|status| *status == order.order_status).unwrap_or_default();
-        update.order_status = STATUSES[(held + rng.random_range(1..STATUSES.len())) % STATUSES.len()].into();
+        let current = STATUSES.iter().position(|status| *status == order.order_status).unwrap_or_default();
+        update.order_status =
+            STATUSES[(current + rng.random_range(1..STATUSES.len())) % STATUSES.len()].into();
         if rng.random::<bool>() {
             update.shipping_address = Cow::Owned(address(rng));
         }
         update
     }
 
-    /// A payment of this order; `nth` makes its id and its hour.
+    /// Returns a payment of this order and its body. Its id and its hour depend on `nth`.
     fn payment(&self, purpose: PlanPurpose, nth: u8) -> (Payment<'static>, bytes::Bytes) {
         let rng = &mut rng(self.seed, self.order_id, 0, purpose);
         let (method, has_card) = one_of(rng, &METHODS);
@@ -227,27 +228,29 @@ fn address(rng: &mut ChaCha8Rng) -> String {
     format!("{name}, {building} {street}, {city}, {state} {zip}")
 }
 
-/// Appends a message; `copy_of` is the position of the event's first one.
+/// Appends a message. A copy names the position of the first message of its event in `copy_of`.
 fn push(
-    events: &mut Vec<Planned>,
+    events: &mut Vec<PlannedEvent>,
     order_id: OrderId,
-    content: Content,
+    content: EventContent,
     body: bytes::Bytes,
     copy_of: Option<u64>,
 ) {
     let kind = match content {
-        Content::Order(_) => EventKind::Order,
-        Content::Payment(_) | Content::Rejected(_) | Content::Masked(_) | Content::Foreign => {
-            EventKind::Payment
-        }
+        EventContent::Order(_) => EventKind::Order,
+        EventContent::Payment(_)
+        | EventContent::Rejected(_)
+        | EventContent::Masked(_)
+        | EventContent::Foreign => EventKind::Payment,
     };
     let sequence = events.len() as u64;
     let event = copy_of.unwrap_or(sequence);
-    events.push(Planned { kind, order_id: Some(order_id), body, content, sequence, event });
+    events.push(PlannedEvent { kind, order_id: Some(order_id), body, content, sequence, event });
 }
 
+/// Appends a bad message.
 fn push_bad(
-    events: &mut Vec<Planned>,
+    events: &mut Vec<PlannedEvent>,
     kind: EventKind,
     order_id: OrderId,
     body: bytes::Bytes,
@@ -255,8 +258,8 @@ fn push_bad(
 ) {
     let sequence = events.len() as u64;
     let content = match (defect.reason(), screen(&body)) {
-        (Reason::PanDetected, Screened::Masked { body, .. }) => Content::Masked(body.into_bytes()),
-        (reason, _) => Content::Rejected(reason),
+        (Reason::PanDetected, ScreenedBody::Masked { body, .. }) => EventContent::Masked(body.into_bytes()),
+        (reason, _) => EventContent::Rejected(reason),
     };
-    events.push(Planned { kind, order_id: Some(order_id), body, content, sequence, event: sequence });
+    events.push(PlannedEvent { kind, order_id: Some(order_id), body, content, sequence, event: sequence });
 }

@@ -1,16 +1,15 @@
-//! The random numbers of one record: a generator of its own per order id and purpose, so that no
-//! record depends on what was generated before it.
+//! Random numbers by order id and purpose, so that no record depends on which ones were generated before it.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use ecom_domain::order::OrderId;
 
-/// What the numbers are for. Each purpose has a stream of its own, so that another share in the
-/// mixture changes who is late or missing, and no one's values.
+/// The purpose of random numbers. Each has its own stream, so that changing a share of the mixture changes
+/// which orders are late or missing, but not their values.
 #[derive(Clone, Copy)]
 pub(super) enum PlanPurpose {
-    /// Which events the order has.
+    /// The set of events that the order has.
     Traits = 0,
     /// The order and its update.
     Order = 1,
@@ -22,13 +21,13 @@ pub(super) enum PlanPurpose {
     BadOrder = 4,
     /// The values of a bad payment message.
     BadPayment = 5,
-    /// The reference preset's order.
+    /// An order of the reference preset.
     ReferenceOrder = 6,
-    /// The reference preset's payment.
+    /// A payment of the reference preset.
     ReferencePayment = 7,
 }
 
-/// The generator of one record; `cycle` is 0 where every cycle publishes the same content.
+/// Returns the generator of one record. `cycle` is 0 if every cycle publishes the same values.
 pub(super) fn rng(seed: u64, order_id: OrderId, cycle: u64, purpose: PlanPurpose) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -38,7 +37,10 @@ pub(super) fn rng(seed: u64, order_id: OrderId, cycle: u64, purpose: PlanPurpose
     ChaCha8Rng::from_seed(key)
 }
 
-/// One of these; the list is never empty.
+/// Returns one of the elements.
+///
+/// # Panics
+/// If the list is empty.
 pub(super) fn one_of<T: Copy>(rng: &mut ChaCha8Rng, list: &[T]) -> T {
     list[rng.random_range(0..list.len())]
 }

@@ -1,24 +1,28 @@
-//! A scenario's two streams of messages, lazily: only the ids of late orders are kept back.
+//! The two streams of a scenario, generated lazily: only the ids of late orders are kept in memory.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::case::Case;
-use super::mixture::{Mixture, MixtureError};
-use super::planned::Planned;
+use crate::case::OrderCase;
+use crate::mixture::{Mixture, MixtureError};
+use crate::planned::PlannedEvent;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 
-/// The largest order id of a scenario: payment ids are ten times that, and no number of either
-/// stream is to look like a card's.
+/// The largest order id of a scenario. Payment ids are ten times as large, and none may look like a card
+/// number.
 pub const LARGEST_ORDER_ID: i64 = 10_000_000_000;
 
-/// What a scenario publishes: the same messages wherever it is generated.
+/// The maximum distance of a copy from the first message of its event, in messages of the stream. A producer
+/// has to remember the event ids and times of as many messages.
+pub const MAX_COPY_DISTANCE: u64 = 2;
+
+/// The plan of a scenario. Equal plans publish equal messages.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Unchecked", into = "Unchecked")]
-pub struct Plan {
+#[serde(try_from = "UncheckedPlan", into = "UncheckedPlan")]
+pub struct ScenarioPlan {
     seed: u64,
     first: i64,
     last: i64,
@@ -27,10 +31,10 @@ pub struct Plan {
     count: Option<u64>,
 }
 
-/// A plan as a manifest writes it.
+/// A plan in a manifest, before validation.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Unchecked {
+struct UncheckedPlan {
     seed: u64,
     first: i64,
     last: i64,
@@ -41,53 +45,56 @@ struct Unchecked {
     count: Option<u64>,
 }
 
-/// Why a plan cannot be followed.
+/// An invalid plan.
 #[derive(thiserror::Error, Clone, PartialEq, Debug)]
 pub enum PlanError {
-    /// No order ids, or some that no order can have.
-    #[error("orders {first} to {last}: order ids run upwards, from 1 to at most {LARGEST_ORDER_ID}")]
+    /// The range of order ids is empty or exceeds the bounds.
+    #[error("orders {first} to {last}: order ids must ascend, from at least 1 to at most {LARGEST_ORDER_ID}")]
     Orders {
-        /// The first id asked for.
+        /// The first order id.
         first: i64,
-        /// The last id asked for.
+        /// The last order id.
         last: i64,
     },
-    /// A share out of bounds.
+    /// A share of the mixture is out of bounds.
     #[error("mixture: {0}")]
     Mixture(#[from] MixtureError),
 }
 
-impl Plan {
-    /// The scenario of this seed over these order ids, each once.
+impl ScenarioPlan {
+    /// Creates the plan of a scenario that visits each order id once.
+    ///
+    /// # Errors
+    /// If the order ids or the mixture are out of bounds.
     pub fn try_new(seed: u64, orders: RangeInclusive<i64>, mixture: Mixture) -> Result<Self, PlanError> {
         let (first, last) = orders.into_inner();
         if first < 1 || last < first || last > LARGEST_ORDER_ID {
             return Err(PlanError::Orders { first, last });
         }
-        Ok(Self { seed, first, last, mixture: mixture.try_new()?, cycle: false, count: None })
+        Ok(Self { seed, first, last, mixture: mixture.validated()?, cycle: false, count: None })
     }
 
-    /// Begins again with the first order id after the last, the same content as new events.
+    /// Starts again with the first order id after the last, publishing equal values as new events.
     #[must_use]
     pub fn cycling(mut self) -> Self {
         self.cycle = true;
         self
     }
 
-    /// Stops after this many order ids (an id counts in every cycle), whatever number of messages
-    /// they make: a missing order makes none, an updated one two.
+    /// Stops after this many order ids, counted in every cycle. That is not the number of messages: a missing
+    /// order has none, an updated order has two.
     #[must_use]
     pub fn stopping_after(mut self, count: u64) -> Self {
         self.count = Some(count);
         self
     }
 
-    /// Whether it ends by itself.
+    /// Returns whether it ends.
     pub fn is_bounded(&self) -> bool {
         !self.cycle || self.count.is_some()
     }
 
-    /// How many order ids it visits; `None` for ever.
+    /// Returns the number of order ids that it visits, or `None` if it never ends.
     pub fn len(&self) -> Option<u64> {
         let span = self.last.abs_diff(self.first) + 1;
         match (self.cycle, self.count) {
@@ -97,93 +104,96 @@ impl Plan {
         }
     }
 
-    /// Whether it visits no order id.
+    /// Returns whether it visits no order id.
     pub fn is_empty(&self) -> bool {
         self.len() == Some(0)
     }
 
-    /// The order id at this position.
+    /// Returns the order id at this position.
     fn order_id(&self, position: u64) -> OrderId {
         let span = self.last.abs_diff(self.first) + 1;
         OrderId(self.first.saturating_add_unsigned(position % span))
     }
 
-    fn case(&self, order_id: OrderId) -> Case {
-        Case::of(self.seed, &self.mixture, order_id)
+    fn case(&self, order_id: OrderId) -> OrderCase {
+        OrderCase::of(self.seed, &self.mixture, order_id)
     }
 }
 
-impl TryFrom<Unchecked> for Plan {
+impl TryFrom<UncheckedPlan> for ScenarioPlan {
     type Error = PlanError;
 
-    fn try_from(plan: Unchecked) -> Result<Self, PlanError> {
+    fn try_from(plan: UncheckedPlan) -> Result<Self, PlanError> {
         let checked = Self::try_new(plan.seed, plan.first..=plan.last, plan.mixture)?;
         Ok(Self { cycle: plan.cycle, count: plan.count, ..checked })
     }
 }
 
-impl From<Plan> for Unchecked {
-    fn from(Plan { seed, first, last, mixture, cycle, count }: Plan) -> Self {
+impl From<ScenarioPlan> for UncheckedPlan {
+    fn from(ScenarioPlan { seed, first, last, mixture, cycle, count }: ScenarioPlan) -> Self {
         Self { seed, first, last, mixture, cycle, count }
     }
 }
 
-/// The messages on the orders topic, in order of publishing.
-pub fn order_events(plan: &Plan) -> impl Iterator<Item = Planned> + Send + use<> {
-    numbered(OrderCases::of(plan), Case::order_events)
+/// Returns the messages on the orders topic, in publishing order.
+pub fn order_events(plan: &ScenarioPlan) -> impl Iterator<Item = PlannedEvent> + Send + use<> {
+    numbered(OrderCases::of(plan), OrderCase::order_events)
 }
 
-/// The messages on the payments topic, in order of publishing.
-pub fn payment_events(plan: &Plan) -> impl Iterator<Item = Planned> + Send + use<> {
-    numbered(payment_cases(plan), Case::payment_events)
+/// Returns the messages on the payments topic, in publishing order.
+pub fn payment_events(plan: &ScenarioPlan) -> impl Iterator<Item = PlannedEvent> + Send + use<> {
+    numbered(payment_cases(plan), OrderCase::payment_events)
 }
 
-/// The order that each message of a topic is about, in order of publishing, without making them.
-pub fn order_ids(plan: &Plan, kind: EventKind) -> Box<dyn Iterator<Item = OrderId> + Send> {
-    let ids = move |case: Case| std::iter::repeat_n(case.order_id, case.messages(kind));
+/// Returns the order id of each message of this kind, in publishing order, without generating the messages.
+pub fn order_ids(plan: &ScenarioPlan, kind: EventKind) -> Box<dyn Iterator<Item = OrderId> + Send> {
+    let ids = move |case: OrderCase| std::iter::repeat_n(case.order_id, case.messages(kind));
     match kind {
         EventKind::Order => Box::new(OrderCases::of(plan).flat_map(ids)),
         EventKind::Payment => Box::new(payment_cases(plan).flat_map(ids)),
     }
 }
 
-/// The messages of these cases, numbered through the stream.
-fn numbered<C>(cases: C, events: fn(&Case) -> Vec<Planned>) -> impl Iterator<Item = Planned> + Send + use<C>
+/// Returns the messages of these cases, with positions in the stream.
+fn numbered<C>(
+    cases: C,
+    events: fn(&OrderCase) -> Vec<PlannedEvent>,
+) -> impl Iterator<Item = PlannedEvent> + Send + use<C>
 where
-    C: Iterator<Item = Case> + Send,
+    C: Iterator<Item = OrderCase> + Send,
 {
-    let mut given = 0;
+    let mut count = 0;
     cases.flat_map(move |case| {
         let events = events(&case);
-        let base = given;
-        given += events.len() as u64;
+        let base = count;
+        count += events.len() as u64;
         events.into_iter().map(move |planned| planned.at(base))
     })
 }
 
-/// The cases as their payments are published.
-fn payment_cases(plan: &Plan) -> impl Iterator<Item = Case> + Send + use<> {
+/// Returns the cases in the order in which their payments are published.
+fn payment_cases(plan: &ScenarioPlan) -> impl Iterator<Item = OrderCase> + Send + use<> {
     let plan = plan.clone();
     (0..plan.len().unwrap_or(u64::MAX)).map(move |position| plan.case(plan.order_id(position)))
 }
 
-/// The cases as their orders are published; late orders wait as (position, id).
+/// The cases in the order in which their orders are published. Late orders are kept as (position, id).
 struct OrderCases {
-    plan: Plan,
+    plan: ScenarioPlan,
     position: u64,
     late: VecDeque<(u64, OrderId)>,
 }
 
 impl OrderCases {
-    fn of(plan: &Plan) -> Self {
+    fn of(plan: &ScenarioPlan) -> Self {
         Self { plan: plan.clone(), position: 0, late: VecDeque::new() }
     }
 }
 
 impl Iterator for OrderCases {
-    type Item = Case;
+    type Item = OrderCase;
 
-    fn next(&mut self) -> Option<Case> {
+    fn next(&mut self) -> Option<OrderCase> {
         loop {
             let ended = self.plan.len().is_some_and(|len| self.position >= len);
             match self.late.front() {
@@ -210,19 +220,18 @@ impl Iterator for OrderCases {
 mod tests {
     use super::*;
     use crate::invalid::Defect;
-    use crate::planned::Content;
+    use crate::planned::EventContent;
     use crate::reference::Reference;
     use ecom_domain::reason::Reason;
-    use ecom_pipeline::produce::DUPLICATE_DISTANCE;
     use proptest::prelude::*;
     use sha2::{Digest, Sha256};
     use std::collections::{BTreeMap, BTreeSet};
 
-    fn plan(orders: RangeInclusive<i64>, mixture: Mixture) -> Plan {
-        Plan::try_new(7, orders, mixture).expect("a sound plan")
+    fn plan(orders: RangeInclusive<i64>, mixture: Mixture) -> ScenarioPlan {
+        ScenarioPlan::try_new(7, orders, mixture).expect("a valid plan")
     }
 
-    /// Much of everything.
+    /// A mixture with high shares.
     fn rough() -> Mixture {
         Mixture {
             late_orders: 0.2,
@@ -235,7 +244,7 @@ mod tests {
         }
     }
 
-    fn digest(events: impl Iterator<Item = Planned>) -> String {
+    fn digest(events: impl Iterator<Item = PlannedEvent>) -> String {
         let mut hash = Sha256::new();
         for planned in events {
             hash.update(&planned.body);
@@ -245,26 +254,26 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_means_the_same_bytes_everywhere_and_for_ever() {
+    fn a_seed_always_gives_the_same_bytes() {
         let plan = plan(1..=500, rough());
         assert_eq!(digest(order_events(&plan)), "baecb16935ed267a");
         assert_eq!(digest(payment_events(&plan)), "9a31f64355782c7f");
     }
 
     #[test]
-    fn what_messages_are_about_is_known_without_them() {
+    fn order_ids_agree_with_the_messages() {
         let plan = plan(1..=500, rough());
-        let about = |events: Vec<Planned>| -> Vec<OrderId> {
-            events.into_iter().map(|planned| planned.order_id.expect("each is about an order")).collect()
+        let ids_of = |events: Vec<PlannedEvent>| -> Vec<OrderId> {
+            events.into_iter().map(|planned| planned.order_id.expect("each has an order id")).collect()
         };
-        let orders = about(order_events(&plan).collect());
+        let orders = ids_of(order_events(&plan).collect());
         assert_eq!(order_ids(&plan, EventKind::Order).collect::<Vec<_>>(), orders);
-        let payments = about(payment_events(&plan).collect());
+        let payments = ids_of(payment_events(&plan).collect());
         assert_eq!(order_ids(&plan, EventKind::Payment).collect::<Vec<_>>(), payments);
     }
 
     #[test]
-    fn a_part_of_the_range_has_the_content_of_the_whole() {
+    fn a_part_of_the_range_has_the_same_messages_as_in_the_whole() {
         let bodies = |orders| -> BTreeMap<_, Vec<_>> {
             let plan = plan(orders, rough());
             let mut bodies = BTreeMap::<_, Vec<_>>::new();
@@ -280,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_order_comes_that_many_orders_after_its_turn_or_at_the_end() {
+    fn a_late_order_is_published_late_by_orders_after_its_turn_or_at_the_end() {
         let plan = plan(1..=1_000, Mixture { late_orders: 0.1, late_by: 30, ..Mixture::PLAIN });
         let ids: Vec<i64> = order_events(&plan).filter_map(|p| p.order_id).map(|id| id.0).collect();
         assert_eq!(ids.len(), 1_000);
@@ -301,12 +310,13 @@ mod tests {
     }
 
     #[test]
-    fn shares_come_out_near_what_was_asked() {
+    fn shares_are_close_to_the_mixture() {
         let mixture = Mixture::default();
-        let cases: Vec<Case> = (1..=20_000).map(|id| Case::of(3, &mixture, OrderId(id))).collect();
-        let share = |is: fn(&Case) -> bool| cases.iter().filter(|case| is(case)).count() as f64 / 20_000.0;
+        let cases: Vec<OrderCase> = (1..=20_000).map(|id| OrderCase::of(3, &mixture, OrderId(id))).collect();
+        let share =
+            |is: fn(&OrderCase) -> bool| cases.iter().filter(|case| is(case)).count() as f64 / 20_000.0;
         for (is, asked) in [
-            ((|case| case.missing) as fn(&Case) -> bool, mixture.missing_orders),
+            ((|case| case.missing) as fn(&OrderCase) -> bool, mixture.missing_orders),
             (|case| case.late, mixture.late_orders),
             (|case| case.order_duplicate, mixture.duplicates),
             (|case| case.payment_duplicate, mixture.duplicates),
@@ -320,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_distinct_per_kind_but_for_copies() {
+    fn bodies_are_distinct_per_kind_except_for_copies() {
         let plan = plan(1..=3_000, Mixture { invalid: 1.0, ..rough() });
         let mut bodies = BTreeSet::new();
         for planned in order_events(&plan).chain(payment_events(&plan)).filter(|p| !p.is_copy()) {
@@ -330,23 +340,23 @@ mod tests {
     }
 
     #[test]
-    fn the_decoder_reads_every_body_as_it_was_meant() {
+    fn the_decoder_reads_every_body_as_planned() {
         let plan = plan(1..=2_000, Mixture { invalid: 1.0, ..rough() });
         let reference = Reference { seed: 7, count: Some(500) };
         let scenario = order_events(&plan).chain(payment_events(&plan));
         for planned in scenario.chain(reference.order_events()).chain(reference.payment_events()) {
             let text = String::from_utf8_lossy(&planned.body);
-            assert_eq!(Content::of(planned.kind, &planned.body), planned.content, "{text}");
+            assert_eq!(EventContent::of(planned.kind, &planned.body), planned.content, "{text}");
         }
     }
 
     #[test]
-    fn nothing_looks_like_a_card_number_but_what_is_meant_to() {
+    fn only_bodies_with_a_card_defect_have_a_card_number() {
         let orders = LARGEST_ORDER_ID - 2_000..=LARGEST_ORDER_ID;
         let plan = plan(orders, Mixture { invalid: 1.0, ..rough() });
         for planned in order_events(&plan).chain(payment_events(&plan)) {
             let text = String::from_utf8_lossy(&planned.body);
-            if let Content::Masked(masked) = &planned.content {
+            if let EventContent::Masked(masked) = &planned.content {
                 assert_eq!(ecom_card_numbers::find(&planned.body).len(), 1, "{text}");
                 assert!(ecom_card_numbers::find(masked).is_empty());
                 continue;
@@ -359,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn every_defect_is_what_its_reason_says() {
+    fn every_defect_occurs_and_has_the_form_that_its_reason_says() {
         let plan = plan(1..=1_000, Mixture { invalid: 1.0, ..Mixture::PLAIN });
         let mut reasons = BTreeSet::new();
         for planned in order_events(&plan).chain(payment_events(&plan)) {
@@ -367,34 +377,42 @@ mod tests {
             let is_object = parsed.is_ok_and(|value| value.is_object());
             let text = String::from_utf8_lossy(&planned.body);
             match planned.content {
-                Content::Rejected(Reason::Undecodable) => assert!(!is_object, "{text}"),
-                Content::Masked(_) => {}
+                EventContent::Rejected(Reason::Undecodable) => assert!(!is_object, "{text}"),
+                EventContent::Masked(_) => {}
                 _ => assert!(is_object, "{text}"),
             }
             match planned.content {
-                Content::Rejected(reason) => reasons.insert((planned.kind, reason)),
-                Content::Masked(_) => reasons.insert((planned.kind, Reason::PanDetected)),
-                Content::Order(_) | Content::Payment(_) | Content::Foreign => false,
+                EventContent::Rejected(reason) => reasons.insert((planned.kind, reason)),
+                EventContent::Masked(_) => reasons.insert((planned.kind, Reason::PanDetected)),
+                EventContent::Order(_) | EventContent::Payment(_) | EventContent::Foreign => false,
             };
         }
         assert_eq!(reasons.len(), 6);
-        for kind in EventKind::ALL {
+        let cases: Vec<OrderCase> = (1..=1_000).map(|id| plan.case(OrderId(id))).collect();
+        let orders: BTreeSet<Defect> = cases.iter().filter_map(|case| case.invalid_order).collect();
+        let payments: BTreeSet<Defect> = cases.iter().filter_map(|case| case.invalid_payment).collect();
+        for (kind, occurring) in [(EventKind::Order, orders), (EventKind::Payment, payments)] {
             assert_eq!(Defect::all(kind).count(), Defect::COUNT);
+            assert_eq!(occurring, Defect::all(kind).collect());
         }
     }
 
     #[test]
-    fn a_copy_has_its_originals_body_and_follows_while_producers_remember_it() {
+    fn a_copy_has_the_body_of_the_first_message_and_follows_within_the_maximum_distance() {
         let plan = plan(1..=500, rough());
-        let mut bodies = BTreeMap::new();
-        let mut copies = 0;
-        for planned in order_events(&plan) {
-            assert!(planned.sequence - planned.event < DUPLICATE_DISTANCE as u64);
-            copies += u64::from(planned.is_copy());
-            let first = bodies.entry(planned.event).or_insert_with(|| planned.body.clone());
-            assert_eq!(*first, planned.body);
+        let streams: [Vec<PlannedEvent>; 2] =
+            [order_events(&plan).collect(), payment_events(&plan).collect()];
+        for stream in streams {
+            let mut bodies = BTreeMap::new();
+            let mut copies = 0;
+            for planned in stream {
+                assert!(planned.sequence - planned.event <= MAX_COPY_DISTANCE);
+                copies += u64::from(planned.is_copy());
+                let first = bodies.entry(planned.event).or_insert_with(|| planned.body.clone());
+                assert_eq!(*first, planned.body);
+            }
+            assert!(copies > 50);
         }
-        assert!(copies > 50);
     }
 
     #[test]
@@ -407,9 +425,9 @@ mod tests {
     }
 
     #[test]
-    fn impossible_order_ids_are_refused() {
+    fn order_ids_out_of_bounds_are_errors() {
         for (first, last) in [(0, 5), (5, 4), (-3, 3), (1, LARGEST_ORDER_ID + 1)] {
-            let refused = Plan::try_new(1, RangeInclusive::new(first, last), Mixture::PLAIN);
+            let refused = ScenarioPlan::try_new(1, RangeInclusive::new(first, last), Mixture::PLAIN);
             assert_eq!(refused, Err(PlanError::Orders { first, last }));
         }
     }
@@ -417,12 +435,12 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn positions_run_without_gaps_and_payments_have_ids_of_their_own(seed: u64, first in 1i64..1_000_000, len in 0i64..200) {
-            let plan = Plan::try_new(seed, first..=first + len, rough()).expect("sound");
+        fn positions_have_no_gaps_and_payment_ids_are_distinct(seed: u64, first in 1i64..1_000_000, len in 0i64..200) {
+            let plan = ScenarioPlan::try_new(seed, first..=first + len, rough()).expect("valid");
             let mut payments = BTreeSet::new();
             for (position, planned) in payment_events(&plan).enumerate() {
                 prop_assert_eq!(planned.sequence, position as u64);
-                if let (Content::Payment(payment), false) = (&planned.content, planned.is_copy()) {
+                if let (EventContent::Payment(payment), false) = (&planned.content, planned.is_copy()) {
                     prop_assert!(payments.insert(payment.payment_id));
                 }
             }

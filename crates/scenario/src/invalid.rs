@@ -1,16 +1,16 @@
-//! Bad messages: one defect each, with the reason it must be dead-lettered for.
+//! Bad messages: each has one defect and a reason that it must be dead-lettered for.
 
 use bytes::Bytes;
 
-use super::body::json;
+use crate::body::json;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 
-/// What is wrong with a bad message.
+/// The defect of a bad message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names say what is wrong")]
 pub enum Defect {
     Truncated,
     NotUtf8,
@@ -32,7 +32,7 @@ pub enum Defect {
     DuplicateKey,
     CardInText,
     CardInUnknownField,
-    CardInNoJson,
+    CardInTruncated,
     NegativePrice,
     TextPrice,
     ZeroQuantity,
@@ -41,11 +41,11 @@ pub enum Defect {
     CardNotText,
 }
 
-/// A message's fields in order, values as JSON.
+/// The fields of a message in order, with values as JSON.
 type Fields = Vec<(&'static str, String)>;
 
 impl Defect {
-    /// Those either kind of message can have.
+    /// The defects of both kinds of messages.
     const COMMON: [Self; 21] = [
         Self::Truncated,
         Self::NotUtf8,
@@ -67,12 +67,12 @@ impl Defect {
         Self::DuplicateKey,
         Self::CardInText,
         Self::CardInUnknownField,
-        Self::CardInNoJson,
+        Self::CardInTruncated,
     ];
     const ORDERS: [Self; 3] = [Self::NegativePrice, Self::TextPrice, Self::ZeroQuantity];
     const PAYMENTS: [Self; 3] = [Self::ThreeCardDigits, Self::FiveCardDigits, Self::CardNotText];
 
-    /// Every defect a message of this kind can have.
+    /// Returns every defect that a message of this kind can have.
     pub fn all(kind: EventKind) -> impl Iterator<Item = Self> {
         let own = match kind {
             EventKind::Order => Self::ORDERS,
@@ -81,10 +81,10 @@ impl Defect {
         Self::COMMON.into_iter().chain(own)
     }
 
-    /// How many that are, for either kind.
+    /// The number of defects, equal for both kinds.
     pub(super) const COUNT: usize = Self::COMMON.len() + Self::ORDERS.len();
 
-    /// What a message with this defect must be dead-lettered for.
+    /// Returns the reason that a message with this defect must be dead-lettered for.
     pub fn reason(self) -> Reason {
         match self {
             Self::Truncated
@@ -111,12 +111,12 @@ impl Defect {
             | Self::ThreeCardDigits
             | Self::FiveCardDigits
             | Self::CardNotText => Reason::Invalid,
-            Self::CardInText | Self::CardInUnknownField | Self::CardInNoJson => Reason::PanDetected,
+            Self::CardInText | Self::CardInUnknownField | Self::CardInTruncated => Reason::PanDetected,
         }
     }
 }
 
-/// This order as a message with this defect.
+/// Returns the body of this order with the defect.
 pub(super) fn order(order: &Order<'_>, defect: Defect) -> Bytes {
     let fields = vec![
         ("order_id", order.order_id.to_string()),
@@ -128,10 +128,10 @@ pub(super) fn order(order: &Order<'_>, defect: Defect) -> Bytes {
         ("order_status", text(&order.order_status)),
         ("creation_date", text(&order.creation_date)),
     ];
-    spoil(fields, defect, order.order_id, "quantity", "item")
+    with_defect(fields, defect, order.order_id, "quantity", "item")
 }
 
-/// This payment as a message with this defect.
+/// Returns the body of this payment with the defect.
 pub(super) fn payment(payment: &Payment<'_>, defect: Defect) -> Bytes {
     let fields = vec![
         ("payment_id", payment.payment_id.to_string()),
@@ -141,10 +141,11 @@ pub(super) fn payment(payment: &Payment<'_>, defect: Defect) -> Bytes {
         ("payment_status", text(&payment.payment_status)),
         ("payment_datetime", text(&payment.payment_datetime)),
     ];
-    spoil(fields, defect, payment.order_id, "payment_id", "payment_method")
+    with_defect(fields, defect, payment.order_id, "payment_id", "payment_method")
 }
 
-fn spoil(mut fields: Fields, defect: Defect, id: OrderId, number: &str, word: &str) -> Bytes {
+/// Applies the defect; `number` and `word` are the fields that it may affect.
+fn with_defect(mut fields: Fields, defect: Defect, id: OrderId, number: &str, word: &str) -> Bytes {
     match defect {
         Defect::FieldMissing => fields.retain(|(name, _)| *name != word),
         Defect::FieldNull => set(&mut fields, word, "null"),
@@ -166,7 +167,7 @@ fn spoil(mut fields: Fields, defect: Defect, id: OrderId, number: &str, word: &s
         Defect::CardNotText => set(&mut fields, "card_last_four", "1234"),
         Defect::CardInText => set(&mut fields, word, &format!("\"card {}\"", in_fours(&card_number(id)))),
         Defect::CardInUnknownField => fields.push(("card", card_number(id))),
-        Defect::CardInNoJson => fields.push(("card", format!("\"{}\"", card_number(id)))),
+        Defect::CardInTruncated => fields.push(("card", format!("\"{}\"", card_number(id)))),
         Defect::NulInside => set(&mut fields, word, "\"a\0b\""),
         Defect::Truncated
         | Defect::NotUtf8
@@ -183,7 +184,7 @@ fn spoil(mut fields: Fields, defect: Defect, id: OrderId, number: &str, word: &s
         Defect::NotUtf8 => [&whole[..whole.len() - 2], b"\xff\"}".as_slice()].concat().into(),
         Defect::TrailingBytes => [&whole, b" {}".as_slice()].concat().into(),
         Defect::ByteOrderMark => [b"\xef\xbb\xbf".as_slice(), &whole].concat().into(),
-        Defect::CardInNoJson => whole[..whole.len() - 1].to_vec().into(),
+        Defect::CardInTruncated => whole[..whole.len() - 1].to_vec().into(),
         Defect::TopLevelArray => format!("[{id}]").into(),
         Defect::TopLevelText => format!("\"order {id}\"").into(),
         Defect::TopLevelNumber => id.to_string().into(),
@@ -192,7 +193,7 @@ fn spoil(mut fields: Fields, defect: Defect, id: OrderId, number: &str, word: &s
     }
 }
 
-/// A Visa number that nobody has, made of the order id: the check digit is the last.
+/// Returns a fictitious Visa number made of the order id. The last digit is the check digit.
 fn card_number(id: OrderId) -> String {
     let account = format!("400000{:09}", id.0.rem_euclid(1_000_000_000));
     let candidates = (0..10).map(|check| format!("{account}{check}"));
@@ -205,7 +206,7 @@ fn in_fours(number: &str) -> String {
 }
 
 fn set(fields: &mut Fields, name: &str, value: &str) {
-    fields.iter_mut().filter(|(field, _)| *field == name).for_each(|(_, held)| value.clone_into(held));
+    fields.iter_mut().filter(|(field, _)| *field == name).for_each(|(_, current)| value.clone_into(current));
 }
 
 fn object(fields: &Fields) -> String {
@@ -213,7 +214,7 @@ fn object(fields: &Fields) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-/// An empty object, the order id written into its white space: units are told apart by body.
+/// Returns an empty object with the order id encoded in its white space, so that each body is distinct.
 fn padded_object(id: OrderId) -> String {
     let bits = format!("{:b}", id.0);
     let padding: String = bits.chars().map(|bit| if bit == '1' { '\t' } else { ' ' }).collect();

@@ -1,32 +1,34 @@
-//! Seeded scenarios: what the producers publish, and what table and dead-letter store must hold afterwards.
+//! Seeded scenarios: the events that producers publish, and the verification of fact table and dead-letter
+//! store afterwards.
 //!
-//! Every record's content is derived from `(seed, order_id)` alone, so two producers agree without
-//! talking, in any order and over any part of the range. A [`Manifest`], written before the first
-//! publish, names what a run publishes; [`Units`] recomputes from manifests what was published;
-//! [`verify()`] holds that against the store: nothing lost, nothing invented, nothing mixed.
+//! Every event is derived from `(seed, order_id)` alone, so two producers agree without communicating, in any
+//! order and over any part of the range. A [`Manifest`], written before the first publish, says what a run
+//! publishes. [`Units`] recomputes the published events from manifests, and [`verify()`] compares them with
+//! the store: nothing lost, nothing invented, nothing mixed.
 
+mod audit;
 mod body;
 mod case;
 mod draw;
 pub mod generate;
 mod invalid;
 pub mod manifest;
-#[cfg(test)]
-mod memory;
 mod mixture;
 mod planned;
 pub mod reference;
+#[cfg(test)]
+mod snapshot;
 pub mod units;
 mod verification;
 pub mod verify;
 
-pub use case::Case;
-pub use generate::{Plan, PlanError, order_events, payment_events};
+pub use case::OrderCase;
+pub use generate::{MAX_COPY_DISTANCE, PlanError, ScenarioPlan, order_events, payment_events};
 pub use invalid::Defect;
-pub use manifest::{Manifest, ManifestError, Source, Streams};
+pub use manifest::{EventSource, Manifest, ManifestError, Streams};
 pub use mixture::{Mixture, MixtureError};
-pub use planned::{Content, Planned};
+pub use planned::{EventContent, PlannedEvent};
 pub use reference::Reference;
-pub use units::{Decode, Units};
-pub use verification::{Difference, Fault, StreamCounts, Verification};
+pub use units::{DecodeBody, Units};
+pub use verification::{Difference, DifferenceKind, StreamCounts, Verification};
 pub use verify::verify;

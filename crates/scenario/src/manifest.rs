@@ -1,82 +1,81 @@
-//! What a producer is about to publish, in a file written before the first publish. From it alone
-//! the messages are found again.
+//! Manifests: a file, written before the first publish, from which all messages of a run can be recomputed.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::generate::{Plan, order_events, order_ids, payment_events};
-use super::planned::{Content, Planned};
-use super::reference::Reference;
+use crate::generate::{ScenarioPlan, order_events, order_ids, payment_events};
+use crate::planned::{EventContent, PlannedEvent};
+use crate::reference::Reference;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 
-/// The version this build writes, and the only one it reads. It changes with the file's form, and with
-/// what a seed means.
+/// The version of manifests that this build reads and writes. It changes with the file format and with the
+/// events that a seed generates.
 pub const VERSION: u32 = 2;
 
-/// A producer's run.
+/// The manifest of a producer's run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`VERSION`] of the build that wrote it.
+    /// The [`VERSION`] of the build that wrote it.
     pub version: u32,
-    /// Which topics it publishes to.
+    /// The topics that the run publishes to.
     pub kind: Streams,
-    /// What it publishes.
-    pub source: Source,
-    /// Names the run.
+    /// The source of the events.
+    pub source: EventSource,
+    /// The id of the run.
     pub run_id: String,
-    /// When it began by the producer's clock, microseconds since the epoch: no event of the run
-    /// has an earlier time.
+    /// The start of the run by the producer's clock, in microseconds since the epoch. No event of the run has
+    /// an earlier event time.
     pub started_at_us: i64,
-    /// How far it came, where it ended before its plan did; absent until then.
+    /// The number of published messages, if the run ended before its plan; absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub published: Option<Published>,
+    pub published: Option<PublishedCounts>,
 }
 
-/// How many messages of each stream were published: the first so many of the plan, and no others.
+/// The number of messages of each stream that were published, from the beginning of the plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Published {
-    /// On the orders topic.
+pub struct PublishedCounts {
+    /// The number of messages on the orders topic.
     pub orders: u64,
-    /// On the payments topic.
+    /// The number of messages on the payments topic.
     pub payments: u64,
 }
 
-/// Which topics a run publishes to.
+/// The topics that a run publishes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Streams {
-    /// Orders.
+    /// The orders topic.
     Orders,
-    /// Payments.
+    /// The payments topic.
     Payments,
-    /// Both, from one process.
+    /// Both topics, from one process.
     Both,
 }
 
-/// Where a run's messages come from.
+/// The source of a run's events.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Source {
+pub enum EventSource {
     /// A seeded scenario.
-    Scenario(Plan),
-    /// The reference's streams.
+    Scenario(ScenarioPlan),
+    /// The streams of the reference producers.
     Reference(Reference),
-    /// Bodies from elsewhere, as they are.
+    /// Bodies from a file, published as they are.
     Bodies {
-        /// In order of publishing.
-        bodies: Vec<Body>,
+        /// The bodies in publishing order.
+        bodies: Vec<ManifestBody>,
     },
 }
 
-/// A body in a manifest: text where it is UTF-8, else `{"hex": "…"}`.
+/// A body in a manifest: text if it is UTF-8, else `{"hex": "…"}`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "BodyText", into = "BodyText")]
-pub struct Body(pub Bytes);
+pub struct ManifestBody(pub Bytes);
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -85,65 +84,68 @@ enum BodyText {
     Hex { hex: String },
 }
 
-/// Why a manifest could not be written, read or used.
+/// An error of writing, reading or using a manifest.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// No such file, or no access.
+    /// The file could not be read.
     #[error("could not read manifest {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: std::io::Error,
     },
-    /// It is not known whether the file was written; nothing may be published.
+    /// The file could not be written durably. Nothing may be published without it.
     #[error("could not write manifest {}: {source}", path.display())]
     Write {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: std::io::Error,
     },
-    /// The file is no manifest.
+    /// The file is not a manifest.
     #[error("{} is not a manifest: {source}", path.display())]
     Malformed {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Field and place.
+        /// The JSON error, with field and position.
         source: serde_json::Error,
     },
-    /// The file says something that cannot be.
+    /// A field of the file has an invalid value.
     #[error("{}: {field} {problem}", path.display())]
     Field {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The field.
         field: &'static str,
-        /// What is wrong with it.
+        /// The problem, as the rest of a sentence that begins with the field.
         problem: String,
     },
-    /// The run goes on for ever, so nothing can be said about its end.
+    /// The run never ends, so the set of its events is unknown.
     #[error(
-        "run {run_id} cycles without an end: give it --count, or end it first so that it notes how far it came"
+        "run {run_id} cycles without end: start it with --count, or stop it first, so that the manifest has the number of published messages"
     )]
     Unbounded {
-        /// The run.
+        /// The id of the run.
         run_id: String,
     },
 }
 
 impl Manifest {
-    /// A manifest of this version.
-    pub fn new(kind: Streams, source: Source, run_id: String, started_at_us: i64) -> Self {
+    /// Creates a manifest of this version.
+    pub fn new(kind: Streams, source: EventSource, run_id: String, started_at_us: i64) -> Self {
         Self { version: VERSION, kind, source, run_id, started_at_us, published: None }
     }
 
-    /// The messages of one stream, in order of publishing; none where the run does not have it.
+    /// Returns the messages of one stream in publishing order; none if the run does not publish to it.
+    ///
+    /// # Errors
+    /// [`Unbounded`](ManifestError::Unbounded) if the stream never ends.
     pub fn events(
         &self,
         kind: EventKind,
-    ) -> Result<Box<dyn Iterator<Item = Planned> + Send + '_>, ManifestError> {
+    ) -> Result<Box<dyn Iterator<Item = PlannedEvent> + Send + '_>, ManifestError> {
         if !self.kind.includes(kind) {
             return Ok(Box::new(std::iter::empty()));
         }
@@ -156,22 +158,28 @@ impl Manifest {
         }
     }
 
-    /// Writes the file as a whole or not at all, durably.
+    /// Writes the file durably and atomically.
+    ///
+    /// # Errors
+    /// [`Write`](ManifestError::Write) with the cause.
     pub fn write(&self, path: &Path) -> Result<(), ManifestError> {
         let failed = |source| ManifestError::Write { path: path.to_owned(), source };
         let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".tmp");
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
         let written = (|| {
-            let mut file = std::fs::File::create(&beside)?;
+            let mut file = std::fs::File::create(&temporary)?;
             std::io::Write::write_all(&mut file, &text)?;
             file.sync_all()?;
-            std::fs::rename(&beside, path)
+            std::fs::rename(&temporary, path)
         })();
         written.map_err(failed)
     }
 
-    /// Reads and checks a file.
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not a manifest, has another version, or is inconsistent.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let text =
             std::fs::read(path).map_err(|source| ManifestError::Read { path: path.to_owned(), source })?;
@@ -179,25 +187,25 @@ impl Manifest {
         let field = |field, problem| ManifestError::Field { path: path.to_owned(), field, problem };
         let version: VersionOnly = serde_json::from_slice(&text).map_err(malformed)?;
         if version.version != VERSION {
-            let problem = format!("is {}, and this build reads {VERSION}", version.version);
+            let problem = format!("is {}, but this build reads version {VERSION}", version.version);
             return Err(field("version", problem));
         }
         let manifest: Self = serde_json::from_slice(&text).map_err(malformed)?;
-        if manifest.kind == Streams::Both && matches!(manifest.source, Source::Bodies { .. }) {
-            return Err(field("kind", "is both, but bodies belong to one topic".to_owned()));
+        if manifest.kind == Streams::Both && matches!(manifest.source, EventSource::Bodies { .. }) {
+            return Err(field("kind", "is both, but a run of bodies publishes to one topic".to_owned()));
         }
         Ok(manifest)
     }
 }
 
-/// Enough of a manifest to say that the rest cannot be read.
+/// The version of a manifest, which is checked before the other fields are parsed.
 #[derive(Deserialize)]
 struct VersionOnly {
     version: u32,
 }
 
 impl Streams {
-    /// Whether messages of this kind are among them.
+    /// Returns whether messages of this kind are published.
     pub fn includes(self, kind: EventKind) -> bool {
         match self {
             Self::Orders => kind == EventKind::Order,
@@ -207,9 +215,9 @@ impl Streams {
     }
 }
 
-impl Source {
-    /// The messages of one stream, in order of publishing.
-    pub fn events(&self, kind: EventKind) -> Box<dyn Iterator<Item = Planned> + Send + '_> {
+impl EventSource {
+    /// Returns the messages of one stream in publishing order.
+    pub fn events(&self, kind: EventKind) -> Box<dyn Iterator<Item = PlannedEvent> + Send + '_> {
         match (self, kind) {
             (Self::Scenario(plan), EventKind::Order) => Box::new(order_events(plan)),
             (Self::Scenario(plan), EventKind::Payment) => Box::new(payment_events(plan)),
@@ -221,7 +229,7 @@ impl Source {
         }
     }
 
-    /// The order that each message of one stream is about, in order of publishing.
+    /// Returns the order id of each message of one stream in publishing order, `None` for bodies from a file.
     pub fn order_ids(&self, kind: EventKind) -> Box<dyn Iterator<Item = Option<OrderId>> + Send + '_> {
         match self {
             Self::Scenario(plan) => Box::new(order_ids(plan, kind).map(Some)),
@@ -231,7 +239,7 @@ impl Source {
         }
     }
 
-    /// Whether this stream ends by itself.
+    /// Returns whether this stream ends.
     pub fn is_bounded(&self, kind: EventKind) -> bool {
         match (self, kind) {
             (Self::Scenario(plan), _) => plan.is_bounded(),
@@ -241,17 +249,17 @@ impl Source {
     }
 }
 
-fn foreign(kind: EventKind, sequence: u64, body: &Bytes) -> Planned {
-    let content = Content::Foreign;
-    Planned { kind, order_id: None, body: body.clone(), content, sequence, event: sequence }
+fn foreign(kind: EventKind, sequence: u64, body: &Bytes) -> PlannedEvent {
+    let content = EventContent::Foreign;
+    PlannedEvent { kind, order_id: None, body: body.clone(), content, sequence, event: sequence }
 }
 
 fn to_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-impl From<Body> for BodyText {
-    fn from(body: Body) -> Self {
+impl From<ManifestBody> for BodyText {
+    fn from(body: ManifestBody) -> Self {
         match std::str::from_utf8(&body.0) {
             Ok(text) => Self::Text(text.to_owned()),
             Err(_) => Self::Hex { hex: body.0.iter().map(|byte| format!("{byte:02x}")).collect() },
@@ -259,7 +267,7 @@ impl From<Body> for BodyText {
     }
 }
 
-impl TryFrom<BodyText> for Body {
+impl TryFrom<BodyText> for ManifestBody {
     type Error = &'static str;
 
     fn try_from(body: BodyText) -> Result<Self, &'static str> {
@@ -282,39 +290,40 @@ mod tests {
     use super::*;
     use crate::mixture::Mixture;
 
-    fn scenario() -> Plan {
-        Plan::try_new(42, 1..=100, Mixture::default()).expect("a sound plan")
+    fn scenario() -> ScenarioPlan {
+        ScenarioPlan::try_new(42, 1..=100, Mixture::default()).expect("a valid plan")
     }
 
-    fn manifest(source: Source) -> Manifest {
+    fn manifest(source: EventSource) -> Manifest {
         Manifest::new(Streams::Both, source, "run-1".to_owned(), 1_700_000_000_000_000)
     }
 
-    fn refused(text: &str) -> String {
+    fn read_error(text: &str) -> String {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run.json");
         std::fs::write(&path, text).expect("written");
-        let message = Manifest::read(&path).expect_err("refused").to_string();
+        let message = Manifest::read(&path).expect_err("an error").to_string();
         assert!(message.contains("run.json"), "{message}");
         message
     }
 
     #[test]
-    fn a_manifest_says_again_what_was_published() {
+    fn a_manifest_reproduces_the_published_events() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run.json");
-        let bodies = vec![Body(Bytes::from_static(b"{}")), Body(Bytes::from_static(b"\xff\x00{"))];
+        let bodies =
+            vec![ManifestBody(Bytes::from_static(b"{}")), ManifestBody(Bytes::from_static(b"\xff\x00{"))];
         for (kind, source) in [
-            (Streams::Both, Source::Scenario(scenario())),
-            (Streams::Both, Source::Reference(Reference { seed: 1, count: Some(3) })),
-            (Streams::Payments, Source::Bodies { bodies }),
+            (Streams::Both, EventSource::Scenario(scenario())),
+            (Streams::Both, EventSource::Reference(Reference { seed: 1, count: Some(3) })),
+            (Streams::Payments, EventSource::Bodies { bodies }),
         ] {
             let manifest = Manifest { kind, ..manifest(source) };
             manifest.write(&path).expect("written");
             let read = Manifest::read(&path).expect("read");
             assert_eq!(read, manifest);
             for kind in EventKind::ALL {
-                let events: Vec<Planned> = manifest.events(kind).expect("bounded").collect();
+                let events: Vec<PlannedEvent> = manifest.events(kind).expect("bounded").collect();
                 assert_eq!(events, read.events(kind).expect("bounded").collect::<Vec<_>>());
             }
         }
@@ -322,29 +331,29 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_run_is_refused_until_it_says_how_far_it_came() {
-        let mut manifest = manifest(Source::Scenario(scenario().cycling()));
-        let refusal = manifest.events(EventKind::Order).err().expect("refused").to_string();
-        assert!(refusal.contains("--count"), "{refusal}");
-        manifest.published = Some(Published { orders: 250, payments: 10 });
+    fn an_endless_run_is_an_error_until_its_manifest_has_the_published_counts() {
+        let mut manifest = manifest(EventSource::Scenario(scenario().cycling()));
+        let error = manifest.events(EventKind::Order).err().expect("refused").to_string();
+        assert!(error.contains("--count"), "{error}");
+        manifest.published = Some(PublishedCounts { orders: 250, payments: 10 });
         assert_eq!(manifest.events(EventKind::Order).expect("bounded").count(), 250);
         assert_eq!(manifest.events(EventKind::Payment).expect("bounded").count(), 10);
-        let reference = self::manifest(Source::Reference(Reference { seed: 1, count: None }));
+        let reference = self::manifest(EventSource::Reference(Reference { seed: 1, count: None }));
         assert!(reference.events(EventKind::Order).is_err());
         assert_eq!(reference.events(EventKind::Payment).expect("bounded").count(), 500);
     }
 
     #[test]
-    fn a_refusal_names_file_and_field() {
-        assert!(refused("{").contains("not a manifest"));
-        let sound = serde_json::to_string(&manifest(Source::Scenario(scenario()))).expect("json");
-        assert!(refused(&sound.replace("\"run_id\":\"run-1\",", "")).contains("run_id"));
-        assert!(refused(&sound.replace("\"seed\":42,", "")).contains("seed"));
-        assert!(refused(&sound.replace("\"version\":2", "\"version\":1")).contains("version is 1"));
-        let late = refused(&sound.replace("\"late_orders\":0.05", "\"late_orders\":5"));
+    fn an_error_names_file_and_field() {
+        assert!(read_error("{").contains("not a manifest"));
+        let valid = serde_json::to_string(&manifest(EventSource::Scenario(scenario()))).expect("json");
+        assert!(read_error(&valid.replace("\"run_id\":\"run-1\",", "")).contains("run_id"));
+        assert!(read_error(&valid.replace("\"seed\":42,", "")).contains("seed"));
+        assert!(read_error(&valid.replace("\"version\":2", "\"version\":1")).contains("version is 1"));
+        let late = read_error(&valid.replace("\"late_orders\":0.05", "\"late_orders\":5"));
         assert!(late.contains("late_orders is 5"), "{late}");
-        assert!(refused(&sound.replace("\"first\":1,", "\"first\":0,")).contains("order ids"));
-        let bodies = serde_json::to_string(&manifest(Source::Bodies { bodies: vec![] })).expect("json");
-        assert!(refused(&bodies).contains("kind is both"));
+        assert!(read_error(&valid.replace("\"first\":1,", "\"first\":0,")).contains("order ids"));
+        let bodies = serde_json::to_string(&manifest(EventSource::Bodies { bodies: vec![] })).expect("json");
+        assert!(read_error(&bodies).contains("kind is both"));
     }
 }

@@ -1,24 +1,24 @@
-//! How much of what goes wrong in the world a scenario has.
+//! The shares of late, missing, duplicate and bad events in a scenario.
 
 use serde::{Deserialize, Serialize};
 
-/// Shares of all orders, each 0 to 1.
+/// The shares of all orders to which something happens, each from 0 to 1.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mixture {
-    /// Orders published `late_by` positions after their turn, so that their payment comes first.
+    /// Orders published `late_by` orders after their turn, so that their payment is first.
     pub late_orders: f64,
     /// Orders never published: their payments must end in the dead-letter store.
     pub missing_orders: f64,
-    /// Orders, and likewise payments, whose first event is published twice.
+    /// Orders, and separately payments, whose first event is published twice.
     pub duplicates: f64,
     /// Orders followed by a newer event of the same order.
     pub order_updates: f64,
     /// Payments followed by a newer payment of the same order.
     pub second_payments: f64,
-    /// Orders, and likewise payments, with a bad message besides.
+    /// Orders, and separately payments, with an additional bad message.
     pub invalid: f64,
-    /// How many order ids later a late order is published.
+    /// The number of order ids after which a late order is published.
     pub late_by: u64,
 }
 
@@ -48,8 +48,11 @@ impl Mixture {
         late_by: 0,
     };
 
-    /// This mixture, if every share lies within 0 to 1.
-    pub fn try_new(self) -> Result<Self, MixtureError> {
+    /// Returns this mixture if it is valid.
+    ///
+    /// # Errors
+    /// The first share outside 0 to 1.
+    pub fn validated(self) -> Result<Self, MixtureError> {
         let shares = [
             ("late_orders", self.late_orders),
             ("missing_orders", self.missing_orders),
@@ -65,13 +68,13 @@ impl Mixture {
     }
 }
 
-/// A share outside 0 to 1.
+/// An error: a share is outside 0 to 1.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Debug)]
-#[error("{field} is {share}: a share lies between 0 and 1")]
+#[error("{field} is {share}, but a share must be from 0 to 1")]
 pub struct MixtureError {
-    /// Which share.
+    /// The name of the share.
     pub field: &'static str,
-    /// What it was.
+    /// Its value.
     pub share: f64,
 }
 
@@ -80,11 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_outside_its_bounds_is_named() {
-        assert!(Mixture::default().try_new().is_ok());
+    fn a_share_out_of_bounds_is_named() {
+        assert!(Mixture::default().validated().is_ok());
         for bad in [-0.01, 1.01, f64::NAN, f64::INFINITY] {
-            let refused = Mixture { second_payments: bad, ..Mixture::PLAIN }.try_new();
-            assert_eq!(refused.expect_err("out of bounds").field, "second_payments");
+            let validated = Mixture { second_payments: bad, ..Mixture::PLAIN }.validated();
+            assert_eq!(validated.expect_err("out of bounds").field, "second_payments");
         }
     }
 }

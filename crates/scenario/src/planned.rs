@@ -1,35 +1,35 @@
-//! A message to publish, before it has an event id and a time.
+//! The messages to publish, before they have an event id and an event time.
 
 use bytes::Bytes;
 
 use ecom_codec::event::{self, Event};
-use ecom_codec::screen::{Screened, screen};
+use ecom_codec::screen::{ScreenedBody, screen};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Content {
+pub enum EventContent {
     /// A valid order event.
     Order(Order<'static>),
     /// A valid payment event.
     Payment(Payment<'static>),
-    /// A body that must be dead-lettered for this reason.
+    /// A bad body, which must be dead-lettered for this reason.
     Rejected(Reason),
-    /// A body with a card number in it: to be dead-lettered as `pan_detected`, masked like this.
+    /// A body with a card number, which must be dead-lettered as `pan_detected`. This is the masked body.
     Masked(Bytes),
-    /// A body from elsewhere; only decoding it tells.
+    /// A body from a file, not decoded yet.
     Foreign,
 }
 
-impl Content {
-    /// What a body from elsewhere says, by the very decoder the consumers use.
+impl EventContent {
+    /// Decodes a body with the decoder that the consumers use.
     pub fn of(kind: EventKind, body: &Bytes) -> Self {
         let clean = match screen(body) {
-            Screened::Masked { body, .. } => return Self::Masked(body.into_bytes()),
-            Screened::Clean(body) => body.into_bytes(),
+            ScreenedBody::Masked { body, .. } => return Self::Masked(body.into_bytes()),
+            ScreenedBody::Clean(body) => body.into_bytes(),
         };
         match event::decode(kind, &clean) {
             Ok(Event::Order(order)) => Self::Order(order.into_owned()),
@@ -39,31 +39,31 @@ impl Content {
     }
 }
 
-/// One message of a stream.
+/// A message of a stream.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Planned {
-    /// Which topic it belongs on.
+pub struct PlannedEvent {
+    /// The kind of event, which determines the topic.
     pub kind: EventKind,
-    /// The order it is about; absent for foreign bodies.
+    /// The order id; absent for bodies from a file.
     pub order_id: Option<OrderId>,
-    /// The body, as it is to be published.
+    /// The body as published.
     pub body: Bytes,
-    /// What the body says.
-    pub content: Content,
-    /// Its position in its stream, from 0.
+    /// The content of the body.
+    pub content: EventContent,
+    /// The position in its stream, from 0.
     pub sequence: u64,
-    /// The position of the first message of the same event: a copy has its original's event id
-    /// and event time.
+    /// The position of the first message of the same event. A copy has the event id and the event time of
+    /// that one.
     pub event: u64,
 }
 
-impl Planned {
-    /// Whether this event was published before.
+impl PlannedEvent {
+    /// Returns whether it is a copy of an earlier message.
     pub fn is_copy(&self) -> bool {
         self.event != self.sequence
     }
 
-    /// The same message with its stream's positions, `base` being the first of its case.
+    /// Converts positions in a case to positions in the stream. `base` is the position of the first message.
     pub(super) fn at(mut self, base: u64) -> Self {
         self.sequence += base;
         self.event += base;

@@ -1,21 +1,21 @@
-//! The streams of the reference implementation's producers: orders 1 to 80 round and round, other
-//! values each time, payments of orders 1 to 500 once. Most payments never find their order.
+//! The streams of the reference implementation's producers: orders 1 to 80 in cycles, with other values each
+//! time, and payments of orders 1 to 500 once. Most payments never find their order.
 
 use std::borrow::Cow;
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::body::{self, NoCard};
-use super::draw::{PlanPurpose, one_of, rng};
-use super::planned::{Content, Planned};
+use crate::body::{self, NoCard};
+use crate::draw::{PlanPurpose, one_of, rng};
+use crate::planned::{EventContent, PlannedEvent};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::{CardLastFour, Payment};
 
-/// Orders 1 to this.
+/// The largest order id of the orders.
 const ORDERS: u64 = 80;
-/// Payments of orders 1 to this.
+/// The largest order id of the payments.
 const PAYMENTS: u64 = 500;
 const ITEMS: [&str; 5] = ["Laptop", "Phone", "Book", "Tablet", "Monitor"];
 const ADDRESSES: [&str; 3] =
@@ -23,29 +23,30 @@ const ADDRESSES: [&str; 3] =
 const STATUSES: [&str; 4] = ["Shipped", "Pending", "Delivered", "Cancelled"];
 const METHODS: [&str; 5] = ["Credit Card", "Debit Card", "PayPal", "Google Pay", "Apple Pay"];
 
-/// The reference's streams, seeded.
+/// The streams of the reference producers, with a seed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reference {
-    /// Decides what the reference leaves to randomness.
+    /// The seed of the values that are random in the reference.
     pub seed: u64,
-    /// How many order events, and at most how many payments; without it orders never end.
+    /// The number of order events, and the maximum number of payment events. Without it, the orders never
+    /// end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
 }
 
 impl Reference {
-    /// The messages on the orders topic, in order of publishing.
-    pub fn order_events(self) -> impl Iterator<Item = Planned> + Send {
+    /// Returns the messages on the orders topic, in publishing order.
+    pub fn order_events(self) -> impl Iterator<Item = PlannedEvent> + Send {
         (0..self.count.unwrap_or(u64::MAX)).map(move |sequence| self.order(sequence))
     }
 
-    /// The messages on the payments topic, in order of publishing.
-    pub fn payment_events(self) -> impl Iterator<Item = Planned> + Send {
+    /// Returns the messages on the payments topic, in publishing order.
+    pub fn payment_events(self) -> impl Iterator<Item = PlannedEvent> + Send {
         (0..self.count.unwrap_or(PAYMENTS).min(PAYMENTS)).map(move |sequence| self.payment(sequence))
     }
 
-    fn order(self, sequence: u64) -> Planned {
+    fn order(self, sequence: u64) -> PlannedEvent {
         let order_id = OrderId(1i64.saturating_add_unsigned(sequence % ORDERS));
         let rng = &mut rng(self.seed, order_id, sequence / ORDERS, PlanPurpose::ReferenceOrder);
         let order = Order {
@@ -59,10 +60,10 @@ impl Reference {
             creation_date: Cow::Borrowed("2024-01-21"),
         };
         let body = body::order(&order);
-        planned(EventKind::Order, order_id, body, Content::Order(order), sequence)
+        planned(EventKind::Order, order_id, body, EventContent::Order(order), sequence)
     }
 
-    fn payment(self, sequence: u64) -> Planned {
+    fn payment(self, sequence: u64) -> PlannedEvent {
         let order_id = OrderId(1i64.saturating_add_unsigned(sequence));
         let rng = &mut rng(self.seed, order_id, 0, PlanPurpose::ReferencePayment);
         let payment = Payment {
@@ -74,7 +75,7 @@ impl Reference {
             payment_datetime: Cow::Owned(format!("2024-01-21T{:02}:01:30Z", order_id.0)),
         };
         let body = body::payment(&payment, NoCard::Omitted);
-        planned(EventKind::Payment, order_id, body, Content::Payment(payment), sequence)
+        planned(EventKind::Payment, order_id, body, EventContent::Payment(payment), sequence)
     }
 }
 
@@ -82,10 +83,10 @@ fn planned(
     kind: EventKind,
     order_id: OrderId,
     body: bytes::Bytes,
-    content: Content,
+    content: EventContent,
     sequence: u64,
-) -> Planned {
-    Planned { kind, order_id: Some(order_id), body, content, sequence, event: sequence }
+) -> PlannedEvent {
+    PlannedEvent { kind, order_id: Some(order_id), body, content, sequence, event: sequence }
 }
 
 #[cfg(test)]
@@ -93,9 +94,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_go_round_with_other_values_each_time() {
+    fn orders_cycle_with_other_values_each_time() {
         let reference = Reference { seed: 1, count: Some(161) };
-        let events: Vec<Planned> = reference.order_events().collect();
+        let events: Vec<PlannedEvent> = reference.order_events().collect();
         let ids: Vec<i64> = events.iter().filter_map(|p| p.order_id).map(|id| id.0).collect();
         assert_eq!((ids[0], ids[79], ids[80], ids[160]), (1, 80, 1, 1));
         assert_ne!(events[0].body, events[80].body);
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn payments_are_the_references_times_that_are_none_included() {
+    fn payments_are_those_of_the_reference_including_impossible_times() {
         let bodies: Vec<String> = Reference { seed: 1, count: None }
             .payment_events()
             .map(|planned| String::from_utf8_lossy(&planned.body).into_owned())

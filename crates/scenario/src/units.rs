@@ -1,14 +1,15 @@
-//! What was published, by units: distinct (kind, body). T is not known before publishing, but
-//! within one producer it strictly increases, so a unit's position says which event is newer.
+//! The published events as units: distinct pairs of kind and body. Event times are not known before
+//! publishing, but they strictly increase within one producer, so the position in the stream says which event
+//! is newer.
 //!
-//! A unit keeps hashes of its body and of its values, never the body: a million orders fit.
+//! A unit has hashes of its body and of its values instead of the body, so that millions fit into memory.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 
-use super::manifest::{Manifest, ManifestError};
-use super::planned::{Content, Planned};
+use crate::manifest::{Manifest, ManifestError};
+use crate::planned::{EventContent, PlannedEvent};
 use ecom_domain::dead_letter::{EventKind, StoredBody};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{OrderCells, PaymentCells};
@@ -16,45 +17,48 @@ use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 
-/// Says what a foreign body is: an order, a payment, or what it must be dead-lettered for.
-pub type Decode = fn(EventKind, &Bytes) -> Content;
+/// Decodes a body from a file.
+pub type DecodeBody = fn(EventKind, &Bytes) -> EventContent;
 
 /// One distinct message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unit {
-    /// The order it is about; 0 where a bad body does not say.
+    /// The order id; 0 if a bad body does not have one.
     pub(super) order_id: OrderId,
     pub(super) kind: EventKind,
-    /// Hash of kind and body.
+    /// The hash of kind and body.
     pub(super) body: u64,
-    /// The values of a valid event, or why it is none.
+    /// The hash of the values of a valid event, or the reason that the body must be dead-lettered for.
     pub(super) values: Result<u64, Reason>,
     pub(super) payment_id: Option<i64>,
-    /// Which manifest published it last, and where in its stream.
+    /// The index of the manifest that published it last, and the position in its stream.
     pub(super) source: u32,
     pub(super) position: u64,
-    /// How many messages beyond the first carry it.
+    /// The number of further messages with the same body.
     pub(super) copies: u32,
 }
 
-/// Everything that was published.
+/// All published units.
 #[derive(Clone, Debug)]
 pub struct Units {
-    /// By order id, kind and position.
+    /// Sorted by order id, kind and position.
     units: Vec<Unit>,
-    /// Hashes of bodies and the units' indices, by hash.
+    /// The hashes of the bodies with the indices of their units, sorted by hash.
     by_body: Vec<(u64, u32)>,
-    /// Each order id and where its units begin.
+    /// Each order id with the index of its first unit.
     orders: Vec<(OrderId, u32)>,
-    /// When each source began.
+    /// The start of each source.
     started: Vec<EventTime>,
-    /// The streams the manifests are about; of others nothing is known.
+    /// The kinds of events that the manifests describe. Nothing is known about others.
     covered: Vec<EventKind>,
 }
 
 impl Units {
-    /// The units of these runs together. `decode` is asked about foreign bodies only.
-    pub fn of(manifests: &[Manifest], decode: Decode) -> Result<Self, ManifestError> {
+    /// Returns the units of these runs together. `decode` is called for bodies from files only.
+    ///
+    /// # Errors
+    /// [`Unbounded`](ManifestError::Unbounded) if a run never ends.
+    pub fn of(manifests: &[Manifest], decode: DecodeBody) -> Result<Self, ManifestError> {
         let mut runs: Vec<&Manifest> = manifests.iter().collect();
         runs.sort_by_key(|manifest| manifest.started_at_us);
         let mut units = Vec::new();
@@ -78,89 +82,90 @@ impl Units {
         Self { units, by_body, orders, started, covered }
     }
 
-    /// Whether the manifests say what was published on this stream.
+    /// Returns whether the manifests describe events of this kind.
     pub(super) fn covers(&self, kind: EventKind) -> bool {
         self.covered.contains(&kind)
     }
 
-    /// How many there are.
+    /// Returns the number of units.
     pub fn len(&self) -> usize {
         self.units.len()
     }
 
-    /// Whether nothing was published.
+    /// Returns whether nothing was published.
     pub fn is_empty(&self) -> bool {
         self.units.is_empty()
     }
 
-    /// How many order ids they are about.
+    /// Returns the number of distinct order ids.
     pub(super) fn orders(&self) -> usize {
         self.orders.len()
     }
 
-    /// The order id at this index.
+    /// Returns the order id at this index.
     pub(super) fn order_id(&self, order: usize) -> OrderId {
         self.orders[order].0
     }
 
-    /// The index of this order id.
+    /// Returns the index of this order id.
     pub(super) fn order(&self, order_id: OrderId) -> Option<usize> {
         self.orders.binary_search_by_key(&order_id, |(order_id, _)| *order_id).ok()
     }
 
-    /// The indices of the units about one order, older before newer within a kind.
-    pub(super) fn about(&self, order: usize) -> std::ops::Range<usize> {
+    /// Returns the indices of the units of one order, older before newer within a kind.
+    pub(super) fn of_order(&self, order: usize) -> std::ops::Range<usize> {
         let from = self.orders[order].1 as usize;
         let until = self.orders.get(order + 1).map_or(self.units.len(), |(_, next)| *next as usize);
         from..until
     }
 
-    /// The unit at this index.
+    /// Returns the unit at this index.
     pub(super) fn unit(&self, index: usize) -> &Unit {
         &self.units[index]
     }
 
-    /// The index of the unit a dead letter holds.
+    /// Returns the index of the unit with this body.
     pub(super) fn find(&self, kind: EventKind, body: &StoredBody) -> Option<usize> {
         let wanted = body_hash(kind, body);
         let found = self.by_body.binary_search_by_key(&wanted, |(hash, _)| *hash).ok()?;
         Some(self.by_body[found].1 as usize)
     }
 
-    /// Whether a group that shows `held`, written at this time, may have replaced `unit`: it is
-    /// the newer of the two within a run, and across runs not older than the unit can be.
-    pub(super) fn replaces(&self, held: &Unit, written_at: Option<EventTime>, unit: &Unit) -> bool {
-        if held.source == unit.source {
-            return held.position > unit.position;
+    /// Returns whether `shown`, which a row shows with this write timestamp, may have superseded `unit`.
+    /// Within a run, it must be newer; across runs, it must not be older than the run of `unit`.
+    pub(super) fn supersedes(&self, shown: &Unit, written_at: Option<EventTime>, unit: &Unit) -> bool {
+        if shown.source == unit.source {
+            return shown.position > unit.position;
         }
         written_at.is_some_and(|written_at| written_at >= self.started[unit.source as usize])
     }
 }
 
-fn unit(planned: Planned, source: u32, decode: Decode) -> Unit {
+fn unit(planned: PlannedEvent, source: u32, decode: DecodeBody) -> Unit {
     let content = match planned.content {
-        Content::Foreign => decode(planned.kind, &planned.body),
-        known @ (Content::Order(_) | Content::Payment(_) | Content::Rejected(_) | Content::Masked(_)) => {
-            known
-        }
+        EventContent::Foreign => decode(planned.kind, &planned.body),
+        known @ (EventContent::Order(_)
+        | EventContent::Payment(_)
+        | EventContent::Rejected(_)
+        | EventContent::Masked(_)) => known,
     };
     let mut kept = StoredBody::keep(&planned.body);
     let mut order_id = planned.order_id;
     let (values, payment_id) = match content {
-        Content::Order(order) => {
+        EventContent::Order(order) => {
             order_id = Some(order.order_id);
             (Ok(order_values(&order)), None)
         }
-        Content::Payment(payment) => {
+        EventContent::Payment(payment) => {
             order_id = Some(payment.order_id);
             (Ok(payment_values(&payment)), Some(payment.payment_id))
         }
-        Content::Rejected(reason) => (Err(reason), None),
-        Content::Masked(masked) => {
+        EventContent::Rejected(reason) => (Err(reason), None),
+        EventContent::Masked(masked) => {
             kept = StoredBody::keep(&masked);
             (Err(Reason::PanDetected), None)
         }
-        Content::Foreign => (Err(Reason::Undecodable), None),
+        EventContent::Foreign => (Err(Reason::Undecodable), None),
     };
     Unit {
         order_id: order_id.unwrap_or(OrderId(0)),
@@ -174,7 +179,7 @@ fn unit(planned: Planned, source: u32, decode: Decode) -> Unit {
     }
 }
 
-/// One unit per (kind, body), at its newest position.
+/// Merges units of equal kind and body into one at the newest position.
 fn merge(mut units: Vec<Unit>) -> Vec<Unit> {
     units.sort_unstable_by_key(|unit| (unit.body, unit.source, unit.position));
     units.dedup_by(|newer, kept| {
@@ -188,13 +193,13 @@ fn merge(mut units: Vec<Unit>) -> Vec<Unit> {
     units
 }
 
-/// Bodies the dead-letter store does not keep whole are known by their SHA-256.
+/// Hashes a body. Bodies that the dead-letter store truncates are identified by their SHA-256.
 fn body_hash(kind: EventKind, body: &StoredBody) -> u64 {
     let content = body.sha256.as_ref().map_or(&*body.bytes, |sha256| sha256.as_bytes());
     hash(&(kind, body.length, content))
 }
 
-/// The values of a row's order columns.
+/// Hashes the order columns of a row.
 pub(super) fn order_cells(cells: &OrderCells) -> u64 {
     hash(&(
         cells.customer_id,
@@ -207,7 +212,7 @@ pub(super) fn order_cells(cells: &OrderCells) -> u64 {
     ))
 }
 
-/// The values of a row's payment columns.
+/// Hashes the payment columns of a row.
 pub(super) fn payment_cells(cells: &PaymentCells) -> u64 {
     hash(&(
         cells.payment_id,
@@ -226,12 +231,12 @@ fn payment_values(payment: &Payment<'_>) -> u64 {
     payment_cells(&PaymentCells::from(payment))
 }
 
-/// Equal for equal numbers: there is one zero.
+/// Returns equal bits for equal numbers, zero and negative zero included.
 fn bits(number: f64) -> u64 {
     (number + 0.0).to_bits()
 }
 
-/// Compared within this process only.
+/// Hashes a value. The hash is compared within this process only.
 fn hash<T: Hash>(value: &T) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
@@ -241,17 +246,22 @@ fn hash<T: Hash>(value: &T) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::Plan;
-    use crate::manifest::{Body, Source, Streams};
+    use crate::generate::ScenarioPlan;
+    use crate::manifest::{EventSource, ManifestBody, Streams};
     use crate::mixture::Mixture;
 
-    fn no_foreign(_: EventKind, _: &Bytes) -> Content {
-        Content::Foreign
+    fn no_foreign(_: EventKind, _: &Bytes) -> EventContent {
+        EventContent::Foreign
     }
 
     fn run(started_at_us: i64, mixture: Mixture) -> Manifest {
-        let plan = Plan::try_new(5, 1..=200, mixture).expect("a sound plan");
-        Manifest::new(Streams::Both, Source::Scenario(plan), format!("run-{started_at_us}"), started_at_us)
+        let plan = ScenarioPlan::try_new(5, 1..=200, mixture).expect("a valid plan");
+        Manifest::new(
+            Streams::Both,
+            EventSource::Scenario(plan),
+            format!("run-{started_at_us}"),
+            started_at_us,
+        )
     }
 
     #[test]
@@ -273,20 +283,20 @@ mod tests {
         assert_eq!(units.len(), 400);
         assert!(units.units.iter().all(|unit| unit.copies == 1));
         assert_eq!(units.orders(), 200);
-        assert_eq!(units.about(199), 398..400);
+        assert_eq!(units.of_order(199), 398..400);
     }
 
     #[test]
-    fn a_foreign_body_is_what_decoding_it_says() {
-        fn decode(_: EventKind, body: &Bytes) -> Content {
+    fn a_body_from_a_file_is_decoded() {
+        fn decode(_: EventKind, body: &Bytes) -> EventContent {
             match &body[..] {
-                b"pan" => Content::Masked(Bytes::from_static(b"***")),
-                _ => Content::Rejected(Reason::Invalid),
+                b"pan" => EventContent::Masked(Bytes::from_static(b"***")),
+                _ => EventContent::Rejected(Reason::Invalid),
             }
         }
         let huge = Bytes::from(vec![b' '; 2 * 1024 * 1024]);
-        let bodies = [huge.clone(), Bytes::from_static(b"pan"), huge.clone()].map(Body).to_vec();
-        let manifest = Manifest::new(Streams::Payments, Source::Bodies { bodies }, "file".to_owned(), 1);
+        let bodies = [huge.clone(), Bytes::from_static(b"pan"), huge.clone()].map(ManifestBody).to_vec();
+        let manifest = Manifest::new(Streams::Payments, EventSource::Bodies { bodies }, "file".to_owned(), 1);
         let units = Units::of(&[manifest], decode).expect("bounded");
         assert_eq!(units.len(), 2);
         let found = |kind, body: &Bytes| {

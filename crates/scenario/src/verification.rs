@@ -1,4 +1,4 @@
-//! What a verification found.
+//! The result of a verification.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,39 +8,39 @@ use ecom_domain::dead_letter::DeadLetterState;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 
-/// How many differences are kept: those of the lowest order ids. All are counted.
+/// The maximum number of differences in a result, from the lowest order ids. All are counted.
 pub(super) const KEPT_DIFFERENCES: usize = 100;
 
-/// A way in which table and dead-letter store are not what they must be.
+/// The kind of a difference between what was published and the store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// A published event that is neither current, nor superseded, nor in the dead-letter store.
+pub enum DifferenceKind {
+    /// A published event is neither current, nor superseded, nor in the dead-letter store.
     Lost,
-    /// The same, its row showing an older event in its place.
+    /// A published event is lost, and its row shows an older event.
     Stale,
-    /// A column group that shows no event published for its order: mixed, or changed by hand.
+    /// A column group shows values that no published event of the order has: mixed, or changed by hand.
     Mixed,
-    /// An order, or a payment, in the table for which nothing was published.
+    /// An order or a payment is in the fact table although none was published.
     Invented,
-    /// One order id in two rows.
+    /// One order id is in two rows.
     Doubled,
-    /// A row with a payment and no order.
+    /// A row has a payment and no order.
     PaymentWithoutOrder,
-    /// A dead letter whose body was never published.
+    /// A dead letter has a body that was not published.
     InventedDeadLetter,
-    /// A dead letter recorded for another reason than its body has.
+    /// A dead letter has another reason than its body.
     WrongReason,
-    /// A recovered dead letter whose payment the row shows neither at its time nor superseded.
+    /// A dead letter is recovered, but the row shows neither its payment nor a newer one.
     RecoveredWithoutEffect,
-    /// An open dead letter whose payment is in its row.
+    /// A dead letter is open, but its payment is in the row.
     OpenThoughApplied,
-    /// An open dead letter that waits for an order which is in the table.
+    /// A dead letter waits for its order, but the order is in the fact table.
     WaitingThoughOrderThere,
 }
 
-impl Fault {
-    /// The word used in reports.
+impl DifferenceKind {
+    /// Returns the name used in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lost => "lost",
@@ -49,7 +49,7 @@ impl Fault {
             Self::Invented => "invented",
             Self::Doubled => "doubled",
             Self::PaymentWithoutOrder => "payment_without_order",
-            Self::InventedDeadLetter => "invented_letter",
+            Self::InventedDeadLetter => "invented_dead_letter",
             Self::WrongReason => "wrong_reason",
             Self::RecoveredWithoutEffect => "recovered_without_effect",
             Self::OpenThoughApplied => "open_though_applied",
@@ -58,68 +58,68 @@ impl Fault {
     }
 }
 
-/// One difference.
+/// A difference between what was published and the store.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 pub struct Difference {
-    /// The order it is about, where that is known.
+    /// The order id, if it is known.
     #[serde(serialize_with = "order_id")]
     pub order_id: Option<OrderId>,
-    /// What kind of difference.
-    pub kind: Fault,
-    /// In words.
+    /// The kind of difference.
+    pub kind: DifferenceKind,
+    /// A description for people.
     pub what: String,
 }
 
-/// Where the units of one stream ended; `published` is the sum of the four that follow it.
+/// The units of one stream by where they are. `published` is the sum of the next four.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
 pub struct StreamCounts {
-    /// Distinct messages published.
+    /// The number of distinct published messages.
     pub published: u64,
-    /// Shown by their row.
+    /// The number of units that their row shows.
     pub current: u64,
-    /// Replaced by a newer event.
+    /// The number of units that a newer event has superseded.
     pub superseded: u64,
-    /// In the dead-letter store, not recovered.
+    /// The number of units in the dead-letter store that are not recovered.
     pub dead_letter_store: u64,
-    /// None of these.
+    /// The number of all other units.
     pub lost: u64,
-    /// Copies of units published besides.
+    /// The number of further messages with the body of a unit.
     pub duplicates: u64,
 }
 
-/// What was found.
+/// The result of a verification.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
 pub struct Verification {
-    /// The orders stream.
+    /// The units of the orders stream.
     pub orders: StreamCounts,
-    /// The payments stream.
+    /// The units of the payments stream.
     pub payments: StreamCounts,
-    /// Rows in the fact table.
+    /// The number of rows in the fact table.
     pub rows: u64,
-    /// Dead letters in the dead-letter store by reason and state.
+    /// The number of dead letters by reason and state.
     #[serde(serialize_with = "dead_letters")]
     pub dead_letters: BTreeMap<(Reason, DeadLetterState), u64>,
-    /// Rows that show a corrected body in place of the discarded dead letter's.
+    /// The number of column groups that show a corrected body instead of the dead letter's.
     pub corrected: u64,
-    /// Differences by kind, all of them.
-    pub faults: BTreeMap<Fault, u64>,
-    /// The differences of the lowest order ids.
+    /// The number of differences by kind.
+    pub faults: BTreeMap<DifferenceKind, u64>,
+    /// The differences, limited to those of the lowest order ids.
     pub differences: BTreeSet<Difference>,
 }
 
 impl Verification {
-    /// Whether nothing is lost, invented or mixed, and every dead letter is as it must be.
+    /// Returns whether there are no differences.
     pub fn is_clean(&self) -> bool {
         self.faults.is_empty()
     }
 
-    /// How many differences there are, kept or not.
+    /// Returns the number of all differences.
     pub fn difference_count(&self) -> u64 {
         self.faults.values().sum()
     }
 
-    /// Notes a difference.
-    pub(super) fn differs(&mut self, order_id: Option<OrderId>, kind: Fault, what: String) {
+    /// Adds a difference.
+    pub(super) fn differs(&mut self, order_id: Option<OrderId>, kind: DifferenceKind, what: String) {
         *self.faults.entry(kind).or_default() += 1;
         self.differences.insert(Difference { order_id, kind, what });
         if self.differences.len() > KEPT_DIFFERENCES {
@@ -157,14 +157,14 @@ impl std::fmt::Display for Difference {
 
 impl std::fmt::Display for Verification {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "orders    {}", self.orders)?;
-        writeln!(f, "payments  {}", self.payments)?;
-        writeln!(f, "rows      {}", self.rows)?;
+        writeln!(f, "orders        {}", self.orders)?;
+        writeln!(f, "payments      {}", self.payments)?;
+        writeln!(f, "rows          {}", self.rows)?;
         for ((reason, state), count) in &self.dead_letters {
-            writeln!(f, "dead letters   {count} {reason}, {}", state.as_str())?;
+            writeln!(f, "dead letters  {count} {reason}, {}", state.as_str())?;
         }
         if self.corrected > 0 {
-            writeln!(f, "corrected {}", self.corrected)?;
+            writeln!(f, "corrected     {}", self.corrected)?;
         }
         if self.is_clean() {
             return write!(f, "clean: nothing lost, nothing invented, nothing mixed");

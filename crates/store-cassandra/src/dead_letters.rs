@@ -1,9 +1,9 @@
-//! The dead-letter store.
+//! The dead-letter store port on Cassandra.
 
-pub(super) mod rows;
+mod history;
+mod rows;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::try_join;
@@ -11,8 +11,9 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use scylla::response::PagingState;
 use scylla::statement::prepared::PreparedStatement;
 
-use super::errors::Cause;
-use super::session::CassandraStore;
+use super::columns::{timestamp, word};
+use super::errors::StatementError;
+use super::store::CassandraStore;
 use ecom_domain::dead_letter::{
     BUCKETS, DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterRecord, DeadLetterUpdate, EventKind,
     HistoryEntry,
@@ -20,13 +21,12 @@ use ecom_domain::dead_letter::{
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 use ecom_store::{DeadLetterStore, Scan, StoreError};
-use rows::{DeadLetterRow, DeadLetterValues, EntryRow, EntryValues, timestamp, word};
+use history::{EntryRow, EntryValues};
+use rows::{DeadLetterRow, DeadLetterValues};
 
-/// Partitions whose first page a scan without bodies asks for at once, and dead letters of an order that
-/// are read at once.
+/// The number of partitions that a scan without bodies reads ahead, and of dead letters of an order that are
+/// read concurrently.
 const LOOK_AHEAD: usize = 8;
-/// Days remembered as written.
-const DAYS_KEPT: usize = 1_000;
 
 #[async_trait]
 impl DeadLetterStore for CassandraStore {
@@ -36,42 +36,43 @@ impl DeadLetterStore for CassandraStore {
             let t = dead_letter.t.micros();
             let values = (DeadLetterValues::of(dead_letter), EntryValues::of(&dead_letter.id, entry, t));
             self.session.batch(&self.statements.record_dead_letter, values).await?;
-            Ok::<_, Cause>(())
+            Ok::<_, StatementError>(())
         };
-        write.await.map_err(|cause| cause.at("record a dead letter", &self.name))
+        write.await.map_err(|error| error.at("record a dead letter", &self.name))
     }
 
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {
         let read = async {
             let key = (id.day(), id.bucket(), id.as_str());
-            let answer = self.session.execute_unpaged(&self.statements.dead_letter, key).await?;
-            let row = answer.into_rows_result()?.maybe_first_row::<DeadLetterRow>()?;
+            let response = self.session.execute_unpaged(&self.statements.dead_letter, key).await?;
+            let row = response.into_rows_result()?.maybe_first_row::<DeadLetterRow>()?;
             row.and_then(DeadLetterRow::record).transpose()
         };
-        read.await.map_err(|cause| cause.at("read a dead letter", &self.name))
+        read.await.map_err(|error| error.at("read a dead letter", &self.name))
     }
 
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
         const WHAT: &str = "read a dead letter's history";
         let key = (id.day(), id.bucket(), id.as_str());
         let rows = self.rows::<EntryRow, _>(WHAT, &self.statements.history, key);
-        let mut lines: Vec<HistoryEntry> = rows
-            .map(|row| row.and_then(|row| row.entry(id).map_err(|cause| cause.at(WHAT, &self.name))))
+        let mut entries: Vec<HistoryEntry> = rows
+            .map(|row| row.and_then(|row| row.entry(id).map_err(|error| error.at(WHAT, &self.name))))
             .try_collect()
             .await?;
-        // A message that came again was recorded again, at a later time: one line, the oldest.
+        // `at` is part of the key: an entry that was written again at a later time is a second row. Keep the
+        // oldest.
         let mut seen = BTreeSet::new();
-        lines.retain(|line| seen.insert(line.entry_id.clone()));
-        Ok(lines)
+        entries.retain(|entry| seen.insert(entry.entry_id.clone()));
+        Ok(entries)
     }
 
-    async fn act(&self, act: &DeadLetterUpdate) -> Result<(), StoreError> {
-        let id = &act.dead_letter;
+    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError> {
+        let id = &update.dead_letter;
         let (day, bucket, name) = (id.day(), id.bucket(), id.as_str());
-        let time = act.time().map_or(act.t.micros(), |time| time.micros());
-        let entry = EntryValues::of(id, &act.entry, time);
+        let time = update.write_timestamp().map_or(update.t.micros(), |time| time.micros());
+        let entry = EntryValues::of(id, &update.entry, time);
         let (session, statements) = (&self.session, &self.statements);
-        let done = match act.change {
+        let done = match update.change {
             DeadLetterChange::State { generation, state, at } => {
                 let generation = i64::from(generation);
                 let change = (time, state.as_str(), generation, timestamp(at), day, bucket, name);
@@ -84,7 +85,7 @@ impl DeadLetterStore for CassandraStore {
             }
             DeadLetterChange::Nothing => session.execute_unpaged(&statements.record_entry, entry).await,
         };
-        done.map(drop).map_err(|error| Cause::from(error).at("act on a dead letter", &self.name))
+        done.map(drop).map_err(|error| StatementError::from(error).at("update a dead letter", &self.name))
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
@@ -107,64 +108,67 @@ impl DeadLetterStore for CassandraStore {
             })
             .try_flatten()
             .try_filter_map(move |row| async move {
-                row.record().transpose().map_err(|cause| cause.at(WHAT, &self.name))
+                row.record().transpose().map_err(|error| error.at(WHAT, &self.name))
             })
             .try_filter(move |record| std::future::ready(scan.wants(record.dead_letter.t)))
             .boxed()
     }
 
-    fn dead_letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+    fn dead_letters_of_order(
+        &self,
+        order_id: OrderId,
+    ) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
         const WHAT: &str = "read the dead letters of an order";
         self.rows::<(String,), _>(WHAT, &self.statements.dead_letters_by_order, (order_id.0,))
             .map_ok(move |(id,)| async move {
                 let id =
-                    word(&id, "id", &id, DeadLetterId::parse).map_err(|cause| cause.at(WHAT, &self.name))?;
+                    word(&id, "id", &id, DeadLetterId::parse).map_err(|error| error.at(WHAT, &self.name))?;
                 self.dead_letter(&id).await
             })
             .try_buffered(LOOK_AHEAD)
-            // A line without a dead letter: its writer ended between the two, or its remover did.
+            // An index entry without its dead letter: the process that recorded or removed it ended in between.
             .try_filter_map(|record| std::future::ready(Ok(record)))
             .boxed()
     }
 
     async fn remove(&self, record: &DeadLetterRecord) -> Result<(), StoreError> {
         let dead_letter = &record.dead_letter;
-        let (id, time) = (&dead_letter.id, record.highest_time().micros());
+        let (id, time) = (&dead_letter.id, record.highest_write_timestamp().micros());
         let removal = async {
             let key = (time, id.day(), id.bucket(), id.as_str());
             self.session.batch(&self.statements.remove, (key, key)).await?;
             if let Some(order) = dead_letter.order_id {
-                let line = (time, order.0, dead_letter.t.micros(), id.as_str());
-                self.session.execute_unpaged(&self.statements.remove_by_order, line).await?;
+                let index_entry = (time, order.0, dead_letter.t.micros(), id.as_str());
+                self.session.execute_unpaged(&self.statements.remove_by_order, index_entry).await?;
             }
-            Ok::<_, Cause>(())
+            Ok::<_, StatementError>(())
         };
-        removal.await.map_err(|cause| cause.at("remove a dead letter", &self.name))
+        removal.await.map_err(|error| error.at("remove a dead letter", &self.name))
     }
 }
 
 impl CassandraStore {
-    /// Writes the day of a dead letter that is about to be recorded.
-    async fn record_day(&self, id: &DeadLetterId) -> Result<(), Cause> {
+    /// Records the day of a dead letter that is about to be written.
+    async fn record_day(&self, id: &DeadLetterId) -> Result<(), StatementError> {
         let day = id.day();
-        if !self.days.knows(day) {
+        if !self.recorded_days.contains(day) {
             self.session.execute_unpaged(&self.statements.record_day, (day,)).await?;
-            self.days.remember(day);
+            self.recorded_days.insert(day);
         }
         Ok(())
     }
 
-    /// Writes the line in the index by order of a dead letter that is about to be recorded.
-    async fn record_by_order(&self, dead_letter: &DeadLetter) -> Result<(), Cause> {
+    /// Writes the index entry of a dead letter that is about to be written.
+    async fn record_by_order(&self, dead_letter: &DeadLetter) -> Result<(), StatementError> {
         if let Some(order) = dead_letter.order_id {
             let t = dead_letter.t.micros();
-            let line = (order.0, t, dead_letter.id.as_str(), t);
-            self.session.execute_unpaged(&self.statements.record_by_order, line).await?;
+            let index_entry = (order.0, t, dead_letter.id.as_str(), t);
+            self.session.execute_unpaged(&self.statements.record_by_order, index_entry).await?;
         }
         Ok(())
     }
 
-    /// The partitions that may hold dead letters of this scan, newest day first.
+    /// Returns the partitions that may have dead letters of this scan, newest day first.
     async fn partitions(&self, scan: &Scan) -> Result<Vec<(i32, i16)>, StoreError> {
         let rows = self.rows::<(i32,), _>("read the days that have dead letters", &self.statements.days, ());
         let mut days: Vec<i32> = rows.map_ok(|(day,)| day).try_collect().await?;
@@ -176,28 +180,9 @@ impl CassandraStore {
     }
 }
 
-/// The day of the dead letters of this T, by the rule that makes their ids.
+/// Returns the day that the ids of dead letters with this event time begin with.
 fn day_of(t: EventTime) -> i32 {
     DeadLetterId::of(EventKind::Order, t, b"").day()
-}
-
-/// The days this process has written, so that it writes each once.
-#[derive(Default, Debug)]
-pub(super) struct Days(Mutex<BTreeSet<i32>>);
-
-impl Days {
-    fn knows(&self, day: i32) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&day)
-    }
-
-    /// Call it once the day is durable.
-    fn remember(&self, day: i32) {
-        let mut days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        days.insert(day);
-        if days.len() > DAYS_KEPT {
-            days.pop_first();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -209,14 +194,6 @@ mod tests {
     use ecom_domain::dead_letter::{DeadLetterState, HistoryAction, StoredBody};
     use ecom_domain::event_time::WriteTimestamp;
     use ecom_domain::reason::Reason;
-
-    #[test]
-    fn remembered_days_are_bounded() {
-        let days = Days::default();
-        (0..2_000).for_each(|day| days.remember(day));
-        assert!(days.knows(1_999) && !days.knows(0));
-        assert_eq!(days.0.lock().expect("not poisoned").len(), DAYS_KEPT);
-    }
 
     #[test]
     fn a_scans_days_are_those_of_the_ids() {
@@ -255,6 +232,9 @@ mod tests {
             host: "here".into(),
             note: (action == HistoryAction::Discarded).then(|| "a test order".into()),
             run_id: None,
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         }
     }
 
@@ -272,9 +252,12 @@ mod tests {
         in_keyspace("dead letter", async |scratch| {
             let store = &scratch.store;
             let dead_letter = dead_letter(T, b"\x00\xff{");
-            let received = entry(T, HistoryAction::ReceivedMessage);
+            let received = entry(T, HistoryAction::Received);
             store.record(&dead_letter, &received).await.expect("recorded");
-            store.act(&state(&dead_letter, 0, DeadLetterState::Discarded, T + 5_000)).await.expect("acted");
+            store
+                .apply(&state(&dead_letter, 0, DeadLetterState::Discarded, T + 5_000))
+                .await
+                .expect("updated");
             store.record(&dead_letter, &received).await.expect("recorded again");
             let record = store.dead_letter(&dead_letter.id).await.expect("read").expect("there");
             assert_eq!(record.dead_letter, dead_letter);
@@ -287,33 +270,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_acts_the_one_of_the_larger_dead_letter_store_time_stays() {
-        in_keyspace("acts", async |scratch| {
+    async fn of_two_updates_the_one_with_the_larger_write_timestamp_wins() {
+        in_keyspace("updates", async |scratch| {
             let store = &scratch.store;
             let dead_letter = dead_letter(T, b"{}");
-            store.record(&dead_letter, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
+            store.record(&dead_letter, &entry(T, HistoryAction::Received)).await.expect("recorded");
             for (generation, to) in [
                 (0, DeadLetterState::Recovered),
                 (0, DeadLetterState::Parked),
                 (1, DeadLetterState::Parked),
                 (0, DeadLetterState::Discarded),
             ] {
-                store.act(&state(&dead_letter, generation, to, T + 9_000)).await.expect("acted");
+                store.apply(&state(&dead_letter, generation, to, T + 9_000)).await.expect("updated");
             }
             for attempts in [3, 2] {
                 let change =
                     DeadLetterChange::Schedule { attempts, next_attempt_at: T + i64::from(attempts) * 1_000 };
-                let act = DeadLetterUpdate {
+                let update = DeadLetterUpdate {
                     change,
                     ..state(&dead_letter, 0, DeadLetterState::Parked, T + 10_000)
                 };
-                store.act(&act).await.expect("scheduled");
+                store.apply(&update).await.expect("scheduled");
             }
             let note = DeadLetterUpdate {
                 change: DeadLetterChange::Nothing,
                 ..state(&dead_letter, 0, DeadLetterState::Parked, T + 11_000)
             };
-            store.act(&note).await.expect("noted");
+            store.apply(&note).await.expect("noted");
             let progress = store.dead_letter(&dead_letter.id).await.expect("read").expect("there").progress;
             assert_eq!((progress.state, progress.generation), (Some(DeadLetterState::Parked), 1));
             assert_eq!((progress.attempts, progress.next_attempt_at), (3, Some(T + 3_000)));
@@ -322,12 +305,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_act_on_no_dead_letter_makes_none() {
-        in_keyspace("noletter", async |scratch| {
+    async fn an_update_without_its_dead_letter_does_not_create_one() {
+        in_keyspace("absent_letter", async |scratch| {
             let store = &scratch.store;
             let (there, absent) = (dead_letter(T, b"there"), dead_letter(T, b"absent"));
-            store.record(&there, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
-            store.act(&state(&absent, 0, DeadLetterState::Discarded, T)).await.expect("acted");
+            store.record(&there, &entry(T, HistoryAction::Received)).await.expect("recorded");
+            store.apply(&state(&absent, 0, DeadLetterState::Discarded, T)).await.expect("updated");
             assert_eq!(store.dead_letter(&absent.id).await.expect("read"), None);
             let all: Vec<DeadLetterRecord> = store.dead_letters(Scan::ALL).try_collect().await.expect("read");
             assert_eq!(all.into_iter().map(|record| record.dead_letter).collect::<Vec<_>>(), [there]);
@@ -343,7 +326,7 @@ mod tests {
                 (0..120).map(|n| dead_letter(T + (n % 3) * DAY, format!("body {n}").as_bytes())).collect();
             for dead_letter in &kept {
                 store
-                    .record(dead_letter, &entry(dead_letter.t.micros(), HistoryAction::ReceivedMessage))
+                    .record(dead_letter, &entry(dead_letter.t.micros(), HistoryAction::Received))
                     .await
                     .expect("recorded");
             }
@@ -370,16 +353,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_removed_dead_letter_takes_its_history_along_and_no_other_dead_letter() {
+    async fn removing_a_dead_letter_deletes_its_history_and_no_other_dead_letter() {
         in_keyspace("remove", async |scratch| {
             let store = &scratch.store;
             let (gone, neighbour) = (dead_letter(T, b"gone"), dead_letter(T, b"stays"));
             for dead_letter in [&gone, &neighbour] {
-                store.record(dead_letter, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
-                store.act(&state(dead_letter, 1, DeadLetterState::Recovered, T)).await.expect("acted");
+                store.record(dead_letter, &entry(T, HistoryAction::Received)).await.expect("recorded");
+                store.apply(&state(dead_letter, 1, DeadLetterState::Recovered, T)).await.expect("updated");
             }
             let record = store.dead_letter(&gone.id).await.expect("read").expect("there");
-            assert_eq!(record.highest_time(), WriteTimestamp::of(gone.t, 1, 3));
+            assert_eq!(record.highest_write_timestamp(), WriteTimestamp::state(gone.t, 1, 3));
             store.remove(&record).await.expect("removed");
             assert_eq!(store.dead_letter(&gone.id).await.expect("read"), None);
             assert!(store.history(&gone.id).await.expect("read").is_empty());
@@ -390,11 +373,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_in_the_index_without_its_dead_letter_is_passed_over_until_the_dead_letter_is_there() {
+    async fn an_index_entry_without_its_dead_letter_is_skipped_until_the_dead_letter_is_recorded() {
         in_keyspace("index", async |scratch| {
             let store = &scratch.store;
             let (recorded, lost) = (dead_letter(T, b"recorded"), dead_letter(T + 1, b"lost"));
-            store.record(&recorded, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
+            store.record(&recorded, &entry(T, HistoryAction::Received)).await.expect("recorded");
             let id = &lost.id;
             let line = format!(
                 "INSERT INTO ecom_store.dead_letters_by_order (order_id, t, id) VALUES (7, {}, '{id}') \
@@ -404,12 +387,13 @@ mod tests {
             );
             scratch.cql(&line).await;
             let read = async || -> Vec<DeadLetterId> {
-                let dead_letters = store.dead_letters_of(OrderId(7)).map_ok(|record| record.dead_letter.id);
+                let dead_letters =
+                    store.dead_letters_of_order(OrderId(7)).map_ok(|record| record.dead_letter.id);
                 dead_letters.try_collect().await.expect("read")
             };
             assert_eq!(read().await, std::slice::from_ref(&recorded.id));
             store
-                .record(&lost, &entry(T, HistoryAction::ReceivedMessage))
+                .record(&lost, &entry(T, HistoryAction::Received))
                 .await
                 .expect("recorded when it came again");
             assert_eq!(read().await, [lost.id.clone(), recorded.id.clone()]);
@@ -418,12 +402,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_removed_dead_letter_leaves_no_line_in_the_index() {
+    async fn a_removed_dead_letter_leaves_no_index_entry() {
         in_keyspace("indexgone", async |scratch| {
             let store = &scratch.store;
             let dead_letter = dead_letter(T, b"{}");
-            store.record(&dead_letter, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
-            store.act(&state(&dead_letter, 3, DeadLetterState::Recovered, T)).await.expect("acted");
+            store.record(&dead_letter, &entry(T, HistoryAction::Received)).await.expect("recorded");
+            store.apply(&state(&dead_letter, 3, DeadLetterState::Recovered, T)).await.expect("updated");
             assert_eq!(scratch.count("dead_letters_by_order").await, 1);
             let record = store.dead_letter(&dead_letter.id).await.expect("read").expect("there");
             store.remove(&record).await.expect("removed");
@@ -438,7 +422,7 @@ mod tests {
             let store = &scratch.store;
             let kept: Vec<DeadLetter> = (0..20_u8).map(|n| dead_letter(T, &vec![n; 1024 * 1024])).collect();
             for dead_letter in &kept {
-                store.record(dead_letter, &entry(T, HistoryAction::ReceivedMessage)).await.expect("recorded");
+                store.record(dead_letter, &entry(T, HistoryAction::Received)).await.expect("recorded");
             }
             let lengths: Vec<usize> = store
                 .dead_letters(Scan::ALL)

@@ -1,4 +1,4 @@
-//! Which failures of the driver are an outage, and which are a refusal that stays.
+//! The classification of driver errors: outages, which are retried, and refusals, which are permanent.
 
 use scylla::errors::{
     BadQuery, ConnectionPoolError, DbError, DeserializationError, ExecutionError, IntoRowsResultError,
@@ -7,45 +7,45 @@ use scylla::errors::{
 
 use ecom_store::StoreError;
 
-/// Whether trying the same statement again may succeed.
+/// The class of an error: whether a repetition of the statement may succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Failure {
-    /// Outcome unknown, or not now.
+pub(super) enum ErrorClass {
+    /// It may: the result is unknown, or the cluster is unavailable.
     Outage,
-    /// Not as it is.
-    CorrectionError,
+    /// It cannot.
+    Refusal,
 }
 
-/// What this failure of an execution is. Variants a later driver adds count as outages: retried,
-/// loudly, rather than taken for a verdict on a message.
+/// Classifies an execution error. Variants that a later driver adds are outages: they are retried and logged,
+/// and never become a decision about a message.
 #[deny(clippy::wildcard_enum_match_arm)]
-pub(super) fn classify(error: &ExecutionError) -> Failure {
+pub(super) fn classify(error: &ExecutionError) -> ErrorClass {
     match error {
         ExecutionError::LastAttemptError(attempt) => of_attempt(attempt),
-        // The statement is known to the code; what is wrong is a value or a number of values.
+        // The statement is fixed in the code, so the fault is in the values.
         ExecutionError::BadQuery(
             BadQuery::PartitionKeyExtraction
             | BadQuery::SerializationError(_)
             | BadQuery::ValuesTooLongForKey(..)
             | BadQuery::TooManyQueriesInBatchStatement(_),
-        ) => Failure::CorrectionError,
+        ) => ErrorClass::Refusal,
         ExecutionError::PrepareError(error) => of_prepare(error),
-        // No node to ask, no connection to one, or no answer in time: it may have been applied.
+        // No node, no connection, or no response in time: the statement may have been applied.
         ExecutionError::EmptyPlan
         | ExecutionError::ConnectionPoolError(_)
         | ExecutionError::RequestTimeout(_)
         | ExecutionError::SchemaAgreementError(_)
         | ExecutionError::MetadataError(_)
-        | ExecutionError::BadQuery(_) => Failure::Outage,
-        // We never ask for it.
-        ExecutionError::UseKeyspaceError(_) => Failure::CorrectionError,
-        _ => Failure::Outage,
+        | ExecutionError::BadQuery(_) => ErrorClass::Outage,
+        // Never requested.
+        ExecutionError::UseKeyspaceError(_) => ErrorClass::Refusal,
+        _ => ErrorClass::Outage,
     }
 }
 
-/// What this failure to prepare is.
+/// Classifies a prepare error.
 #[deny(clippy::wildcard_enum_match_arm)]
-fn of_prepare(error: &PrepareError) -> Failure {
+fn of_prepare(error: &PrepareError) -> ErrorClass {
     match error {
         PrepareError::AllAttemptsFailed { first_attempt } => of_attempt(first_attempt),
         PrepareError::ConnectionPoolError(
@@ -53,21 +53,21 @@ fn of_prepare(error: &PrepareError) -> Failure {
             | ConnectionPoolError::Initializing
             | ConnectionPoolError::NodeDisabledByHostFilter,
         )
-        | PrepareError::ConnectionPoolError(_) => Failure::Outage,
-        PrepareError::PreparedStatementIdsMismatch => Failure::CorrectionError,
-        _ => Failure::Outage,
+        | PrepareError::ConnectionPoolError(_) => ErrorClass::Outage,
+        PrepareError::PreparedStatementIdsMismatch => ErrorClass::Refusal,
+        _ => ErrorClass::Outage,
     }
 }
 
 #[deny(clippy::wildcard_enum_match_arm)]
-fn of_attempt(error: &RequestAttemptError) -> Failure {
+fn of_attempt(error: &RequestAttemptError) -> ErrorClass {
     match error {
         RequestAttemptError::DbError(error, _) => of_server(error),
         RequestAttemptError::UnableToAllocStreamId | RequestAttemptError::BrokenConnectionError(_) => {
-            Failure::Outage
+            ErrorClass::Outage
         }
-        // Values or answers that do not fit the statement, or a statement that is another one since
-        // it was prepared: the same again ends the same.
+        // Values or responses that do not match the statement, or a statement whose id changed after it was
+        // prepared: a repetition fails again.
         RequestAttemptError::SerializationError(_)
         | RequestAttemptError::CqlRequestSerialization(_)
         | RequestAttemptError::BodyExtensionsParseError(_)
@@ -76,15 +76,16 @@ fn of_attempt(error: &RequestAttemptError) -> Failure {
         | RequestAttemptError::UnexpectedResponse(_)
         | RequestAttemptError::RepreparedIdChanged { .. }
         | RequestAttemptError::RepreparedIdMissingInBatch
-        | RequestAttemptError::NonfinishedPagingState => Failure::CorrectionError,
-        _ => Failure::Outage,
+        | RequestAttemptError::NonfinishedPagingState => ErrorClass::Refusal,
+        _ => ErrorClass::Outage,
     }
 }
 
 #[deny(clippy::wildcard_enum_match_arm)]
-fn of_server(error: &DbError) -> Failure {
+fn of_server(error: &DbError) -> ErrorClass {
     match error {
-        // Too few replicas, too slow, too busy, or failing: others, or the same later, may do it.
+        // Too few replicas, or replicas that are slow, busy or failing: others, or the same ones later, may
+        // succeed.
         DbError::Unavailable { .. }
         | DbError::Overloaded
         | DbError::IsBootstrapping
@@ -94,10 +95,10 @@ fn of_server(error: &DbError) -> Failure {
         | DbError::ReadFailure { .. }
         | DbError::WriteFailure { .. }
         | DbError::RateLimitReached { .. }
-        | DbError::ServerError => Failure::Outage,
-        // The driver prepares it again by itself; this one was evicted once more in between.
-        DbError::Unprepared { .. } => Failure::Outage,
-        // The statement, the schema or the role must change first.
+        | DbError::ServerError => ErrorClass::Outage,
+        // The driver prepares again by itself; the statement was evicted once more in between.
+        DbError::Unprepared { .. } => ErrorClass::Outage,
+        // The statement, the schema or the permissions must change first.
         DbError::SyntaxError
         | DbError::Invalid
         | DbError::AlreadyExists { .. }
@@ -105,50 +106,50 @@ fn of_server(error: &DbError) -> Failure {
         | DbError::AuthenticationError
         | DbError::Unauthorized
         | DbError::ConfigError
-        | DbError::ProtocolError => Failure::CorrectionError,
-        DbError::Other(_) | _ => Failure::Outage,
+        | DbError::ProtocolError => ErrorClass::Refusal,
+        DbError::Other(_) | _ => ErrorClass::Outage,
     }
 }
 
-/// Any failure of the adapter, on its way to a [`StoreError`].
+/// An error of a statement, before it is classified as a [`StoreError`].
 #[derive(thiserror::Error, Debug)]
-pub(super) enum Cause {
+pub(super) enum StatementError {
     #[error(transparent)]
     Execution(#[from] ExecutionError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// An answer that is not rows.
+    /// The response has no rows.
     #[error(transparent)]
     NotRows(#[from] IntoRowsResultError),
-    /// Rows of other types than asked for.
+    /// The rows have other types than the code expects.
     #[error(transparent)]
     FirstRow(#[from] MaybeFirstRowError),
     #[error(transparent)]
     Rows(#[from] RowsError),
     #[error(transparent)]
     Row(#[from] DeserializationError),
-    /// A stored value the pipeline never writes.
-    #[error("{id} has {column} {value:?}, which is none of its values")]
+    /// A stored value that the pipeline never writes.
+    #[error("{id} has the unknown value {value:?} in column {column}")]
     Word { id: String, column: &'static str, value: String },
 }
 
-impl Cause {
-    fn failure(&self) -> Failure {
+impl StatementError {
+    fn class(&self) -> ErrorClass {
         match self {
             Self::Execution(error) => classify(error),
             Self::Prepare(error) => of_prepare(error),
             Self::NotRows(_) | Self::FirstRow(_) | Self::Rows(_) | Self::Row(_) | Self::Word { .. } => {
-                Failure::CorrectionError
+                ErrorClass::Refusal
             }
         }
     }
 
-    /// The port's error; `what` was attempted on the store called `on`.
+    /// Returns the error of the port; `what` is the operation and `on` the name of the store.
     pub(super) fn at(self, what: &'static str, on: &str) -> StoreError {
         let on = on.to_owned();
-        match self.failure() {
-            Failure::Outage => StoreError::Unavailable { what, on, source: Box::new(self) },
-            Failure::CorrectionError => StoreError::Refused { what, on, source: Box::new(self) },
+        match self.class() {
+            ErrorClass::Outage => StoreError::Unavailable { what, on, source: Box::new(self) },
+            ErrorClass::Refusal => StoreError::Refused { what, on, source: Box::new(self) },
         }
     }
 }
@@ -179,12 +180,12 @@ mod tests {
             server(DbError::ReadTimeout { consistency, received: 1, required: 2, data_present: false }),
             server(DbError::ServerError),
         ] {
-            assert_eq!(classify(&error), Failure::Outage, "{error}");
+            assert_eq!(classify(&error), ErrorClass::Outage, "{error}");
         }
     }
 
     #[test]
-    fn what_the_server_will_never_accept_is_a_refusal() {
+    fn what_the_server_never_accepts_is_a_refusal() {
         for error in [
             server(DbError::Invalid),
             server(DbError::SyntaxError),
@@ -194,20 +195,20 @@ mod tests {
             ExecutionError::BadQuery(BadQuery::PartitionKeyExtraction),
             ExecutionError::LastAttemptError(RequestAttemptError::RepreparedIdMissingInBatch),
         ] {
-            assert_eq!(classify(&error), Failure::CorrectionError, "{error}");
+            assert_eq!(classify(&error), ErrorClass::Refusal, "{error}");
         }
     }
 
     #[test]
     fn the_ports_error_names_the_store_and_the_cause() {
-        let outage =
-            Cause::from(ExecutionError::EmptyPlan).at("record an order", "Cassandra at h:1, keyspace k");
+        let outage = StatementError::from(ExecutionError::EmptyPlan)
+            .at("record an order", "Cassandra at h:1, keyspace k");
         assert!(outage.is_outage());
         assert!(
             outage.to_string().starts_with("could not record an order on Cassandra at h:1, keyspace k: ")
         );
-        let refusal =
-            Cause::from(server(DbError::Invalid)).at("record an order", "Cassandra at h:1, keyspace k");
+        let refusal = StatementError::from(server(DbError::Invalid))
+            .at("record an order", "Cassandra at h:1, keyspace k");
         assert!(!refusal.is_outage());
         assert!(refusal.to_string().contains("said the server"), "{refusal}");
     }

@@ -1,11 +1,11 @@
-//! The fact table.
+//! The fact store port on Cassandra.
 
 use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use scylla::DeserializeRow;
 
-use super::errors::Cause;
-use super::session::CassandraStore;
+use super::errors::StatementError;
+use super::store::CassandraStore;
 use super::values;
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
@@ -18,32 +18,32 @@ impl FactStore for CassandraStore {
     async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
         let values = values::order(order, t);
         let done = self.session.execute_unpaged(&self.statements.record_order, values).await;
-        done.map(drop).map_err(|error| Cause::from(error).at("record an order", &self.name))
+        done.map(drop).map_err(|error| StatementError::from(error).at("record an order", &self.name))
     }
 
     async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
         let read = async {
             let key = values::key(order_id);
-            let answer = self.session.execute_unpaged(&self.statements.payment_slot, key).await?;
-            let rows = answer.into_rows_result()?;
-            Ok::<_, Cause>(slot(rows.maybe_first_row::<SlotRow<'_>>()?))
+            let response = self.session.execute_unpaged(&self.statements.payment_slot, key).await?;
+            let rows = response.into_rows_result()?;
+            Ok::<_, StatementError>(slot(rows.maybe_first_row::<SlotRow<'_>>()?))
         };
-        read.await.map_err(|cause| cause.at("look up an order", &self.name))
+        read.await.map_err(|error| error.at("look up an order", &self.name))
     }
 
     async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
         let values = values::payment(payment, t);
         let done = self.session.execute_unpaged(&self.statements.record_payment, values).await;
-        done.map(drop).map_err(|error| Cause::from(error).at("record a payment", &self.name))
+        done.map(drop).map_err(|error| StatementError::from(error).at("record a payment", &self.name))
     }
 
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
         let read = async {
-            let answer = self.session.execute_unpaged(&self.statements.fact, values::key(order_id)).await?;
-            let rows = answer.into_rows_result()?;
-            Ok::<_, Cause>(rows.maybe_first_row::<FactRow>()?.map(Fact::from))
+            let response = self.session.execute_unpaged(&self.statements.fact, values::key(order_id)).await?;
+            let rows = response.into_rows_result()?;
+            Ok::<_, StatementError>(rows.maybe_first_row::<FactRow>()?.map(Fact::from))
         };
-        read.await.map_err(|cause| cause.at("read a fact", &self.name))
+        read.await.map_err(|error| error.at("read a fact", &self.name))
     }
 
     fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
@@ -55,7 +55,7 @@ impl FactStore for CassandraStore {
     }
 }
 
-/// `customer_id`, the payment columns, and the write time of `payment_id`.
+/// `customer_id`, the payment columns, and `WRITETIME(payment_id)`.
 type SlotRow<'a> = (
     Option<i64>,
     Option<i64>,
@@ -66,13 +66,14 @@ type SlotRow<'a> = (
     Option<i64>,
 );
 
-/// An order is there when it has a customer: an UPDATE alone makes a row, too.
+/// Returns the payment slot of a row. A row has an order where `customer_id` is not null: the UPDATE of a
+/// payment creates rows, too.
 fn slot(row: Option<SlotRow<'_>>) -> PaymentSlot {
     let text = |cell: Option<&str>| cell.map(str::to_owned);
     match row {
         None | Some((None, ..)) => PaymentSlot::NoOrder,
         Some((Some(_), Some(payment_id), method, card, status, datetime, Some(written_at))) => {
-            PaymentSlot::CorrectionStatus {
+            PaymentSlot::Taken {
                 payment: PaymentCells {
                     payment_id: Some(payment_id),
                     payment_method: text(method),
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_without_a_customer_is_no_order() {
+    fn a_row_without_a_customer_has_no_order() {
         assert_eq!(slot(None), PaymentSlot::NoOrder);
         let ghost = (None, Some(1), Some("PayPal"), None, Some("Completed"), Some("now"), Some(5));
         assert_eq!(slot(Some(ghost)), PaymentSlot::NoOrder);
@@ -153,9 +154,7 @@ mod tests {
     #[test]
     fn a_taken_slot_has_every_cell_and_its_write_time() {
         let row = (Some(7), Some(1), Some("PayPal"), None, Some("Completed"), Some("now"), Some(5));
-        let PaymentSlot::CorrectionStatus { payment, written_at } = slot(Some(row)) else {
-            panic!("it is taken")
-        };
+        let PaymentSlot::Taken { payment, written_at } = slot(Some(row)) else { panic!("it is taken") };
         assert_eq!(written_at, EventTime::stored(5));
         assert_eq!(payment.payment_method.as_deref(), Some("PayPal"));
         assert_eq!(payment.card_last_four, None);
@@ -206,19 +205,19 @@ mod tests {
             assert!(fact.order.matches(&order(1)) && fact.payment.matches(&later), "{fact:?}");
             assert_eq!(fact.order_written_at, Some(EventTime::stored(T)));
             assert_eq!(fact.payment_written_at, Some(EventTime::stored(T + 2)));
-            let PaymentSlot::CorrectionStatus { payment: buffered, written_at } =
+            let PaymentSlot::Taken { payment: current, written_at } =
                 store.payment_slot(OrderId(1)).await.expect("read")
             else {
                 panic!("there is a payment");
             };
-            assert!(buffered.matches(&later));
+            assert!(current.matches(&later));
             assert_eq!(written_at, EventTime::stored(T + 2));
         })
         .await;
     }
 
     #[tokio::test]
-    async fn a_payment_without_its_order_makes_a_row_that_is_no_order() {
+    async fn a_payment_without_its_order_creates_a_row_without_an_order() {
         in_keyspace("ghost", async |scratch| {
             let store = &scratch.store;
             assert_eq!(store.fact(OrderId(1)).await.expect("read"), None);
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_server_can_never_do_is_refused_and_not_taken_for_an_outage() {
+    async fn a_statement_that_can_never_succeed_is_refused_and_not_an_outage() {
         in_keyspace("refused", async |scratch| {
             let store = &scratch.store;
             store.record_order(&order(1), EventTime::stored(T)).await.expect("written");
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hand_made_update_of_now_beats_older_events() {
+    async fn an_update_made_by_hand_wins_over_older_events() {
         in_keyspace("hand", async |scratch| {
             let store = &scratch.store;
             store.record_order(&order(1), EventTime::stored(T)).await.expect("written");

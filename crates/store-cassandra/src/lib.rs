@@ -1,26 +1,35 @@
-//! Apache Cassandra.
+//! The store on Apache Cassandra.
 //!
-//! `schema.cql` is the only description of the schema; `provision` applies it, every other part
-//! checks it at its start and never runs DDL. Statements carry T as a bound value and are
-//! idempotent, so repeating one changes nothing; the callers repeat them, the driver does not.
-#![allow(clippy::result_large_err, reason = "the driver's errors are; the port's error boxes them")]
+//! `schema.cql` is the only description of the schema. [`provision`] applies it; all other code checks it when
+//! connecting and never runs DDL. Every statement is idempotent and binds its write timestamp, so that
+//! repeating it changes nothing. Callers repeat statements; the driver does not.
+#![allow(
+    clippy::result_large_err,
+    reason = "the errors of the driver are large; those of the ports box them"
+)]
 
+mod columns;
+mod connect_error;
 mod dead_letters;
 mod errors;
 mod facts;
 mod operations;
 mod pages;
 pub mod provision;
+mod recorded_days;
 mod schema;
+mod schema_check;
 mod session;
 mod settings;
 mod statements;
-mod upgrade;
-pub mod values;
-
-pub use schema::{Column, ColumnKind, Schema, Table};
-pub use session::{CassandraStore, ConnectError, Trouble};
-pub use settings::{CassandraSettings, Credentials, Replication, Secret, Tls};
-
+mod store;
 #[cfg(test)]
 mod testing;
+mod tls;
+pub mod values;
+
+pub use connect_error::ConnectError;
+pub use schema::{Column, ColumnKind, Schema, Table};
+pub use schema_check::SchemaDifference;
+pub use settings::CassandraSettings;
+pub use store::CassandraStore;

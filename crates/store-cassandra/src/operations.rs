@@ -1,4 +1,4 @@
-//! The operations store: signs of life of the roles, and the operator's runs.
+//! The operations store port on Cassandra.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use scylla::value::{CqlTimestamp, MaybeUnset};
 use scylla::{DeserializeRow, SerializeRow};
 
-use super::dead_letters::rows::{count, micros, timestamp, word};
-use super::errors::Cause;
-use super::session::CassandraStore;
+use super::columns::{count, micros, timestamp, word};
+use super::errors::StatementError;
+use super::store::CassandraStore;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus, PlanBatch};
 use ecom_domain::dead_letter::DeadLetterId;
 use ecom_domain::heartbeat::Heartbeat;
 use ecom_domain::verdict::Verdict;
 use ecom_store::{OperationsStore, StoreError};
 
-/// Dead letters by what came of them, as a cell.
+/// The number of dead letters by outcome.
 type Outcomes = BTreeMap<String, i64>;
 
 #[async_trait]
 impl OperationsStore for CassandraStore {
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+    async fn record_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         let (role, host) = (heartbeat.role.as_str(), heartbeat.host.as_str());
-        let beat = (role, host, heartbeat.version.as_str(), timestamp(heartbeat.seen_at));
+        let last_seen = (role, host, heartbeat.version.as_str(), timestamp(heartbeat.seen_at));
         let done = match heartbeat.newest_event_at {
             Some(t) => {
-                let newest = (t, timestamp(t), role, host);
-                self.session.batch(&self.statements.beat_newest, (beat, newest)).await
+                let watermark = (t, timestamp(t), role, host);
+                self.session.batch(&self.statements.heartbeat_with_watermark, (last_seen, watermark)).await
             }
-            None => self.session.execute_unpaged(&self.statements.beat, beat).await,
+            None => self.session.execute_unpaged(&self.statements.heartbeat, last_seen).await,
         };
-        done.map(drop).map_err(|error| Cause::from(error).at("write a heartbeat", &self.name))
+        done.map(drop).map_err(|error| StatementError::from(error).at("write a heartbeat", &self.name))
     }
 
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError> {
@@ -42,46 +42,48 @@ impl OperationsStore for CassandraStore {
         Ok(heartbeats)
     }
 
-    async fn put_run(&self, run: &BulkOperation) -> Result<(), StoreError> {
-        let done = self.session.execute_unpaged(&self.statements.put_run, RunValues::of(run)).await;
-        done.map(drop).map_err(|error| Cause::from(error).at("write a run of the operator", &self.name))
+    async fn put_operation(&self, operation: &BulkOperation) -> Result<(), StoreError> {
+        let values = OperationValues::of(operation);
+        let done = self.session.execute_unpaged(&self.statements.put_operation, values).await;
+        done.map(drop).map_err(|error| StatementError::from(error).at("write a bulk operation", &self.name))
     }
 
-    async fn run(&self, id: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
+    async fn operation(&self, id: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
         let read = async {
-            let answer = self.session.execute_unpaged(&self.statements.run, (id.as_str(),)).await?;
-            let row = answer.into_rows_result()?.maybe_first_row::<RunRow>()?;
-            row.map(RunRow::run).transpose()
+            let response = self.session.execute_unpaged(&self.statements.operation, (id.as_str(),)).await?;
+            let row = response.into_rows_result()?.maybe_first_row::<OperationRow>()?;
+            row.map(OperationRow::operation).transpose()
         };
-        read.await.map_err(|cause| cause.at("read a run of the operator", &self.name))
+        read.await.map_err(|error| error.at("read a bulk operation", &self.name))
     }
 
-    fn runs(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
-        const WHAT: &str = "read the runs of the operator";
-        self.rows::<RunRow, _>(WHAT, &self.statements.runs, ())
-            .map(|row| row.and_then(|row| row.run().map_err(|cause| cause.at(WHAT, &self.name))))
+    fn operations(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
+        const WHAT: &str = "read the bulk operations";
+        self.rows::<OperationRow, _>(WHAT, &self.statements.operations, ())
+            .map(|row| row.and_then(|row| row.operation().map_err(|error| error.at(WHAT, &self.name))))
             .boxed()
     }
 
-    async fn put_batch(&self, run: &OperationId, batch: &PlanBatch) -> Result<(), StoreError> {
-        // Of all writes of a part the one with outcomes is the later, whatever clock wrote them.
+    async fn put_batch(&self, operation: &OperationId, batch: &PlanBatch) -> Result<(), StoreError> {
+        // A write with outcomes wins over one without, whatever the clocks say.
         let time: i64 = if batch.outcomes.is_some() { 2 } else { 1 };
-        let planned: Vec<String> =
-            batch.dead_letters.iter().map(|(id, verdict)| format!("{id} {}", verdict.as_str())).collect();
+        let planned: Vec<(&str, &str)> =
+            batch.dead_letters.iter().map(|(id, verdict)| (id.as_str(), verdict.as_str())).collect();
         let outcomes = MaybeUnset::from_option(batch.outcomes.as_deref().map(cell));
-        let values = (run.as_str(), i64::from(batch.number), planned, outcomes, time);
+        let values = (operation.as_str(), i64::from(batch.number), planned, outcomes, time);
         let done = self.session.execute_unpaged(&self.statements.put_batch, values).await;
-        done.map(drop).map_err(|error| Cause::from(error).at("write a part of a run", &self.name))
+        done.map(drop)
+            .map_err(|error| StatementError::from(error).at("write a batch of a bulk operation", &self.name))
     }
 
-    async fn batch(&self, run: &OperationId, number: u32) -> Result<Option<PlanBatch>, StoreError> {
+    async fn batch(&self, operation: &OperationId, number: u32) -> Result<Option<PlanBatch>, StoreError> {
         let read = async {
-            let key = (run.as_str(), i64::from(number));
-            let answer = self.session.execute_unpaged(&self.statements.batch, key).await?;
-            let row = answer.into_rows_result()?.maybe_first_row::<BatchRow>()?;
-            row.map(|row| row.batch(run, number)).transpose()
+            let key = (operation.as_str(), i64::from(number));
+            let response = self.session.execute_unpaged(&self.statements.batch, key).await?;
+            let row = response.into_rows_result()?.maybe_first_row::<BatchRow>()?;
+            row.map(|row| row.batch(operation, number)).transpose()
         };
-        read.await.map_err(|cause| cause.at("read a part of a run", &self.name))
+        read.await.map_err(|error| error.at("read a batch of a bulk operation", &self.name))
     }
 }
 
@@ -107,7 +109,7 @@ struct HeartbeatRow {
 }
 
 impl HeartbeatRow {
-    /// None where only how far it had come is left of it.
+    /// Returns the heartbeat; `None` where everything except the watermark has expired.
     fn heartbeat(self) -> Option<Heartbeat> {
         Some(Heartbeat {
             role: self.role,
@@ -119,10 +121,11 @@ impl HeartbeatRow {
     }
 }
 
-/// What `put_run` binds. What is absent is null: an earlier revision's must not shine through.
+/// The values that `put_operation` binds. Absent values are null, so that those of an earlier revision are
+/// replaced.
 #[derive(SerializeRow)]
 #[scylla(flavor = "enforce_order")]
-struct RunValues<'a> {
+struct OperationValues<'a> {
     id: &'a str,
     kind: &'static str,
     started_at: i64,
@@ -140,30 +143,30 @@ struct RunValues<'a> {
     time: i64,
 }
 
-impl<'a> RunValues<'a> {
-    fn of(run: &'a BulkOperation) -> Self {
+impl<'a> OperationValues<'a> {
+    fn of(operation: &'a BulkOperation) -> Self {
         Self {
-            id: run.id.as_str(),
-            kind: run.kind.as_str(),
-            started_at: run.started_at,
-            actor: &run.actor,
-            host: &run.host,
-            selection: &run.selection,
-            note: run.note.as_deref(),
-            dead_letters: i64::try_from(run.dead_letters).unwrap_or(i64::MAX),
-            batches: i64::from(run.batches),
-            state: run.state.as_str(),
-            ended_at: run.ended_at,
-            outcomes: cell(&run.outcomes),
-            revision: i64::from(run.revision),
-            time: run.written_at(),
+            id: operation.id.as_str(),
+            kind: operation.kind.as_str(),
+            started_at: operation.started_at,
+            actor: &operation.actor,
+            host: &operation.host,
+            selection: &operation.selection,
+            note: operation.note.as_deref(),
+            dead_letters: i64::try_from(operation.dead_letters).unwrap_or(i64::MAX),
+            batches: i64::from(operation.batches),
+            state: operation.state.as_str(),
+            ended_at: operation.ended_at,
+            outcomes: cell(&operation.outcomes),
+            revision: i64::from(operation.revision),
+            time: operation.written_at(),
         }
     }
 }
 
 #[derive(DeserializeRow)]
 #[scylla(flavor = "enforce_order")]
-struct RunRow {
+struct OperationRow {
     id: String,
     kind: String,
     started_at: i64,
@@ -179,8 +182,8 @@ struct RunRow {
     revision: Option<i64>,
 }
 
-impl RunRow {
-    fn run(self) -> Result<BulkOperation, Cause> {
+impl OperationRow {
+    fn operation(self) -> Result<BulkOperation, StatementError> {
         let row = self.id;
         Ok(BulkOperation {
             id: word(&row, "id", &row, OperationId::parse)?,
@@ -203,17 +206,16 @@ impl RunRow {
 #[derive(DeserializeRow)]
 #[scylla(flavor = "enforce_order")]
 struct BatchRow {
-    planned: Vec<String>,
+    planned: Vec<(String, String)>,
     outcomes: Option<Outcomes>,
 }
 
 impl BatchRow {
-    fn batch(self, run: &OperationId, number: u32) -> Result<PlanBatch, Cause> {
-        let dead_letter = |line: &String| {
-            word(run.as_str(), "planned", line, |line| {
-                let (id, verdict) = line.split_once(' ')?;
-                Some((DeadLetterId::parse(id)?, Verdict::parse(verdict)?))
-            })
+    fn batch(self, operation: &OperationId, number: u32) -> Result<PlanBatch, StatementError> {
+        let dead_letter = |(id, verdict): &(String, String)| {
+            let id = word(operation.as_str(), "planned", id, DeadLetterId::parse)?;
+            let verdict = word(operation.as_str(), "planned", verdict, Verdict::parse)?;
+            Ok::<_, StatementError>((id, verdict))
         };
         Ok(PlanBatch {
             number,

@@ -1,4 +1,4 @@
-//! Scans, a page at a time: memory holds one page and what the reader has taken of it.
+//! Scans page by page: a stream keeps one page in memory.
 
 use std::ops::ControlFlow;
 
@@ -8,15 +8,15 @@ use scylla::response::PagingState;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 
-use super::errors::Cause;
-use super::session::CassandraStore;
+use super::errors::StatementError;
+use super::store::CassandraStore;
 use ecom_store::StoreError;
 
-/// Rows, and where to go on.
+/// The rows of a page, and the paging state of the next one.
 pub(super) type Page<R> = (Vec<R>, Option<PagingState>);
 
 impl CassandraStore {
-    /// One page of a statement's rows.
+    /// Reads one page of a statement's rows.
     pub(super) async fn page<R, V>(
         &self,
         what: &'static str,
@@ -29,19 +29,19 @@ impl CassandraStore {
         V: SerializeRow + Send + Sync,
     {
         let read = async {
-            let (answer, state) = self.session.execute_single_page(statement, values, from).await?;
-            let rows = answer.into_rows_result()?;
+            let (response, state) = self.session.execute_single_page(statement, values, from).await?;
+            let rows = response.into_rows_result()?;
             let rows = rows.rows::<R>()?.collect::<Result<Vec<R>, _>>()?;
             let next = match state.into_paging_control_flow() {
                 ControlFlow::Continue(next) => Some(next),
                 ControlFlow::Break(()) => None,
             };
-            Ok::<_, Cause>((rows, next))
+            Ok::<_, StatementError>((rows, next))
         };
-        read.await.map_err(|cause| cause.at(what, &self.name))
+        read.await.map_err(|error| error.at(what, &self.name))
     }
 
-    /// All rows of a statement.
+    /// Streams all rows of a statement.
     pub(super) fn rows<'a, R, V>(
         &'a self,
         what: &'static str,
@@ -55,7 +55,7 @@ impl CassandraStore {
         self.rows_after(what, statement, values, (Vec::new(), Some(PagingState::start())))
     }
 
-    /// The rows of a page, then those of the pages after it.
+    /// Streams the rows of a page, then those of the pages after it.
     pub(super) fn rows_after<'a, R, V>(
         &'a self,
         what: &'static str,

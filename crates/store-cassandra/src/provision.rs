@@ -1,41 +1,42 @@
-//! Applies `schema.cql`, and says what differs from it: for `ecom_setup`, the only binary that runs DDL.
+//! Provisioning: applies `schema.cql` and checks it, for `ecom_setup`, the only binary that runs DDL.
 
 use scylla::client::session::Session;
 
-use super::errors::Cause;
-use super::schema::{SCHEMA_CQL, Schema, Table, in_keyspace, with_replication};
-use super::session::{ConnectError, Trouble, open};
+use super::connect_error::ConnectError;
+use super::errors::StatementError;
+use super::schema::{ColumnKind, SCHEMA_CQL, Schema, in_keyspace, with_replication};
+use super::schema_check::{SchemaDifference, differences};
+use super::session::open;
 use super::settings::CassandraSettings;
-use super::upgrade;
 
-/// One line of the checklist.
+/// A line of the checklist.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Check {
-    /// What was looked at, with its keyspace.
+    /// The thing checked, with its keyspace.
     pub name: String,
-    /// What was found.
+    /// The result.
     pub state: CheckState,
-    /// Where it differs, or why nothing is known.
+    /// The differences, or the error of the check.
     pub detail: Option<String>,
-    /// A command that mends it, as it stands.
+    /// A command that fixes it, to be run as it is.
     pub fix: Option<String>,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum CheckState {
-    /// As it should be.
+    /// It is as in `schema.cql`.
     Present,
-    /// Not there.
+    /// It does not exist.
     Missing,
-    /// There, and not as it should be.
+    /// It differs from `schema.cql`.
     Different,
-    /// It could not be looked at.
+    /// It could not be checked.
     Unknown,
 }
 
 impl CheckState {
-    /// The word used in reports.
+    /// Returns the word used in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Present => "present",
@@ -46,41 +47,23 @@ impl CheckState {
     }
 }
 
-/// Creates what is missing and waits until every node knows it; changes nothing that is there. A
-/// keyspace of an earlier version is brought up to date; begun and not finished, it is begun again.
-/// Returns the checklist as it is then.
+/// Creates what is missing, waits until all nodes agree on the schema, and returns the checklist after
+/// that. Changes nothing that exists: a table that differs from `schema.cql` is reported, not altered.
 pub async fn apply(settings: &CassandraSettings) -> Result<Vec<Check>, ConnectError> {
     let session = open(settings).await?;
-    let is_of_an_earlier_version = upgrade::is_due(&troubles(&session, settings).await?, &settings.keyspace);
-    let (additions, creations): (Vec<String>, Vec<String>) =
-        Schema::read().statements.into_iter().partition(|cql| cql.starts_with("ALTER"));
-    run(&session, settings, creations).await?;
-    if is_of_an_earlier_version {
-        upgrade::fill_dead_letters_by_order(&session, settings).await?;
+    for cql in Schema::read().statements {
+        let cql = with_replication(&in_keyspace(&cql, &settings.keyspace), &settings.replication());
+        let done = session.query_unpaged(cql, ()).await;
+        done.map_err(|error| StatementError::from(error).at("apply schema.cql", &settings.name()))?;
     }
-    run(&session, settings, additions).await?;
+    session.await_schema_agreement().await.map_err(|error| {
+        let error = StatementError::from(scylla::errors::ExecutionError::from(error));
+        error.at("wait until all nodes agree on the schema", &settings.name())
+    })?;
     checklist(&session, settings).await
 }
 
-/// Runs statements of `schema.cql` and waits until every node knows what they changed.
-async fn run(
-    session: &Session,
-    settings: &CassandraSettings,
-    statements: Vec<String>,
-) -> Result<(), ConnectError> {
-    for cql in statements {
-        let cql = with_replication(&in_keyspace(&cql, &settings.keyspace), &settings.replication.cql());
-        let done = session.query_unpaged(cql, ()).await;
-        done.map_err(|error| Cause::from(error).at("apply schema.cql", &settings.name()))?;
-    }
-    let agreed = session.await_schema_agreement().await;
-    agreed.map(drop).map_err(|error| {
-        let cause = Cause::from(scylla::errors::ExecutionError::from(error));
-        cause.at("wait until its nodes agree on the schema", &settings.name()).into()
-    })
-}
-
-/// The checklist, without changing anything. A cluster that cannot be reached is a line of it.
+/// Returns the checklist, without changing anything. A cluster that cannot be reached is a line of it.
 pub async fn check(settings: &CassandraSettings) -> Vec<Check> {
     let looked = async {
         let session = open(settings).await?;
@@ -92,13 +75,13 @@ pub async fn check(settings: &CassandraSettings) -> Vec<Check> {
     })
 }
 
-/// `schema.cql` with the configured keyspace and replication: pipe it to `cqlsh`.
+/// Returns `schema.cql` with the configured keyspace and replication, for `cqlsh`.
 pub fn print_cql(settings: &CassandraSettings) -> String {
-    with_replication(&in_keyspace(SCHEMA_CQL, &settings.keyspace), &settings.replication.cql())
+    with_replication(&in_keyspace(SCHEMA_CQL, &settings.keyspace), &settings.replication())
 }
 
 async fn checklist(session: &Session, settings: &CassandraSettings) -> Result<Vec<Check>, ConnectError> {
-    let troubles = troubles(session, settings).await?;
+    let differences = differences(session, settings).await?;
     let keyspace = &settings.keyspace;
     let mut list = vec![Check {
         name: format!("Cassandra at {}, datacenter {}", settings.hosts(), settings.local_datacenter),
@@ -106,46 +89,47 @@ async fn checklist(session: &Session, settings: &CassandraSettings) -> Result<Ve
         detail: None,
         fix: None,
     }];
-    let no_keyspace = troubles.contains(&Trouble::NoKeyspace(keyspace.clone()));
-    list.push(line(format!("keyspace {keyspace}"), no_keyspace.then_some(&troubles[..]), settings));
+    let no_keyspace = differences.contains(&SchemaDifference::MissingKeyspace(keyspace.clone()));
+    list.push(line(format!("keyspace {keyspace}"), no_keyspace.then_some(&differences[..]), settings));
     for table in Schema::read().tables {
         let name = format!("{keyspace}.{}", table.name);
-        let of_table: Vec<Trouble> = if no_keyspace {
-            vec![Trouble::NoTable(name.clone())]
+        let of_table: Vec<SchemaDifference> = if no_keyspace {
+            vec![SchemaDifference::MissingTable(name.clone())]
         } else {
-            troubles.iter().filter(|trouble| trouble.is_of(&name)).cloned().collect()
+            differences.iter().filter(|difference| difference.is_of(&name)).cloned().collect()
         };
         list.push(line(format!("table {name}"), (!of_table.is_empty()).then_some(&of_table), settings));
     }
     Ok(list)
 }
 
-/// The line of one thing and what is wrong with it.
-fn line(name: String, troubles: Option<&[Trouble]>, settings: &CassandraSettings) -> Check {
-    let Some(troubles) = troubles else {
+/// Returns the line of one thing and its differences.
+fn line(name: String, differences: Option<&[SchemaDifference]>, settings: &CassandraSettings) -> Check {
+    let Some(differences) = differences else {
         return Check { name, state: CheckState::Present, detail: None, fix: None };
     };
-    let gone = |trouble: &Trouble| matches!(trouble, Trouble::NoKeyspace(_) | Trouble::NoTable(_));
-    let state = if troubles.iter().any(gone) { CheckState::Missing } else { CheckState::Different };
-    let detail: Vec<String> = troubles.iter().map(ToString::to_string).collect();
-    Check { name, state, detail: Some(detail.join(", ")), fix: fix(troubles, settings) }
+    let is_missing = |difference: &SchemaDifference| {
+        matches!(difference, SchemaDifference::MissingKeyspace(_) | SchemaDifference::MissingTable(_))
+    };
+    let state = if differences.iter().any(is_missing) { CheckState::Missing } else { CheckState::Different };
+    let detail: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    Check { name, state, detail: Some(detail.join(", ")), fix: fix(differences, settings) }
 }
 
-/// What mends these; nothing does where a column has another type, since Cassandra never changes it.
-/// A column that `ecom_setup` adds to keyspaces of earlier versions is left to it.
-fn fix(troubles: &[Trouble], settings: &CassandraSettings) -> Option<String> {
+/// Returns a command that fixes the differences; `None` where there is none, since Cassandra changes neither
+/// the type of a column nor the primary key of a table.
+fn fix(differences: &[SchemaDifference], settings: &CassandraSettings) -> Option<String> {
     let mut additions = Vec::new();
-    for trouble in troubles {
-        match trouble {
-            Trouble::NoKeyspace(_) | Trouble::NoTable(_) => return Some("ecom_setup".to_owned()),
-            Trouble::NoColumn { name, .. } if name.ends_with(upgrade::LATEST_COLUMN) => {
+    for difference in differences {
+        match difference {
+            SchemaDifference::MissingKeyspace(_) | SchemaDifference::MissingTable(_) => {
                 return Some("ecom_setup".to_owned());
             }
-            Trouble::NoColumn { name, wanted } => {
+            SchemaDifference::MissingColumn { name, wanted, kind: ColumnKind::Regular } => {
                 let (table, column) = name.rsplit_once('.')?;
                 additions.push(format!("ALTER TABLE {table} ADD IF NOT EXISTS {column} {wanted};"));
             }
-            Trouble::OtherColumn { .. } => return None,
+            SchemaDifference::MissingColumn { .. } | SchemaDifference::DifferentColumn { .. } => return None,
         }
     }
     let contact_point = settings.contact_points.first()?;
@@ -153,132 +137,47 @@ fn fix(troubles: &[Trouble], settings: &CassandraSettings) -> Option<String> {
     Some(format!("cqlsh {host} {port} -e \"{}\"", additions.join(" ")))
 }
 
-impl Trouble {
-    /// Whether it is about this table, named with its keyspace.
-    fn is_of(&self, table: &str) -> bool {
-        match self {
-            Self::NoKeyspace(_) => false,
-            Self::NoTable(name) => name == table,
-            Self::NoColumn { name, .. } | Self::OtherColumn { name, .. } => {
-                name.rsplit_once('.').is_some_and(|(of, _)| of == table)
-            }
-        }
-    }
-}
-
-/// Everything that is not as `schema.cql` says; columns beside it are nobody's business here.
-pub(super) async fn troubles(
-    session: &Session,
-    settings: &CassandraSettings,
-) -> Result<Vec<Trouble>, ConnectError> {
-    const KEYSPACE: &str = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
-    const COLUMNS: &str =
-        "SELECT table_name, column_name, type, kind FROM system_schema.columns WHERE keyspace_name = ?";
-    let keyspace = settings.keyspace.as_str();
-    let read = async {
-        let found = session.query_unpaged(KEYSPACE, (keyspace,)).await?.into_rows_result()?;
-        if found.rows_num() == 0 {
-            return Ok(vec![Trouble::NoKeyspace(keyspace.to_owned())]);
-        }
-        let found = session.query_unpaged(COLUMNS, (keyspace,)).await?.into_rows_result()?;
-        let found = found.rows::<FoundColumn>()?.collect::<Result<Vec<_>, _>>()?;
-        Ok::<_, Cause>(
-            Schema::read().tables.iter().flat_map(|table| compare(keyspace, table, &found)).collect(),
-        )
-    };
-    read.await.map_err(|cause| cause.at("read its schema", &settings.name()).into())
-}
-
-/// Table, column, type and kind, as `system_schema.columns` has them.
-type FoundColumn = (String, String, String, String);
-
-/// What a table lacks.
-fn compare(keyspace: &str, table: &Table, found: &[FoundColumn]) -> Vec<Trouble> {
-    let name = format!("{keyspace}.{}", table.name);
-    if !found.iter().any(|(of, ..)| *of == table.name) {
-        return vec![Trouble::NoTable(name)];
-    }
-    let trouble = |column: &super::schema::Column| {
-        let name = format!("{name}.{}", column.name);
-        let there = found.iter().find(|(of, called, ..)| *of == table.name && *called == column.name);
-        let Some((_, _, cql_type, kind)) = there else {
-            return Some(Trouble::NoColumn { name, wanted: column.cql_type.clone() });
-        };
-        (*cql_type != column.cql_type || kind != column.kind.as_str()).then(|| Trouble::OtherColumn {
-            name,
-            wanted: format!("{} ({})", column.cql_type, column.kind.as_str()),
-            found: format!("{cql_type} ({kind})"),
-        })
-    };
-    table.columns.iter().filter_map(trouble).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::CassandraStore;
-    use crate::settings::Replication;
+    use crate::store::CassandraStore;
     use crate::testing::{in_keyspace, settings};
 
-    fn found(table: &Table) -> Vec<FoundColumn> {
-        let row = |column: &super::super::schema::Column| {
-            (
-                table.name.clone(),
-                column.name.clone(),
-                column.cql_type.clone(),
-                column.kind.as_str().to_owned(),
-            )
+    #[test]
+    fn a_missing_regular_column_has_a_fix_and_another_type_or_a_key_column_has_none() {
+        let missing = SchemaDifference::MissingColumn {
+            name: "k.facts.item".into(),
+            wanted: "text".into(),
+            kind: ColumnKind::Regular,
         };
-        table.columns.iter().map(row).collect()
-    }
-
-    #[test]
-    fn missing_and_other_columns_are_named_and_more_columns_are_not() {
-        let schema = Schema::read();
-        let table = schema.table("orders_payments_facts").expect("the fact table");
-        let mut columns = found(table);
-        columns.push((table.name.clone(), "loyalty".into(), "text".into(), "regular".into()));
-        assert_eq!(compare("k", table, &columns), []);
-        columns.retain(|(_, name, ..)| name != "item");
-        columns[1].2 = "text".into();
-        let troubles: Vec<String> = compare("k", table, &columns).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            troubles,
-            [
-                "column k.orders_payments_facts.customer_id is text (regular), not bigint (regular)",
-                "column k.orders_payments_facts.item is missing",
-            ]
-        );
-        assert_eq!(compare("k", table, &[]), [Trouble::NoTable("k.orders_payments_facts".into())]);
-    }
-
-    #[test]
-    fn a_missing_column_has_a_command_and_another_type_has_none() {
-        let missing = Trouble::NoColumn { name: "k.facts.item".into(), wanted: "text".into() };
-        let other = Trouble::OtherColumn { name: "k.facts.x".into(), wanted: "a".into(), found: "b".into() };
+        let other = SchemaDifference::DifferentColumn {
+            name: "k.facts.x".into(),
+            wanted: "a".into(),
+            found: "b".into(),
+        };
         let settings = CassandraSettings::default();
         let command = r#"cqlsh 127.0.0.1 9042 -e "ALTER TABLE k.facts ADD IF NOT EXISTS item text;""#;
         assert_eq!(fix(std::slice::from_ref(&missing), &settings).as_deref(), Some(command));
         assert_eq!(fix(&[missing, other], &settings), None);
+        let of_key = SchemaDifference::MissingColumn {
+            name: "k.facts.id".into(),
+            wanted: "text".into(),
+            kind: ColumnKind::PartitionKey,
+        };
+        assert_eq!(fix(&[of_key], &settings), None);
     }
 
     #[test]
     fn the_printed_cql_has_the_configured_keyspace_and_replication() {
         let settings = CassandraSettings {
             keyspace: "mine".into(),
-            replication: Replication::Datacenters(vec![("dc1".into(), 3)]),
+            local_datacenter: "dc1".into(),
+            replication_factor: 3,
             ..Default::default()
         };
         let cql = print_cql(&settings);
         assert!(cql.contains("CREATE TABLE IF NOT EXISTS mine.dead_letters ("));
         assert!(cql.contains("    WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 3};"));
-    }
-
-    #[test]
-    fn a_column_that_came_later_is_left_to_ecom_setup() {
-        let name = "k.dead_letters.corrects".to_owned();
-        let later = Trouble::NoColumn { name, wanted: "text".into() };
-        assert_eq!(fix(&[later], &CassandraSettings::default()).as_deref(), Some("ecom_setup"));
     }
 
     #[tokio::test]
@@ -296,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wrong_datacenter_is_named_with_those_there_are() {
+    async fn a_wrong_datacenter_is_named_with_those_of_the_cluster() {
         let Some(settings) = settings("dc") else { return };
         let settings = CassandraSettings { local_datacenter: "nowhere".into(), ..settings };
         let error = CassandraStore::connect(&settings).await.expect_err("no such datacenter");
@@ -304,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn applying_twice_changes_nothing_and_a_dropped_column_is_found_and_mended() {
+    async fn applying_twice_changes_nothing_and_a_dropped_column_is_found_and_fixed() {
         in_keyspace("setup", async |scratch| {
             let settings = &scratch.settings;
             let again = apply(settings).await.expect("applied again");
@@ -315,10 +214,10 @@ mod tests {
             assert!(error.to_string().contains(&name), "{error}");
             let lines = check(settings).await;
             let line = lines.iter().find(|line| line.state == CheckState::Different).expect("one differs");
-            let fix = line.fix.as_deref().expect("it can be mended");
+            let fix = line.fix.as_deref().expect("it has a fix");
             let cql = fix.split('"').nth(1).expect("a statement in quotes");
             scratch.cql(cql.trim_end_matches(';')).await;
-            CassandraStore::connect(settings).await.expect("mended");
+            CassandraStore::connect(settings).await.expect("fixed");
         })
         .await;
     }

@@ -1,14 +1,14 @@
-//! `schema.cql`, read: its statements, tables and columns.
+//! `schema.cql` parsed into its statements, tables and columns.
 
-/// The file as it stands in the repository.
+/// The text of `schema.cql`.
 pub(super) const SCHEMA_CQL: &str = include_str!("../../../schema.cql");
 /// The keyspace named in `schema.cql` and in the statements.
 const KEYSPACE: &str = "ecom_store";
 
-/// What `schema.cql` says.
+/// The content of `schema.cql`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Schema {
-    /// Its statements in order, without comments and semicolons.
+    /// The statements in order, without comments and semicolons.
     pub statements: Vec<String>,
     /// The tables they create.
     pub tables: Vec<Table>,
@@ -17,36 +17,36 @@ pub struct Schema {
 /// A table of the schema.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Table {
-    /// Its name without the keyspace.
+    /// The name without the keyspace.
     pub name: String,
-    /// Its columns in the order of the file.
+    /// The columns in the order of the file.
     pub columns: Vec<Column>,
 }
 
 /// A column of a table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Column {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its CQL type in lowercase, as `system_schema.columns` spells it.
+    /// The CQL type in lowercase, as `system_schema.columns` spells it.
     pub cql_type: String,
-    /// Its part in the primary key.
+    /// The part in the primary key.
     pub kind: ColumnKind,
 }
 
-/// A column's part in the primary key.
+/// The part of a column in the primary key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ColumnKind {
-    /// Of the partition key.
+    /// A partition key column.
     PartitionKey,
-    /// Of the clustering key.
+    /// A clustering column.
     Clustering,
-    /// Of neither.
+    /// Not in the primary key.
     Regular,
 }
 
 impl ColumnKind {
-    /// The word of `system_schema.columns`.
+    /// Returns the word used in `system_schema.columns`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PartitionKey => "partition_key",
@@ -57,7 +57,7 @@ impl ColumnKind {
 }
 
 impl Schema {
-    /// The schema of `schema.cql`.
+    /// Parses `schema.cql`.
     pub fn read() -> Self {
         let text: String = SCHEMA_CQL.lines().map(without_comment).collect::<Vec<_>>().join("\n");
         let statements: Vec<String> =
@@ -66,18 +66,18 @@ impl Schema {
         Self { statements, tables }
     }
 
-    /// The table of this name.
+    /// Returns the table with this name; `None` where there is none.
     pub fn table(&self, name: &str) -> Option<&Table> {
         self.tables.iter().find(|table| table.name == name)
     }
 }
 
-/// The text with another keyspace in place of the one it names. `keyspace` is a checked name.
+/// Replaces the keyspace in `cql`. `keyspace` must be a valid name.
 pub(super) fn in_keyspace(cql: &str, keyspace: &str) -> String {
     cql.replace(KEYSPACE, keyspace)
 }
 
-/// The text with another replication map in place of the one in its CREATE KEYSPACE.
+/// Replaces the replication map of the CREATE KEYSPACE statement in `cql`.
 pub(super) fn with_replication(cql: &str, replication: &str) -> String {
     let before = cql.find("CREATE KEYSPACE").unwrap_or_default();
     let map = cql[before..].find('{').and_then(|from| {
@@ -94,11 +94,11 @@ fn without_comment(line: &str) -> &str {
     line.split_once("--").map_or(line, |(cql, _)| cql)
 }
 
-/// The table a CREATE TABLE creates.
+/// Parses a CREATE TABLE statement; `None` for any other statement.
 fn table(cql: &str) -> Option<Table> {
     let rest = cql.strip_prefix("CREATE TABLE IF NOT EXISTS")?;
     let (name, rest) = rest.split_once('(')?;
-    // Options follow, some of them in parentheses of their own.
+    // Table options follow, some of them with parentheses.
     let (body, _options) = rest.split_once("\n)")?;
     let name = name.trim().rsplit('.').next()?.to_owned();
     let mut columns = Vec::new();
@@ -117,7 +117,7 @@ fn table(cql: &str) -> Option<Table> {
     Some(Table { name, columns })
 }
 
-/// Marks the columns of `((a, b), c, d)` or `(a, c, d)`.
+/// Sets the kind of the columns in a primary key `((a, b), c, d)` or `(a, c, d)`.
 fn set_keys(columns: &mut [Column], key: &str) {
     let key = key.strip_prefix('(').and_then(|key| key.strip_suffix(')')).unwrap_or(key);
     for (place, part) in split_top(key).into_iter().enumerate() {
@@ -130,7 +130,7 @@ fn set_keys(columns: &mut [Column], key: &str) {
     }
 }
 
-/// Splits at the commas outside of parentheses and angle brackets.
+/// Splits at commas outside of parentheses and angle brackets.
 fn split_top(text: &str) -> Vec<&str> {
     let mut depth = 0_i32;
     text.split(|c: char| {
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn every_statement_may_be_repeated() {
         let schema = Schema::read();
-        assert_eq!(schema.statements.len(), 10);
+        assert_eq!(schema.statements.len(), 9);
         assert!(schema.statements.iter().all(|cql| cql.contains("IF NOT EXISTS")));
         assert_eq!(schema.tables.len(), 8);
     }

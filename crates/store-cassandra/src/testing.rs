@@ -1,4 +1,4 @@
-//! A keyspace of its own for each test that needs a real Cassandra.
+//! A separate keyspace for each test that needs a real Cassandra.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::time::Duration;
 use scylla::client::session::Session;
 
 use super::provision;
-use super::session::{CassandraStore, open};
+use super::session::open;
 use super::settings::CassandraSettings;
+use super::store::CassandraStore;
 
-/// The node to test on; none where no node is named and none is required.
+/// Returns the settings of the test's keyspace; `None` where `CASSANDRA_CONTACT_POINTS` is not set.
 pub(super) fn settings(keyspace: &str) -> Option<CassandraSettings> {
     let Ok(nodes) = std::env::var("CASSANDRA_CONTACT_POINTS") else {
         let required = std::env::var("REQUIRE_SERVICES").is_ok_and(|value| value == "1");
@@ -27,7 +28,7 @@ pub(super) fn settings(keyspace: &str) -> Option<CassandraSettings> {
     })
 }
 
-/// A store of its own keyspace, and a session for what the store does not do.
+/// A store in a separate keyspace, with a session for statements that the store does not have.
 pub(super) struct Scratch {
     pub(super) settings: CassandraSettings,
     pub(super) store: CassandraStore,
@@ -35,22 +36,22 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Runs a statement in which `ecom_store` stands for the test's keyspace.
+    /// Runs a statement, with the test's keyspace in place of `ecom_store`.
     pub(super) async fn cql(&self, cql: &str) {
         let cql = cql.replace("ecom_store", &self.settings.keyspace);
         let done = self.session.query_unpaged(cql.as_str(), ()).await;
         done.map(drop).unwrap_or_else(|error| panic!("{cql}: {error}"));
     }
 
-    /// How many rows a table has.
+    /// Returns the number of rows of a table.
     pub(super) async fn count(&self, table: &str) -> usize {
         let cql = format!("SELECT * FROM {}.{table}", self.settings.keyspace);
-        let answer = self.session.query_unpaged(cql, ()).await.expect("a table of the schema");
-        answer.into_rows_result().expect("rows").rows_num()
+        let response = self.session.query_unpaged(cql, ()).await.expect("a table of the schema");
+        response.into_rows_result().expect("rows").rows_num()
     }
 }
 
-/// Runs a test in a keyspace that is dropped after it, whatever comes of it.
+/// Runs a test in a keyspace that is dropped afterwards, even where the test fails.
 pub(super) async fn in_keyspace<F>(keyspace: &str, test: impl FnOnce(Arc<Scratch>) -> F)
 where
     F: Future<Output = ()> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What the statements of the fact table are bound to: a value for each `?`, in its order.
+//! The values that the statements of the fact table bind, in the order of their placeholders.
 
 use scylla::serialize::row::SerializeRow;
 
@@ -6,7 +6,7 @@ use ecom_domain::event_time::EventTime;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 
-/// The order columns, and T.
+/// Returns the values of `RECORD_ORDER`: the order columns and the event time.
 pub fn order(order: &Order<'_>, t: EventTime) -> impl SerializeRow {
     (
         order.order_id.0,
@@ -21,7 +21,7 @@ pub fn order(order: &Order<'_>, t: EventTime) -> impl SerializeRow {
     )
 }
 
-/// T, the payment columns, and the row.
+/// Returns the values of `RECORD_PAYMENT`: the event time, the payment columns and the key.
 pub fn payment(payment: &Payment<'_>, t: EventTime) -> impl SerializeRow {
     (
         t.micros(),
@@ -34,7 +34,7 @@ pub fn payment(payment: &Payment<'_>, t: EventTime) -> impl SerializeRow {
     )
 }
 
-/// The row.
+/// Returns the primary key.
 pub fn key(order_id: OrderId) -> impl SerializeRow {
     (order_id.0,)
 }

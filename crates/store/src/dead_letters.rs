@@ -1,4 +1,4 @@
-//! The dead-letter store.
+//! The dead-letter store port.
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -8,56 +8,56 @@ use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterRecord, DeadL
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 
-/// The dead-letter dead-letter store: immutable dead letters, precedence-ordered states, append-only history.
+/// The dead-letter store: immutable dead letters, states ordered by precedence, append-only history.
 ///
-/// As in the fact table every write is idempotent, durable after `Ok`, and may be repeated after
-/// `Unavailable`.
+/// Every write is idempotent and durable after `Ok`. After [`StoreError::Unavailable`] it may or may not have
+/// been applied, or may be applied later: repeat it with the same arguments.
 #[async_trait]
 pub trait DeadLetterStore: Send + Sync {
-    /// Writes the dead letter's immutable columns at T, its line in the index by order, and the history
-    /// line. Never writes a state, so that a late copy of a dead letter changes nothing about it.
+    /// Writes the immutable columns of a dead letter at its event time, its entry in the index by order, and
+    /// the history entry. Never writes a state, so that a late copy of a dead letter cannot change it.
     async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError>;
 
-    /// Reads one dead letter.
+    /// Reads a dead letter; `None` where it was not recorded.
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError>;
 
-    /// Reads a dead letter's history, oldest first.
+    /// Reads the history of a dead letter, oldest entry first, each `entry_id` once.
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError>;
 
-    /// Writes a change and its history line in one batch; of two changes the one with the larger
-    /// write timestamp stays, in either order of arrival.
-    async fn act(&self, act: &DeadLetterUpdate) -> Result<(), StoreError>;
+    /// Writes a change and its history entry in one batch. Of two changes the one with the larger write
+    /// timestamp wins, in either order of arrival.
+    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError>;
 
-    /// Reads dead letters, newest day first and in no order within a day, a page at a time.
+    /// Streams dead letters page by page: newest day first, in no order within a day.
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>>;
 
-    /// Reads every dead letter about an order, whole, latest T first, a page at a time, by the index that
-    /// stands beside the dead-letter store.
-    fn dead_letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>>;
+    /// Streams the dead letters about an order page by page, with bodies, largest event time first.
+    fn dead_letters_of_order(&self, order_id: OrderId)
+    -> BoxStream<'_, Result<DeadLetterRecord, StoreError>>;
 
-    /// Removes a dead letter, its history and its line in the index by a delete at its highest cell's time, so that a dead letter
-    /// of old T recorded later does not vanish under it.
+    /// Deletes a dead letter, its history and its entry in the index, at the highest write timestamp of
+    /// `record`. A dead letter with an older event time that is recorded later stays visible.
     async fn remove(&self, record: &DeadLetterRecord) -> Result<(), StoreError>;
 }
 
-/// Which dead letters to read, and how much of each.
+/// The range of a scan of dead letters, and how much of each to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scan {
-    /// From this T on.
+    /// The first event time to read; `None` for no lower bound.
     pub from: Option<EventTime>,
-    /// Up to, not including, this T.
+    /// The first event time not to read; `None` for no upper bound.
     pub until: Option<EventTime>,
-    /// Whether bodies and attributes are read; else they come back empty.
+    /// Whether bodies and attributes are read; otherwise they are returned empty.
     pub bodies: bool,
 }
 
 impl Scan {
-    /// All dead letters, whole.
+    /// All dead letters, with bodies and attributes.
     pub const ALL: Self = Self { from: None, until: None, bodies: true };
     /// All dead letters, without bodies and attributes.
     pub const BRIEF: Self = Self { from: None, until: None, bodies: false };
 
-    /// Whether a dead letter of this T is wanted.
+    /// Returns whether the event time `t` is in range.
     pub fn wants(&self, t: EventTime) -> bool {
         self.from.is_none_or(|from| t >= from) && self.until.is_none_or(|until| t < until)
     }

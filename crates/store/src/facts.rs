@@ -1,4 +1,4 @@
-//! The fact table.
+//! The fact store port.
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -9,28 +9,28 @@ use ecom_domain::fact::{Fact, PaymentSlot};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 
-/// The fact table: two last-writer-wins registers a row, merged by T.
+/// The fact table: per row an order and a payment column group, each last-write-wins by event time.
 ///
-/// Every write is idempotent; after `Ok` it is durable. After `Unavailable` it may or may not have
-/// been applied, or may be applied later: call again with the same arguments.
+/// Every write is idempotent and durable after `Ok`. After [`StoreError::Unavailable`] it may or may not have
+/// been applied, or may be applied later: repeat it with the same arguments.
 #[async_trait]
 pub trait FactStore: Send + Sync {
-    /// Writes the order columns at T; never a payment column.
+    /// Writes the order columns at `t`; never a payment column.
     async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError>;
 
-    /// Reads what a payment of this order would be written over.
+    /// Reads the payment columns of an order.
     async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError>;
 
-    /// Writes all payment columns at T, absent ones as null. Creates a row where there is none:
-    /// look first.
+    /// Writes all payment columns at `t`, absent ones as null. Creates a row where there is none: read
+    /// [`payment_slot`](Self::payment_slot) first.
     async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError>;
 
-    /// Reads one row with its write times.
+    /// Reads a row with its write timestamps; `None` where there is no row.
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError>;
 
-    /// Reads every row, in no order, a page at a time.
+    /// Streams every row page by page, in no order.
     fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>>;
 
-    /// What people call it: kind and host, or kind and absolute path.
+    /// Returns the name of the store for people: its kind with hosts, or with an absolute path.
     fn describe(&self) -> String;
 }

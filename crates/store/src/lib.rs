@@ -1,10 +1,10 @@
-//! The store as the pipeline sees it: registers of the fact table, the dead-letter store of dead
-//! dead letters, and the operations store of roles and runs.
+//! The ports of the store: the fact table, the dead-letter store and the operations store.
 //!
-//! Ports hold registers, not outcomes: what to do with what they hold is decided once, in
-//! `domain::verdict` and `pipeline`. Two adapters stand behind them: Cassandra
-//! (`store::cassandra`) and the embedded one.
+//! A port reads and writes columns and decides nothing: the decisions are in `ecom_domain::verdict` and in
+//! the pipeline. Every implementation passes the suites of the `contract` module (feature `contract`).
 
+#[cfg(feature = "contract")]
+pub mod contract;
 mod dead_letters;
 mod facts;
 mod operations;
@@ -13,35 +13,35 @@ pub use dead_letters::{DeadLetterStore, Scan};
 pub use facts::FactStore;
 pub use operations::OperationsStore;
 
-/// Why the store could not do what was asked.
+/// An error of the store.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Outcome unknown, or the store cannot now. The same statement with the same T may be tried
-    /// again; if it was applied after all, trying again changes nothing.
+    /// The store is unavailable, or the result of the statement is unknown. Repeat it with the same
+    /// arguments: if it was applied after all, the repetition changes nothing.
     #[error("could not {what} on {on}: {source}")]
     Unavailable {
-        /// What was attempted.
+        /// The operation, as a verb phrase.
         what: &'static str,
-        /// The store, with host or path.
+        /// The store, with hosts or path.
         on: String,
-        /// The adapter's own error.
+        /// The error of the adapter.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store refused the statement itself; trying again cannot succeed.
+    /// The store refused the statement; a repetition cannot succeed.
     #[error("{on} refused to {what}: {source}")]
     Refused {
-        /// What was attempted.
+        /// The operation, as a verb phrase.
         what: &'static str,
-        /// The store, with host or path.
+        /// The store, with hosts or path.
         on: String,
-        /// The adapter's own error.
+        /// The error of the adapter.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl StoreError {
-    /// Whether trying again may succeed.
+    /// Returns whether a repetition may succeed.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,

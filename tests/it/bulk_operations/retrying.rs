@@ -1,4 +1,4 @@
-//! Trying dead letters: every verdict comes to what it predicted, and where it does not, the canary stops.
+//! Retries: every verdict predicts the outcome, and the canary stops a retry if it does not.
 
 use ecom_dlq::execute::{OperationEnd, StartMode};
 use ecom_dlq::outcome_counts::Misprediction;
@@ -18,23 +18,23 @@ use super::on_every_store;
 
 on_every_store![
     every_verdict_ends_as_it_predicted,
-    order_dead_letters_end_as_their_verdicts_foretell,
-    an_order_that_is_applied_lets_its_open_payments_through_at_once,
+    order_dead_letters_end_as_their_verdicts_predict,
+    an_order_that_is_applied_recovers_its_open_payments_at_once,
     dead_letters_that_are_not_open_are_left_alone,
     a_retry_leaves_the_schedule_of_what_waits_as_it_is,
-    a_canary_that_differs_stops_the_run_until_somebody_goes_on,
-    a_difference_after_the_canary_is_told_and_stops_nothing,
-    a_plan_that_is_only_looked_at_keeps_nothing,
-    dead_letters_recorded_after_the_beginning_are_in_no_run,
+    a_canary_that_differs_stops_the_operation_until_it_is_resumed,
+    a_difference_after_the_canary_is_reported_and_stops_nothing,
+    a_dry_run_keeps_nothing,
+    dead_letters_recorded_after_the_plan_are_not_retried,
 ];
 
-async fn every_verdict_ends_as_it_predicted(bench: &Bench) {
-    let dead_letters = bench.one_of_each().await;
+async fn every_verdict_ends_as_it_predicted(store: &TestStore) {
+    let dead_letters = store.one_of_each().await;
     let all: Vec<&DeadLetter> = dead_letters.iter().collect();
-    let queue = bench.queue();
-    let plan = queue.plan(OperationKind::Retry, named(&all), PlanPurpose::Look, &|_| {}).await.unwrap();
+    let queue = store.operator();
+    let plan = queue.plan(OperationKind::Retry, named(&all), PlanPurpose::DryRun, &|_| {}).await.unwrap();
     assert_eq!(verdicts(&plan), Verdict::ALL.map(|verdict| (verdict, 1)));
-    let ended = bench.act(OperationKind::Retry, &all).await;
+    let ended = store.act(OperationKind::Retry, &all).await;
     assert_eq!((ended.end, ended.counts.differed), (OperationEnd::Finished, 0), "{ended:?}");
     let counted: Vec<(ActualOutcome, u64)> = ended.counts.outcomes.into_iter().collect();
     assert_eq!(
@@ -50,27 +50,31 @@ async fn every_verdict_ends_as_it_predicted(bench: &Bench) {
         DeadLetterState::Parked,
     ];
     for (dead_letter, state) in dead_letters.iter().zip(expected) {
-        assert_eq!(bench.state(dead_letter).await, state, "{dead_letter:?}");
-        let history = bench.history(dead_letter).await;
+        assert_eq!(store.state(dead_letter).await, state, "{dead_letter:?}");
+        let history = store.history(dead_letter).await;
         let [line] = &history[..] else { panic!("{history:?}") };
         assert_eq!((line.actor.as_str(), line.note.as_deref()), ("ada", Some("because")));
-        assert_eq!(line.run_id.as_deref(), Some(ended.run.id.as_str()));
+        assert_eq!(line.run_id.as_deref(), Some(ended.operation.id.as_str()));
     }
     let order = dead_letters[0].order_id.unwrap().0;
-    let shown = [bench.shown(order).await, bench.shown(order + 2).await, bench.shown(order + 4).await];
+    let shown = [store.shown(order).await, store.shown(order + 2).await, store.shown(order + 4).await];
     assert_eq!(shown, [Some(11), Some(32), Some(52)]);
-    let kept = bench.operations.run(&ended.run.id).await.unwrap().unwrap();
-    assert_eq!(kept, ended.run);
+    let kept = store.operations.operation(&ended.operation.id).await.unwrap().unwrap();
+    assert_eq!(kept, ended.operation);
     assert_eq!(
         (kept.state, kept.dead_letters, kept.note.as_deref()),
         (OperationStatus::Finished, 6, Some("because"))
     );
-    let again = bench.act(OperationKind::Retry, &all).await;
-    assert_eq!((again.run.dead_letters, again.counts.differed), (3, 0), "what was recovered is left alone");
+    let again = store.act(OperationKind::Retry, &all).await;
+    assert_eq!(
+        (again.operation.dead_letters, again.counts.differed),
+        (3, 0),
+        "what was recovered is left alone"
+    );
 }
 
-async fn order_dead_letters_end_as_their_verdicts_foretell(bench: &Bench) {
-    let (base, t) = (bench.own_order(), bench.own_time());
+async fn order_dead_letters_end_as_their_verdicts_predict(store: &TestStore) {
+    let (base, t) = (store.own_order(), store.own_time());
     let about = |order: i64| DeadLetter {
         order_id: Some(OrderId(order)),
         ..dead_letter(EventKind::Order, t, Reason::HandlerFailed, order_body(order).as_bytes())
@@ -87,16 +91,16 @@ async fn order_dead_letters_end_as_their_verdicts_foretell(bench: &Bench) {
         DeadLetter { reason: Reason::PanDetected, ..about(base + 6) },
     ];
     assert_eq!(dead_letters[5].body.bytes, whole.as_bytes());
-    bench.order(base + 1, t).await;
-    bench.order(base + 2, t + 1).await;
+    store.order(base + 1, t).await;
+    store.order(base + 2, t + 1).await;
     let other = ecom_domain::order::Order { quantity: 99, ..order_event(base + 3) };
-    bench.facts.record_order(&other, dead_letters[3].t).await.unwrap();
+    store.facts.record_order(&other, dead_letters[3].t).await.unwrap();
     for dead_letter in &dead_letters {
-        bench.record(dead_letter).await;
+        store.record(dead_letter).await;
     }
     let all: Vec<&DeadLetter> = dead_letters.iter().collect();
     let plan =
-        bench.queue().plan(OperationKind::Retry, named(&all), PlanPurpose::Look, &|_| {}).await.unwrap();
+        store.operator().plan(OperationKind::Retry, named(&all), PlanPurpose::DryRun, &|_| {}).await.unwrap();
     let predicted = [
         (Verdict::AppliesNow, 1),
         (Verdict::AlreadyApplied, 1),
@@ -105,22 +109,22 @@ async fn order_dead_letters_end_as_their_verdicts_foretell(bench: &Bench) {
         (Verdict::Poison, 3),
     ];
     assert_eq!(verdicts(&plan), predicted);
-    let ended = bench.act(OperationKind::Retry, &all).await;
+    let ended = store.act(OperationKind::Retry, &all).await;
     assert_eq!((ended.end, ended.counts.differed), (OperationEnd::Finished, 0), "{ended:?}");
     for (dead_letter, recovered) in dead_letters.iter().zip([true, true, true, false, false, false, false]) {
         let expected = if recovered { DeadLetterState::Recovered } else { DeadLetterState::Parked };
-        assert_eq!(bench.state(dead_letter).await, expected, "{dead_letter:?}");
+        assert_eq!(store.state(dead_letter).await, expected, "{dead_letter:?}");
     }
-    let fact = bench.facts.fact(OrderId(base)).await.unwrap().unwrap();
+    let fact = store.facts.fact(OrderId(base)).await.unwrap().unwrap();
     assert!(fact.order.matches(&order_event(base)), "{fact:?}");
     assert_eq!(fact.order_written_at, Some(dead_letters[0].t));
     for untouched in [base + 5, base + 6] {
-        assert_eq!(bench.facts.fact(OrderId(untouched)).await.unwrap(), None);
+        assert_eq!(store.facts.fact(OrderId(untouched)).await.unwrap(), None);
     }
 }
 
-async fn an_order_that_is_applied_lets_its_open_payments_through_at_once(bench: &Bench) {
-    let (order, t) = (bench.own_order(), bench.own_time());
+async fn an_order_that_is_applied_recovers_its_open_payments_at_once(store: &TestStore) {
+    let (order, t) = (store.own_order(), store.own_time());
     let failed = DeadLetter {
         order_id: Some(OrderId(order)),
         ..dead_letter(EventKind::Order, t, Reason::HandlerFailed, order_body(order).as_bytes())
@@ -128,149 +132,158 @@ async fn an_order_that_is_applied_lets_its_open_payments_through_at_once(bench: 
     let [older, newer, discarded] =
         [orphan(1, order, t + 1), orphan(2, order, t + 2), orphan(3, order, t + 3)];
     for dead_letter in [&failed, &older, &newer, &discarded] {
-        bench.record(dead_letter).await;
+        store.record(dead_letter).await;
     }
-    bench.act(OperationKind::Discard, &[&discarded]).await;
-    let queue = bench.queue();
-    let run = bench.begin(&queue, OperationKind::Retry, &[&newer, &failed]).await;
+    store.act(OperationKind::Discard, &[&discarded]).await;
+    let queue = store.operator();
+    let operation = store.begin(&queue, OperationKind::Retry, &[&newer, &failed]).await;
     for (number, alone) in [(0, &failed), (1, &newer)] {
-        let part = bench.operations.batch(&run.id, number).await.unwrap().unwrap().dead_letters;
+        let part = store.operations.batch(&operation.id, number).await.unwrap().unwrap().dead_letters;
         let part: Vec<DeadLetterId> = part.into_iter().map(|(id, _)| id).collect();
         assert_eq!(part, ids(&[alone]), "the order is done before its payment is begun");
     }
-    let ended =
-        queue.work(run.clone(), &queue.resolver(&run, POLICY), &pace(StartMode::Fresh, 0)).await.unwrap();
+    let ended = queue
+        .execute(operation.clone(), &queue.resolver(&operation, POLICY), &options(StartMode::Fresh, 0))
+        .await
+        .unwrap();
     assert_eq!(ended.counts.outcomes[&ActualOutcome::Recovered], 2, "{ended:?}");
-    assert_eq!(ended.counts.differed, 0, "the run itself let the payment through: {ended:?}");
-    assert_eq!(bench.state(&older).await, DeadLetterState::Recovered, "it was in no run");
-    assert_eq!(bench.state(&discarded).await, DeadLetterState::Discarded);
-    assert_eq!(bench.shown(order).await, Some(2));
+    assert_eq!(ended.counts.differed, 0, "the operation itself recovered the payment: {ended:?}");
+    assert_eq!(store.state(&older).await, DeadLetterState::Recovered, "it was not part of the operation");
+    assert_eq!(store.state(&discarded).await, DeadLetterState::Discarded);
+    assert_eq!(store.shown(order).await, Some(2));
 }
 
-async fn dead_letters_that_are_not_open_are_left_alone(bench: &Bench) {
-    let (order, t) = (bench.own_order(), bench.own_time());
+async fn dead_letters_that_are_not_open_are_left_alone(store: &TestStore) {
+    let (order, t) = (store.own_order(), store.own_time());
     let [discarded, recovered] = [orphan(1, order, t), orphan(2, order + 1, t)];
-    bench.order(order + 1, t).await;
+    store.order(order + 1, t).await;
     for dead_letter in [&discarded, &recovered] {
-        bench.record(dead_letter).await;
+        store.record(dead_letter).await;
     }
-    bench.act(OperationKind::Discard, &[&discarded]).await;
-    bench.act(OperationKind::Retry, &[&recovered]).await;
-    bench.order(order, t).await;
-    let queue = bench.queue();
+    store.act(OperationKind::Discard, &[&discarded]).await;
+    store.act(OperationKind::Retry, &[&recovered]).await;
+    store.order(order, t).await;
+    let queue = store.operator();
     let never = orphan(3, order, t + 5);
     let selection = named(&[&discarded, &recovered, &never]);
-    let plan = queue.plan(OperationKind::Retry, selection, PlanPurpose::Look, &|_| {}).await.unwrap();
-    assert_eq!((plan.dead_letters, plan.left_out.values().sum::<u64>()), (0, 2));
-    assert_eq!(plan.missing.into_iter().collect::<Vec<_>>(), ids(&[&never]));
-    let resolver = queue.resolver(&bench.begin(&queue, OperationKind::Retry, &[&recovered]).await, POLICY);
-    let stand = resolver.attempt(&discarded.id, AttemptTrigger::Operator).await.unwrap();
-    assert_eq!(stand, AttemptResult::Rests(DeadLetterState::Discarded), "reopen it first");
-    assert_eq!(bench.shown(order).await, None);
+    let plan = queue.plan(OperationKind::Retry, selection, PlanPurpose::DryRun, &|_| {}).await.unwrap();
+    assert_eq!((plan.dead_letters, plan.left_alone.values().sum::<u64>()), (0, 2));
+    assert_eq!(plan.not_found.into_iter().collect::<Vec<_>>(), ids(&[&never]));
+    let resolver = queue.resolver(&store.begin(&queue, OperationKind::Retry, &[&recovered]).await, POLICY);
+    let result = resolver.attempt(&discarded.id, AttemptTrigger::Operator).await.unwrap();
+    assert_eq!(result, AttemptResult::Rests(DeadLetterState::Discarded), "reopen it first");
+    assert_eq!(store.shown(order).await, None);
 }
 
-async fn a_retry_leaves_the_schedule_of_what_waits_as_it_is(bench: &Bench) {
-    let dead_letter = orphan(1, bench.own_order(), bench.own_time());
-    bench.record(&dead_letter).await;
-    bench.handler().attempt(&dead_letter.id, AttemptTrigger::Schedule).await.unwrap();
-    let before = bench.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap().progress;
+async fn a_retry_leaves_the_schedule_of_what_waits_as_it_is(store: &TestStore) {
+    let dead_letter = orphan(1, store.own_order(), store.own_time());
+    store.record(&dead_letter).await;
+    store.handler().attempt(&dead_letter.id, AttemptTrigger::Schedule).await.unwrap();
+    let before = store.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap().progress;
     assert_eq!(before.attempts, 1);
-    bench.act(OperationKind::Retry, &[&dead_letter]).await;
-    assert_eq!(bench.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap().progress, before);
-    assert_eq!(bench.history(&dead_letter).await.last().unwrap().action, HistoryAction::Attempted);
+    store.act(OperationKind::Retry, &[&dead_letter]).await;
+    assert_eq!(store.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap().progress, before);
+    assert_eq!(store.history(&dead_letter).await.last().unwrap().action, HistoryAction::Attempted);
 }
 
-/// Orphans of orders of their own, in the order a run works through them.
-async fn orphans(bench: &Bench, count: i64) -> Vec<DeadLetter> {
-    let (base, t) = (bench.own_order(), bench.own_time());
+/// Payments without their orders, in the order in which an operation executes them.
+async fn orphans(store: &TestStore, count: i64) -> Vec<DeadLetter> {
+    let (base, t) = (store.own_order(), store.own_time());
     let mut dead_letters: Vec<DeadLetter> =
         (0..count).map(|nth| orphan(100 + nth, base * 100 + nth, t + nth)).collect();
     dead_letters.sort_by(|one, other| one.id.cmp(&other.id));
     for dead_letter in &dead_letters {
-        bench.record(dead_letter).await;
+        store.record(dead_letter).await;
     }
     dead_letters
 }
 
-async fn a_canary_that_differs_stops_the_run_until_somebody_goes_on(bench: &Bench) {
-    let dead_letters = orphans(bench, 12).await;
+async fn a_canary_that_differs_stops_the_operation_until_it_is_resumed(store: &TestStore) {
+    let dead_letters = orphans(store, 12).await;
     let all: Vec<&DeadLetter> = dead_letters.iter().collect();
-    let queue = bench.queue();
-    let run = bench.begin(&queue, OperationKind::Retry, &all).await;
-    let planned = bench.operations.batch(&run.id, 0).await.unwrap().unwrap().dead_letters;
-    // What was predicted to wait has its order now.
+    let queue = store.operator();
+    let operation = store.begin(&queue, OperationKind::Retry, &all).await;
+    let planned = store.operations.batch(&operation.id, 0).await.unwrap().unwrap().dead_letters;
+    // A dead letter that was predicted to wait has its order now.
     let third = dead_letters.iter().find(|dead_letter| dead_letter.id == planned[2].0).unwrap();
-    bench.order(third.order_id.unwrap().0, third.t.micros()).await;
+    store.order(third.order_id.unwrap().0, third.t.micros()).await;
 
-    let resolver = queue.resolver(&run, POLICY);
-    let id = run.id.clone();
-    let ended = queue.work(run, &resolver, &pace(StartMode::Fresh, 5)).await.unwrap();
-    assert_eq!((ended.end, ended.run.state), (OperationEnd::Differed, OperationStatus::Stopped), "{ended:?}");
+    let resolver = queue.resolver(&operation, POLICY);
+    let id = operation.id.clone();
+    let ended = queue.execute(operation, &resolver, &options(StartMode::Fresh, 5)).await.unwrap();
+    assert_eq!(
+        (ended.end, ended.operation.state),
+        (OperationEnd::Differed, OperationStatus::Stopped),
+        "{ended:?}"
+    );
     let (predicted, outcome) = (Verdict::StillWaiting, ActualOutcome::Recovered);
     assert_eq!(ended.counts.differences, [Misprediction { id: third.id.clone(), predicted, outcome }]);
     assert_eq!(ended.counts.dead_letters(), 5, "no dead letter after the canary was touched");
     for (later, _) in &planned[5..] {
-        let history = bench.dead_letter_store.history(later).await.unwrap();
+        let history = store.dead_letter_store.history(later).await.unwrap();
         assert_eq!(history.len(), 1, "{history:?}");
     }
 
-    // An operator that was killed before it could tell stops again; one whose human has seen it goes on.
-    let stopped = bench.operations.run(&id).await.unwrap().unwrap();
-    assert_eq!(stopped, ended.run);
+    // Killed before it reported, it stops again; resumed after its report, it continues.
+    let stopped = store.operations.operation(&id).await.unwrap().unwrap();
+    assert_eq!(stopped, ended.operation);
     let killed = ecom_domain::bulk_operation::BulkOperation {
         state: OperationStatus::Begun,
         outcomes: Vec::new(),
         revision: stopped.revision + 1,
         ..stopped
     };
-    bench.operations.put_run(&killed).await.unwrap();
-    let again = queue.work(killed, &resolver, &pace(StartMode::Resumed, 5)).await.unwrap();
+    store.operations.put_operation(&killed).await.unwrap();
+    let again = queue.execute(killed, &resolver, &options(StartMode::Resumed, 5)).await.unwrap();
     assert_eq!((again.end, again.counts.dead_letters()), (OperationEnd::Differed, 5), "{again:?}");
-    let on = queue.work(again.run, &resolver, &pace(StartMode::Resumed, 5)).await.unwrap();
-    assert_eq!((on.end, on.run.state), (OperationEnd::Finished, OperationStatus::Finished), "{on:?}");
+    let on = queue.execute(again.operation, &resolver, &options(StartMode::Resumed, 5)).await.unwrap();
+    assert_eq!((on.end, on.operation.state), (OperationEnd::Finished, OperationStatus::Finished), "{on:?}");
     let counted: Vec<(ActualOutcome, u64)> = on.counts.outcomes.clone().into_iter().collect();
     assert_eq!(counted, [(ActualOutcome::Recovered, 1), (ActualOutcome::Waiting, 11)]);
-    assert_eq!(bench.operations.run(&id).await.unwrap().unwrap(), on.run);
+    assert_eq!(store.operations.operation(&id).await.unwrap().unwrap(), on.operation);
 }
 
-async fn a_difference_after_the_canary_is_told_and_stops_nothing(bench: &Bench) {
-    let dead_letters = orphans(bench, 8).await;
+async fn a_difference_after_the_canary_is_reported_and_stops_nothing(store: &TestStore) {
+    let dead_letters = orphans(store, 8).await;
     let all: Vec<&DeadLetter> = dead_letters.iter().collect();
-    let queue = bench.queue();
-    let run = bench.begin(&queue, OperationKind::Retry, &all).await;
-    let planned = bench.operations.batch(&run.id, 0).await.unwrap().unwrap().dead_letters;
+    let queue = store.operator();
+    let operation = store.begin(&queue, OperationKind::Retry, &all).await;
+    let planned = store.operations.batch(&operation.id, 0).await.unwrap().unwrap().dead_letters;
     let last = dead_letters.iter().find(|dead_letter| dead_letter.id == planned[7].0).unwrap();
-    bench.order(last.order_id.unwrap().0, last.t.micros()).await;
-    let resolver = queue.resolver(&run, POLICY);
-    let ended = queue.work(run, &resolver, &pace(StartMode::Fresh, 5)).await.unwrap();
+    store.order(last.order_id.unwrap().0, last.t.micros()).await;
+    let resolver = queue.resolver(&operation, POLICY);
+    let ended = queue.execute(operation, &resolver, &options(StartMode::Fresh, 5)).await.unwrap();
     assert_eq!((ended.end, ended.counts.differed), (OperationEnd::Finished, 1), "{ended:?}");
-    assert_eq!((ended.run.state, ended.counts.dead_letters()), (OperationStatus::Finished, 8));
+    assert_eq!((ended.operation.state, ended.counts.dead_letters()), (OperationStatus::Finished, 8));
 }
 
-async fn a_plan_that_is_only_looked_at_keeps_nothing(bench: &Bench) {
-    let dead_letters = orphans(bench, 3).await;
+async fn a_dry_run_keeps_nothing(store: &TestStore) {
+    let dead_letters = orphans(store, 3).await;
     let all: Vec<&DeadLetter> = dead_letters.iter().collect();
-    let plan =
-        bench.queue().plan(OperationKind::Discard, named(&all), PlanPurpose::Look, &|_| {}).await.unwrap();
+    let plan = store
+        .operator()
+        .plan(OperationKind::Discard, named(&all), PlanPurpose::DryRun, &|_| {})
+        .await
+        .unwrap();
     assert_eq!(plan.dead_letters, 3);
-    assert_eq!(bench.operations.run(plan.run_id()).await.unwrap(), None);
-    assert_eq!(bench.operations.batch(plan.run_id(), 0).await.unwrap(), None);
+    assert_eq!(store.operations.operation(plan.operation_id()).await.unwrap(), None);
+    assert_eq!(store.operations.batch(plan.operation_id(), 0).await.unwrap(), None);
     for dead_letter in &dead_letters {
-        assert_eq!(bench.history(dead_letter).await, []);
+        assert_eq!(store.history(dead_letter).await, []);
     }
 }
 
-async fn dead_letters_recorded_after_the_beginning_are_in_no_run(bench: &Bench) {
-    let (order, t) = (bench.own_order(), bench.own_time());
+async fn dead_letters_recorded_after_the_plan_are_not_retried(store: &TestStore) {
+    let (order, t) = (store.own_order(), store.own_time());
     let [early, late] = [orphan(1, order, t), orphan(2, order, t + 1)];
-    bench.record(&early).await;
-    let queue = bench.queue();
+    store.record(&early).await;
+    let queue = store.operator();
     let about = ecom_dlq::selection::Selection { order: early.order_id, ..Default::default() };
     let plan = queue.plan(OperationKind::Retry, about, PlanPurpose::Begin, &|_| {}).await.unwrap();
-    bench.record(&late).await;
-    let run = queue.begin(plan, None).await.unwrap();
-    let resolver = queue.resolver(&run, POLICY);
-    let ended = queue.work(run, &resolver, &pace(StartMode::Fresh, 0)).await.unwrap();
+    store.record(&late).await;
+    let operation = queue.begin(plan, None).await.unwrap();
+    let resolver = queue.resolver(&operation, POLICY);
+    let ended = queue.execute(operation, &resolver, &options(StartMode::Fresh, 0)).await.unwrap();
     assert_eq!(ended.counts.dead_letters(), 1);
-    assert_eq!(bench.history(&late).await, []);
+    assert_eq!(store.history(&late).await, []);
 }

@@ -14,11 +14,11 @@ async fn an_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
 }
 
 #[tokio::test]
-async fn all_faults_are_told_at_once() {
+async fn all_faults_are_reported_at_once() {
     let site = Site::new();
     site.write("a.toml", "[bus]\nkind = \"kafka\"\n[consumer]\nstreams = \"four\"\n");
     site.write("b.toml", "[store.cassandra]\nkeyspace = \"Ecom\"\n");
-    let args = ["-c", "a.toml", "-c", "b.toml", "--set", "producer.rate=fast", "--hold-limit", "0"];
+    let args = ["-c", "a.toml", "-c", "b.toml", "--set", "producer.rate=fast", "--early-payment-limit", "0"];
     let program = site.program("payment_consumer", &args).env("ECOM__EMBEDDED__ACK_DEADLINE", "1 year");
     let ended = program.run().await.with(2);
     let faults = ended.stderr.lines().collect::<Vec<_>>();
@@ -110,7 +110,7 @@ async fn the_printed_configuration_can_be_fed_back() {
         "max_in_flight = 17  # from environment ECOM__CONSUMER__MAX_IN_FLIGHT",
         "order_grace = \"750ms\"  # from --order-grace",
         "filter = \"ecom=debug\"  # from --set",
-        "lease = \"30s\"  # from default",
+        "ack_deadline = \"30s\"  # from default",
     ] {
         assert!(first.lines().any(|printed| printed == line), "no line {line} in\n{first}");
     }

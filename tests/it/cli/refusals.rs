@@ -1,4 +1,4 @@
-//! Starts that are refused, and commands that only look.
+//! Refused starts, and commands that only read.
 
 use crate::processes::program::Site;
 
@@ -10,11 +10,11 @@ fn closed_port() -> u16 {
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn commands_that_only_look_never_create_a_data_folder() {
-    use ecom_scenario::{Manifest, Mixture, Plan, Source, Streams};
+async fn commands_that_only_read_never_create_a_data_folder() {
+    use ecom_scenario::{EventSource, Manifest, Mixture, ScenarioPlan, Streams};
     let site = Site::new();
-    let plan = Plan::try_new(1, 1..=3, Mixture::PLAIN).unwrap();
-    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), "run".into(), 1);
+    let plan = ScenarioPlan::try_new(1, 1..=3, Mixture::PLAIN).unwrap();
+    let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), "run".into(), 1);
     manifest.write(&site.path("manifest.json")).unwrap();
     let cases: [(&'static str, &[&str]); 9] = [
         ("dlq_handler", &["triage"]),
@@ -44,7 +44,7 @@ async fn commands_that_only_look_never_create_a_data_folder() {
     let ended = site.run("order_consumer", &["--check"]).await.with(0);
     assert!(ended.stdout.starts_with("✓ embedded at "), "{}", ended.stdout);
     let ended = site.run("ecom_facts", &["show", "1"]).await.with(3);
-    assert!(ended.stderr.contains("no row for order 1 in embedded at "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("error: no row for order 1 in embedded at "), "{}", ended.stderr);
     assert_eq!(ended.stdout, "", "what was not found is talk");
 }
 

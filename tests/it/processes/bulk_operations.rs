@@ -1,5 +1,5 @@
-//! The operator's changes as a person makes them: asked at a terminal, refused without one, killed in the
-//! middle, gone on with, and each with its exit code.
+//! Bulk operations on the command line: confirmed at a terminal, refused without one, killed and resumed, each
+//! with its exit code.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use super::PLAIN;
 use super::program::{OperationReport, PROGRAMS, Site, eventually};
 use super::table::{Table, consume};
 
-/// So many payments in the dead-letter store, each of which waits for its order.
+/// A site with this many payments in the dead-letter store, each waiting for its order.
 async fn waiting(count: u32) -> Site {
     let site = Site::new();
     let ids = format!("1-{count}");
@@ -37,9 +37,9 @@ async fn piped(site: &Site, args: &[&str], stdin: &str) -> OperationReport {
     site.program("dlq_handler", args).stdin(&site.path("stdin")).run().await
 }
 
-async fn runs(site: &Site) -> Vec<serde_json::Value> {
+async fn operations(site: &Site) -> Vec<serde_json::Value> {
     let history = queue(site, &["history", "--format", "json"]).await.with(0).json();
-    history["runs"].as_array().unwrap().clone()
+    history["operations"].as_array().unwrap().clone()
 }
 
 async fn states(site: &Site) -> (i64, i64) {
@@ -55,55 +55,62 @@ async fn first_ids(site: &Site, count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn without_a_selection_or_somebody_to_ask_nothing_is_changed() {
+async fn without_a_selection_or_a_terminal_nothing_is_changed() {
     let site = waiting(3).await;
     for (args, error) in [
-        (&["retry"][..], "error: retry which dead letters?"),
-        (&["retry", "--yes"], "error: retry which dead letters?"),
-        (&["discard", "--note", "x"], "error: discard which dead letters?"),
-        (&["reopen", "--yes"], "error: reopen which dead letters?"),
-        (&["retry", "--all"], "error: nobody can be asked: this is no terminal"),
-        (&["discard", "--state", "open", "--note", "x"], "error: nobody can be asked"),
-        (&["reopen", "--state", "parked"], "error: nobody can be asked"),
-        (&["retry", "--all", "--order", "1", "--yes"], "error: --all means all open dead letters"),
+        (&["retry"][..], "error: no dead letters selected to retry"),
+        (&["retry", "--yes"], "error: no dead letters selected to retry"),
+        (&["discard", "--note", "x"], "error: no dead letters selected to discard"),
+        (&["reopen", "--yes"], "error: no dead letters selected to reopen"),
+        (&["retry", "--all"], "error: confirmation required, but stdin is not a terminal; pass --yes"),
+        (&["discard", "--state", "open", "--note", "x"], "error: confirmation required"),
+        (&["reopen", "--state", "parked"], "error: confirmation required"),
+        (&["retry", "--all", "--order", "1", "--yes"], "error: --all selects all open dead letters"),
         (&["discard", "--state", "open", "--yes"], "error: the following required arguments"),
-        (&["retry", "--resume", "20240121T100130-ffffffff", "--reason", "invalid"], "error: a run goes on"),
+        (
+            &["retry", "--resume", "20240121T100130-ffffffff", "--reason", "invalid"],
+            "error: --resume continues",
+        ),
     ] {
         let ended = queue(&site, args).await.with(2);
         assert!(ended.stderr.contains(error), "{args:?}: {}", ended.stderr);
         assert_eq!(ended.stdout, "", "{args:?}");
     }
     let hinted = queue(&site, &["retry", "--all"]).await;
-    assert!(hinted.stderr.contains("hint: look at what would happen with --dry-run"), "{}", hinted.stderr);
-    assert_eq!((states(&site).await, runs(&site).await.len()), ((0, 0), 0));
+    assert!(hinted.stderr.contains("hint: see what would happen with --dry-run"), "{}", hinted.stderr);
+    assert_eq!((states(&site).await, operations(&site).await.len()), ((0, 0), 0));
 }
 
 #[tokio::test]
-async fn a_dry_run_foretells_and_a_run_keeps_to_it() {
+async fn a_dry_run_predicts_the_outcome_and_changes_nothing() {
     let site = waiting(30).await;
     orders(&site, "1-20").await;
     let dry = queue(&site, &["retry", "--all", "--dry-run", "--format", "json"]).await.with(0).json();
     assert_eq!(dry["verdicts"], serde_json::json!({"applies_now": 20, "still_waiting": 10}), "{dry}");
     assert_eq!(dry["takes_seconds"], 0.6, "{dry}");
     let dry = queue(&site, &["retry", "--all", "--dry-run"]).await.with(0);
-    assert!(dry.stdout.contains("is applied, then recovered"), "{}", dry.stdout);
+    assert!(dry.stdout.contains("applied, then recovered"), "{}", dry.stdout);
     assert!(
         dry.stdout.contains("at 50/s; the first 20 dead letters must end as predicted"),
         "{}",
         dry.stdout
     );
-    assert_eq!((states(&site).await, runs(&site).await.len()), ((0, 0), 0), "nothing is kept of a look");
+    assert_eq!((states(&site).await, operations(&site).await.len()), ((0, 0), 0), "a dry run keeps nothing");
 
     let all = ["retry", "--all", "--yes", "--rate", "max", "--note", "after the outage", "--format", "json"];
     let done = site.program("dlq_handler", &all).env("ECOM_ACTOR", "ada").run().await.with(0).json();
     assert_eq!(done["outcomes"], serde_json::json!({"recovered": 20, "waiting": 10}), "{done}");
     assert_eq!((&done["state"], &done["differed"]), (&"finished".into(), &0.into()), "{done}");
-    let [run] = &runs(&site).await[..] else { panic!("one run") };
+    let [operation] = &operations(&site).await[..] else { panic!("one operation") };
     assert_eq!(
-        (&run["actor"], &run["kind"], &run["dead_letters"]),
+        (&operation["actor"], &operation["kind"], &operation["dead_letters"]),
         (&"ada".into(), &"retry".into(), &30.into())
     );
-    assert_eq!((&run["note"], &run["run_id"]), (&"after the outage".into(), &done["run_id"]), "{run}");
+    assert_eq!(
+        (&operation["note"], &operation["operation_id"]),
+        (&"after the outage".into(), &done["operation_id"]),
+        "{operation}"
+    );
     let shown = queue(&site, &["show", &first_ids(&site, 1).await[0]]).await.with(0);
     assert!(shown.stdout.contains("after the outage"), "{}", shown.stdout);
 }
@@ -113,9 +120,13 @@ async fn ids_come_from_stdin_and_none_is_not_all() {
     let site = waiting(5).await;
     orders(&site, "1-5").await;
     let none = piped(&site, &["retry", "-", "--yes"], "\n\n").await.with(0);
-    assert!(none.stderr.contains("no ids came: nothing to do"), "{}", none.stderr);
+    assert!(none.stderr.contains("no ids on stdin: nothing to do"), "{}", none.stderr);
     let header = piped(&site, &["retry", "-", "--yes"], "id,state\n").await.with(2);
-    assert!(header.stderr.contains("error: line 1 of stdin is no dead letter's id"), "{}", header.stderr);
+    assert!(
+        header.stderr.contains("error: line 1 of stdin does not begin with a dead-letter ID"),
+        "{}",
+        header.stderr
+    );
     assert_eq!(states(&site).await, (0, 0));
     let two = first_ids(&site, 2).await;
     let lines = format!("{} waiting\n{}\n{}\n", two[0], two[1], two[0]);
@@ -132,19 +143,20 @@ async fn a_discard_is_undone_by_reopening_and_a_discarded_dead_letter_is_not_ret
     let ids = first_ids(&site, 2).await;
     let discard = ["discard", &ids[0], &ids[1], "--yes", "--note", "a test order"];
     let done = queue(&site, &discard).await.with(0);
-    assert!(done.stdout.contains("discarded        2"), "{}", done.stdout);
+    assert!(done.stdout.contains("discarded             2"), "{}", done.stdout);
     orders(&site, "1-3").await;
     let retried = queue(&site, &["retry", &ids[0], "--yes"]).await.with(3);
     assert!(retried.stdout.contains("left alone: 1 discarded (reopen it first)"), "{}", retried.stdout);
     assert_eq!(states(&site).await, (0, 2));
     let reopened = queue(&site, &["reopen", &ids[0], "--yes"]).await.with(0);
-    assert!(reopened.stdout.contains("waiting        1"), "{}", reopened.stdout);
+    assert!(reopened.stdout.contains("waiting             1"), "{}", reopened.stdout);
     let next = reopened.stderr.lines().find(|line| line.starts_with("next: ")).unwrap();
     assert!(next.ends_with(&format!("dlq_handler retry {}", ids[0])), "{next}");
     queue(&site, &["retry", &ids[0], "--yes"]).await.with(0);
     assert_eq!(states(&site).await, (1, 1));
-    let deeds: Vec<_> = runs(&site).await.into_iter().map(|run| run["kind"].clone()).collect();
-    assert_eq!(deeds, ["retry", "reopen", "discard"], "the audit, newest first");
+    let kinds: Vec<_> =
+        operations(&site).await.into_iter().map(|operation| operation["kind"].clone()).collect();
+    assert_eq!(kinds, ["retry", "reopen", "discard"], "the audit log, newest first");
 }
 
 #[tokio::test]
@@ -156,7 +168,7 @@ async fn a_retry_killed_in_the_middle_is_resumed_with_exact_counts() {
     let table = Table::of(&site).await;
     let done = || {
         table.number(
-            "SELECT count(DISTINCT dead_letter_id) FROM dead_letter_history WHERE entry_id LIKE 'outcome-%'",
+            "SELECT count(DISTINCT dead_letter_id) FROM dead_letter_history WHERE operation_outcome IS NOT NULL",
         )
     };
     let begin = ["retry", "--all", "--yes", "--rate", "400/s", "--note", "after the outage"];
@@ -172,17 +184,17 @@ async fn a_retry_killed_in_the_middle_is_resumed_with_exact_counts() {
         assert!(run.is_running(), "it ended before it was killed: {}", run.stderr());
         run.kill();
         kills += 1;
-        let [begun] = &runs(&site).await[..] else { panic!("one run") };
+        let [begun] = &operations(&site).await[..] else { panic!("one operation") };
         assert_eq!(
             (&begun["state"], &begun["dead_letters"]),
             (&"begun".into(), &DEAD_LETTERS.into()),
             "{begun}"
         );
-        let run_id = begun["run_id"].as_str().unwrap().to_owned();
+        let operation_id = begun["operation_id"].as_str().unwrap().to_owned();
         if kills == 3 {
-            break run_id;
+            break operation_id;
         }
-        run = site.start("dlq_handler", &["retry", "--resume", &run_id, "--rate", "400/s"]);
+        run = site.start("dlq_handler", &["retry", "--resume", &operation_id, "--rate", "400/s"]);
     };
     let left = DEAD_LETTERS - done();
     assert!(left > 0, "nothing was left after {kills} kills");
@@ -192,20 +204,24 @@ async fn a_retry_killed_in_the_middle_is_resumed_with_exact_counts() {
     assert_eq!((&ended["outcomes"], &ended["done"]), (&expected, &DEAD_LETTERS.into()), "{ended}");
     assert_eq!((&ended["state"], &ended["differed"]), (&"finished".into(), &0.into()), "{ended}");
     assert_eq!(states(&site).await, (APPLY, 0));
-    let [run] = &runs(&site).await[..] else { panic!("one run") };
-    assert_eq!((&run["outcomes"], &run["note"]), (&expected, &"after the outage".into()), "{run}");
+    let [operation] = &operations(&site).await[..] else { panic!("one operation") };
+    assert_eq!(
+        (&operation["outcomes"], &operation["note"]),
+        (&expected, &"after the outage".into()),
+        "{operation}"
+    );
     let once =
         "SELECT count(*) FROM (SELECT dead_letter_id FROM dead_letter_history WHERE action = 'recovered'
         GROUP BY dead_letter_id HAVING count(*) > 1)";
     assert_eq!(table.number(once), 0, "applied twice");
     let again = queue(&site, &["retry", "--resume", &resume]).await.with(0);
-    assert!(again.stderr.contains("it was finished before: nothing was done"), "{}", again.stderr);
+    assert!(again.stderr.contains("the operation was already finished: nothing to do"), "{}", again.stderr);
     let other = queue(&site, &["discard", "--resume", &resume]).await.with(2);
     assert!(other.stderr.contains(&format!("retry --resume {resume}")), "{}", other.stderr);
 }
 
 #[tokio::test]
-async fn a_signal_stops_a_run_cleanly_and_it_says_how_to_go_on() {
+async fn a_signal_stops_an_operation_cleanly_and_it_prints_how_to_resume() {
     let site = waiting(60).await;
     orders(&site, "1-60").await;
     let mut run = site.start("dlq_handler", &["retry", "--all", "--yes", "--rate", "10/s"]);
@@ -216,17 +232,17 @@ async fn a_signal_stops_a_run_cleanly_and_it_says_how_to_go_on() {
     run.says("stopping after the dead letters in flight").await;
     let stopped = run.ended().await.with(1);
     assert!(stopped.stdout.contains(" stopped, "), "{}", stopped.stdout);
-    let told = stopped.stderr.lines().find_map(|line| line.strip_prefix("hint: go on with: ")).unwrap();
-    let words: Vec<&str> = told.split(' ').skip(1).collect();
-    assert_eq!(words[..2], ["retry", "--resume"], "{told}");
-    assert_eq!(runs(&site).await[0]["state"], "stopped");
+    let hint = stopped.stderr.lines().find_map(|line| line.strip_prefix("hint: resume it: ")).unwrap();
+    let words: Vec<&str> = hint.split(' ').skip(1).collect();
+    assert_eq!(words[..2], ["retry", "--resume"], "{hint}");
+    assert_eq!(operations(&site).await[0]["state"], "stopped");
     let on =
         queue(&site, &[&words[..], &["--rate", "max", "--format", "json"]].concat()).await.with(0).json();
     assert_eq!(on["outcomes"], serde_json::json!({"recovered": 60}), "{on}");
 }
 
 #[tokio::test]
-async fn a_corrected_order_is_published_taken_and_lets_its_payments_through() {
+async fn a_corrected_order_is_published_applied_and_recovers_its_payments() {
     let site = waiting(2).await;
     let broken = "{\"order_id\": 1, \"customer_id\": 9, \"item\": \"Book\", \"quantity\": \"two\", \"price\": 5, \
                   \"shipping_address\": \"x\", \"order_status\": \"Pending\", \"creation_date\": \"2026-01-31\"}";
@@ -244,36 +260,36 @@ async fn a_corrected_order_is_published_taken_and_lets_its_payments_through() {
     site.write("fixed.json", broken.replace("\"two\"", "2"));
     site.write("same.json", broken);
     for (file, error) in [
-        ("same.json", "error: the corrected body is no order: quantity: "),
-        ("other.json", "error: the dead letter is about order 1, the corrected body about order 2"),
+        ("same.json", "error: the corrected body is not a valid order: quantity: "),
+        ("other.json", "error: the dead letter is about order 1, but the corrected body is about order 2"),
         ("none.json", "error: could not read none.json"),
     ] {
         let ended = queue(&site, &["correct", id, "--with", file, "--yes"]).await.with(2);
         assert!(ended.stderr.contains(error), "{}", ended.stderr);
     }
     let asked = queue(&site, &["correct", id, "--with", "fixed.json"]).await.with(2);
-    assert!(asked.stderr.contains("error: nobody can be asked"), "{}", asked.stderr);
+    assert!(asked.stderr.contains("error: confirmation required"), "{}", asked.stderr);
     let dry = queue(&site, &["correct", id, "--with", "fixed.json", "--dry-run"]).await.with(0);
     assert!(dry.stdout.contains("  - quantity: \"two\"\n  + quantity: 2\n"), "{}", dry.stdout);
     assert!(dry.stdout.contains("it applies now"), "{}", dry.stdout);
-    assert_eq!(runs(&site).await.len(), 0);
+    assert_eq!(operations(&site).await.len(), 0);
 
     let mut consumer = site.start("order_consumer", &[]);
     consumer.says("using ").await;
     let correct = ["correct", id, "--with", "-", "--yes", "--note", "two it was"];
     let done = piped(&site, &correct, &broken.replace("\"two\"", "2")).await.with(0);
-    assert!(done.stdout.contains("the order was taken: the row of order 1 shows it"), "{}", done.stdout);
+    assert!(done.stdout.contains("the order was applied: the row of order 1 shows it"), "{}", done.stdout);
     assert!(done.stdout.contains(&format!("dead letter {id} is discarded")), "{}", done.stdout);
-    assert_eq!(states(&site).await, (1, 1), "its payment was let through at once");
+    assert_eq!(states(&site).await, (1, 1), "its payment was recovered at once");
     assert_eq!(table.number("SELECT count(payment_id) FROM orders_payments_facts WHERE quantity = 2"), 1);
     let again = piped(&site, &correct, &broken.replace("\"two\"", "2")).await.with(0);
     assert!(again.stderr.contains("has been corrected by message"), "{}", again.stderr);
     let other = piped(&site, &correct, &broken.replace("\"two\"", "3")).await.with(3);
-    assert!(other.stderr.contains("hint: open it first: "), "{}", other.stderr);
+    assert!(other.stderr.contains("hint: reopen it first: "), "{}", other.stderr);
     consumer.drained().await.with(0);
 }
 
-/// The operator at a terminal of its own, as `script` makes one.
+/// `dlq_handler` at a pseudo-terminal, made by `script`.
 struct Terminal {
     child: Child,
     shown: std::path::PathBuf,
@@ -301,7 +317,7 @@ impl Terminal {
         String::from_utf8_lossy(&std::fs::read(&self.shown).unwrap()).into_owned()
     }
 
-    /// Types the answer once the question is there; the exit code and all that was shown.
+    /// Types the answer once the question is shown; returns the exit code and the terminal's contents.
     async fn answered(mut self, answer: &str) -> (Option<i32>, String) {
         eventually("it asks", async || self.shown().contains("[y/N]").then_some(())).await;
         self.child.stdin.as_mut().unwrap().write_all(answer.as_bytes()).unwrap();
@@ -312,7 +328,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Both fail where it has ended, and that is well.
+        // Both fail if it has ended, which is fine.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -320,7 +336,7 @@ impl Drop for Terminal {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn at_a_terminal_the_desk_asks_and_only_a_yes_is_a_yes() {
+async fn at_a_terminal_only_a_yes_confirms() {
     let site = waiting(2).await;
     orders(&site, "1-2").await;
     let (code, shown) = Terminal::start(&site, &["retry", "--all"]).answered("n\n").await;
@@ -329,11 +345,11 @@ async fn at_a_terminal_the_desk_asks_and_only_a_yes_is_a_yes() {
         shown.contains("retry 2 dead letters? [y/N]") && shown.contains("nothing was changed"),
         "{shown}"
     );
-    assert_eq!((states(&site).await, runs(&site).await.len()), ((0, 0), 0));
+    assert_eq!((states(&site).await, operations(&site).await.len()), ((0, 0), 0));
     let (code, shown) = Terminal::start(&site, &["retry", "--all"]).answered("\x03").await;
     assert_eq!(code, Some(1), "Ctrl-C at the question: {shown}");
     assert!(shown.contains("stopped before anything was changed"), "{shown}");
-    assert_eq!(runs(&site).await.len(), 0);
+    assert_eq!(operations(&site).await.len(), 0);
     let (code, shown) = Terminal::start(&site, &["retry", "--all"]).answered("y\n").await;
     assert_eq!((code, states(&site).await), (Some(0), (2, 0)), "{shown}");
 }

@@ -10,7 +10,7 @@ use futures_util::stream;
 
 use super::program::{OperationReport, Running, Site, eventually};
 use super::table::Table;
-use crate::card_numbers::made::{self, Exposed, Numbers, exposed};
+use crate::exposed::{self, Exposed, Numbers, exposed};
 
 /// Every brand in every place some fifty times, in spellings of randomness.
 const COUNT: usize = 10_000;
@@ -91,7 +91,7 @@ async fn card_numbers_in_every_field_and_form_stay_out_of_table_dead_letter_stor
 
     let all: Vec<Exposed> = (0..COUNT).map(|nth| exposed(nth, 10)).collect();
     let numbers = Numbers::of(&all);
-    let sound: Vec<String> = (1..=9).map(|id| made::order_with("note", "\"\"", id)).collect();
+    let sound: Vec<String> = (1..=9).map(|id| exposed::order_with("note", "\"\"", id)).collect();
     publish_all(&bus, "orders_data", bodies(&sound)).await;
     for (kind, topic) in [("order", "orders_data"), ("payment", "payments_data")] {
         let of_kind = all.iter().filter(|exposed| exposed.kind.as_str() == kind);
@@ -136,7 +136,7 @@ async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
     let numbers = Numbers::of(&[Exposed { number: card.to_owned(), ..exposed(0, 1) }]);
     // Attributes of another program's making, which are no texts.
     for attributes in [format!("{{\"card\":{card}}}"), format!("[\"sentinel-attribute {card}\"]")] {
-        let order = made::order_with("note", "\"\"", 1);
+        let order = exposed::order_with("note", "\"\"", 1);
         table.execute(&format!(
             "INSERT INTO messages (subscription, id, attempt, publish_time, attributes, body)
              SELECT subscriptions.id, last_message + 1, 0, 1705831290000000, '{attributes}', CAST('{order}' AS BLOB)
@@ -144,9 +144,9 @@ async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
              UPDATE topics SET last_message = last_message + 1 WHERE name = 'orders_data'"
         ));
     }
-    consumer.says("attributes are no object of texts").await;
+    consumer.says("attributes are not a JSON object of strings").await;
     // An outage with messages in flight, and then a statement that is refused for good.
-    let order = made::order_with("note", "\"\"", 2).replace("\"order_id\":2,", "\"order_id\":%d,");
+    let order = exposed::order_with("note", "\"\"", 2).replace("\"order_id\":2,", "\"order_id\":%d,");
     table.execute(&format!(
         "WITH RECURSIVE ids (id) AS (SELECT 1000 UNION ALL SELECT id + 1 FROM ids WHERE id < 3000)
          INSERT INTO messages (subscription, id, attempt, publish_time, attributes, body)
@@ -162,7 +162,7 @@ async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
         "CREATE TRIGGER refuses BEFORE INSERT ON facts WHEN NEW.order_id = 3
          BEGIN SELECT RAISE(ABORT, 'refused for good'); END",
     );
-    publish_all(&bus, "orders_data", bodies(&[made::order_with("note", "\"\"", 3)])).await;
+    publish_all(&bus, "orders_data", bodies(&[exposed::order_with("note", "\"\"", 3)])).await;
     let ended = consumer.ended().await.with(1);
     assert!(ended.stderr.contains("refused for good"), "{}", ended.stderr);
     is_silent_about(&ended, &numbers);

@@ -1,4 +1,4 @@
-//! The operator as a person uses it: the real programs, one page, and commands copied from answers.
+//! Triage, list, show, explain, report and history on the command line, and the commands that they print.
 
 use ecom_domain::dead_letter::DeadLetterId;
 
@@ -22,15 +22,15 @@ async fn queue(site: &Site, args: &[&str]) -> OperationReport {
     site.run("dlq_handler", args).await
 }
 
-/// Runs a command as an answer spelt it: the shell's words of it.
-fn as_told(site: &Site, command: &str) -> Program {
+/// Runs a printed command.
+fn printed(site: &Site, command: &str) -> Program {
     let words: Vec<&str> = command.split(' ').collect();
     assert!(words[0].ends_with("/dlq_handler"), "{command}");
     site.program("dlq_handler", &words[1..])
 }
 
 #[tokio::test]
-async fn a_page_is_read_from_triage_to_dead_letter_by_the_commands_it_prints() {
+async fn the_commands_that_triage_prints_lead_to_the_dead_letter() {
     let site = paged().await;
     let triage = queue(&site, &["triage"]).await.with(0);
     assert!(triage.stdout.starts_with("embedded at /"), "{}", triage.stdout);
@@ -46,7 +46,7 @@ async fn a_page_is_read_from_triage_to_dead_letter_by_the_commands_it_prints() {
     };
     assert_eq!((count("still_waiting"), count("poison")), (Some(20), Some(1)), "{triage}");
     let show = triage["next"].as_array().unwrap().last().unwrap()["command"].as_str().unwrap();
-    let shown = as_told(&site, &format!("{show} --format json")).run().await.with(0).json();
+    let shown = printed(&site, &format!("{show} --format json")).run().await.with(0).json();
     assert_eq!(
         (shown["reason"].as_str(), shown["order_id"].as_i64()),
         (Some("invalid"), Some(42)),
@@ -55,7 +55,7 @@ async fn a_page_is_read_from_triage_to_dead_letter_by_the_commands_it_prints() {
     assert_eq!(shown["body"], "{\"payment_id\": 7, \"order_id\": 42, \"note\": \"caf\u{e9}\"}");
     assert_eq!(shown["history"][0]["action"], "received", "{shown}");
     let save = shown["next"][0]["command"].as_str().unwrap();
-    as_told(&site, save).run().await.with(0);
+    printed(&site, save).run().await.with(0);
     let id = shown["id"].as_str().unwrap();
     let saved = std::fs::read(site.path(&format!("{id}.json"))).unwrap();
     assert_eq!(saved, "{\"payment_id\": 7, \"order_id\": 42, \"note\": \"caf\u{e9}\"}".as_bytes());
@@ -64,7 +64,7 @@ async fn a_page_is_read_from_triage_to_dead_letter_by_the_commands_it_prints() {
 }
 
 #[tokio::test]
-async fn once_the_orders_are_there_triage_names_the_retry_and_explain_the_row() {
+async fn once_the_orders_are_recorded_triage_prints_the_retry_and_explain_the_row() {
     let site = paged().await;
     let orders = [&["--order-ids", "1-20", "--rate", "max"][..], &PLAIN].concat();
     site.run("orders_producer", &orders).await.with(0);
@@ -87,7 +87,7 @@ async fn once_the_orders_are_there_triage_names_the_retry_and_explain_the_row() 
 }
 
 #[tokio::test]
-async fn lists_come_as_table_json_and_csv_bounded_or_whole() {
+async fn lists_are_table_json_or_csv_bounded_or_complete() {
     let site = paged().await;
     let bounded = queue(&site, &["list", "--limit", "5"]).await.with(0);
     let ids = bounded.stdout.lines().filter(|line| line.split(' ').next().is_some_and(is_id)).count();
@@ -109,7 +109,7 @@ async fn lists_come_as_table_json_and_csv_bounded_or_whole() {
         ["list", "--limit", "0", "--verdict", "poison", "--bodies", "--format", "csv", "--out", "l.csv"];
     let to_file = queue(&site, &args).await.with(0);
     assert_eq!(to_file.stdout, "");
-    assert!(to_file.stderr.contains("1 dead letters, from embedded at /"), "{}", to_file.stderr);
+    assert!(to_file.stderr.contains("1 dead letter, from embedded at /"), "{}", to_file.stderr);
     let mut reader = csv::Reader::from_path(site.path("l.csv")).unwrap();
     let body = reader.headers().unwrap().iter().position(|name| name == "body").unwrap();
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
@@ -128,7 +128,7 @@ fn is_id(word: &str) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_exit_3_with_a_hint_and_an_empty_dead_letter_store_is_well() {
+async fn not_found_is_exit_3_with_a_hint_and_an_empty_dead_letter_store_is_fine() {
     let site = Site::new();
     site.run("ecom_setup", &[]).await.with(0);
     let none = "20260131-07-0123456789abcdef0123456789abcdef";
@@ -136,26 +136,28 @@ async fn what_is_not_there_is_exit_3_with_a_hint_and_an_empty_dead_letter_store_
     assert!(shown.stderr.contains(&format!("error: there is no dead letter {none} in embedded at /")));
     assert!(shown.stderr.contains("hint: "), "{}", shown.stderr);
     let explained = queue(&site, &["explain", "42"]).await.with(3);
-    assert!(explained.stderr.contains("error: order 42 is in no row and in no dead letter of embedded at /"));
+    assert!(
+        explained.stderr.contains("error: there is no row and no dead letter for order 42 in embedded at /")
+    );
     assert!(explained.stderr.contains("list --payment 42"), "{}", explained.stderr);
     assert_eq!((shown.stdout.as_str(), explained.stdout.as_str()), ("", ""));
     for (args, says) in [
         (&["triage"][..], "no open dead letters"),
         (&["list"], "order"),
         (&["report", "--fail-on-open"], "no dead letters"),
-        (&["history"], "nobody has changed a dead letter"),
+        (&["history"], "no bulk operations yet"),
     ] {
         let ended = queue(&site, args).await.with(0);
         assert!(ended.stdout.contains(says), "{args:?}: {}", ended.stdout);
         assert!(ended.stdout.starts_with("embedded at /"), "{args:?}: {}", ended.stdout);
     }
-    let runs = queue(&site, &["history", "--format", "json"]).await.with(0).json();
-    assert_eq!(runs["runs"], serde_json::json!([]));
+    let history = queue(&site, &["history", "--format", "json"]).await.with(0).json();
+    assert_eq!(history["operations"], serde_json::json!([]));
     queue(&site, &["history", "--format", "csv", "--limit", "0"]).await.with(0);
 }
 
 #[tokio::test]
-async fn watching_looks_again_until_it_is_interrupted() {
+async fn watching_repeats_until_it_is_interrupted() {
     let site = paged().await;
     let watching = site.start("dlq_handler", &["triage", "--watch", "1s"]);
     let looks = || watching.stdout().matches("21 open dead letters").count();

@@ -18,7 +18,7 @@ use crate::metrics::file;
 /// As long as a dead letter's id.
 const ID: usize = "20260131-07-0123456789abcdef0123456789abcdef".len();
 /// The section with the page.
-const PAGE: &str = "## A page, from its first line to its last\n";
+const PAGE: &str = "## Walkthrough of an on-call page\n";
 /// How a command of an alert's section names its configuration.
 const OWN: &str = " -c config/gcp.toml -c my.toml";
 

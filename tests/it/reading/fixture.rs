@@ -1,13 +1,14 @@
-//! A store with a operator on it, and situations for the operator to judge.
+//! Stores for tests, a dead-letter queue on them, and events and dead letters to fill them with.
 
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ecom::render::command::Command;
 use ecom_clock::{Clock, Entropy};
 use ecom_dlq::DeadLetterQueue;
-use ecom_dlq::next::Command;
+use ecom_dlq::next_action::NextStep;
 use ecom_domain::attributes::Attributes;
 use ecom_domain::backoff::Backoff;
 use ecom_domain::dead_letter::{
@@ -29,10 +30,10 @@ use ecom_telemetry::metrics::RoleMetrics;
 pub const SECOND: i64 = 1_000_000;
 pub const HOUR: i64 = 3_600 * SECOND;
 pub const DAY: i64 = 24 * HOUR;
-/// Saturday, 31 January 2026, 18:00 UTC: when the operator is asked.
+/// Saturday, 31 January 2026, 18:00 UTC: the time of the queue's clock.
 pub const NOW: i64 = 1_769_882_400 * SECOND;
 
-/// The handler's schedule in these tests.
+/// The retry policy of the handler in these tests.
 pub const POLICY: RetryPolicy = RetryPolicy {
     backoff: Backoff::IN_PLACE,
     max_age: Duration::from_hours(7 * 24),
@@ -40,53 +41,76 @@ pub const POLICY: RetryPolicy = RetryPolicy {
     retention: Duration::from_hours(90 * 24),
 };
 
-/// A store that nobody else writes to.
-pub struct Place {
+/// A store with all its ports.
+pub struct TestStore {
     pub name: &'static str,
     pub facts: Arc<dyn FactStore>,
     pub dead_letter_store: Arc<dyn DeadLetterStore>,
     pub operations: Arc<dyn OperationsStore>,
-    _kept: Box<dyn Any>,
+    /// The number of rounds that a randomised test runs: fewer on a slow store.
+    pub rounds: usize,
+    _kept: Box<dyn Any + Send + Sync>,
 }
 
-impl Place {
-    /// A folder of its own.
+impl TestStore {
+    /// An embedded store in a new folder.
     pub fn embedded() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<Embedded> = open(folder.path(), Options::new(Vec::new())).unwrap();
-        Self::on("embedded", store, folder)
+        Self::on("embedded", store, 40, folder)
     }
 
-    /// Every store there is; each test on Cassandra has a keyspace of its own.
+    /// Every available store; on Cassandra in a keyspace of this test alone.
     pub async fn all(test: &str) -> Vec<Self> {
-        let mut places = vec![Self::embedded()];
+        let mut stores = vec![Self::embedded()];
         #[cfg(feature = "cassandra")]
         if let Some(settings) = crate::services::own_keyspace(test).await {
             let store = ecom_store_cassandra::CassandraStore::connect(&settings).await.unwrap();
-            places.push(Self::on("cassandra", Arc::new(store), ()));
+            stores.push(Self::on("cassandra", Arc::new(store), 8, ()));
         }
         #[cfg(not(feature = "cassandra"))]
         let _ = test;
-        places
+        stores
+    }
+
+    /// Cassandra, in a keyspace that other tests write to as well; `None` if there is no Cassandra.
+    #[cfg(feature = "cassandra")]
+    pub async fn shared_cassandra() -> Option<Self> {
+        let settings = crate::services::keyspace().await?;
+        let store = ecom_store_cassandra::CassandraStore::connect(&settings).await.unwrap();
+        Some(Self::on("cassandra", Arc::new(store), 8, ()))
     }
 
     fn on<S: FactStore + DeadLetterStore + OperationsStore + 'static>(
         name: &'static str,
         store: Arc<S>,
-        kept: impl Any,
+        rounds: usize,
+        kept: impl Any + Send + Sync,
     ) -> Self {
         Self {
             name,
             facts: store.clone(),
             dead_letter_store: store.clone(),
             operations: store,
+            rounds,
             _kept: Box::new(kept),
         }
     }
 
-    /// The operator, at [`NOW`] as long as the test's time is paused.
+    /// A dead-letter queue, at [`NOW`] as long as the test's time is paused.
     pub fn queue(&self) -> DeadLetterQueue {
-        queue(&self.facts, &self.dead_letter_store, &self.operations, Entropy::seeded(1), 8)
+        let entropy = Arc::new(Entropy::system());
+        let metrics = Arc::new(RoleMetrics::new(Role::DlqHandler));
+        DeadLetterQueue {
+            facts: Arc::clone(&self.facts),
+            dead_letter_store: Arc::clone(&self.dead_letter_store),
+            operations: Arc::clone(&self.operations),
+            retrier: Arc::new(Retrier::new(Arc::clone(&entropy), metrics)),
+            clock: Clock::anchored(NOW),
+            entropy,
+            actor: Actor { name: "ada".into(), host: "operator".into(), run_id: "run".into() },
+            window: 8,
+        }
     }
 
     /// Records a dead letter as the handler does.
@@ -102,52 +126,33 @@ impl Place {
         self.facts.record_payment(&payment_event(payment, order), EventTime::stored(t)).await.unwrap();
     }
 
-    /// A role's sign of life, that many seconds ago.
-    pub async fn beat(&self, role: &str, seconds_ago: i64, newest_event_at: Option<i64>) {
+    /// Writes a heartbeat of a role, as of that many seconds ago.
+    pub async fn beat(&self, role: Role, seconds_ago: i64, newest_event_at: Option<i64>) {
         let heartbeat = Heartbeat {
-            role: role.into(),
+            role: role.as_str().into(),
             host: "worker-1".into(),
             version: "0.1.0".into(),
             seen_at: NOW - seconds_ago * SECOND,
             newest_event_at,
         };
-        self.operations.beat(&heartbeat).await.unwrap();
+        self.operations.record_heartbeat(&heartbeat).await.unwrap();
     }
 }
 
-/// An operator on these stores, at [`NOW`], with this many dead letters at once.
-pub fn queue(
-    facts: &Arc<dyn FactStore>,
-    dead_letter_store: &Arc<dyn DeadLetterStore>,
-    operations: &Arc<dyn OperationsStore>,
-    entropy: Entropy,
-    window: usize,
-) -> DeadLetterQueue {
-    let entropy = Arc::new(entropy);
-    let metrics = Arc::new(RoleMetrics::new(Role::DlqHandler));
-    DeadLetterQueue {
-        facts: Arc::clone(facts),
-        dead_letter_store: Arc::clone(dead_letter_store),
-        operations: Arc::clone(operations),
-        retrier: Arc::new(Retrier::new(Arc::clone(&entropy), metrics)),
-        clock: Clock::anchored(NOW),
-        entropy,
-        actor: Actor { name: "ada".into(), host: "operator".into(), run_id: "run".into() },
-        window,
-    }
-}
-
-/// The line that a dead letter's arrival leaves.
+/// The history line of a dead letter's arrival.
 fn received(dead_letter: &DeadLetter) -> HistoryEntry {
     HistoryEntry {
         at: dead_letter.first_failed_at + 20_000,
         entry_id: format!("received-{}", dead_letter.t.micros()),
-        action: HistoryAction::ReceivedMessage,
+        action: HistoryAction::Received,
         outcome: dead_letter.reason.as_str().into(),
         actor: "dlq_handler".into(),
         host: "worker-1".into(),
         note: None,
         run_id: Some("01890000-0000-7000-8000-000000000000".into()),
+        operation_outcome: None,
+        correction: None,
+        corrected_by: None,
     }
 }
 
@@ -189,7 +194,7 @@ pub fn order_body(order: i64) -> String {
     )
 }
 
-/// A dead letter of this T, reason and body, that failed two seconds after its event.
+/// A dead letter with this event time, reason and body that failed two seconds after its event.
 pub fn dead_letter(kind: EventKind, t: i64, reason: Reason, body: &[u8]) -> DeadLetter {
     let (t, body) = (EventTime::stored(t), Bytes::copy_from_slice(body));
     DeadLetter {
@@ -223,8 +228,13 @@ pub fn orphan(payment: i64, order: i64, t: i64) -> DeadLetter {
     }
 }
 
-/// A command as a person would type it.
+/// A command as a person types it.
 pub fn spell(command: &Command) -> String {
     let words = std::iter::once(command.binary.to_owned()).chain(command.words.iter().cloned());
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// The command of a next step.
+pub fn command(step: &NextStep) -> String {
+    spell(&Command::from(&step.action))
 }

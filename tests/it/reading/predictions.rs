@@ -1,4 +1,4 @@
-//! What the operator says becomes of a dead letter by itself is what a handler's pass then does.
+//! The forecast of a dead letter is what the handler's sweep then does.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use ecom_telemetry::metrics::RoleMetrics;
 
 use super::fixture::*;
 
-/// What the row of a dead letter's order shows.
+/// The row of a dead letter's order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Row {
     Absent,
@@ -33,7 +33,7 @@ enum Row {
 const ROWS: [Row; 6] = [Row::Absent, Row::OrderOnly, Row::This, Row::Newer, Row::Tie, Row::Unreadable];
 
 async fn situation(
-    place: &Place,
+    store: &TestStore,
     number: i64,
     reason: Reason,
     row: Row,
@@ -46,18 +46,18 @@ async fn situation(
     };
     match row {
         Row::Absent | Row::Unreadable => {}
-        Row::OrderOnly => place.order(order, t).await,
+        Row::OrderOnly => store.order(order, t).await,
         Row::This | Row::Newer | Row::Tie => {
             let (payment, at) = match row {
                 Row::This => (10 * number, t),
                 Row::Newer => (10 * number + 1, t + 1),
                 _ => (10 * number + 1, t),
             };
-            place.order(order, t).await;
-            place.payment(payment, order, at).await;
+            store.order(order, t).await;
+            store.payment(payment, order, at).await;
         }
     }
-    place.record(&dead_letter).await;
+    store.record(&dead_letter).await;
     let entry = HistoryEntry {
         at: NOW,
         entry_id: "set".into(),
@@ -67,28 +67,31 @@ async fn situation(
         host: "test".into(),
         note: None,
         run_id: None,
+        operation_outcome: None,
+        correction: None,
+        corrected_by: None,
     };
-    // What is to wait although its reason parks it was reopened.
+    // A dead letter that waits although its reason parks it was reopened.
     let generation = u32::from(state == DeadLetterState::Waiting);
     let change = DeadLetterChange::State { generation, state, at: NOW };
-    place
+    store
         .dead_letter_store
-        .act(&DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry })
+        .apply(&DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry })
         .await
         .unwrap();
     dead_letter.id
 }
 
 #[tokio::test]
-async fn a_handlers_pass_closes_what_the_desk_foretells_and_nothing_else() {
-    let place = Place::embedded();
-    let queue = place.queue();
+async fn a_sweep_closes_what_is_forecast_and_nothing_else() {
+    let store = TestStore::embedded();
+    let queue = store.queue();
     let mut predicted = Vec::new();
     for reason in Reason::ALL {
         for row in ROWS {
             for state in [DeadLetterState::Waiting, DeadLetterState::Parked] {
                 let number = predicted.len() as i64 + 1;
-                let id = situation(&place, number, reason, row, state).await;
+                let id = situation(&store, number, reason, row, state).await;
                 let shown = queue.show(&id).await.unwrap().unwrap();
                 let forecast = forecast(&shown.record, shown.verdict, &POLICY, NOW);
                 predicted.push((id, reason, row, state, forecast));
@@ -97,8 +100,8 @@ async fn a_handlers_pass_closes_what_the_desk_foretells_and_nothing_else() {
     }
     let entropy = Arc::new(Entropy::seeded(2));
     let resolver = DeadLetterResolver {
-        facts: Arc::clone(&place.facts),
-        dead_letter_store: Arc::clone(&place.dead_letter_store),
+        facts: Arc::clone(&store.facts),
+        dead_letter_store: Arc::clone(&store.dead_letter_store),
         retrier: Arc::new(Retrier::new(Arc::clone(&entropy), Arc::new(RoleMetrics::new(Role::DlqHandler)))),
         locks: OrderLocks::new(),
         policy: POLICY,
@@ -110,7 +113,7 @@ async fn a_handlers_pass_closes_what_the_desk_foretells_and_nothing_else() {
     sweep(&resolver, None).await.unwrap();
     let mut closed = 0;
     for (id, reason, row, before, forecast) in &predicted {
-        let after = place.dead_letter_store.dead_letter(id).await.unwrap().unwrap().state();
+        let after = store.dead_letter_store.dead_letter(id).await.unwrap().unwrap().state();
         let closes = matches!(forecast, Forecast::Closes { .. });
         assert_eq!(
             after == DeadLetterState::Recovered,

@@ -1,8 +1,9 @@
-//! How answers look, on a clock that stands still.
+//! The rendered results, at a fixed time.
 
 use ecom::render;
-use ecom::render::rows::{Bodies, Row, heading, line};
-use ecom_dlq::diagnosis::{DLQ_HANDLER, ORDER_CONSUMER, PAYMENT_CONSUMER};
+use ecom::render::rows::{heading, line};
+use ecom::render::{json, next_step};
+use ecom_dlq::row::{Bodies, DeadLetterRow};
 use ecom_dlq::selection::{SelectedDeadLetter, Selection};
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus};
 use ecom_domain::dead_letter::{
@@ -10,26 +11,28 @@ use ecom_domain::dead_letter::{
 };
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
+use ecom_domain::role::Role;
+use ecom_domain::verdict::Verdict;
 use futures_util::TryStreamExt;
 
 use super::fixture::*;
 
-/// A page: orders were not recorded for an hour, and among the dead letters are some of every kind.
-struct Page {
-    place: Place,
+/// An incident: orders were not recorded for an hour, and there are dead letters with every reason class.
+struct Incident {
+    store: TestStore,
     recovered: DeadLetter,
     broken: DeadLetter,
     late: DeadLetter,
 }
 
-impl Page {
+impl Incident {
     async fn new() -> Self {
-        let place = Place::embedded();
-        place.beat(ORDER_CONSUMER, 6 * 3_600, Some(NOW - 6 * HOUR)).await;
-        place.beat(DLQ_HANDLER, 4, None).await;
-        place.beat(PAYMENT_CONSUMER, 2, Some(NOW - 3 * SECOND)).await;
-        let page = Self {
-            place,
+        let store = TestStore::embedded();
+        store.beat(Role::OrderConsumer, 6 * 3_600, Some(NOW - 6 * HOUR)).await;
+        store.beat(Role::DlqHandler, 4, None).await;
+        store.beat(Role::PaymentConsumer, 2, Some(NOW - 3 * SECOND)).await;
+        let incident = Self {
+            store,
             recovered: orphan(4_201, 42, NOW - 26 * HOUR),
             broken: DeadLetter {
                 detail: "payment_id: missing; note: \u{1b}[2J".into(),
@@ -43,20 +46,20 @@ impl Page {
             },
             late: DeadLetter { reason: Reason::TimestampTie, ..orphan(4_203, 42, NOW - 2 * HOUR - 1) },
         };
-        page.fill().await;
-        page
+        incident.fill().await;
+        incident
     }
 
     async fn fill(&self) {
-        let place = &self.place;
-        place.order(42, NOW - 27 * HOUR).await;
-        place.order(43, NOW - 27 * HOUR).await;
-        place.payment(4_202, 42, NOW - 2 * HOUR - 1).await;
+        let store = &self.store;
+        store.order(42, NOW - 27 * HOUR).await;
+        store.order(43, NOW - 27 * HOUR).await;
+        store.payment(4_202, 42, NOW - 2 * HOUR - 1).await;
         let waiting: Vec<DeadLetter> =
             (0..3).map(|n| orphan(9_000 + n, 900 + n, NOW - HOUR + n * SECOND)).collect();
         let applies = orphan(4_301, 43, NOW - 3 * HOUR);
         for dead_letter in waiting.iter().chain([&self.recovered, &self.broken, &self.late, &applies]) {
-            place.record(dead_letter).await;
+            store.record(dead_letter).await;
         }
         let attempt = DeadLetterChange::Schedule { attempts: 1, next_attempt_at: NOW - 25 * HOUR };
         self.act(
@@ -99,105 +102,122 @@ impl Page {
             host: "worker-1".into(),
             note: note.map(str::to_owned),
             run_id: Some("20260130T170000-0a0b0c0d".into()),
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
         };
         let act = DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
-        self.place.dead_letter_store.act(&act).await.unwrap();
+        self.store.dead_letter_store.apply(&act).await.unwrap();
     }
 
-    /// An answer without the folder of this test.
-    fn settled(&self, text: &str) -> String {
-        text.replace(&self.place.facts.describe(), "embedded at /srv/ecom/data/ecom_store.db")
+    /// A text with another path in place of this test's folder.
+    fn anonymous(&self, text: &str) -> String {
+        text.replace(&self.store.facts.describe(), "embedded at /srv/ecom/data/ecom_store.db")
     }
 }
 
 macro_rules! snapshots {
-    ($page:ident: $($name:literal = $text:expr),+ $(,)?) => {
-        $(insta::assert_snapshot!($name, $page.settled(&$text));)+
+    ($incident:ident: $($name:literal = $text:expr),+ $(,)?) => {
+        $(insta::assert_snapshot!($name, $incident.anonymous(&$text));)+
     };
 }
 
 #[tokio::test(start_paused = true)]
-async fn triage_is_told_as_it_was_reviewed() {
-    let page = Page::new().await;
-    let triage = page.place.queue().triage(&POLICY, &|_| {}).await.unwrap();
-    snapshots!(page:
+async fn triage_renders_as_reviewed() {
+    let incident = Incident::new().await;
+    let mut triage = incident.store.queue().triage(&POLICY, &|_| {}).await.unwrap();
+    snapshots!(incident:
         "triage" = render::triage::text(&triage, &spell),
-        "triage_json" = render::triage::as_json(&triage, &spell),
     );
+    next_step::fill_in(&mut triage.next, &spell);
+    snapshots!(incident: "triage_json" = json(&triage));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_report_is_told_as_it_was_reviewed() {
-    let page = Page::new().await;
-    let report = page.place.queue().report(None, &|_| {}).await.unwrap();
-    snapshots!(page:
-        "report" = render::report_text::text(&report, &spell),
-        "report_json" = render::report_json::as_json(&report, &spell),
+async fn the_report_renders_as_reviewed() {
+    let incident = Incident::new().await;
+    let mut report = incident.store.queue().report(None, &|_| {}).await.unwrap();
+    snapshots!(incident:
+        "report" = render::report::text(&report, &spell),
         "report_markdown" = render::markdown::text(&report, &spell),
     );
-    let empty = Place::embedded();
+    next_step::fill_in(&mut report.next, &spell);
+    snapshots!(incident: "report_json" = json(&report));
+    let empty = TestStore::embedded();
     let report = empty.queue().report(Some(NOW - DAY), &|_| {}).await.unwrap();
-    let text =
-        render::report_text::text(&report, &spell).replace(&empty.facts.describe(), "embedded at /srv");
+    let text = render::report::text(&report, &spell).replace(&empty.facts.describe(), "embedded at /srv");
     insta::assert_snapshot!("report_of_nothing", text);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_is_told_as_it_was_reviewed() {
-    let page = Page::new().await;
-    let queue = page.place.queue();
-    let recovered = queue.show(&page.recovered.id).await.unwrap().unwrap();
-    let broken = queue.show(&page.broken.id).await.unwrap().unwrap();
-    snapshots!(page:
+async fn a_dead_letter_renders_as_reviewed() {
+    let incident = Incident::new().await;
+    let queue = incident.store.queue();
+    let recovered = queue.show(&incident.recovered.id).await.unwrap().unwrap();
+    let mut broken = queue.show(&incident.broken.id).await.unwrap().unwrap();
+    snapshots!(incident:
         "show_recovered" = render::dead_letter::text(&recovered, &spell),
         "show_broken" = render::dead_letter::text(&broken, &spell),
-        "show_broken_json" = render::dead_letter::as_json(&broken, &spell),
     );
+    next_step::fill_in(&mut broken.next, &spell);
+    snapshots!(incident: "show_broken_json" = json(&broken));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_is_told_as_it_was_reviewed() {
-    let page = Page::new().await;
-    let explained = page.place.queue().explain(OrderId(42)).await.unwrap().unwrap();
-    snapshots!(page:
-        "explain" = render::timeline::text(&explained, &spell),
-        "explain_json" = render::timeline::as_json(&explained, &spell),
+async fn an_order_renders_as_reviewed() {
+    let incident = Incident::new().await;
+    let mut timeline = incident.store.queue().explain(OrderId(42)).await.unwrap().unwrap();
+    snapshots!(incident:
+        "explain" = render::timeline::text(&timeline, &spell),
     );
+    for dead_letter in &mut timeline.dead_letters {
+        next_step::fill_in(&mut dead_letter.next, &spell);
+    }
+    snapshots!(incident: "explain_json" = json(&timeline));
 }
 
 #[tokio::test(start_paused = true)]
-async fn dead_letters_are_listed_as_it_was_reviewed() {
-    let page = Page::new().await;
-    let queue = page.place.queue();
+async fn a_list_renders_as_reviewed() {
+    let incident = Incident::new().await;
+    let queue = incident.store.queue();
     let newest = queue.newest(&Selection::open(), 50, &|_| {}).await.unwrap();
-    let dead_letters: Vec<SelectedDeadLetter> = queue.whole(newest).try_collect().await.unwrap();
+    let dead_letters: Vec<SelectedDeadLetter> = queue.with_bodies(newest).try_collect().await.unwrap();
     let lines =
         |bodies| dead_letters.iter().map(|dead_letter| line(dead_letter, NOW, bodies)).collect::<String>();
-    let rows = |bodies| dead_letters.iter().map(move |dead_letter| Row::of(dead_letter, NOW, bodies));
-    let json: Vec<String> = rows(Bodies::Shown).map(|row| row.json()).collect();
-    let cells: Vec<String> = rows(Bodies::Left).map(|row| row.cells().join(";")).collect();
-    snapshots!(page:
-        "list" = heading() + &lines(Bodies::Left),
-        "list_with_bodies" = heading() + &lines(Bodies::Shown),
+    let rows =
+        |bodies| dead_letters.iter().map(move |dead_letter| DeadLetterRow::of(dead_letter, NOW, bodies));
+    let json: Vec<String> = rows(Bodies::Included).map(|row| serde_json::to_string(&row).unwrap()).collect();
+    let csv = |bodies, header: &[&str]| {
+        // The writer refuses rows of another length than the header's.
+        let mut csv = csv::WriterBuilder::new().delimiter(b';').has_headers(false).from_writer(Vec::new());
+        csv.write_record(header).unwrap();
+        rows(bodies).for_each(|row| csv.serialize(row).unwrap());
+        String::from_utf8(csv.into_inner().unwrap()).unwrap()
+    };
+    let all_columns = [&DeadLetterRow::COLUMNS[..], &DeadLetterRow::BODY_COLUMNS].concat();
+    snapshots!(incident:
+        "list" = heading() + &lines(Bodies::Omitted),
+        "list_with_bodies" = heading() + &lines(Bodies::Included),
         "list_json" = json.join("\n"),
-        "list_csv" = format!("{}\n{}", Row::header(Bodies::Left).join(";"), cells.join("\n")),
+        "list_csv" = csv(Bodies::Omitted, &DeadLetterRow::COLUMNS),
     );
-    for row in rows(Bodies::Shown) {
-        assert_eq!(row.cells().len(), Row::header(Bodies::Shown).len());
-    }
+    let with_bodies = csv(Bodies::Included, &all_columns);
+    let mut reader = csv::ReaderBuilder::new().delimiter(b';').from_reader(with_bodies.as_bytes());
+    assert_eq!(reader.records().map(|row| row.unwrap().len()).collect::<Vec<_>>(), [21; 6]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn runs_are_told_as_it_was_reviewed() {
-    let page = Page::new().await;
+async fn the_audit_log_renders_as_reviewed() {
+    let incident = Incident::new().await;
+    let selection = Selection { verdict: Some(Verdict::AppliesNow), ..Selection::open() };
     for (n, state) in (0..).zip(OperationStatus::ALL) {
-        let run = BulkOperation {
+        let operation = BulkOperation {
             id: OperationId::new(NOW - HOUR + n * 60 * SECOND, [n as u8; 2]),
             kind: OperationKind::Retry,
             started_at: NOW - HOUR + n * 60 * SECOND,
             actor: "ada".into(),
             host: "operator-1".into(),
-            selection: "--state open --verdict applies_now".into(),
+            selection: selection.written(),
             note: (n == 2).then(|| "after\nthe outage".into()),
             dead_letters: 1_180,
             batches: 2,
@@ -211,16 +231,16 @@ async fn runs_are_told_as_it_was_reviewed() {
             },
             revision: 1,
         };
-        page.place.operations.put_run(&run).await.unwrap();
+        incident.store.operations.put_operation(&operation).await.unwrap();
     }
-    let runs = page.place.queue().runs(2).await.unwrap();
-    assert_eq!(runs.len(), 2, "the newest two");
-    let runs = page.place.queue().runs(usize::MAX).await.unwrap();
-    let cells: Vec<String> = runs.iter().map(|run| render::history::cells(run).join(";")).collect();
-    let store = page.place.facts.describe();
-    snapshots!(page:
-        "history" = render::history::text(&store, NOW, &runs),
-        "history_json" = render::history::as_json(&store, NOW, &runs),
+    let history = incident.store.queue().history(2).await.unwrap();
+    assert_eq!(history.operations.len(), 2, "the newest two");
+    let history = incident.store.queue().history(usize::MAX).await.unwrap();
+    let cells: Vec<String> =
+        history.operations.iter().map(|operation| render::history::cells(operation).join(";")).collect();
+    snapshots!(incident:
+        "history" = render::history::text(&history),
+        "history_json" = json(&history),
         "history_csv" = format!("{}\n{}", render::history::HEADER.join(";"), cells.join("\n")),
     );
 }

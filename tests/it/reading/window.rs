@@ -1,4 +1,4 @@
-//! How the operator looks up many orders: side by side, and no more than the store's window.
+//! Triage looks orders up concurrently, up to the window of the queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,17 +17,17 @@ use tokio::sync::Barrier;
 use super::fixture::*;
 use crate::waiting::within;
 
-/// A fact table that answers lookups only as many at once as its window is wide.
-struct Wide {
+/// A fact table that answers lookups only once as many are in flight as the window allows.
+struct ConcurrentFacts {
     together: Barrier,
     in_flight: AtomicUsize,
     most: AtomicUsize,
 }
 
 #[async_trait]
-impl FactStore for Wide {
+impl FactStore for ConcurrentFacts {
     async fn record_order(&self, _: &Order<'_>, _: EventTime) -> Result<(), StoreError> {
-        unreachable!("the operator only looks")
+        unreachable!("triage only reads")
     }
 
     async fn payment_slot(&self, _: OrderId) -> Result<PaymentSlot, StoreError> {
@@ -39,7 +39,7 @@ impl FactStore for Wide {
     }
 
     async fn record_payment(&self, _: &Payment<'_>, _: EventTime) -> Result<(), StoreError> {
-        unreachable!("the operator only looks")
+        unreachable!("triage only reads")
     }
 
     async fn fact(&self, _: OrderId) -> Result<Option<Fact>, StoreError> {
@@ -47,29 +47,29 @@ impl FactStore for Wide {
     }
 
     fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
-        unreachable!("the operator never scans the fact table")
+        unreachable!("triage never scans the fact table")
     }
 
     fn describe(&self) -> String {
-        "a wide table".into()
+        "a fact table".into()
     }
 }
 
 #[tokio::test]
-async fn triage_looks_orders_up_side_by_side_within_the_window() {
-    let place = Place::embedded();
+async fn triage_looks_orders_up_concurrently_within_the_window() {
+    let store = TestStore::embedded();
     for n in 1..=64 {
-        place.record(&orphan(n, n, NOW - n * SECOND)).await;
+        store.record(&orphan(n, n, NOW - n * SECOND)).await;
     }
-    let mut queue = place.queue();
-    let wide = Arc::new(Wide {
+    let mut queue = store.queue();
+    let facts = Arc::new(ConcurrentFacts {
         together: Barrier::new(queue.window),
         in_flight: AtomicUsize::new(0),
         most: AtomicUsize::new(0),
     });
-    queue.facts = wide.clone();
+    queue.facts = facts.clone();
     let triage = queue.triage(&POLICY, &|_| {});
     let triage = within(Duration::from_secs(60), "one lookup after the other", triage).await.unwrap();
     assert_eq!((triage.open, triage.groups[0].verdict), (64, Verdict::StillWaiting));
-    assert_eq!(wide.most.load(Ordering::SeqCst), queue.window);
+    assert_eq!(facts.most.load(Ordering::SeqCst), queue.window);
 }

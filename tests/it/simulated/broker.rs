@@ -1,4 +1,5 @@
-//! A bus whose messages come in any order, more than once, and whose receipts get lost.
+//! A simulated bus that delivers messages in random order and more than once, and loses acks and publish
+//! acknowledgements.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,36 +19,37 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A handle; clones share the broker.
+/// A handle on the broker. Clones share it.
 #[derive(Clone)]
-pub struct Broker(Arc<Shared>);
+pub struct Broker(Arc<SharedBroker>);
 
-pub struct Shared {
-    state: Mutex<State>,
+pub struct SharedBroker {
+    state: Mutex<BrokerState>,
     changed: Notify,
     clock: Clock,
 }
 
-struct State {
+struct BrokerState {
     rng: ChaCha8Rng,
     faults: bool,
     next_id: u64,
-    topics: BTreeMap<String, Vec<Waiting>>,
-    /// Every message that was ever stored, by topic.
+    topics: BTreeMap<String, Vec<PendingMessage>>,
+    /// All messages published so far, by topic.
     log: BTreeMap<String, Vec<ReceivedMessage>>,
     leased: u64,
     redelivered: u64,
     receipts_lost: u64,
 }
 
-struct Waiting {
-    from: Instant,
+/// A message that is delivered at `due` or later.
+struct PendingMessage {
+    due: Instant,
     received: ReceivedMessage,
 }
 
 impl Broker {
     pub fn new(seed: u64, clock: Clock) -> Self {
-        let state = State {
+        let state = BrokerState {
             rng: ChaCha8Rng::seed_from_u64(seed),
             faults: true,
             next_id: 0,
@@ -57,24 +59,24 @@ impl Broker {
             redelivered: 0,
             receipts_lost: 0,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), clock }))
+        Self(Arc::new(SharedBroker { state: Mutex::new(state), changed: Notify::new(), clock }))
     }
 }
 
 impl std::ops::Deref for Broker {
-    type Target = Shared;
+    type Target = SharedBroker;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &SharedBroker {
         &self.0
     }
 }
 
-impl Shared {
+impl SharedBroker {
     pub fn now_us(&self) -> i64 {
         self.clock.now_us()
     }
 
-    /// No more faults.
+    /// Stops injecting faults.
     pub fn heal(&self) {
         self.state().faults = false;
     }
@@ -87,14 +89,14 @@ impl Shared {
         self.state().receipts_lost
     }
 
-    /// Every message that was ever stored on a topic.
+    /// Returns all messages published on a topic so far.
     pub fn log(&self, topic: &str) -> Vec<ReceivedMessage> {
         self.state().log.get(topic).cloned().unwrap_or_default()
     }
 
-    /// Delivers a message of the past again, as a seek does.
+    /// Redelivers a random message of the topic, as a seek does.
     pub fn replay(&self, topic: &str) {
-        let old = {
+        let message = {
             let mut state = self.state();
             let stored = state.log.get(topic).map_or(0, Vec::len);
             if stored == 0 {
@@ -103,7 +105,7 @@ impl Shared {
             let pick = state.rng.random_range(0..stored);
             state.log[topic][pick].clone()
         };
-        self.put(topic, old, 0);
+        self.put(topic, message, 0);
     }
 
     /// Waits until every message is acked.
@@ -120,24 +122,27 @@ impl Shared {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BrokerState> {
         self.state.lock().unwrap()
     }
 
     fn put(&self, topic: &str, received: ReceivedMessage, delay: u64) {
-        let from = Instant::now() + Duration::from_millis(delay);
-        self.state().topics.entry(topic.to_owned()).or_default().push(Waiting { from, received });
+        let due = Instant::now() + Duration::from_millis(delay);
+        self.state().topics.entry(topic.to_owned()).or_default().push(PendingMessage { due, received });
         self.changed.notify_waiters();
     }
 
-    /// Any of the messages that may come now, or how long to wait.
+    /// Takes a random message that is due.
+    ///
+    /// # Errors
+    /// The time at which the next message is due, if there is one.
     fn take(&self, topic: &str) -> Result<ReceivedMessage, Option<Instant>> {
         let mut state = self.state();
         let now = Instant::now();
-        let waiting = state.topics.entry(topic.to_owned()).or_default();
-        let ready: Vec<usize> = (0..waiting.len()).filter(|index| waiting[*index].from <= now).collect();
+        let pending = state.topics.entry(topic.to_owned()).or_default();
+        let ready: Vec<usize> = (0..pending.len()).filter(|index| pending[*index].due <= now).collect();
         if ready.is_empty() {
-            return Err(waiting.iter().map(|waiting| waiting.from).min());
+            return Err(pending.iter().map(|message| message.due).min());
         }
         let pick = state.rng.random_range(0..ready.len());
         let received = state.topics.get_mut(topic).unwrap().swap_remove(ready[pick]).received;
@@ -145,13 +150,14 @@ impl Shared {
         Ok(received)
     }
 
-    fn settle(&self, topic: &str, received: ReceivedMessage, acked: bool) {
+    /// Ends a delivery. Without an ack, or if the ack is lost, the message is delivered again.
+    fn finish(&self, topic: &str, received: ReceivedMessage, outcome: DeliveryOutcome) {
         let (again, delay) = {
             let mut state = self.state();
             state.leased -= 1;
             let ack_lost = state.faults && state.rng.random_bool(0.08);
             let delay = state.rng.random_range(0..60);
-            let again = !acked || ack_lost;
+            let again = outcome == DeliveryOutcome::Nacked || ack_lost;
             state.redelivered += u64::from(again);
             (again, delay)
         };
@@ -162,12 +168,19 @@ impl Shared {
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for SharedBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
-        let counts: Vec<_> = state.topics.iter().map(|(topic, waiting)| (topic, waiting.len())).collect();
+        let counts: Vec<_> = state.topics.iter().map(|(topic, pending)| (topic, pending.len())).collect();
         write!(f, "{counts:?}, {} leased", state.leased)
     }
+}
+
+/// The outcome of a delivery.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DeliveryOutcome {
+    Acked,
+    Nacked,
 }
 
 struct SimulatedLease {
@@ -177,26 +190,26 @@ struct SimulatedLease {
 }
 
 impl SimulatedLease {
-    fn settle(&mut self, acked: bool) {
+    fn finish(&mut self, outcome: DeliveryOutcome) {
         if let Some(received) = self.received.take() {
-            self.broker.settle(&self.topic, received, acked);
+            self.broker.finish(&self.topic, received, outcome);
         }
     }
 }
 
 impl Lease for SimulatedLease {
     fn ack(mut self: Box<Self>) {
-        self.settle(true);
+        self.finish(DeliveryOutcome::Acked);
     }
 
     fn nack(mut self: Box<Self>) {
-        self.settle(false);
+        self.finish(DeliveryOutcome::Nacked);
     }
 }
 
 impl Drop for SimulatedLease {
     fn drop(&mut self) {
-        self.settle(false);
+        self.finish(DeliveryOutcome::Nacked);
     }
 }
 
@@ -230,17 +243,17 @@ impl Feed for SimulatedFeed {
     }
 }
 
-async fn feed(broker: Broker, topic: String, intake: mpsc::Sender<Delivery>, stop: CancellationToken) {
+async fn feed(broker: Broker, topic: String, channel: mpsc::Sender<Delivery>, stop: CancellationToken) {
     loop {
         let Ok(place) = (tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            place = intake.reserve() => place,
+            place = channel.reserve() => place,
         }) else {
             return;
         };
         let changed = broker.changed.notified();
-        let until = match broker.take(&topic) {
+        let due = match broker.take(&topic) {
             Ok(received) => {
                 let lease = SimulatedLease {
                     broker: broker.clone(),
@@ -250,13 +263,13 @@ async fn feed(broker: Broker, topic: String, intake: mpsc::Sender<Delivery>, sto
                 place.send(Delivery::new(received, Box::new(lease)));
                 continue;
             }
-            Err(until) => until,
+            Err(due) => due,
         };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             () = changed => {}
-            () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
     }
 }

@@ -146,7 +146,7 @@ impl World {
     async fn command(&self, queue: &DeadLetterQueue) -> Result<(), RoleError> {
         let unfinished: Vec<BulkOperation> = self
             .store
-            .all_runs()
+            .all_operations()
             .into_iter()
             .filter(|run| run.state != OperationStatus::Finished && run.kind != OperationKind::Correct)
             .collect();
@@ -204,11 +204,11 @@ impl World {
             }
         };
         let rate = (self.entropy.share() < 0.5).then_some(400.0);
-        let pace = ExecuteOptions { entry, rate, canary: 2, stop: stop.clone(), done: &done };
+        let pace = ExecuteOptions { start: entry, rate, canary: 2, stop: stop.clone(), done: &done };
         let (id, planned, kind) = (run.id.clone(), run.dead_letters, run.kind);
-        let ended = queue.work(run, &resolver, &pace).await;
+        let ended = queue.execute(run, &resolver, &pace).await;
         let ended = ended.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
-        let finished = ended.run.state == OperationStatus::Finished;
+        let finished = ended.operation.state == OperationStatus::Finished;
         assert_eq!(finished, ended.counts.dead_letters() == planned, "seed {}: {ended:?}", self.seed);
         self.told.0.lock().unwrap().stopped += u64::from(!finished);
         // What each dead letter came to is what its line tells: the counts are of all dead letters together.
@@ -242,9 +242,9 @@ impl World {
                 dead_letter.t.micros() % 1_000 + 1,
             ),
         };
-        let Ok(plan) = queue.propose(&dead_letter.id, body.into()).await else { return Ok(()) };
+        let Ok(plan) = queue.plan_correction(&dead_letter.id, body.into()).await else { return Ok(()) };
         let run =
-            queue.begin(queue.plan_for(OperationKind::Correct, &plan.record, plan.verdict), None).await?;
+            queue.begin(queue.plan_one(OperationKind::Correct, &plan.record, plan.verdict), None).await?;
         let under_way = self.told.begin([dead_letter.id.clone()]);
         let resolver = queue.resolver(&run, policy());
         let topic = match dead_letter.kind {
@@ -284,9 +284,9 @@ struct Effort {
 
 async fn schedule(seed: u64) -> Effort {
     let world = Arc::new(World::new(seed));
-    let plan = Plan::try_new(seed, 1..=ORDERS, LETTERED).unwrap();
+    let plan = ScenarioPlan::try_new(seed, 1..=ORDERS, LETTERED).unwrap();
     let started = world.broker.now_us();
-    let manifest = Manifest::new(Streams::Both, Source::Scenario(plan), "run".into(), started);
+    let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), "run".into(), started);
     let mut running: Vec<Running> = STAFF.into_iter().map(|role| start(&world, role)).collect();
     let mut effort = Effort::default();
     let mut deletes: BTreeMap<OrderId, i64> = BTreeMap::new();
@@ -354,10 +354,10 @@ async fn schedule(seed: u64) -> Effort {
     judge.units(EventKind::Order, &world.broker.log("orders"));
     judge.units(EventKind::Payment, &world.broker.log("payments"));
     judge.told(&world.told.last());
-    judge.runs(&world.store.all_runs());
+    judge.runs(&world.store.all_operations());
     judge.corrections(&[world.broker.log("orders"), world.broker.log("payments")].concat());
     if judge.deletes.is_empty() {
-        let units = Units::of(std::slice::from_ref(&manifest), ecom_scenario::Content::of).unwrap();
+        let units = Units::of(std::slice::from_ref(&manifest), ecom_scenario::EventContent::of).unwrap();
         let found =
             verify(&units, world.store.as_ref(), world.store.as_ref() as &dyn DeadLetterStore).await.unwrap();
         assert!(found.is_clean(), "seed {seed}: {found}");

@@ -1,5 +1,5 @@
-//! A store of cells, merged one by one as Cassandra merges them, whose writes time out: applied,
-//! lost, or applied later.
+//! A store in memory that merges cells as Cassandra does, and whose writes time out: applied, lost, or applied
+//! later.
 
 mod operations;
 
@@ -40,9 +40,9 @@ type Write = Box<dyn FnOnce(&mut Cells) + Send>;
 struct Cells {
     facts: BTreeMap<OrderId, Row>,
     dead_letters: BTreeMap<DeadLetterId, DeadLetter>,
-    standings: BTreeMap<DeadLetterId, Row>,
+    progress: BTreeMap<DeadLetterId, Row>,
     histories: BTreeMap<DeadLetterId, BTreeMap<String, HistoryEntry>>,
-    runs: BTreeMap<OperationId, BulkOperation>,
+    operations: BTreeMap<OperationId, BulkOperation>,
     batches: BTreeMap<(OperationId, u32), PlanBatch>,
 }
 
@@ -56,13 +56,13 @@ struct State {
 
 pub struct Registers(Mutex<State>);
 
-/// Larger time wins; at equal times a tombstone, then the larger value: cell by cell.
+/// Merges a cell: the larger write timestamp wins; at equal ones a tombstone, then the larger value.
 fn merge(row: &mut Row, column: &'static str, cell: Cell) {
     let wins = match row.get(column) {
         None => true,
         Some((time, _)) if *time != cell.0 => cell.0 > *time,
         Some((_, None)) => false,
-        Some((_, Some(buffered))) => cell.1.as_ref().is_none_or(|new| new > buffered),
+        Some((_, Some(current))) => cell.1.as_ref().is_none_or(|new| new > current),
     };
     if wins {
         row.insert(column, cell);
@@ -81,7 +81,7 @@ impl Registers {
         }))
     }
 
-    /// No more faults; what was to be applied later is applied.
+    /// Ends all faults, and applies the writes that were to be applied later.
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults = false;
@@ -104,22 +104,22 @@ impl Registers {
             .count() as u64
     }
 
-    /// Every dead letter was received, and every recovered one has a line that says so. Of a reopened one
-    /// such a line may be of before, from somebody who read it then: it is settled anew.
+    /// Asserts that every dead letter was received, and that exactly the recovered ones have an entry that says so. A
+    /// reopened one may have such an entry from an earlier generation.
     pub fn check_histories(&self, seed: u64) {
         let state = self.state();
         for id in state.cells.dead_letters.keys() {
             let record = state.cells.record(id).unwrap();
             let did = |action| state.cells.histories[id].values().any(|entry| entry.action == action);
-            assert!(did(HistoryAction::ReceivedMessage), "seed {seed}: {id} was never received");
+            assert!(did(HistoryAction::Received), "seed {seed}: {id} was never received");
             let recovered = record.state() == DeadLetterState::Recovered;
             let reopened = record.progress.generation > 0;
-            let told = did(HistoryAction::Recovered);
-            assert!(recovered == told || told && reopened, "seed {seed}: {id} {record:?}");
+            let says_so = did(HistoryAction::Recovered);
+            assert!(recovered == says_so || says_so && reopened, "seed {seed}: {id} {record:?}");
         }
     }
 
-    /// Somebody deletes a row by hand, at this time.
+    /// Deletes a row as by hand, at this write timestamp.
     pub fn delete_row(&self, order_id: OrderId, at: i64) {
         let mut state = self.state();
         let Some(row) = state.cells.facts.get_mut(&order_id) else { return };
@@ -129,26 +129,26 @@ impl Registers {
         }
     }
 
-    /// Every row there is, without faults.
+    /// Returns every row, without faults.
     pub fn rows(&self) -> BTreeMap<OrderId, Fact> {
         let state = self.state();
         state.cells.facts.iter().map(|(order_id, row)| (*order_id, fact(*order_id, row))).collect()
     }
 
-    /// Every dead letter there is, without faults.
+    /// Returns every dead letter, without faults.
     pub fn records(&self) -> Vec<DeadLetterRecord> {
         let state = self.state();
         state.cells.dead_letters.keys().filter_map(|id| state.cells.record(id)).collect()
     }
 
-    /// What was done to a dead letter, without faults.
+    /// Returns the history of a dead letter, without faults.
     pub fn lines(&self, id: &DeadLetterId) -> Vec<HistoryEntry> {
         self.state().cells.histories.get(id).into_iter().flat_map(|lines| lines.values().cloned()).collect()
     }
 
-    /// Every run there is, without faults.
-    pub fn all_runs(&self) -> Vec<BulkOperation> {
-        self.state().cells.runs.values().cloned().collect()
+    /// Returns every bulk operation, without faults.
+    pub fn all_operations(&self) -> Vec<BulkOperation> {
+        self.state().cells.operations.values().cloned().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -247,7 +247,7 @@ impl Cells {
     fn record(&self, id: &DeadLetterId) -> Option<DeadLetterRecord> {
         let dead_letter = self.dead_letters.get(id)?.clone();
         let mut progress = DeadLetterProgress::default();
-        if let Some(row) = self.standings.get(id) {
+        if let Some(row) = self.progress.get(id) {
             if let Some((_, Some(Value::State(generation, state, at)))) = row.get("state") {
                 (progress.generation, progress.state, progress.state_at) =
                     (*generation, Some(*state), Some(*at));
@@ -288,7 +288,7 @@ impl FactStore for Registers {
             self.read("read a payment", |cells| cells.facts.get(&order_id).map(|row| fact(order_id, row)));
         Ok(match read.await? {
             Some(fact) if fact.has_order() => match fact.payment_written_at {
-                Some(written_at) => PaymentSlot::CorrectionStatus { payment: fact.payment, written_at },
+                Some(written_at) => PaymentSlot::Taken { payment: fact.payment, written_at },
                 None => PaymentSlot::Empty,
             },
             Some(_) | None => PaymentSlot::NoOrder,
@@ -352,12 +352,12 @@ impl DeadLetterStore for Registers {
         self.read("read a history", entries).await
     }
 
-    async fn act(&self, act: &DeadLetterUpdate) -> Result<(), StoreError> {
-        let act = act.clone();
+    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError> {
+        let update = update.clone();
         let write: Write = Box::new(move |cells| {
-            let row = cells.standings.entry(act.dead_letter.clone()).or_default();
-            let at = act.time().map_or(0, |time| time.micros());
-            match act.change {
+            let row = cells.progress.entry(update.dead_letter.clone()).or_default();
+            let at = update.write_timestamp().map_or(0, |time| time.micros());
+            match update.change {
                 DeadLetterChange::State { generation, state, at: wall } => {
                     merge(row, "state", (at, Some(Value::State(generation, state, wall))));
                 }
@@ -366,9 +366,10 @@ impl DeadLetterStore for Registers {
                 }
                 DeadLetterChange::Nothing => {}
             }
-            cells.histories.entry(act.dead_letter).or_default().insert(act.entry.entry_id.clone(), act.entry);
+            let history = cells.histories.entry(update.dead_letter).or_default();
+            history.insert(update.entry.entry_id.clone(), update.entry);
         });
-        self.write("act on a dead letter", write).await
+        self.write("update a dead letter", write).await
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
@@ -378,7 +379,10 @@ impl DeadLetterStore for Registers {
         stream::iter(wanted).boxed()
     }
 
-    fn dead_letters_of(&self, order_id: OrderId) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+    fn dead_letters_of_order(
+        &self,
+        order_id: OrderId,
+    ) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
         let state = self.state();
         let mut records: Vec<_> =
             state.cells.dead_letters.keys().filter_map(|id| state.cells.record(id)).collect();
@@ -391,7 +395,7 @@ impl DeadLetterStore for Registers {
         let id = record.dead_letter.id.clone();
         let write: Write = Box::new(move |cells| {
             cells.dead_letters.remove(&id);
-            cells.standings.remove(&id);
+            cells.progress.remove(&id);
             cells.histories.remove(&id);
         });
         self.write("remove a dead letter", write).await

@@ -1,150 +1,111 @@
-//! What was started: one small `key=value` file per service, so that `down` ends exactly that.
+//! What was started: a file per service and a lock per folder.
 
-use super::Service;
-use crate::failure::{Attempt, Failure, Outcome};
+use super::{Service, docker};
+use crate::process;
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Who runs a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A started service as kept in `DIR/NAME.json`, so that `down` ends exactly that one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// `host:port` for clients.
+    pub address: String,
+    /// Its owner.
+    pub runner: Runner,
+}
+
+/// The owner of a started service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Runner {
-    /// A process of this host, known by its pid and by a text its command line contains.
+    /// A process of this host; its command line contains `marker`.
     Native {
         /// The process id.
         pid: u32,
-        /// What the command line must contain for the pid to be still ours.
+        /// A part of its command line.
         marker: String,
     },
-    /// A container of a compose project.
+    /// A compose project of a Docker engine.
     Docker {
-        /// The compose project's name.
+        /// The project's name.
         project: String,
     },
 }
 
-/// One started service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// `host:port` for clients.
-    pub address: String,
-    /// Who runs it.
-    pub runner: Runner,
-}
-
-impl Record {
-    /// The record as its file's text.
-    pub fn to_text(&self) -> String {
-        let runner = match &self.runner {
-            Runner::Native { pid, marker } => {
-                format!("runner=native\npid={pid}\nmarker={marker}\n")
-            }
-            Runner::Docker { project } => format!("runner=docker\nproject={project}\n"),
+impl Started {
+    /// Reads what was started; `None` where nothing was, or it was stopped.
+    pub fn read(dir: &Path, service: Service) -> Result<Option<Self>> {
+        let file = Self::file(dir, service);
+        let read = match std::fs::read(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(anyhow::Error::from).and_then(|text| Ok(serde_json::from_slice(&text)?)),
         };
-        format!("address={}\n{runner}", self.address)
+        let hint = "hint: end that process by hand and remove the file";
+        read.map(Some).map_err(|error| anyhow!("could not read {} ({error})\n{hint}", file.display()))
     }
 
-    /// Reads a file's text; says which key is missing or unusable.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let value = |key: &str| {
-            text.lines()
-                .filter_map(|line| line.split_once('='))
-                .find(|(name, _)| *name == key)
-                .map(|(_, value)| value.to_owned())
-                .ok_or_else(|| format!("no {key}"))
-        };
-        let runner = match value("runner")?.as_str() {
-            "native" => Runner::Native {
-                pid: value("pid")?.parse().map_err(|_| "pid is not a number".to_owned())?,
-                marker: value("marker")?,
-            },
-            "docker" => Runner::Docker { project: value("project")? },
-            other => return Err(format!("unknown runner {other}")),
-        };
-        Ok(Self { address: value("address")?, runner })
+    /// Writes the file so that a reader sees the old one or the new one, never half of one.
+    pub fn write(&self, dir: &Path, service: Service) -> Result<()> {
+        let (file, draft) = (Self::file(dir, service), dir.join(format!("{}.draft", service.name())));
+        std::fs::write(&draft, serde_json::to_vec(self)?)
+            .and_then(|()| std::fs::rename(&draft, &file))
+            .with_context(|| format!("could not write {}", file.display()))
     }
 
-    /// The port clients use.
-    pub fn port(&self) -> Option<u16> {
-        self.address.rsplit_once(':')?.1.parse().ok()
+    /// Forgets a service.
+    pub fn remove(dir: &Path, service: Service) {
+        let _ = std::fs::remove_file(Self::file(dir, service));
     }
-}
 
-fn file(dir: &Path, service: Service) -> PathBuf {
-    dir.join(format!("{}.state", service.name()))
-}
+    fn file(dir: &Path, service: Service) -> PathBuf {
+        dir.join(format!("{}.json", service.name()))
+    }
 
-/// What `dir` says about a service; `None` when it was never started there, or was stopped.
-pub fn read(dir: &Path, service: Service) -> Outcome<Option<Record>> {
-    let file = file(dir, service);
-    let text = match std::fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(Failure::new(format!("could not read {} ({error})", file.display())));
+    /// Returns true while the process or the container is there.
+    pub fn is_running(&self, root: &Path, service: Service) -> bool {
+        match &self.runner {
+            Runner::Native { pid, marker } => process::is_alive(*pid, marker),
+            Runner::Docker { project } => docker::is_running(root, project, service),
         }
-    };
-    Record::parse(&text).map(Some).map_err(|cause| {
-        Failure::new(format!("could not understand {} ({cause})", file.display()))
-            .hint("end that process by hand and remove the file")
-    })
+    }
+
+    /// Describes the owner.
+    pub fn by(&self) -> String {
+        match &self.runner {
+            Runner::Native { pid, .. } => format!("(pid {pid})"),
+            Runner::Docker { project } => format!("in Docker (project {project})"),
+        }
+    }
 }
 
-/// Writes the record so that a reader sees the old file or the new one, never half of one.
-pub fn write(dir: &Path, service: Service, record: &Record) -> Outcome<()> {
-    let file = file(dir, service);
-    let draft = file.with_extension("state.draft");
-    std::fs::write(&draft, record.to_text())
-        .and_then(|()| std::fs::rename(&draft, &file))
-        .attempt(format_args!("write {}", file.display()))
-}
-
-/// Forgets a service.
-pub fn remove(dir: &Path, service: Service) {
-    let _ = std::fs::remove_file(file(dir, service));
+/// Locks a folder: one `up` or `down` at a time.
+pub fn lock(dir: &Path) -> Result<File> {
+    std::fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
+    let lock = File::create(dir.join("lock")).and_then(|file| file.lock().map(|()| file));
+    lock.with_context(|| format!("could not lock {}", dir.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Folder;
+    use super::super::Data;
     use super::*;
-
-    fn native() -> Record {
-        Record {
-            address: "127.0.0.1:9042".into(),
-            runner: Runner::Native { pid: 7, marker: "-Dmarker=/a b/c=d".into() },
-        }
-    }
-
-    #[test]
-    fn a_record_reads_back_as_it_was_written() {
-        let docker =
-            Record { address: "127.0.0.1:8085".into(), runner: Runner::Docker { project: "ecom-1".into() } };
-        for record in [native(), docker] {
-            assert_eq!(Record::parse(&record.to_text()), Ok(record));
-        }
-    }
-
-    #[test]
-    fn a_damaged_record_says_what_is_wrong() {
-        assert_eq!(Record::parse(""), Err("no runner".into()));
-        assert_eq!(Record::parse("runner=native\npid=x\n"), Err("pid is not a number".into()));
-        assert_eq!(Record::parse("runner=native\npid=1\n"), Err("no marker".into()));
-        assert_eq!(Record::parse("runner=cloud\n"), Err("unknown runner cloud".into()));
-    }
-
-    #[test]
-    fn the_port_is_what_follows_the_last_colon() {
-        assert_eq!(native().port(), Some(9042));
-        assert_eq!(Record { address: "nowhere".into(), ..native() }.port(), None);
-    }
 
     #[test]
     fn a_folder_remembers_and_forgets_a_service() {
-        let folder = Folder::new("state");
-        assert_eq!(read(folder.path(), Service::Cassandra), Ok(None));
-        write(folder.path(), Service::Cassandra, &native()).unwrap();
-        assert_eq!(read(folder.path(), Service::Cassandra), Ok(Some(native())));
-        assert_eq!(read(folder.path(), Service::Emulator), Ok(None));
-        remove(folder.path(), Service::Cassandra);
-        assert_eq!(read(folder.path(), Service::Cassandra), Ok(None));
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let runner = Runner::Native { pid: u32::MAX, marker: "nobody".into() };
+        let started = Started { address: "127.0.0.1:1".into(), runner };
+        started.write(dir, Service::Cassandra).unwrap();
+        assert_eq!(Started::read(dir, Service::Cassandra).unwrap(), Some(started));
+        assert_eq!(Started::read(dir, Service::Emulator).unwrap(), None);
+        assert!(super::super::down(dir, dir, Data::Kept).unwrap());
+        assert_eq!(Started::read(dir, Service::Cassandra).unwrap(), None);
+        std::fs::write(Started::file(dir, Service::Emulator), "{").unwrap();
+        assert!(
+            Started::read(dir, Service::Emulator).unwrap_err().to_string().contains("hint: end that process")
+        );
     }
 }

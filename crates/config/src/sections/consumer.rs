@@ -1,41 +1,30 @@
-//! `[consumer]`: how events are consumed.
+//! `[consumer]`: consuming events.
 
 use std::time::Duration;
 
-use super::super::known::EARLY_PAYMENT_BYTES;
-use super::super::reader::Reader;
-use super::super::size;
+use serde::Deserialize;
 
-/// How events are consumed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+use super::super::fields::{MINUTE, MS, duration_or_off, number, number_or_automatic, size};
+
+/// Consuming events.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConsumerConfig {
-    /// Streams received side by side, 1 to 64; `None` = as many as it takes.
+    /// Streams of each subscription, 1 to 64; `None` (0, the default) opens more while they are the limit.
+    #[serde(deserialize_with = "number_or_automatic::<_, 64>")]
     pub streams: Option<usize>,
-    /// Deliveries worked on at once at most; at least one.
+    /// Most deliveries in flight at once, 1 to 65,536; 1,024 by default.
+    #[serde(deserialize_with = "number::<_, _, 1, 65_536>")]
     pub max_in_flight: usize,
-    /// How long a payment waits for its order; `None` = not at all.
+    /// Longest wait of a payment for its order, 1 ms to 30 min, 2 s by default; `None` = not at all.
+    ///
+    /// A buffered payment keeps its ack deadline, which the Pub/Sub client extends for at most 60 min.
+    #[serde(deserialize_with = "duration_or_off::<_, MS, { 30 * MINUTE }>")]
     pub order_grace: Option<Duration>,
-    /// Payments that may wait at once; at least one.
+    /// Most payments in the early-payment buffer, 1 to 1,000,000; 10,000 by default.
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
     pub early_payment_limit: usize,
-    /// Bytes of bodies that may wait at once.
+    /// Most bytes of message bodies in the early-payment buffer, at least 1; 64 MiB by default.
+    #[serde(deserialize_with = "size")]
     pub early_payment_bytes: usize,
-}
-
-impl ConsumerConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let streams = reader.number("consumer.streams", 0..=64);
-        let max_in_flight = reader.number("consumer.max_in_flight", 1..=65_536);
-        // A held payment keeps its lease, which the Pub/Sub client renews for 60 min at most: half of that.
-        let order_grace = reader
-            .duration_or_off("consumer.order_grace", Duration::from_millis(1)..=Duration::from_mins(30));
-        let early_payment_limit = reader.number("consumer.early_payment_limit", 1..=1_000_000);
-        let early_payment_bytes = reader.parsed(EARLY_PAYMENT_BYTES, size::bytes);
-        Some(Self {
-            streams: Some(streams?).filter(|streams| *streams > 0),
-            max_in_flight: max_in_flight?,
-            order_grace: order_grace?,
-            early_payment_limit: early_payment_limit?,
-            early_payment_bytes: early_payment_bytes?,
-        })
-    }
 }

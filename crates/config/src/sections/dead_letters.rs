@@ -1,52 +1,41 @@
-//! `[dead_letters]`: when they are tried again, and when they are left to a human.
+//! `[dead_letters]`: retries and retention of dead letters.
 
 use std::time::Duration;
 
-use super::super::reader::Reader;
+use serde::Deserialize;
 
-const MS: Duration = Duration::from_millis(1);
+use super::super::checks::Checks;
+use super::super::fields::{DAY, MS, SECOND, duration};
 
-/// When dead letters are tried again, and when they are left to a human.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Retries and retention of dead letters.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeadLettersConfig {
-    /// Wait before the first retry of a waiting dead letter; not zero, not above `max_backoff`.
+    /// Wait before the first retry of a waiting dead letter, 1 ms to `max_backoff`; 1 s by default.
+    #[serde(deserialize_with = "duration::<_, MS, { 7 * DAY }>")]
     pub first_retry: Duration,
-    /// Longest wait between two retries.
+    /// Longest wait between two retries, 1 ms to 7 d; 10 min by default.
+    #[serde(deserialize_with = "duration::<_, MS, { 7 * DAY }>")]
     pub max_backoff: Duration,
-    /// Age at which a waiting dead letter is parked.
+    /// Age at which a waiting dead letter is parked, 1 ms to 366 d; 7 d by default.
+    #[serde(deserialize_with = "duration::<_, MS, { 366 * DAY }>")]
     pub max_age: Duration,
-    /// How often parked dead letters are checked again.
+    /// Interval of checking parked dead letters again, 1 ms to 7 d; 1 h by default.
+    #[serde(deserialize_with = "duration::<_, MS, { 7 * DAY }>")]
     pub sweep_interval: Duration,
-    /// How long resolved dead letters are kept.
+    /// Retention of resolved dead letters, 1 s to 3,660 d; 90 d by default.
+    #[serde(deserialize_with = "duration::<_, SECOND, { 3660 * DAY }>")]
     pub retention: Duration,
 }
 
 impl DeadLettersConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let first_retry = reader.duration("dead_letters.first_retry", MS..=days(7));
-        let max_backoff = reader.duration("dead_letters.max_backoff", MS..=days(7));
-        let max_age = reader.duration("dead_letters.max_age", MS..=days(366));
-        let sweep_interval = reader.duration("dead_letters.sweep_interval", MS..=days(7));
-        let retention = reader.duration("dead_letters.retention", Duration::from_secs(1)..=days(3660));
-        if let (Some(first), Some(max)) = (first_retry, max_backoff)
-            && first > max
-        {
-            let [first, max] = [first, max].map(humantime::format_duration);
-            reader.fault(
-                "dead_letters.first_retry",
+    pub(super) fn check(&self, checks: &mut Checks<'_>) {
+        if self.first_retry > self.max_backoff {
+            let [first, max] = [self.first_retry, self.max_backoff].map(humantime::format_duration);
+            checks.fault(
+                &["dead_letters.first_retry", "dead_letters.max_backoff"],
                 &format!("must not exceed dead_letters.max_backoff, is {first} above {max}"),
             );
         }
-        Some(Self {
-            first_retry: first_retry?,
-            max_backoff: max_backoff?,
-            max_age: max_age?,
-            sweep_interval: sweep_interval?,
-            retention: retention?,
-        })
     }
-}
-
-const fn days(days: u64) -> Duration {
-    Duration::from_hours(24 * days)
 }

@@ -1,98 +1,76 @@
-//! `[connect]`, `[shutdown]`, `[admin]`, `[log]`: what every process does, whatever its role.
+//! `[connect]`, `[shutdown]`, `[admin]`, `[log]`: settings of every process.
 
 use std::time::Duration;
 
-use super::super::hosts;
-use super::super::reader::Reader;
+use serde::{Deserialize, Deserializer};
 
-const MS: Duration = Duration::from_millis(1);
-const HOUR: Duration = Duration::from_hours(1);
+use super::super::fields::{self, HOUR, MS, duration, host_and_port_or_none};
 
-/// How a start waits for the others.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Connecting at the start.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConnectConfig {
-    /// How long the bus and the store may take to answer.
+    /// Time limit for reaching bus and store at the start, 1 ms to 1 h; 30 s by default.
+    #[serde(deserialize_with = "duration::<_, MS, HOUR>")]
     pub timeout: Duration,
 }
 
-/// How a process stops.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Stopping.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ShutdownConfig {
-    /// How long what is in flight may take to be settled; not zero.
+    /// Time limit of a stopping process for the deliveries in flight, 1 ms to 1 h; 25 s by default.
+    #[serde(deserialize_with = "duration::<_, MS, HOUR>")]
     pub grace_period: Duration,
 }
 
 /// The port for probes and metrics.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Where to listen, `host:port`; `None` = nowhere.
+    /// Address to listen on, `host:port`; `None` (the default) opens no port.
+    #[serde(deserialize_with = "host_and_port_or_none")]
     pub listen: Option<String>,
 }
 
-/// What is said on stderr.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Log lines on stderr.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogConfig {
-    /// How a line looks.
+    /// The format of a line; text by default.
     pub format: LogFormat,
-    /// Which lines are written, as `RUST_LOG` says it; not empty.
+    /// The lines that are written, in the syntax of `RUST_LOG`; not empty, `info` by default.
+    #[serde(deserialize_with = "filter")]
     pub filter: String,
-    /// Whether lines are coloured.
+    /// The use of colour; automatic by default.
     pub color: Color,
 }
 
-/// How a log line looks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Formats of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One object per line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Whether output on stderr is coloured.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Uses of colour on stderr.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Color {
-    /// Where stderr is a terminal.
+    /// Only on a terminal.
     Auto,
     /// Always.
     Always,
-    /// Never; `NO_COLOR` says so.
+    /// Never; `NO_COLOR` sets it.
     Never,
 }
 
-impl ConnectConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        Some(Self { timeout: reader.duration("connect.timeout", MS..=HOUR)? })
-    }
-}
-
-impl ShutdownConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        Some(Self { grace_period: reader.duration("shutdown.grace_period", MS..=HOUR)? })
-    }
-}
-
-impl AdminConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let listen = reader.parsed("admin.listen", |text| match text {
-            "" => Ok(None),
-            text => hosts::host_and_port(text).map(Some),
-        });
-        Some(Self { listen: listen? })
-    }
-}
-
-impl LogConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let format = reader.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
-        let filter = reader.parsed("log.filter", |text| match text.trim() {
-            "" => Err("must not be empty, \"off\" is silence".to_owned()),
-            text => Ok(text.to_owned()),
-        });
-        let color = reader.choice(
-            "log.color",
-            &[("auto", Color::Auto), ("always", Color::Always), ("never", Color::Never)],
-        );
-        Some(Self { format: format?, filter: filter?, color: color? })
-    }
+fn filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    fields::checked(deserializer, |text| match text.trim() {
+        "" => Err("must not be empty, use \"off\" for no lines".to_owned()),
+        text => Ok(text.to_owned()),
+    })
 }

@@ -1,65 +1,56 @@
-//! `[producer]`: what is published, and how fast.
+//! `[producer]`: publishing generated events.
 
+use serde::Deserialize;
+
+use super::super::checks::Checks;
+use super::super::fields::{number, parsed, share};
 use super::super::rate::Rate;
-use super::super::reader::Reader;
 
-/// What is published, and how fast.
-#[derive(Clone, PartialEq, Debug)]
+/// Publishing generated events.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProducerConfig {
-    /// Events a second.
+    /// Events a second; 100 by default.
+    #[serde(deserialize_with = "parsed")]
     pub rate: Rate,
-    /// Messages published and not yet acknowledged; at least one.
+    /// Most messages published and not yet acknowledged, 1 to 1,000,000; 10,000 by default.
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
     pub max_outstanding: usize,
-    /// Seed of every record's content.
+    /// Seed of the events' contents, at least 0; 42 by default.
+    #[serde(deserialize_with = "number::<_, _, 0, { i64::MAX }>")]
     pub seed: u64,
-    /// Share of orders published later than their payment.
+    /// Share of orders published after their payment; 0.05 by default.
+    #[serde(deserialize_with = "share")]
     pub late_orders: f64,
-    /// Share of orders never published, whose payments become dead letters.
+    /// Share of orders never published, whose payments become dead letters; 0.02 by default.
+    #[serde(deserialize_with = "share")]
     pub missing_orders: f64,
-    /// Share of events published twice.
+    /// Share of events published twice; 0.03 by default.
+    #[serde(deserialize_with = "share")]
     pub duplicates: f64,
-    /// Share of orders published again with a newer status.
+    /// Share of orders published again with a newer status; 0.05 by default.
+    #[serde(deserialize_with = "share")]
     pub order_updates: f64,
-    /// Share of orders paid a second time.
+    /// Share of orders paid a second time; 0.03 by default.
+    #[serde(deserialize_with = "share")]
     pub second_payments: f64,
-    /// Share of events broken on purpose.
+    /// Share of events made invalid on purpose; 0.01 by default.
+    #[serde(deserialize_with = "share")]
     pub invalid: f64,
-    /// How much later a late order is published, in positions of the sequence.
+    /// Delay of a late order in positions of the sequence, 1 to 1,000,000,000; 500 by default.
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000_000>")]
     pub late_by: u64,
 }
 
 impl ProducerConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let rate = reader.parsed("producer.rate", str::parse);
-        let max_outstanding = reader.number("producer.max_outstanding", 1..=1_000_000);
-        let seed = reader.number("producer.seed", 0..=i64::MAX.unsigned_abs());
-        let late_orders = reader.share("producer.late_orders");
-        let missing_orders = reader.share("producer.missing_orders");
-        let duplicates = reader.share("producer.duplicates");
-        let order_updates = reader.share("producer.order_updates");
-        let second_payments = reader.share("producer.second_payments");
-        let invalid = reader.share("producer.invalid");
-        let late_by = reader.number("producer.late_by", 1..=1_000_000_000);
-        if let (Some(late), Some(missing)) = (late_orders, missing_orders)
-            && late + missing > 1.0
-        {
-            reader.fault(
-                "producer.late_orders",
-                &format!("and producer.missing_orders must not exceed 1.0 together, are {}", late + missing),
+    pub(super) fn check(&self, checks: &mut Checks<'_>) {
+        let together = self.late_orders + self.missing_orders;
+        if together > 1.0 {
+            checks.fault(
+                &["producer.late_orders", "producer.missing_orders"],
+                &format!("and producer.missing_orders must not exceed 1.0 together, are {together}"),
             );
         }
-        Some(Self {
-            rate: rate?,
-            max_outstanding: max_outstanding?,
-            seed: seed?,
-            late_orders: late_orders?,
-            missing_orders: missing_orders?,
-            duplicates: duplicates?,
-            order_updates: order_updates?,
-            second_payments: second_payments?,
-            invalid: invalid?,
-            late_by: late_by?,
-        })
     }
 }
 

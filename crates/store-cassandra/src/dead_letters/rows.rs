@@ -1,4 +1,4 @@
-//! Dead letters and history lines as values that are bound and rows that are read.
+//! Dead letters as bound values and as rows.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +6,17 @@ use bytes::Bytes;
 use scylla::value::{CqlTimestamp, MaybeUnset};
 use scylla::{DeserializeRow, SerializeRow};
 
-use super::super::errors::Cause;
+use super::super::columns::{count, micros, timestamp, word};
+use super::super::errors::StatementError;
 use ecom_domain::dead_letter::{
-    DeadLetter, DeadLetterId, DeadLetterProgress, DeadLetterRecord, DeadLetterState, EventKind,
-    HistoryAction, HistoryEntry, StoredBody,
+    DeadLetter, DeadLetterId, DeadLetterProgress, DeadLetterRecord, DeadLetterState, EventKind, StoredBody,
 };
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 
-/// A wall time of the domain, in microseconds, as CQL keeps it, in milliseconds.
-pub(in super::super) fn timestamp(micros: i64) -> CqlTimestamp {
-    CqlTimestamp(micros.div_euclid(1_000))
-}
-
-/// A wall time as the domain keeps it.
-pub(in super::super) fn micros(timestamp: CqlTimestamp) -> i64 {
-    timestamp.0.saturating_mul(1_000)
-}
-
-/// What `record` binds. What is absent is left unset: null would be a tombstone, and every copy of
-/// a dead letter has the same ones absent.
+/// The values that `record` binds. Absent values are left unset: a null would write a tombstone, and every
+/// copy of a dead letter has the same absent values.
 #[derive(SerializeRow)]
 #[scylla(flavor = "enforce_order")]
 pub(super) struct DeadLetterValues<'a> {
@@ -72,45 +62,8 @@ impl<'a> DeadLetterValues<'a> {
     }
 }
 
-/// What a history line binds, written at `time`.
-#[derive(SerializeRow)]
-#[scylla(flavor = "enforce_order")]
-pub(super) struct EntryValues<'a> {
-    day: i32,
-    bucket: i16,
-    id: &'a str,
-    at: CqlTimestamp,
-    entry_id: &'a str,
-    action: &'static str,
-    outcome: &'a str,
-    actor: &'a str,
-    host: &'a str,
-    note: MaybeUnset<&'a str>,
-    run_id: MaybeUnset<&'a str>,
-    #[scylla(rename = "[timestamp]")]
-    time: i64,
-}
-
-impl<'a> EntryValues<'a> {
-    pub(super) fn of(id: &'a DeadLetterId, entry: &'a HistoryEntry, time: i64) -> Self {
-        Self {
-            day: id.day(),
-            bucket: id.bucket(),
-            id: id.as_str(),
-            at: timestamp(entry.at),
-            entry_id: &entry.entry_id,
-            action: entry.action.as_str(),
-            outcome: &entry.outcome,
-            actor: &entry.actor,
-            host: &entry.host,
-            note: MaybeUnset::from_option(entry.note.as_deref()),
-            run_id: MaybeUnset::from_option(entry.run_id.as_deref()),
-            time,
-        }
-    }
-}
-
-/// A row of the dead letters; every cell but the id may be absent where an act came before its dead letter.
+/// A row of the dead letters. Every cell except the id may be null, where an update arrived before its dead
+/// letter.
 #[derive(DeserializeRow)]
 #[scylla(flavor = "enforce_order")]
 pub(super) struct DeadLetterRow {
@@ -135,13 +88,13 @@ pub(super) struct DeadLetterRow {
 }
 
 impl DeadLetterRow {
-    /// The dead letter; none where the row has no reason, since an UPDATE creates rows, too.
-    pub(super) fn record(self) -> Option<Result<DeadLetterRecord, Cause>> {
+    /// Returns the dead letter; `None` where the row has no reason, since an UPDATE creates rows, too.
+    pub(super) fn record(self) -> Option<Result<DeadLetterRecord, StatementError>> {
         let reason = self.reason.clone()?;
         Some(self.with_reason(&reason))
     }
 
-    fn with_reason(self, reason: &str) -> Result<DeadLetterRecord, Cause> {
+    fn with_reason(self, reason: &str) -> Result<DeadLetterRecord, StatementError> {
         let row = self.id;
         let kind = self.kind.unwrap_or_default();
         let corrects =
@@ -173,60 +126,5 @@ impl DeadLetterRow {
             next_attempt_at: self.next_attempt_at.map(micros),
         };
         Ok(DeadLetterRecord { dead_letter, progress })
-    }
-}
-
-/// A row of the history.
-#[derive(DeserializeRow)]
-#[scylla(flavor = "enforce_order")]
-pub(super) struct EntryRow {
-    at: CqlTimestamp,
-    entry_id: String,
-    action: Option<String>,
-    outcome: Option<String>,
-    actor: Option<String>,
-    host: Option<String>,
-    note: Option<String>,
-    run_id: Option<String>,
-}
-
-impl EntryRow {
-    pub(super) fn entry(self, id: &DeadLetterId) -> Result<HistoryEntry, Cause> {
-        Ok(HistoryEntry {
-            at: micros(self.at),
-            entry_id: self.entry_id,
-            action: word(id.as_str(), "action", &self.action.unwrap_or_default(), HistoryAction::parse)?,
-            outcome: self.outcome.unwrap_or_default(),
-            actor: self.actor.unwrap_or_default(),
-            host: self.host.unwrap_or_default(),
-            note: self.note,
-            run_id: self.run_id,
-        })
-    }
-}
-
-/// A stored word as the value it names.
-pub(in super::super) fn word<T>(
-    id: &str,
-    column: &'static str,
-    value: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, Cause> {
-    parse(value).ok_or_else(|| Cause::Word { id: id.to_owned(), column, value: value.to_owned() })
-}
-
-/// A cell that counts; absent counts nothing.
-pub(in super::super) fn count(cell: Option<i64>) -> u32 {
-    cell.map_or(0, |count| u32::try_from(count.max(0)).unwrap_or(u32::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wall_time_is_kept_to_the_millisecond() {
-        assert_eq!(micros(timestamp(1_705_831_290_123_456)), 1_705_831_290_123_000);
-        assert_eq!(micros(timestamp(-1)), -1_000);
     }
 }

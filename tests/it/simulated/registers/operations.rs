@@ -1,4 +1,4 @@
-//! The operations store on simulated cells: rows merged by revision, parts that stay once they have outcomes.
+//! The operations store on simulated cells: rows merged by revision, batches kept once they have outcomes.
 
 use async_trait::async_trait;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
@@ -11,7 +11,7 @@ use super::{Registers, Write};
 
 #[async_trait]
 impl OperationsStore for Registers {
-    async fn beat(&self, _: &Heartbeat) -> Result<(), StoreError> {
+    async fn record_heartbeat(&self, _: &Heartbeat) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -19,39 +19,39 @@ impl OperationsStore for Registers {
         Ok(Vec::new())
     }
 
-    async fn put_run(&self, run: &BulkOperation) -> Result<(), StoreError> {
-        let run = run.clone();
+    async fn put_operation(&self, operation: &BulkOperation) -> Result<(), StoreError> {
+        let operation = operation.clone();
         let write: Write = Box::new(move |cells| {
-            let newer = cells.runs.get(&run.id).is_none_or(|buffered| buffered.revision <= run.revision);
-            if newer {
-                cells.runs.insert(run.id.clone(), run);
+            let current = cells.operations.get(&operation.id);
+            if current.is_none_or(|current| current.revision <= operation.revision) {
+                cells.operations.insert(operation.id.clone(), operation);
             }
         });
-        self.write("write a run", write).await
+        self.write("write a bulk operation", write).await
     }
 
-    async fn run(&self, id: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
-        self.read("read a run", |cells| cells.runs.get(id).cloned()).await
+    async fn operation(&self, id: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
+        self.read("read a bulk operation", |cells| cells.operations.get(id).cloned()).await
     }
 
-    fn runs(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
-        let runs: Vec<_> = self.state().cells.runs.values().rev().cloned().map(Ok).collect();
-        stream::iter(runs).boxed()
+    fn operations(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
+        let operations: Vec<_> = self.state().cells.operations.values().rev().cloned().map(Ok).collect();
+        stream::iter(operations).boxed()
     }
 
-    async fn put_batch(&self, run: &OperationId, batch: &PlanBatch) -> Result<(), StoreError> {
-        let (key, batch) = ((run.clone(), batch.number), batch.clone());
+    async fn put_batch(&self, operation: &OperationId, batch: &PlanBatch) -> Result<(), StoreError> {
+        let (key, batch) = ((operation.clone(), batch.number), batch.clone());
         let write: Write = Box::new(move |cells| {
-            let stays = cells.batches.get(&key).is_some_and(|buffered| buffered.outcomes.is_some());
-            if !stays || batch.outcomes.is_some() {
+            let is_done = cells.batches.get(&key).is_some_and(|current| current.outcomes.is_some());
+            if !is_done || batch.outcomes.is_some() {
                 cells.batches.insert(key, batch);
             }
         });
-        self.write("write a part of a plan", write).await
+        self.write("write a batch of a plan", write).await
     }
 
-    async fn batch(&self, run: &OperationId, number: u32) -> Result<Option<PlanBatch>, StoreError> {
-        let key = (run.clone(), number);
-        self.read("read a part of a plan", |cells| cells.batches.get(&key).cloned()).await
+    async fn batch(&self, operation: &OperationId, number: u32) -> Result<Option<PlanBatch>, StoreError> {
+        let key = (operation.clone(), number);
+        self.read("read a batch of a plan", |cells| cells.batches.get(&key).cloned()).await
     }
 }

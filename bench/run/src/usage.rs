@@ -1,0 +1,87 @@
+//! What a process used, as the system counts it: processor time, memory, instructions.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::{Path, PathBuf};
+use tokio::process::{Child, Command};
+
+/// Returns nanoseconds on a processor, over all threads that live.
+pub fn cpu_ns(pid: u32) -> u64 {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+    threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok())
+        .filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok())
+        .sum()
+}
+
+/// Returns the most memory that the process ever had resident, in bytes.
+pub fn peak_rss(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// A `perf` that counts a process's instructions in user mode, where it is allowed to.
+pub struct Counter {
+    perf: Child,
+    file: PathBuf,
+}
+
+impl Counter {
+    /// Starts counting; returns `None` where there is no `perf`.
+    pub fn start(pid: u32, folder: &Path) -> Option<Self> {
+        let file = folder.join(format!("perf-{pid}.csv"));
+        let mut perf = Command::new("perf");
+        perf.args(["stat", "-x", ",", "-e", "instructions:u", "-p", &pid.to_string(), "-o"]).arg(&file);
+        let perf = super::launch::quiet(&mut perf).kill_on_drop(true).spawn().ok()?;
+        Some(Self { perf, file })
+    }
+
+    /// Ends counting and returns the number.
+    pub async fn stop(mut self) -> Option<u64> {
+        signal(self.perf.id()?, Signal::INT);
+        self.perf.wait().await.ok()?;
+        instructions(&std::fs::read_to_string(&self.file).ok()?)
+    }
+}
+
+fn instructions(csv: &str) -> Option<u64> {
+    csv.lines().find(|line| line.contains("instructions"))?.split(',').next()?.parse().ok()
+}
+
+/// Describes the machine in one line.
+pub fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        info.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim()));
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cores} cores of {}, Linux {}", model.unwrap_or("unknown processor"), kernel.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_and_has_run() {
+        let me = std::process::id();
+        assert!(peak_rss(me) > 1 << 16 && cpu_ns(me) > 0);
+        assert_eq!((peak_rss(u32::MAX), cpu_ns(u32::MAX)), (0, 0));
+    }
+
+    #[test]
+    fn instructions_are_read_from_perfs_csv() {
+        let csv = "# started\n\n123456789,,instructions:u,1000,100.00,,\n";
+        assert_eq!(instructions(csv), Some(123_456_789));
+        assert_eq!(instructions("<not supported>,,instructions:u,,,,\n"), None);
+    }
+}

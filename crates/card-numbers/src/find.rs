@@ -1,0 +1,59 @@
+//! The search for card numbers.
+
+use std::ops::Range;
+
+use crate::card_number::CardNumber;
+use crate::run::Run;
+use crate::symbol::{ESCAPED, PLAIN, Symbol, symbol};
+
+/// The distance of the bytes that are probed. A run as long as a card number cannot fit between two probes.
+const STRIDE: usize = 8;
+
+/// The minimum size of a card number, in bytes: 13 digits of at least a byte each.
+const MIN_BYTES: usize = 13;
+
+/// Returns the card numbers in these bytes, ordered by position. They may overlap.
+///
+/// Allocates only if there is a card number, and inspects only every eighth byte of text without digits.
+pub fn find(bytes: &[u8]) -> Vec<CardNumber> {
+    // A floating-point number has few digits for a long number.
+    if bytes.len() < MIN_BYTES && !bytes.contains(&b'.') {
+        return Vec::new();
+    }
+    let run_bytes = if bytes.contains(&b'\\') { &ESCAPED } else { &PLAIN };
+    let is_run = |byte: &u8| run_bytes[usize::from(*byte)];
+    let mut cards = Vec::new();
+    let (mut probe, mut done) = (STRIDE - 1, 0);
+    while let Some(byte) = bytes.get(probe) {
+        if !is_run(byte) {
+            probe += STRIDE;
+            continue;
+        }
+        let start =
+            bytes[done..probe].iter().rposition(|byte| !is_run(byte)).map_or(done, |at| done + at + 1);
+        let end = bytes[probe..].iter().position(|byte| !is_run(byte)).map_or(bytes.len(), |at| probe + at);
+        // A floating-point number has digits on both sides of its point.
+        let is_part = bytes.get(end) == Some(&b'.') || start > 0 && bytes[start - 1] == b'.';
+        if is_part || end - start >= MIN_BYTES {
+            search(bytes, start..end, &mut cards);
+        }
+        (probe, done) = (end + STRIDE, end);
+    }
+    cards.sort_by_key(|card| card.start);
+    cards
+}
+
+/// Adds the card numbers in a stretch of bytes that may be digits and gaps to `cards`.
+fn search(bytes: &[u8], stretch: Range<usize>, cards: &mut Vec<CardNumber>) {
+    let mut at = stretch.start;
+    while at < stretch.end {
+        at = match symbol(bytes, at) {
+            (Symbol::Digit(_), _) => {
+                let run = Run::at(bytes, at);
+                run.cards(bytes, cards);
+                run.end
+            }
+            (Symbol::Gap | Symbol::Other, length) => at + length,
+        };
+    }
+}

@@ -1,0 +1,44 @@
+//! The store: a session with a checked schema and prepared statements.
+
+use std::fmt;
+
+use scylla::client::session::Session;
+
+use super::connect_error::ConnectError;
+use super::recorded_days::RecordedDays;
+use super::settings::CassandraSettings;
+use super::statements::Statements;
+use super::{schema_check, session};
+
+/// The store on Cassandra. Implements the ports `FactStore`, `DeadLetterStore` and `OperationsStore`.
+pub struct CassandraStore {
+    pub(super) session: Session,
+    pub(super) statements: Statements,
+    pub(super) recorded_days: RecordedDays,
+    pub(super) name: String,
+}
+
+impl CassandraStore {
+    /// Connects, checks the datacenter and the schema, and prepares every statement. Never runs DDL.
+    pub async fn connect(settings: &CassandraSettings) -> Result<Self, ConnectError> {
+        let session = session::open(settings).await?;
+        let name = settings.name();
+        session::within(settings, async {
+            let differences = schema_check::differences(&session, settings).await?;
+            if !differences.is_empty() {
+                return Err(ConnectError::Schema { on: name, differences });
+            }
+            let statements = Statements::prepare(&session, &settings.keyspace)
+                .await
+                .map_err(|error| error.at("prepare its statements", &name))?;
+            Ok(Self { session, statements, recorded_days: RecordedDays::default(), name })
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for CassandraStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CassandraStore").field("name", &self.name).finish_non_exhaustive()
+    }
+}

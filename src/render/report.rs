@@ -1,0 +1,93 @@
+//! The report as text.
+
+use super::command::Spell;
+use super::roles;
+use super::{count, counted, next_step, span, table_with, time};
+use ecom_clock::micros;
+use ecom_dlq::report::{DeadLetterCount, HourlyArrivals, Report};
+use ecom_domain::dead_letter::DeadLetterState;
+
+/// The length of the longest bar, in characters.
+const BAR: u64 = 40;
+
+/// Totals, arrivals, roles, the commands to run next.
+pub fn text(report: &Report, spell: Spell<'_>) -> String {
+    let since = report.since.map(|since| format!(", dead letters since {}", time(since))).unwrap_or_default();
+    let mut text = format!("{}, {}{since}\n\n", report.store, time(report.at));
+    if report.dead_letters() == 0 {
+        text.push_str("no dead letters\n");
+    } else {
+        text.push_str(&groups(report));
+        text.push_str(&format!("\n{}", sentences(report).join("\n")));
+        text.push_str(&format!("\n\n{}", arrivals(&report.arrivals)));
+    }
+    text.push_str(&format!("\nroles\n{}", roles::lines(&report.roles, &report.causes, report.at)));
+    if !report.next.is_empty() {
+        text.push_str(&format!("\nnext:\n{}", next_step::lines(&report.next, spell)));
+    }
+    text
+}
+
+/// The age of the oldest of these dead letters.
+pub(super) fn oldest(counts: DeadLetterCount, now: i64) -> String {
+    counts.oldest_at.map_or_else(|| "-".to_owned(), |oldest| span(now.saturating_sub(oldest)))
+}
+
+fn groups(report: &Report) -> String {
+    let rows = report.groups.iter().map(|(&(state, reason), counts)| {
+        [
+            state.as_str().to_owned(),
+            reason.as_str().to_owned(),
+            reason.class().as_str().to_owned(),
+            count(counts.dead_letters),
+            oldest(*counts, report.at),
+        ]
+    });
+    table_with(["state", "reason", "class", "dead letters", "oldest"], &["dead letters", "oldest"], rows)
+}
+
+/// The totals as sentences.
+pub(super) fn sentences(report: &Report) -> Vec<String> {
+    let open = report.open();
+    let mut said = vec![match open.dead_letters {
+        0 => "open: none".to_owned(),
+        dead_letters => format!(
+            "open: {}, the oldest {} old: {} waiting, {} parked",
+            count(dead_letters),
+            oldest(open, report.at),
+            count(report.in_state(DeadLetterState::Waiting).dead_letters),
+            count(report.in_state(DeadLetterState::Parked).dead_letters)
+        ),
+    }];
+    if let Some(share) = report.recovered_share() {
+        let median = report.median_recovery.map_or_else(String::new, |took| match span(micros(took)) {
+            none if none == "0s" => ", half of them in less than 1s".to_owned(),
+            took => format!(", half of them within {took}"),
+        });
+        said.push(format!(
+            "recovered: {} of {} ({:.0} %){median}",
+            count(report.in_state(DeadLetterState::Recovered).dead_letters),
+            counted(report.dead_letters(), "dead letter"),
+            (share * 100.0).floor()
+        ));
+    }
+    said.push(format!(
+        "came back: {} reopened, {} failed corrections",
+        count(report.reopened),
+        count(report.failed_corrections)
+    ));
+    said
+}
+
+/// The hours since the first arrival, each with a bar.
+fn arrivals(hours: &[HourlyArrivals]) -> String {
+    let most = hours.iter().map(|hour| hour.dead_letters).max().unwrap_or_default();
+    if most == 0 {
+        return format!("no dead letters in the last {} hours\n", hours.len());
+    }
+    let rows = hours.iter().skip_while(|hour| hour.dead_letters == 0).map(|hour| {
+        let bar = (hour.dead_letters * BAR).div_ceil(most);
+        [time(hour.at), count(hour.dead_letters), "█".repeat(usize::try_from(bar).unwrap_or_default())]
+    });
+    table_with(["first failed in hour from", "dead letters", ""], &["dead letters"], rows)
+}

@@ -90,7 +90,7 @@ async fn five_shells_lose_nothing_when_any_of_them_is_killed() {
     let found = site.run("ecom_facts", &VERIFY).await.with(0).json();
     assert_eq!(found["faults"], serde_json::json!({}), "{found}");
     assert!(
-        found["payments"]["dead-letter store"].as_u64() > Some(0),
+        found["payments"]["dead_letter_store"].as_u64() > Some(0),
         "missing orders leave dead letters: {found}"
     );
     table.is_drained().await;

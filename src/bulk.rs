@@ -6,7 +6,7 @@ mod correction;
 
 use std::io::BufRead;
 
-use super::cli::{AnswerFormat, BulkOptions, BulkSelection, DiscardArgs, IdArgument, ReopenArgs, RetryArgs};
+use super::cli::{BulkOptions, BulkSelection, DiscardArgs, IdArgument, OutputFormat, ReopenArgs, RetryArgs};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::inspect::{self, Progress};
@@ -57,19 +57,19 @@ impl<'a> From<&'a RetryArgs> for BulkCommand<'a> {
     fn from(args: &'a RetryArgs) -> Self {
         let (all, rate, canary) = (args.all, args.rate.per_second(), args.canary);
         let note = args.note.as_deref();
-        Self { all, rate, canary, ..Self::new(OperationKind::Retry, &args.chosen, &args.options, note) }
+        Self { all, rate, canary, ..Self::new(OperationKind::Retry, &args.selection, &args.options, note) }
     }
 }
 
 impl<'a> From<&'a DiscardArgs> for BulkCommand<'a> {
     fn from(args: &'a DiscardArgs) -> Self {
-        Self::new(OperationKind::Discard, &args.chosen, &args.options, args.note.as_deref())
+        Self::new(OperationKind::Discard, &args.selection, &args.options, args.note.as_deref())
     }
 }
 
 impl<'a> From<&'a ReopenArgs> for BulkCommand<'a> {
     fn from(args: &'a ReopenArgs) -> Self {
-        Self::new(OperationKind::Reopen, &args.chosen, &args.options, args.note.as_deref())
+        Self::new(OperationKind::Reopen, &args.selection, &args.options, args.note.as_deref())
     }
 }
 
@@ -177,8 +177,8 @@ impl<'a> BulkCommand<'a> {
         let is_result = self.options.dry_run || plan.dead_letters == 0;
         let text = render::plan(plan, self.rate, self.canary);
         match (is_result, self.options.format) {
-            (true, AnswerFormat::Json) => output::data(&render::plan_json(plan, self.rate)),
-            (true, AnswerFormat::Table) => output::data(&text),
+            (true, OutputFormat::Json) => output::data(&render::plan_json(plan, self.rate)),
+            (true, OutputFormat::Table) => output::data(&text),
             (false, _) => {
                 eprintln!("{text}");
                 Ok(())
@@ -259,8 +259,8 @@ impl<'a> BulkCommand<'a> {
         let OperationReport { operation, counts, .. } = report;
         match report.end {
             OperationEnd::Finished => {
-                if self.kind == OperationKind::Reopen {
-                    let retry = NextAction::Retry { selection: reopened(operation) };
+                if let Some(selection) = reopened(operation) {
+                    let retry = NextAction::Retry { selection };
                     let retry = output::spelt(&Command::from(&retry), &context.common);
                     eprintln!("next: retry them now instead of at their next attempt: {retry}");
                 }
@@ -285,19 +285,20 @@ impl<'a> BulkCommand<'a> {
 
     fn show_report(&self, report: &OperationReport) -> Result<(), CliError> {
         output::data(&match self.options.format {
-            AnswerFormat::Table => render::report(report),
-            AnswerFormat::Json => json(report),
+            OutputFormat::Table => render::report(report),
+            OutputFormat::Json => json(report),
         })
     }
 }
 
-/// The dead letters that an operation reopened.
-fn reopened(operation: &BulkOperation) -> Selection {
-    let selection = Selection::read(&operation.selection).unwrap_or_default();
-    match selection.states.is_empty() {
+/// The dead letters that an operation reopened; `None` if it is not a reopen.
+fn reopened(operation: &BulkOperation) -> Option<Selection> {
+    let selection =
+        Selection::read(&operation.selection).filter(|_| operation.kind == OperationKind::Reopen)?;
+    Some(match selection.states.is_empty() {
         true => selection,
         false => Selection { states: Selection::open().states, ..selection },
-    }
+    })
 }
 
 /// The ids on these lines: the first word of each line that is not empty.

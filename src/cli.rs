@@ -18,7 +18,7 @@ pub(crate) use demo::Demo;
 pub(crate) use dlq_handler::{DlqCommand, DlqHandler, RunArgs};
 pub(crate) use facts::{ExportArgs, Facts, FactsCommand, ShowArgs, VerifyArgs};
 pub(crate) use inspect::{
-    AnswerFormat, DeadLetterArgs, ExplainArgs, HistoryArgs, ListArgs, ReportArgs, ReportFormat, TriageArgs,
+    DeadLetterArgs, ExplainArgs, HistoryArgs, ListArgs, OutputFormat, ReportArgs, ReportFormat, TriageArgs,
 };
 pub(crate) use producer::{OrdersProducer, PaymentsProducer, Preset, ProducerArgs};
 pub(crate) use setup::{Print, Setup, SetupCommand, all};

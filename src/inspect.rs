@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cli::{
-    AnswerFormat, DeadLetterArgs, ExplainArgs, Format, HistoryArgs, ReportArgs, ReportFormat, TriageArgs,
+    DeadLetterArgs, ExplainArgs, Format, HistoryArgs, OutputFormat, ReportArgs, ReportFormat, TriageArgs,
 };
 use super::context::Context;
 use super::exit::{CliError, Exit};
@@ -99,11 +99,11 @@ pub(crate) async fn triage(context: &Context, args: &TriageArgs) -> Result<Exit,
     }
 }
 
-fn rendered(context: &Context, mut triage: Triage, format: AnswerFormat) -> String {
+fn rendered(context: &Context, mut triage: Triage, format: OutputFormat) -> String {
     let spell = |command: &Command| output::spelt(command, &context.common);
     match format {
-        AnswerFormat::Table => render::triage::text(&triage, &spell),
-        AnswerFormat::Json => {
+        OutputFormat::Table => render::triage::text(&triage, &spell),
+        OutputFormat::Json => {
             next_step::fill_in(&mut triage.next, &spell);
             json(&triage)
         }
@@ -133,8 +133,8 @@ pub(crate) async fn show(context: &Context, args: &DeadLetterArgs) -> Result<Exi
         return Ok(Exit::Done);
     }
     let text = match args.format {
-        AnswerFormat::Table => render::dead_letter::text(&shown, &spell),
-        AnswerFormat::Json => {
+        OutputFormat::Table => render::dead_letter::text(&shown, &spell),
+        OutputFormat::Json => {
             next_step::fill_in(&mut shown.next, &spell);
             json(&shown)
         }
@@ -166,8 +166,8 @@ pub(crate) async fn explain(context: &Context, args: &ExplainArgs) -> Result<Exi
         return Ok(Exit::NegativeResult);
     };
     let text = match args.format {
-        AnswerFormat::Table => render::timeline::text(&timeline, &spell),
-        AnswerFormat::Json => {
+        OutputFormat::Table => render::timeline::text(&timeline, &spell),
+        OutputFormat::Json => {
             for dead_letter in &mut timeline.dead_letters {
                 next_step::fill_in(&mut dead_letter.next, &spell);
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::confirm;
-use crate::cli::{AnswerFormat, CorrectArgs};
+use crate::cli::{CorrectArgs, OutputFormat};
 use crate::context::Context;
 use crate::exit::{CliError, Exit};
 use crate::inspect;
@@ -56,8 +56,8 @@ async fn correct_on(
         Err(error) => return refused(context, error),
     };
     match (args.dry_run, args.format) {
-        (true, AnswerFormat::Table) => return output::data(&render::plan(&plan)).map(|()| Exit::Done),
-        (true, AnswerFormat::Json) => return output::data(&json(&plan)).map(|()| Exit::Done),
+        (true, OutputFormat::Table) => return output::data(&render::plan(&plan)).map(|()| Exit::Done),
+        (true, OutputFormat::Json) => return output::data(&json(&plan)).map(|()| Exit::Done),
         (false, _) => eprintln!("{}", render::plan(&plan)),
     }
     if !confirm::confirm(context, "publish it, and discard the dead letter?", args.yes).await? {
@@ -69,8 +69,8 @@ async fn correct_on(
         Err(error) => return refused(context, error),
     };
     output::data(&match args.format {
-        AnswerFormat::Table => render::report(&report),
-        AnswerFormat::Json => json(&report),
+        OutputFormat::Table => render::report(&report),
+        OutputFormat::Json => json(&report),
     })?;
     let (next, exit) = match report.status {
         CorrectionStatus::Applied(_) => return Ok(Exit::Done),

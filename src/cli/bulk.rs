@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::inspect::{AnswerFormat, SelectionArgs, dead_letter_id};
+use super::inspect::{FilterArgs, OutputFormat, dead_letter_id};
 use ecom_config::Rate;
 use ecom_dlq::selection::Selection;
 use ecom_domain::bulk_operation::OperationId;
@@ -27,13 +27,13 @@ pub(crate) struct BulkSelection {
     pub(crate) ids: Vec<IdArgument>,
     // Last, since its heading applies to all flags after it.
     #[command(flatten)]
-    which: SelectionArgs,
+    filters: FilterArgs,
 }
 
 impl BulkSelection {
     /// The dead letters with these ids that pass the filters.
     pub(crate) fn selection(&self, now: i64, ids: Vec<DeadLetterId>) -> Selection {
-        self.which.selection(now, ids)
+        self.filters.selection(now, ids)
     }
 
     /// Returns whether neither ids nor filters were given.
@@ -43,7 +43,7 @@ impl BulkSelection {
 
     /// Returns whether a filter was given.
     pub(crate) fn has_filters(&self) -> bool {
-        self.which.selection(0, Vec::new()) != Selection::default()
+        self.filters.selection(0, Vec::new()) != Selection::default()
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct BulkOptions {
     pub(crate) resume: Option<OperationId>,
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub(crate) format: AnswerFormat,
+    pub(crate) format: OutputFormat,
 }
 
 /// Arguments of `retry`.
@@ -82,7 +82,7 @@ pub(crate) struct RetryArgs {
     #[command(flatten)]
     pub(crate) options: BulkOptions,
     #[command(flatten)]
-    pub(crate) chosen: BulkSelection,
+    pub(crate) selection: BulkSelection,
 }
 
 /// Arguments of `discard`.
@@ -94,7 +94,7 @@ pub(crate) struct DiscardArgs {
     #[command(flatten)]
     pub(crate) options: BulkOptions,
     #[command(flatten)]
-    pub(crate) chosen: BulkSelection,
+    pub(crate) selection: BulkSelection,
 }
 
 /// Arguments of `reopen`.
@@ -106,7 +106,7 @@ pub(crate) struct ReopenArgs {
     #[command(flatten)]
     pub(crate) options: BulkOptions,
     #[command(flatten)]
-    pub(crate) chosen: BulkSelection,
+    pub(crate) selection: BulkSelection,
 }
 
 /// Arguments of `correct`.
@@ -129,7 +129,7 @@ pub(crate) struct CorrectArgs {
     pub(crate) yes: bool,
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub(crate) format: AnswerFormat,
+    pub(crate) format: OutputFormat,
 }
 
 fn id_argument(text: &str) -> Result<IdArgument, String> {
@@ -177,13 +177,13 @@ mod tests {
     fn selections_are_read() {
         let Line::Retry(retry) = read(&["retry", ID, "-", "--order", "7"]).unwrap() else { panic!() };
         assert_eq!(
-            retry.chosen.ids,
+            retry.selection.ids,
             [IdArgument::DeadLetter(DeadLetterId::parse(ID).unwrap()), IdArgument::Stdin]
         );
-        assert!(retry.chosen.has_filters() && !retry.chosen.is_empty());
+        assert!(retry.selection.has_filters() && !retry.selection.is_empty());
         assert_eq!((retry.canary, retry.rate.per_second()), (20, Some(50.0)));
         let Line::Retry(none) = read(&["retry"]).unwrap() else { panic!() };
-        assert!(none.chosen.is_empty());
+        assert!(none.selection.is_empty());
         let Line::Discard(on) = read(&["discard", "--resume", OPERATION]).unwrap() else { panic!() };
         assert_eq!(on.options.resume, OperationId::parse(OPERATION));
         assert!(read(&["discard", ID, "--dry-run"]).is_ok());

@@ -49,7 +49,7 @@ pub(crate) struct OrderConsumer {
 pub(crate) struct PaymentConsumer {
     #[command(flatten)]
     pub(crate) consumer: ConsumerArgs,
-    /// How long a payment waits for its order before it is dead-lettered; 0s = no wait
+    /// Time that a payment waits for its order before it is dead-lettered; 0s = no wait
     /// (ECOM__CONSUMER__ORDER_GRACE).
     #[arg(long, value_name = "DURATION")]
     order_grace: Option<String>,

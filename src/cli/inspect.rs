@@ -20,7 +20,7 @@ const OPEN: &str = "open";
 /// Filters; a dead letter must pass all that are given.
 #[derive(Clone, Default, Debug, Args)]
 #[command(next_help_heading = "Filters (a dead letter must pass all)")]
-pub(crate) struct SelectionArgs {
+pub(crate) struct FilterArgs {
     /// State; several separated by commas; open = waiting and parked.
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = states())]
     state: Vec<String>,
@@ -40,14 +40,14 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "PAYMENT_ID")]
     payment: Option<i64>,
     /// First failed at or after this time: RFC 3339, or a duration before now, e.g. 2h.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<Moment>,
+    #[arg(long, value_name = "TIME", value_parser = time_argument)]
+    since: Option<TimeArgument>,
     /// First failed before this time: RFC 3339, or a duration before now, e.g. 10m.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    until: Option<Moment>,
+    #[arg(long, value_name = "TIME", value_parser = time_argument)]
+    until: Option<TimeArgument>,
 }
 
-impl SelectionArgs {
+impl FilterArgs {
     /// The dead letters with these ids that pass the filters; no ids = all dead letters that pass.
     pub(crate) fn selection(&self, now: i64, ids: Vec<DeadLetterId>) -> Selection {
         let mut states: Vec<DeadLetterState> = self.state.iter().flat_map(|word| states_of(word)).collect();
@@ -69,7 +69,7 @@ impl SelectionArgs {
 
 /// The format of a result.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
-pub(crate) enum AnswerFormat {
+pub(crate) enum OutputFormat {
     /// Text for people.
     #[default]
     #[value(alias = "text")]
@@ -99,7 +99,7 @@ pub(crate) struct TriageArgs {
     pub(crate) watch: Option<Duration>,
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub(crate) format: AnswerFormat,
+    pub(crate) format: OutputFormat,
 }
 
 /// Arguments of `list`.
@@ -123,7 +123,7 @@ pub(crate) struct ListArgs {
     pub(crate) out: Option<PathBuf>,
     // Last, since its heading applies to all flags after it.
     #[command(flatten)]
-    pub(crate) which: SelectionArgs,
+    pub(crate) filters: FilterArgs,
 }
 
 /// Arguments of `show`.
@@ -137,7 +137,7 @@ pub(crate) struct DeadLetterArgs {
     pub(crate) body: bool,
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub(crate) format: AnswerFormat,
+    pub(crate) format: OutputFormat,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -150,7 +150,7 @@ pub(crate) struct ExplainArgs {
     pub(crate) order_id: i64,
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub(crate) format: AnswerFormat,
+    pub(crate) format: OutputFormat,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -167,8 +167,8 @@ pub(crate) struct ReportArgs {
     pub(crate) out: Option<PathBuf>,
     /// Count only dead letters that first failed at or after this time: RFC 3339, or a duration before now,
     /// e.g. 24h.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) since: Option<Moment>,
+    #[arg(long, value_name = "TIME", value_parser = time_argument)]
+    pub(crate) since: Option<TimeArgument>,
     /// Exit with code 3 if any dead letters are open.
     #[arg(long)]
     pub(crate) fail_on_open: bool,
@@ -190,14 +190,14 @@ pub(crate) struct HistoryArgs {
 
 /// A time on the command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Moment {
+pub(crate) enum TimeArgument {
     /// Microseconds since the epoch.
     At(i64),
     /// This long before now.
     Ago(Duration),
 }
 
-impl Moment {
+impl TimeArgument {
     /// Microseconds since the epoch.
     pub(crate) fn at(self, now: i64) -> i64 {
         match self {
@@ -208,11 +208,11 @@ impl Moment {
 }
 
 /// Reads a time: RFC 3339, or a duration before now.
-pub(crate) fn moment(text: &str) -> Result<Moment, String> {
+pub(crate) fn time_argument(text: &str) -> Result<TimeArgument, String> {
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
-        return Ok(Moment::At(time.timestamp_micros()));
+        return Ok(TimeArgument::At(time.timestamp_micros()));
     }
-    humantime::parse_duration(text).map(Moment::Ago).map_err(|_| {
+    humantime::parse_duration(text).map(TimeArgument::Ago).map_err(|_| {
         "expected RFC 3339, e.g. 2026-01-31T18:00:00Z, or a duration before now, e.g. 2h".to_owned()
     })
 }
@@ -257,14 +257,14 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        which: SelectionArgs,
+        filters: FilterArgs,
         #[arg(value_parser = dead_letter_id)]
         ids: Vec<DeadLetterId>,
     }
 
     fn selection(words: &[&str]) -> Result<Selection, clap::Error> {
         let line = Line::try_parse_from(std::iter::once(&"x").chain(words))?;
-        Ok(line.which.selection(10 * HOUR, line.ids))
+        Ok(line.filters.selection(10 * HOUR, line.ids))
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) struct Common {
     /// Write a summary of the run to this file, as JSON.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) summary: Option<PathBuf>,
-    /// How long to try to connect to bus and store, e.g. 30s (ECOM__CONNECT__TIMEOUT).
+    /// Timeout of the first connection to bus and store, e.g. 30s (ECOM__CONNECT__TIMEOUT).
     #[arg(long, value_name = "DURATION", global = true)]
     connect_timeout: Option<String>,
 }

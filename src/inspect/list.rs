@@ -24,7 +24,7 @@ use ecom_store::StoreError;
 pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CliError> {
     let queue = open(context).await?;
     let now = queue.clock.now_us();
-    let selection = args.which.selection(now, args.ids.clone());
+    let selection = args.filters.selection(now, args.ids.clone());
     let bodies = if args.bodies { Bodies::Included } else { Bodies::Omitted };
     // Rows that go to the terminal while others are read would mix with a progress bar.
     let is_mixed = args.limit == 0 && args.out.is_none() && std::io::stdout().is_terminal();

@@ -55,10 +55,10 @@ fn outcomes(outcomes: &BTreeMap<String, u64>) -> String {
     if each.is_empty() { "-".to_owned() } else { each.join(", ") }
 }
 
-/// The arguments that select the same dead letters; `all` if there are none.
+/// The arguments that select the same dead letters; `all` if there are none, a dash if they are unknown.
 fn selection(operation: &OperationRecord) -> String {
-    let words = selection_words(&operation.selection);
-    if words.is_empty() { "all".to_owned() } else { words.join(" ") }
+    let words = operation.selection.as_ref().map(selection_words);
+    or_dash(words.map(|words| if words.is_empty() { "all".to_owned() } else { words.join(" ") }))
 }
 
 /// The names of the CSV columns.

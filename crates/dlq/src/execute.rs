@@ -224,7 +224,7 @@ struct Execution<'w> {
     options: &'w ExecuteOptions<'w>,
     kind: OperationKind,
     canary: u64,
-    /// When the next dead letter may be admitted.
+    /// The earliest time to admit the next dead letter.
     due: Instant,
     /// The outcomes of complete batches.
     done: OutcomeCounts,

@@ -17,7 +17,7 @@ pub enum Forecast {
     },
     /// The handler resolves it once its order is recorded.
     Waits {
-        /// When the handler parks it and only sweeps look at it, microseconds since the epoch; `None` if it
+        /// The time when the handler parks it and only sweeps look at it, microseconds since the epoch; `None` if it
         /// is parked already.
         parks_at: Option<i64>,
     },

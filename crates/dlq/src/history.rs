@@ -1,4 +1,4 @@
-//! The audit log: who changed dead letters in bulk, when, which and why; and the history of one dead letter.
+//! The audit log: the bulk operations, with actor, time, selection and note.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use ecom_store::StoreError;
 pub struct OperationHistory {
     /// The store, with host or path.
     pub store: String,
-    /// When it was read, microseconds since the epoch.
+    /// The time of the read, microseconds since the epoch.
     #[serde(serialize_with = "times::serialize")]
     pub at: i64,
     /// The operations, newest first.
@@ -29,27 +29,27 @@ pub struct OperationHistory {
 pub struct OperationRecord {
     /// Names the operation.
     pub operation_id: OperationId,
-    /// When it began, microseconds since the epoch.
+    /// The time it began, microseconds since the epoch.
     #[serde(serialize_with = "times::serialize")]
     pub started_at: i64,
-    /// When it was stopped or finished, microseconds since the epoch.
+    /// The time it was stopped or finished, microseconds since the epoch; `None` while it runs.
     #[serde(serialize_with = "times::optional::serialize")]
     pub ended_at: Option<i64>,
-    /// What it does.
+    /// The change to each dead letter.
     pub kind: OperationKind,
-    /// Who started it.
+    /// The person who started it.
     pub actor: String,
     /// The host it was started on.
     pub host: String,
-    /// The dead letters it was asked for.
-    pub selection: Selection,
-    /// Why, if a person said so.
+    /// The selected dead letters; `None` if another version wrote what this one cannot read.
+    pub selection: Option<Selection>,
+    /// The reason, if one was given.
     pub note: Option<String>,
     /// Dead letters planned.
     pub dead_letters: u64,
     /// Dead letters by actual outcome; empty until it ended.
     pub outcomes: BTreeMap<String, u64>,
-    /// How far it is.
+    /// Its status.
     pub state: OperationStatus,
 }
 
@@ -62,8 +62,7 @@ impl From<BulkOperation> for OperationRecord {
             kind: operation.kind,
             actor: operation.actor,
             host: operation.host,
-            // A later version may select by what this one does not know.
-            selection: Selection::read(&operation.selection).unwrap_or_default(),
+            selection: Selection::read(&operation.selection),
             note: operation.note,
             dead_letters: operation.dead_letters,
             outcomes: operation.outcomes.into_iter().collect(),

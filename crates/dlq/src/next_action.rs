@@ -109,7 +109,7 @@ pub struct NextStep {
     pub action: NextAction,
     /// The reason to take it.
     pub reason: NextReason,
-    /// How the front end offers the action, such as a command line; `None` until a front end fills it in.
+    /// The action as the front end offers it, such as a command line; `None` until a front end fills it in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
 }

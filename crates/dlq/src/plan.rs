@@ -33,7 +33,7 @@ pub enum PlanPurpose {
 pub struct OperationPlan {
     /// The store, with host or path.
     pub store: String,
-    /// What is done to each dead letter.
+    /// The change to each dead letter.
     pub kind: OperationKind,
     /// The number of dead letters that it changes.
     pub dead_letters: u64,

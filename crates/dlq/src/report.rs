@@ -23,7 +23,7 @@ use totals::Totals;
 pub struct DeadLetterCount {
     /// Their number.
     pub dead_letters: u64,
-    /// When the oldest first failed, microseconds since the epoch.
+    /// The time of the first failure of the oldest, microseconds since the epoch.
     pub oldest_at: Option<i64>,
 }
 
@@ -54,7 +54,7 @@ pub struct HourlyArrivals {
 pub struct Report {
     /// The store, with host or path.
     pub store: String,
-    /// When it was read, microseconds since the epoch.
+    /// The time of the read, microseconds since the epoch.
     pub at: i64,
     /// Only dead letters that first failed at or after this time, microseconds since the epoch.
     pub since: Option<i64>,

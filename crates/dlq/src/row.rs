@@ -10,7 +10,7 @@ use ecom_domain::order::OrderId;
 use ecom_domain::reason::{Class, Reason};
 use ecom_domain::verdict::Verdict;
 
-/// Whether rows include bodies.
+/// The treatment of bodies in rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bodies {
     /// Only their lengths.

@@ -92,7 +92,7 @@ impl Selection {
     }
 }
 
-/// How much is read of each dead letter.
+/// The extent of what is read of each dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Detail {
     /// Everything except body and attributes; the verdict only if the selection filters by it.

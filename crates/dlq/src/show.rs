@@ -20,7 +20,7 @@ use ecom_store::StoreError;
 pub struct DeadLetterDetails {
     /// The store, with host or path.
     pub store: String,
-    /// When it was read, microseconds since the epoch.
+    /// The time of the read, microseconds since the epoch.
     pub at: i64,
     /// The dead letter.
     pub record: DeadLetterRecord,

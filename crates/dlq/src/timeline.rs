@@ -44,7 +44,7 @@ pub struct ExplainedDeadLetter {
 pub struct OrderTimeline {
     /// The store, with host or path.
     pub store: String,
-    /// When it was read, microseconds since the epoch.
+    /// The time of the read, microseconds since the epoch.
     pub at: i64,
     /// The order.
     pub order: OrderId,
@@ -56,12 +56,12 @@ pub struct OrderTimeline {
     pub more: bool,
 }
 
-/// Something that happened, at a time by the clock of whoever recorded it.
+/// An event of the timeline, at a time by the clock of the process that recorded it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TimelineEntry<'e> {
     /// Microseconds since the epoch.
     pub at: i64,
-    /// What happened.
+    /// The event.
     pub event: TimelineEvent<'e>,
 }
 

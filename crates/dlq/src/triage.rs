@@ -29,7 +29,7 @@ pub struct VerdictGroup {
     pub dead_letters: u64,
     /// The one that failed first.
     pub oldest: DeadLetterId,
-    /// When it first failed, microseconds since the epoch.
+    /// The time of its first failure, microseconds since the epoch.
     #[serde(rename = "oldest_failed_at", serialize_with = "times::serialize")]
     pub oldest_at: i64,
     /// Seconds since then.
@@ -57,7 +57,7 @@ pub struct GroupForecast {
     /// Dead letters that are retried until their orders are recorded.
     #[serde(rename = "waits_for_orders")]
     pub waits: u64,
-    /// When the first of those is parked, microseconds since the epoch; `None` while no handler runs.
+    /// The time when the first of those is parked, microseconds since the epoch; `None` while no handler runs.
     #[serde(serialize_with = "times::optional::serialize")]
     pub first_parks_at: Option<i64>,
     /// Dead letters that stay open until a human acts.
@@ -132,12 +132,12 @@ impl GroupForecast {
     }
 }
 
-/// Why dead letters are open, and what retrying each would do.
+/// The result of triage: causes, verdicts and next steps.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 pub struct Triage {
     /// The store, with host or path.
     pub store: String,
-    /// When it was read, microseconds since the epoch.
+    /// The time of the read, microseconds since the epoch.
     #[serde(serialize_with = "times::serialize")]
     pub at: i64,
     /// Open dead letters.

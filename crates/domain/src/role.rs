@@ -1,6 +1,6 @@
 //! The long-running roles, by the names of their binaries.
 
-use crate::event_kind::EventKind;
+use super::event_kind::EventKind;
 
 /// A role that publishes, consumes or handles dead letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

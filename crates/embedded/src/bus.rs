@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::embedded::Embedded;
 use super::publisher::TopicPublisher;
 use super::receive_transaction::SubscriptionRow;
-use super::{Embedded, receive_loop, schema};
+use super::{receive_loop, schema};
 use ecom_bus::{Bus, BusError, Publisher, SubscribeOptions, Subscription, TopicState};
 
 const SUBSCRIPTION_ROW: &str = "SELECT id, topic FROM subscriptions WHERE name = ?1";

@@ -7,13 +7,15 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::job::{EngineError, Job, TransactionKind};
-use super::{Absent, OpenError, Options, schema};
+use super::open_error::OpenError;
+use super::options::{Absent, Options};
+use super::schema;
 
 /// The wait between two attempts to take the write lock. `SQLite`'s own handler waits up to 100 ms, which
 /// starves a process next to a busy one.
 const LOCK_RETRY: Duration = Duration::from_millis(1);
-/// The number of pages in the write-ahead log before a commit copies them into the file: 16 MiB. Messages are
-/// short-lived, so with a long log most of their pages are copied once instead of often.
+/// The number of pages in the write-ahead log before a commit copies them into the file: 16 MiB. Messages
+/// are short-lived, so with a long log most of their pages are copied once instead of often.
 const CHECKPOINT_PAGES: i64 = 4_000;
 /// The page cache, in KiB: the pages that one transaction touches. `SQLite` walks the whole cache at many
 /// commits, so a larger one is slower.

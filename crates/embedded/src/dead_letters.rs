@@ -11,8 +11,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
-use super::Embedded;
 use super::columns::{optional_word, word};
+use super::embedded::Embedded;
 use ecom_domain::attributes::Attributes;
 use ecom_domain::dead_letter::{
     DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterProgress, DeadLetterRecord, DeadLetterState,

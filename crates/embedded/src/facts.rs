@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::Embedded;
+use super::embedded::Embedded;
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
 use ecom_domain::order::{Order, OrderId};

@@ -7,8 +7,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::Embedded;
 use super::columns::{json, optional_json, word};
+use super::embedded::Embedded;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus, PlanBatch};
 use ecom_domain::dead_letter::DeadLetterId;
 use ecom_domain::heartbeat::Heartbeat;

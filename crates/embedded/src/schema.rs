@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use super::Route;
+use super::options::Route;
 
 /// The schema version of `schema.sql`, kept in the file's `user_version`.
 pub(super) const VERSION: i64 = 4;

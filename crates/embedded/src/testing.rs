@@ -12,7 +12,7 @@ pub(super) const TOPIC: &str = "orders_data";
 pub(super) const SUBSCRIPTION: &str = "orders_data-sub";
 const HOUR_US: i64 = 3_600_000_000;
 
-/// Opens the file as a separate process would: with an engine of its own.
+/// Opens the file as a separate process would: with a separate engine.
 pub(super) fn process(dir: &Path) -> Arc<Embedded> {
     at(dir, Clock::System)
 }

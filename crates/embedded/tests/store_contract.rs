@@ -1,4 +1,5 @@
 //! The contract of the store ports on the embedded store, in a separate folder for each case.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -126,7 +126,7 @@ impl DeadLetterStore for CassandraStore {
                 self.dead_letter(&id).await
             })
             .try_buffered(LOOK_AHEAD)
-            // An index entry without its dead letter: the process that recorded or removed it ended in between.
+            // An index entry without its dead letter: the process that wrote or removed it ended in between.
             .try_filter_map(|record| std::future::ready(Ok(record)))
             .boxed()
     }
@@ -249,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dead_letter_is_read_as_it_was_recorded_and_a_late_copy_keeps_its_state() {
-        in_keyspace("dead letter", async |scratch| {
+        in_keyspace("dead_letter", async |scratch| {
             let store = &scratch.store;
             let dead_letter = dead_letter(T, b"\x00\xff{");
             let received = entry(T, HistoryAction::Received);
@@ -306,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_update_without_its_dead_letter_does_not_create_one() {
-        in_keyspace("absent_letter", async |scratch| {
+        in_keyspace("noletter", async |scratch| {
             let store = &scratch.store;
             let (there, absent) = (dead_letter(T, b"there"), dead_letter(T, b"absent"));
             store.record(&there, &entry(T, HistoryAction::Received)).await.expect("recorded");
@@ -320,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_scan_reads_its_days_newest_first_and_bodies_only_on_demand() {
-        in_keyspace("dead letters", async |scratch| {
+        in_keyspace("dead_letters", async |scratch| {
             let store = &scratch.store;
             let kept: Vec<DeadLetter> =
                 (0..120).map(|n| dead_letter(T + (n % 3) * DAY, format!("body {n}").as_bytes())).collect();

@@ -1,7 +1,7 @@
 //! The store on Apache Cassandra.
 //!
-//! `schema.cql` is the only description of the schema. [`provision`] applies it; all other code checks it when
-//! connecting and never runs DDL. Every statement is idempotent and binds its write timestamp, so that
+//! `schema.cql` is the only description of the schema. [`provision`] applies it; all other code checks it
+//! when connecting and never runs DDL. Every statement is idempotent and binds its write timestamp, so that
 //! repeating it changes nothing. Callers repeat statements; the driver does not.
 #![allow(
     clippy::result_large_err,

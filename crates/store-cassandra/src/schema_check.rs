@@ -4,10 +4,10 @@ use std::fmt;
 
 use scylla::client::session::Session;
 
-use super::connect_error::ConnectError;
 use super::errors::StatementError;
 use super::schema::{Column, ColumnKind, Schema, Table};
 use super::settings::CassandraSettings;
+use ecom_store::StoreError;
 
 /// A difference between `schema.cql` and a cluster. Names include keyspace and table.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,7 +66,7 @@ impl SchemaDifference {
 pub(super) async fn differences(
     session: &Session,
     settings: &CassandraSettings,
-) -> Result<Vec<SchemaDifference>, ConnectError> {
+) -> Result<Vec<SchemaDifference>, StoreError> {
     const KEYSPACE: &str = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
     const COLUMNS: &str =
         "SELECT table_name, column_name, type, kind FROM system_schema.columns WHERE keyspace_name = ?";
@@ -82,7 +82,7 @@ pub(super) async fn differences(
             Schema::read().tables.iter().flat_map(|table| compare(keyspace, table, &found)).collect(),
         )
     };
-    read.await.map_err(|error| error.at("read its schema", &settings.name()).into())
+    read.await.map_err(|error| error.at("read the schema", &settings.name()))
 }
 
 /// Table, column, type and kind, as in `system_schema.columns`.

@@ -1,7 +1,7 @@
 //! All statements, prepared once.
 //!
-//! The keyspace is written as in `schema.cql` and replaced by the configured one. Every write timestamp is a bound
-//! value, so that every attempt of a write has the same one: all statements are idempotent.
+//! The keyspace is written as in `schema.cql` and replaced by the configured one. Every write timestamp is a
+//! bound value, so that every attempt of a write has the same one: all statements are idempotent.
 
 use std::sync::Arc;
 
@@ -206,8 +206,8 @@ impl Statements {
         let scan = async |cql, page_size| {
             let mut statement = one(cql).await?;
             statement.set_page_size(page_size);
-            // A page that fails would fail the whole scan, and callers cannot resume one: here, and only here,
-            // the driver retries.
+            // A page that fails would fail the whole scan, and callers cannot resume one: here, and only
+            // here, the driver retries.
             statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));
             Ok::<_, StatementError>(statement)
         };

@@ -1,5 +1,6 @@
-//! The contract of the store ports on Cassandra, in one keyspace for all cases of a run: they use different ids.
-//! Skipped unless `CASSANDRA_CONTACT_POINTS` is set.
+//! The contract of the store ports on Cassandra, in one keyspace for all cases of a run. Skipped unless
+//! `CASSANDRA_CONTACT_POINTS` is set.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
 
@@ -57,8 +58,8 @@ async fn settings() -> Option<CassandraSettings> {
     Some(CREATED.get_or_init(create).await.clone())
 }
 
-/// Drops the keyspaces of earlier runs: a test binary has no hook after its last test. Does nothing on a node of
-/// another host, where the process ids mean nothing.
+/// Drops the keyspaces of earlier runs: a test binary has no hook after its last test. Does nothing on a node
+/// of another host, where the process ids mean nothing.
 async fn drop_leftovers(contact_points: &[String]) {
     let is_local = |point: &String| point.starts_with("127.") || point.starts_with("localhost");
     if !contact_points.iter().all(is_local) || !std::path::Path::new("/proc/self").exists() {

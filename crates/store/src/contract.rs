@@ -3,13 +3,13 @@
 //! An adapter turns each case into a test with
 //! [`fact_store_contract_tests!`](crate::fact_store_contract_tests),
 //! [`dead_letter_store_contract_tests!`](crate::dead_letter_store_contract_tests) and
-//! [`operations_store_contract_tests!`](crate::operations_store_contract_tests). Each takes the path of an async
-//! function that returns a [`Subject`], or `None` to skip the case. Cases may share one store: they use ids,
-//! days and orders that no other case of the process uses.
+//! [`operations_store_contract_tests!`](crate::operations_store_contract_tests). Each macro takes the path of
+//! an async function that returns a [`Subject`], or `None` to skip the case. Cases may share one store: each
+//! uses ids, days and orders that no other case of the process uses.
 #![allow(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 
-/// Runs the listed cases through a macro of this name. A case that is missing from the list is dead code, which
-/// the compiler reports.
+/// Runs the listed cases through a macro of this name. A case that is missing from the list is dead code,
+/// which the compiler reports.
 ///
 /// `$d` is a dollar sign, for the macro that this one defines.
 macro_rules! suite {
@@ -54,7 +54,7 @@ pub use dead_letters::{
     updates as dead_letter_updates,
 };
 #[doc(hidden)]
-pub use facts::model as fact_model;
+pub use facts::{model as fact_model, values as fact_values};
 pub use subject::{Open, Subject, service_address};
 
 use std::time::Duration;
@@ -74,12 +74,13 @@ async fn run(case: impl Future<Output = ()>) {
 macro_rules! fact_store_contract_tests {
     ($subject:path) => {
         $crate::fact_row_contract_tests!($subject);
+        $crate::fact_value_contract_tests!($subject);
         $crate::fact_model_contract_tests!($subject);
     };
 }
 
-/// Defines a test for each case of the [`DeadLetterStore`](crate::DeadLetterStore) contract. `$subject` is the
-/// path of an async function that returns `Option<Subject<dyn DeadLetterStore>>`.
+/// Defines a test for each case of the [`DeadLetterStore`](crate::DeadLetterStore) contract. `$subject` is
+/// the path of an async function that returns `Option<Subject<dyn DeadLetterStore>>`.
 #[macro_export]
 macro_rules! dead_letter_store_contract_tests {
     ($subject:path) => {

@@ -283,7 +283,7 @@ async fn a_corrected_order_is_published_applied_and_recovers_its_payments() {
     assert_eq!(states(&site).await, (1, 1), "its payment was recovered at once");
     assert_eq!(table.number("SELECT count(payment_id) FROM orders_payments_facts WHERE quantity = 2"), 1);
     let again = piped(&site, &correct, &broken.replace("\"two\"", "2")).await.with(0);
-    assert!(again.stderr.contains("has been corrected by message"), "{}", again.stderr);
+    assert!(again.stderr.contains("was already corrected by message"), "{}", again.stderr);
     let other = piped(&site, &correct, &broken.replace("\"two\"", "3")).await.with(3);
     assert!(other.stderr.contains("hint: reopen it first: "), "{}", other.stderr);
     consumer.drained().await.with(0);

@@ -132,7 +132,7 @@ async fn dead_letters_are_triaged_by_verdict_with_the_command_to_run_next() {
                 (0, 1)
             );
         }
-        let next: Vec<String> = triage.next.iter().map(|step| command(step)).collect();
+        let next: Vec<String> = triage.next.iter().map(command).collect();
         let waiting_id = &group(&triage, Verdict::StillWaiting).oldest;
         let poison_id = &group(&triage, Verdict::Poison).oldest;
         let expected = [
@@ -238,7 +238,7 @@ async fn the_cause_is_the_role_that_does_not_run() {
             store.name
         );
         assert_eq!(*unseen, RoleProblem::NeverSeen { role: Role::PaymentConsumer }, "{}", store.name);
-        let next: Vec<String> = triage.next.iter().map(|step| command(step)).collect();
+        let next: Vec<String> = triage.next.iter().map(command).collect();
         assert_eq!(next, ["order_consumer", "payment_consumer"], "a retry would change nothing");
 
         store.beat(Role::OrderConsumer, 2, None).await;

@@ -1,5 +1,5 @@
-//! A store in memory that merges cells as Cassandra does, and whose writes time out: applied, lost, or applied
-//! later.
+//! A store in memory that merges cells as Cassandra does, and whose writes time out: applied, lost, or
+//! applied later.
 
 mod operations;
 
@@ -104,8 +104,8 @@ impl Registers {
             .count() as u64
     }
 
-    /// Asserts that every dead letter was received, and that exactly the recovered ones have an entry that says so. A
-    /// reopened one may have such an entry from an earlier generation.
+    /// Asserts that every dead letter was received, and that exactly the recovered ones have an entry that
+    /// says so. A reopened one may have such an entry from an earlier generation.
     pub fn check_histories(&self, seed: u64) {
         let state = self.state();
         for id in state.cells.dead_letters.keys() {

@@ -20,8 +20,8 @@ pub struct Subject<P: ?Sized> {
 }
 
 impl<P: ?Sized> Subject<P> {
-    /// Opens the first handle. `effort` is the share of the random schedules to run, in percent: less on a slow
-    /// store. `kept` is dropped after the handle: the folder of the store, for example.
+    /// Opens the first handle. `effort` is the share of the random schedules to run, in percent: less on a
+    /// slow store. `kept` is dropped after the handle: the folder of the store, for example.
     pub async fn new(open: Open<P>, effort: u64, kept: impl Any + Send + Sync) -> Self {
         Self { port: open().await, open, effort, _kept: Box::new(kept) }
     }
@@ -45,8 +45,8 @@ impl<P: ?Sized> Deref for Subject<P> {
     }
 }
 
-/// Returns the address of a service from an environment variable such as `CASSANDRA_CONTACT_POINTS`. Without it,
-/// prints `skipped: … is not set` and returns `None`.
+/// Returns the address of a service from an environment variable such as `CASSANDRA_CONTACT_POINTS`. Without
+/// it, prints `skipped: … is not set` and returns `None`.
 ///
 /// # Panics
 /// If the variable is not set although `REQUIRE_SERVICES` is (to anything but `0`).

@@ -1,0 +1,60 @@
+//! Options for opening the file.
+
+use std::time::Duration;
+
+use ecom_clock::Clock;
+
+/// Options for opening the file.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The behavior where the file does not exist.
+    pub absent: Absent,
+    /// Topics and subscriptions to create where they do not exist.
+    pub routes: Vec<Route>,
+    /// The clock for publish times and ack deadlines.
+    pub clock: Clock,
+    /// The longest that a transaction waits for the lock of another process; then it fails as an outage.
+    pub busy_timeout: Duration,
+}
+
+/// The behavior where the file does not exist.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Absent {
+    /// Create the folder and the file.
+    Create,
+    /// Fail with [`OpenError::Missing`](crate::OpenError::Missing) and create nothing.
+    Refuse,
+}
+
+/// A topic with a subscription on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// The short name of the topic.
+    pub topic: String,
+    /// The short name of the subscription; `None` for a topic without one.
+    pub subscription: Option<String>,
+}
+
+impl Options {
+    /// Returns options that create what is missing, with the system clock and a busy timeout of 2 s.
+    pub fn new(routes: Vec<Route>) -> Self {
+        Self { absent: Absent::Create, routes, clock: Clock::System, busy_timeout: Duration::from_secs(2) }
+    }
+
+    /// Returns options that create nothing.
+    pub fn existing() -> Self {
+        Self { absent: Absent::Refuse, ..Self::new(Vec::new()) }
+    }
+}
+
+impl Route {
+    /// Returns a route with a subscription.
+    pub fn new(topic: impl Into<String>, subscription: impl Into<String>) -> Self {
+        Self { topic: topic.into(), subscription: Some(subscription.into()) }
+    }
+
+    /// Returns a route without a subscription: messages published there are not kept.
+    pub fn unsubscribed(topic: impl Into<String>) -> Self {
+        Self { topic: topic.into(), subscription: None }
+    }
+}

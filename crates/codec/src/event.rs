@@ -84,16 +84,19 @@ pub struct RejectedBody<'m> {
 pub type SourceEvent<'m, E> = Result<CleanEvent<'m, E>, RejectedBody<'m>>;
 
 /// Decodes an order event and keeps what dead-lettering it would need.
+#[inline]
 pub fn order(body: &Bytes) -> SourceEvent<'_, Order<'_>> {
     screened(body, json::read_order(body), |order| (Some(order.order_id), None))
 }
 
 /// Decodes a payment event and keeps what dead-lettering it would need.
+#[inline]
 pub fn payment(body: &Bytes) -> SourceEvent<'_, Payment<'_>> {
     let ids = |payment: &Payment<'_>| (Some(payment.order_id), Some(payment.payment_id));
     screened(body, json::read_payment(body), ids)
 }
 
+#[inline]
 fn screened<'m, E>(
     body: &'m Bytes,
     event: Result<E, Rejection>,

@@ -25,6 +25,7 @@ pub struct Orders {
 impl Handler for Orders {
     type Event<'m> = SourceEvent<'m, Order<'m>>;
 
+    #[inline]
     fn decode<'m>(&self, received: &'m ReceivedMessage) -> Decoded<Self::Event<'m>> {
         let event = event::order(&received.message.body);
         let order_id = match &event {

@@ -32,6 +32,7 @@ pub struct Payments {
 impl Handler for Payments {
     type Event<'m> = SourceEvent<'m, Payment<'m>>;
 
+    #[inline]
     fn decode<'m>(&self, received: &'m ReceivedMessage) -> Decoded<Self::Event<'m>> {
         let event = event::payment(&received.message.body);
         let order_id = match &event {

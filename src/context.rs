@@ -50,39 +50,14 @@ impl Context {
     }
 }
 
-/// The user's name, for histories. Containers and cron often set none: then the owner of the process, by
-/// `/etc/passwd`.
+/// The name of the user that the process runs as, for histories; `unknown` where the system has none.
 fn user_name() -> String {
-    let known = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    known.filter(|name| !name.is_empty()).or_else(owner).unwrap_or_else(|| "unknown".to_owned())
+    whoami::username().unwrap_or_else(|_| "unknown".to_owned())
 }
 
-#[cfg(unix)]
-fn owner() -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-    let own = std::fs::metadata("/proc/self").ok()?.uid().to_string();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == own).then(|| name.to_owned())
-    });
-    Some(named.unwrap_or_else(|| format!("uid {own}")))
-}
-
-#[cfg(not(unix))]
-fn owner() -> Option<String> {
-    None
-}
-
-/// The host's name, for histories and heartbeats.
+/// The name of the host, for histories and heartbeats; `unknown` where the system has none.
 pub(super) fn host_name() -> String {
-    std::env::var("HOSTNAME")
-        .ok()
-        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "unknown".to_owned())
+    whoami::hostname().unwrap_or_else(|_| "unknown".to_owned())
 }
 
 /// The guard against running on the embedded default where another backend seems to be meant.

@@ -70,10 +70,10 @@ pub(crate) struct RetryArgs {
     /// Select all open dead letters.
     #[arg(long, conflicts_with_all = ["ids", "resume"])]
     pub(crate) all: bool,
-    /// Stop after the first N dead letters unless all of them ended as predicted; 0 = never.
+    /// Stop after the first N dead letters unless all of them ended as predicted; 0 = no canary.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) canary: u64,
-    /// The most dead letters per second; max = as fast as the store answers.
+    /// Maximum number of dead letters per second; max = as fast as the store answers.
     #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = rate)]
     pub(crate) rate: Rate,
     /// The reason, kept with the operation and in each dead letter's history.

@@ -53,7 +53,7 @@ pub(crate) struct PaymentConsumer {
     /// (ECOM__CONSUMER__ORDER_GRACE).
     #[arg(long, value_name = "DURATION")]
     order_grace: Option<String>,
-    /// The most payments in the early-payment buffer (ECOM__CONSUMER__EARLY_PAYMENT_LIMIT).
+    /// Maximum number of payments in the early-payment buffer (ECOM__CONSUMER__EARLY_PAYMENT_LIMIT).
     #[arg(long, value_name = "N")]
     early_payment_limit: Option<usize>,
     #[command(flatten)]
@@ -82,7 +82,7 @@ pub(crate) struct ConsumerArgs {
     /// Concurrent StreamingPull streams; auto = opened as needed (ECOM__CONSUMER__STREAMS).
     #[arg(long, value_name = "N|auto")]
     streams: Option<String>,
-    /// The most deliveries handled concurrently (ECOM__CONSUMER__MAX_IN_FLIGHT).
+    /// Maximum number of deliveries handled concurrently (ECOM__CONSUMER__MAX_IN_FLIGHT).
     #[arg(long, value_name = "N")]
     max_in_flight: Option<usize>,
     #[command(flatten)]

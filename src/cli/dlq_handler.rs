@@ -20,9 +20,9 @@ Examples:
   dlq_handler report --fail-on-open    numbers; exit code 3 if any dead letters are open
 
 Exit codes: 0 done or drained, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
-3 negative result (not found, --check failed, dead letters open), 130 second signal";
+3 negative result (not found, --check failed, dead letters open, not confirmed, canary stopped), 130 second signal";
 
-/// Handles dead letters: stores them, retries those that wait, and shows and changes them.
+/// Handles dead letters: stores them, retries those that wait, and lets you inspect and resolve them.
 ///
 /// Without a subcommand it runs the role: it moves dead letters from their topic to the dead-letter
 /// store and retries those that wait for their orders.
@@ -58,7 +58,7 @@ pub(crate) enum DlqCommand {
     Discard(DiscardArgs),
     /// Reopen discarded or parked dead letters; asks first.
     Reopen(ReopenArgs),
-    /// Report numbers: dead letters by state and reason, arrivals, recovery, roles.
+    /// Show counts: dead letters by state and reason, arrivals, recovery, roles.
     Report(ReportArgs),
     /// List bulk operations: who changed which dead letters, when and why.
     History(HistoryArgs),

@@ -108,8 +108,8 @@ pub(crate) struct ListArgs {
     /// Dead-letter IDs; none = all dead letters that pass the filters.
     #[arg(value_name = "ID", value_parser = dead_letter_id)]
     pub(crate) ids: Vec<DeadLetterId>,
-    /// List the newest N; 0 = all, by day, newest day first, with verdicts only if --verdict or
-    /// --bodies is given.
+    /// Number of dead letters to list, newest first; 0 = all, newest day first but unsorted within a day,
+    /// without verdicts unless --verdict or --bodies is given.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: usize,
     /// Include bodies: as they are if UTF-8, otherwise in base64.
@@ -177,7 +177,7 @@ pub(crate) struct ReportArgs {
 /// Arguments of `history`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct HistoryArgs {
-    /// List the newest N; 0 = all.
+    /// Number of operations to list, newest first; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
     /// Output format.

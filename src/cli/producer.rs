@@ -10,7 +10,7 @@ use ecom_config::Set;
 const AFTER_ORDERS: &str = "\
 Examples:
   orders_producer --order-ids 1-10000 --rate max            10,000 orders, as fast as possible
-  orders_producer --preset reference --count 160            the reference data: orders 1-80, twice
+  orders_producer --preset reference --count 160            a fixed data set: orders 1-80, twice
   orders_producer --order-ids 1-500 --manifest orders.json  write a manifest for ecom_facts verify
   generate | orders_producer --from -                       publish each line as a body
 
@@ -20,7 +20,7 @@ Exit codes: 0 done, 1 failed or the shutdown grace period ran out, 2 bad usage o
 const AFTER_PAYMENTS: &str = "\
 Examples:
   payments_producer --order-ids 1-10000 --rate max   payments of 10,000 orders, as fast as possible
-  payments_producer --preset reference               the reference data: payments of orders 1-500
+  payments_producer --preset reference               a fixed data set: payments of orders 1-500
   generate | payments_producer --from -              publish each line as a body
 
 Exit codes: 0 done, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
@@ -52,7 +52,7 @@ pub(crate) struct PaymentsProducer {
 /// Fixed data sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Preset {
-    /// The reference data: orders 1-80 repeatedly, payments of orders 1-500 once.
+    /// A fixed data set: orders 1-80 repeatedly, payments of orders 1-500 once.
     Reference,
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct MixtureArgs {
     /// Invalid events (ECOM__PRODUCER__INVALID).
     #[arg(long, value_name = "SHARE")]
     invalid: Option<f64>,
-    /// Delay of a late order, in orders (ECOM__PRODUCER__LATE_BY).
+    /// How many orders later a late order is published (ECOM__PRODUCER__LATE_BY).
     #[arg(long, value_name = "N")]
     late_by: Option<u64>,
 }

@@ -22,7 +22,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 --check found some
 pub(crate) struct Setup {
     #[command(subcommand)]
     pub(crate) command: Option<SetupCommand>,
-    /// Print a script that creates them, instead of creating them.
+    /// Print a script that creates the resources instead of creating them.
     #[arg(long, value_name = "WHAT")]
     pub(crate) print: Option<Print>,
     #[command(flatten)]

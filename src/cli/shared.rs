@@ -17,7 +17,7 @@ pub(crate) struct Common {
     /// Set one configuration key (ECOM__SECTION__KEY).
     #[arg(long, value_name = "SECTION.KEY=VALUE", global = true)]
     set: Vec<Set>,
-    /// Use embedded bus and store in the data folder.
+    /// Use the embedded bus and store in the data folder.
     #[arg(long, global = true)]
     pub(crate) embedded: bool,
     /// Data folder of embedded bus and store (ECOM__EMBEDDED__DATA_DIR).

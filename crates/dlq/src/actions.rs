@@ -31,8 +31,8 @@ pub(super) async fn discard(resolver: &DeadLetterResolver, id: &DeadLetterId) ->
             (DeadLetterState::Discarded, HistoryAction::Discarded, "discarded")
         }
     };
-    let line = resolver.outcome(action, words, ActualOutcome::from(state));
-    resolver.act(&record, resolver.becomes(record.progress.generation, state), line).await
+    let entry = resolver.outcome_entry(action, words, ActualOutcome::from(state));
+    resolver.record_update(&record, resolver.state_change(record.progress.generation, state), entry).await
 }
 
 /// Reopens a parked or discarded dead letter in its next generation. It waits, with its full maximum age
@@ -46,14 +46,14 @@ pub(super) async fn reopen(resolver: &DeadLetterResolver, id: &DeadLetterId) -> 
         (DeadLetterState::Parked | DeadLetterState::Discarded, false) => DeadLetterState::Parked,
     };
     if state == record.state() {
-        let line = resolver.outcome(
+        let entry = resolver.outcome_entry(
             HistoryAction::Attempted,
             "the body is not a valid event: correct it",
             ActualOutcome::Parked,
         );
-        return resolver.act(&record, DeadLetterChange::Nothing, line).await;
+        return resolver.record_update(&record, DeadLetterChange::Nothing, entry).await;
     }
     let generation = record.progress.generation.saturating_add(1);
-    let line = resolver.outcome(HistoryAction::Reopened, "reopened", ActualOutcome::from(state));
-    resolver.act(&record, resolver.becomes(generation, state), line).await
+    let entry = resolver.outcome_entry(HistoryAction::Reopened, "reopened", ActualOutcome::from(state));
+    resolver.record_update(&record, resolver.state_change(generation, state), entry).await
 }

@@ -284,10 +284,14 @@ impl DeadLetterQueue {
         {
             let instead = plan.replaces.as_ref().map(|was| format!(", in place of {was}"));
             let words = format!("corrected by message {message_id}{}", instead.unwrap_or_default());
-            let line = resolver.outcome(HistoryAction::Discarded, &words, ActualOutcome::Discarded);
-            let line = HistoryEntry { corrected_by: Some(message_id.clone()), ..line };
+            let entry = resolver.outcome_entry(HistoryAction::Discarded, &words, ActualOutcome::Discarded);
+            let entry = HistoryEntry { corrected_by: Some(message_id.clone()), ..entry };
             resolver
-                .act(&record, resolver.becomes(record.progress.generation, DeadLetterState::Discarded), line)
+                .record_update(
+                    &record,
+                    resolver.state_change(record.progress.generation, DeadLetterState::Discarded),
+                    entry,
+                )
                 .await?;
         }
         Ok(CorrectionResult { message_id, t, outcome: execute::outcome(resolver, id).await? })

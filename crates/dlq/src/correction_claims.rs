@@ -111,9 +111,9 @@ async fn write(
     let entry = HistoryEntry {
         entry_id: claim.entry_id(),
         correction: Some(claim),
-        ..resolver.line(HistoryAction::Corrected, outcome)
+        ..resolver.history_entry(HistoryAction::Corrected, outcome)
     };
-    resolver.act(record, DeadLetterChange::Nothing, entry).await
+    resolver.record_update(record, DeadLetterChange::Nothing, entry).await
 }
 
 #[cfg(test)]

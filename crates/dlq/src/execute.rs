@@ -3,7 +3,6 @@
 //! history has the line with its outcome in this operation.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt};
@@ -21,10 +20,8 @@ use ecom_pipeline::actor::Actor;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::RoleError;
 use ecom_pipeline::order_locks::OrderLocks;
+use ecom_pipeline::pacer::Pacer;
 use ecom_pipeline::retry_policy::RetryPolicy;
-
-/// The most time that an operation may catch up after falling behind its rate.
-const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// The start of an execution.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,7 +162,7 @@ impl DeadLetterQueue {
             options,
             kind: operation.kind,
             canary: if has_canary { options.canary } else { 0 },
-            due: Instant::now(),
+            pacer: Pacer::new(options.rate),
             done: OutcomeCounts::default(),
         };
         let mut end = OperationEnd::Finished;
@@ -224,8 +221,8 @@ struct Execution<'w> {
     options: &'w ExecuteOptions<'w>,
     kind: OperationKind,
     canary: u64,
-    /// The earliest time to admit the next dead letter.
-    due: Instant,
+    /// Paces the admission of dead letters.
+    pacer: Pacer,
     /// The outcomes of complete batches.
     done: OutcomeCounts,
 }
@@ -297,7 +294,7 @@ impl Execution<'_> {
         let mut admission = Admission::All;
         while next.is_some() || !in_flight.is_empty() {
             let may_admit = next.is_some() && in_flight.len() < self.window();
-            let early = self.due > Instant::now();
+            let wait = self.pacer.wait();
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if next.is_some() => (next, admission) = (None, Admission::Stopped),
@@ -306,25 +303,19 @@ impl Execution<'_> {
                     self.count(part, id, verdict, outcome).await?;
                     (self.options.done)(self.done.dead_letters() + part.dead_letters());
                 }
-                () = tokio::time::sleep_until(self.due), if may_admit && early => {}
-                () = std::future::ready(()), if may_admit && !early => {
+                () = tokio::time::sleep_until(wait.unwrap_or_else(Instant::now)), if may_admit && wait.is_some() => {}
+                () = std::future::ready(()), if may_admit && wait.is_none() => {
                     let Some((id, verdict)) = next else { continue };
                     in_flight.push(async move {
                         let outcome = act(kind, resolver, id).await?;
                         Ok::<_, RoleError>((id.clone(), *verdict, outcome))
                     });
                     next = dead_letters.next();
-                    self.admitted();
+                    self.pacer.admit();
                 }
             }
         }
         Ok(admission)
-    }
-
-    fn admitted(&mut self) {
-        let Some(rate) = self.options.rate else { return };
-        let oldest = Instant::now().checked_sub(CATCH_UP).unwrap_or(self.due);
-        self.due = (self.due + Duration::from_secs_f64(1.0 / rate)).max(oldest);
     }
 
     async fn count(

@@ -189,8 +189,8 @@ impl DeadLetterResolver {
         let wait = self.policy.backoff.delay(attempts, self.entropy.share());
         let next_attempt_at = now.saturating_add(micros(wait));
         let change = DeadLetterChange::Schedule { attempts, next_attempt_at };
-        let line = self.line(HistoryAction::Attempted, &format!("attempt {attempts}"));
-        self.act(record, change, line).await?;
+        let entry = self.history_entry(HistoryAction::Attempted, &format!("attempt {attempts}"));
+        self.record_update(record, change, entry).await?;
         let mut finding = self.apply(record, subject).await?;
         if matches!(finding, Finding::Rests(_))
             && now.saturating_sub(waiting_since(record)) > micros(self.policy.max_age)
@@ -281,19 +281,19 @@ impl DeadLetterResolver {
         let (action, change) = match becomes {
             _ if becomes == state => (HistoryAction::Attempted, DeadLetterChange::Nothing),
             DeadLetterState::Recovered => {
-                (HistoryAction::Recovered, self.becomes(record.progress.generation, becomes))
+                (HistoryAction::Recovered, self.state_change(record.progress.generation, becomes))
             }
             DeadLetterState::Waiting | DeadLetterState::Parked | DeadLetterState::Discarded => {
-                (HistoryAction::Parked, self.becomes(record.progress.generation, becomes))
+                (HistoryAction::Parked, self.state_change(record.progress.generation, becomes))
             }
         };
         match trigger {
             AttemptTrigger::Operator => {
-                self.act(record, change, self.outcome(action, words, becomes.into())).await?
+                self.record_update(record, change, self.outcome_entry(action, words, becomes.into())).await?
             }
             AttemptTrigger::Schedule | AttemptTrigger::Sweep if becomes == state => {}
             AttemptTrigger::Schedule | AttemptTrigger::Sweep => {
-                self.act(record, change, self.line(action, words)).await?
+                self.record_update(record, change, self.history_entry(action, words)).await?
             }
         }
         if becomes != state {
@@ -314,12 +314,12 @@ impl DeadLetterResolver {
     }
 
     /// The change to this state in this generation, now.
-    pub fn becomes(&self, generation: u32, state: DeadLetterState) -> DeadLetterChange {
+    pub fn state_change(&self, generation: u32, state: DeadLetterState) -> DeadLetterChange {
         DeadLetterChange::State { generation, state, at: self.clock.now_us() }
     }
 
     /// A signed history entry.
-    pub fn line(&self, action: HistoryAction, words: &str) -> HistoryEntry {
+    pub fn history_entry(&self, action: HistoryAction, words: &str) -> HistoryEntry {
         let entry_id = self.entropy.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         HistoryEntry {
             at: self.clock.now_us(),
@@ -337,16 +337,16 @@ impl DeadLetterResolver {
     }
 
     /// The history entry with the outcome of a dead letter in this run, by which an interrupted run resumes.
-    pub fn outcome(&self, action: HistoryAction, words: &str, outcome: ActualOutcome) -> HistoryEntry {
+    pub fn outcome_entry(&self, action: HistoryAction, words: &str, outcome: ActualOutcome) -> HistoryEntry {
         HistoryEntry {
             entry_id: outcome.entry_id(&self.actor.run_id),
             operation_outcome: Some(outcome),
-            ..self.line(action, words)
+            ..self.history_entry(action, words)
         }
     }
 
     /// Writes a change and its history entry, through outages.
-    pub async fn act(
+    pub async fn record_update(
         &self,
         record: &DeadLetterRecord,
         change: DeadLetterChange,

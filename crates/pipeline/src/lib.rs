@@ -17,6 +17,7 @@ pub mod handler;
 pub mod heartbeat;
 pub mod order_locks;
 pub mod orders;
+pub mod pacer;
 pub mod payments;
 pub mod produce;
 pub mod retries;

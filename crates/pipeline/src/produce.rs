@@ -2,15 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::durable::{Durable, Retrier, RoleError};
+use super::pacer::Pacer;
 use ecom_bus::{Attributes, Message, Publisher};
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::event_time::EventTime;
@@ -93,12 +92,11 @@ pub async fn produce(
     let mut stamper = EventStamper::default();
     let mut in_flight = FuturesUnordered::new();
     let mut next: Option<OutgoingEvent> = None;
-    let (mut admitted, mut published, mut ended) = (0u64, 0u64, false);
-    let started = Instant::now();
+    let (mut published, mut ended) = (0u64, false);
+    let mut pacer = Pacer::new(settings.rate);
     metrics.in_flight_limit.set(i64::try_from(settings.max_outstanding).unwrap_or(i64::MAX));
     while !(ended && next.is_none() && in_flight.is_empty()) {
-        let due = settings.rate.map(|rate| started + Duration::from_secs_f64(admitted as f64 / rate));
-        let wait = due.filter(|due| *due > Instant::now());
+        let wait = pacer.wait();
         let may_admit = next.is_some() && in_flight.len() < settings.max_outstanding;
         tokio::select! {
             biased;
@@ -111,7 +109,7 @@ pub async fn produce(
                 published += 1;
             }
             event = events.next(), if next.is_none() && !ended => (ended, next) = (event.is_none(), event),
-            () = tokio::time::sleep_until(wait.unwrap_or(started)), if may_admit && wait.is_some() => {}
+            () = tokio::time::sleep_until(wait.unwrap_or_else(tokio::time::Instant::now)), if may_admit && wait.is_some() => {}
             () = std::future::ready(()), if may_admit && wait.is_none() => {
                 let Some(event) = next.take() else { continue };
                 let (t, attributes) = stamper.stamp(event.event, clock, entropy);
@@ -121,7 +119,7 @@ pub async fn produce(
                     publishing.publish(publisher.as_ref(), &message).await.map(|durable| (t, durable))
                 });
                 metrics.in_flight.inc();
-                admitted += 1;
+                pacer.admit();
             }
         }
     }

@@ -30,7 +30,7 @@ const RECEIVED: Family =
 const REDELIVERED: Family = Family::new(
     "messages_redelivered",
     MetricKind::Counter,
-    "Of those, redeliveries, where the bus counts delivery attempts",
+    "Redelivered messages received by a worker; only where the bus counts delivery attempts",
 );
 const BUFFERED: Family =
     Family::new("messages_buffered", MetricKind::Counter, "Payments that entered the early-payment buffer");
@@ -62,7 +62,7 @@ const RESOLVED_DEAD_LETTERS: Family =
 const DEAD_LETTER_AGE: Family = Family::new(
     "dead_letter_age",
     MetricKind::Seconds,
-    "Age of those dead letters, from the first failure until they were recovered or parked",
+    "Age of dead letters when the handler recovered or parked them, from their first failure",
 );
 const DEAD_LETTERS: Family =
     Family::new("dead_letters", MetricKind::Gauge, "Dead letters in the dead-letter store, as last counted");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Exported, exported, file};
-use crate::processes::program::{PROGRAMS, Site};
+use crate::processes::program::{PROGRAMS, TestDir};
 
 /// Gauges of which all handlers export the same values.
 const DEAD_LETTER_GAUGES: [&str; 3] =
@@ -148,13 +148,13 @@ fn every_alert_is_a_section_of_the_runbook_and_names_its_first_command() {
 
 #[tokio::test]
 async fn every_first_command_of_an_alert_runs_as_written() {
-    let site = Site::new();
+    let dir = TestDir::new();
     for Alert { name: alert, fields } in alerts() {
         let command = fields["command"].replace("-c config/gcp.toml -c my.toml", "--print-config");
         let mut words = command.split(' ');
         let program = words.next().unwrap();
         let (program, _) = PROGRAMS.iter().find(|(known, _)| *known == program).unwrap();
-        let ended = site.run(program, &words.collect::<Vec<_>>()).await;
+        let ended = dir.run(program, &words.collect::<Vec<_>>()).await;
         assert_eq!(ended.code, Some(0), "{alert}: {command}: {}", ended.stderr);
     }
 }

@@ -1,9 +1,9 @@
-//! Configuration as the binaries take it: faults, the guard, and what is printed.
+//! Configuration on the command line: faults, the guard, and `--print-config`.
 
 use crate::processes::program::{PROGRAMS, TestDir};
 
 #[tokio::test]
-async fn an_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
+async fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_key() {
     let dir = TestDir::new();
     dir.write("x.toml", "[consumer]\nstreams = 2\nmax_in_fligth = 5\n");
     let ended = dir.run("order_consumer", &["-c", "x.toml"]).await.with(2);
@@ -44,7 +44,7 @@ async fn a_missing_config_file_is_an_error_and_never_the_default() {
 }
 
 #[tokio::test]
-async fn a_default_that_nobody_chose_is_refused_where_another_backend_is_meant() {
+async fn the_embedded_default_is_refused_if_the_environment_names_another_backend() {
     let dir = TestDir::new();
     for (variable, value) in [
         ("PUBSUB_EMULATOR_HOST", "localhost:8085"),
@@ -81,7 +81,7 @@ async fn a_default_that_nobody_chose_is_refused_where_another_backend_is_meant()
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn embedded_that_is_meant_passes_the_guard() {
+async fn an_explicit_choice_of_embedded_passes_the_guard() {
     let dir = TestDir::new();
     dir.write("mine.toml", "[bus]\nkind = \"embedded\"\n[store]\nkind = \"embedded\"\n");
     for flags in [&["--embedded"][..], &["-c", "mine.toml"]] {
@@ -95,7 +95,7 @@ async fn embedded_that_is_meant_passes_the_guard() {
 }
 
 #[tokio::test]
-async fn the_printed_configuration_can_be_fed_back() {
+async fn the_printed_configuration_loads_as_the_same_values() {
     let dir = TestDir::new();
     dir.write(
         "mine.toml",

@@ -1,8 +1,10 @@
 //! Refused starts, and commands that only read.
 
 use crate::processes::program::TestDir;
+#[cfg(feature = "embedded")]
+use crate::processes::table::Table;
 
-/// A port of this host on which nobody listens.
+/// Returns a closed port of this host.
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 fn closed_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -45,12 +47,12 @@ async fn commands_that_only_read_never_create_a_data_folder() {
     assert!(ended.stdout.starts_with("✓ embedded at "), "{}", ended.stdout);
     let ended = dir.run("ecom_facts", &["show", "1"]).await.with(3);
     assert!(ended.stderr.contains("error: no row for order 1 in embedded at "), "{}", ended.stderr);
-    assert_eq!(ended.stdout, "", "what was not found is talk");
+    assert_eq!(ended.stdout, "", "an error is not data");
 }
 
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 #[tokio::test]
-async fn a_bus_that_is_down_is_named_with_its_remedy() {
+async fn a_bus_that_is_down_is_named_with_a_hint() {
     let dir = TestDir::new();
     let host = format!("127.0.0.1:{}", closed_port());
     dir.write(
@@ -71,7 +73,7 @@ async fn a_bus_that_is_down_is_named_with_its_remedy() {
 
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 #[tokio::test]
-async fn a_store_that_is_down_is_named_with_its_remedy() {
+async fn a_store_that_is_down_is_named_with_a_hint() {
     let dir = TestDir::new();
     let host = format!("127.0.0.1:{}", closed_port());
     let contact_points = format!("contact_points = [\"{host}\"]");
@@ -89,7 +91,7 @@ async fn a_store_that_is_down_is_named_with_its_remedy() {
 
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 #[tokio::test]
-async fn a_start_that_waits_for_its_services_says_so_and_can_be_stopped() {
+async fn a_start_that_waits_for_its_store_names_it_and_can_be_stopped() {
     let dir = TestDir::new();
     let host = format!("127.0.0.1:{}", closed_port());
     let store = ["--set", "store.kind=cassandra", "--set", &format!("store.cassandra.contact_points={host}")];
@@ -101,7 +103,7 @@ async fn a_start_that_waits_for_its_services_says_so_and_can_be_stopped() {
     assert!(ended.stderr.contains("error: stopped before bus and store were reached"), "{}", ended.stderr);
 }
 
-/// A folder whose subscription of this name is on another topic, so that its own topic has none.
+/// Creates the subscription of this name on another topic, so that its own topic has none.
 #[cfg(feature = "embedded")]
 async fn without_subscription(dir: &TestDir, subscription: &str) {
     use ecom_embedded::{Options, Route, open};
@@ -111,7 +113,7 @@ async fn without_subscription(dir: &TestDir, subscription: &str) {
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn consumers_refuse_to_start_where_dead_letters_would_be_lost() {
+async fn consumers_refuse_to_start_without_a_subscription_on_the_dead_letter_topic() {
     let dir = TestDir::new();
     without_subscription(&dir, "dlq_payments_data-sub").await;
     for name in ["payment_consumer", "order_consumer"] {
@@ -125,7 +127,7 @@ async fn consumers_refuse_to_start_where_dead_letters_would_be_lost() {
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn producers_refuse_a_topic_on_which_nobody_keeps_what_they_publish() {
+async fn producers_refuse_a_topic_without_a_subscription() {
     for (name, topic) in [("orders_producer", "orders_data"), ("payments_producer", "payments_data")] {
         let dir = TestDir::new();
         without_subscription(&dir, &format!("{topic}-sub")).await;
@@ -133,13 +135,13 @@ async fn producers_refuse_a_topic_on_which_nobody_keeps_what_they_publish() {
         let ended = dir.run(name, &args).await.with(1);
         assert!(ended.stderr.contains(&format!("error: topic {topic} on embedded at ")), "{}", ended.stderr);
         assert!(ended.stderr.contains("\nhint: create it: ecom_setup"), "{}", ended.stderr);
-        assert!(!dir.path("manifest.json").exists(), "nothing was about to be published");
+        assert!(!dir.path("manifest.json").exists(), "refused before the manifest is written");
     }
 }
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn a_manifest_of_a_run_without_end_is_refused_before_anything_is_published() {
+async fn a_manifest_of_an_unbounded_run_is_refused_before_anything_is_published() {
     let dir = TestDir::new();
     let endless = ["--loop", "--manifest", "manifest.json"];
     let ended = dir.run("orders_producer", &endless).await.with(2);
@@ -151,4 +153,5 @@ async fn a_manifest_of_a_run_without_end_is_refused_before_anything_is_published
     let ended = dir.run("orders_producer", &absent).await.with(2);
     assert!(ended.stderr.contains("could not read no-such-file"), "{}", ended.stderr);
     assert!(!dir.path("manifest.json").exists());
+    assert_eq!(Table::of(&dir).await.published(), 0);
 }

@@ -1,5 +1,5 @@
-//! Bulk operations on the command line: confirmed at a terminal, refused without one, killed and resumed, each
-//! with its exit code.
+//! Bulk operations on the command line: confirmed at a terminal, refused without one, killed and resumed,
+//! each with its exit code.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};

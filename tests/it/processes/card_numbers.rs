@@ -1,5 +1,5 @@
-//! Card numbers through the real programs: none gets into the fact table, the dead-letter store, the dead-letter
-//! topic or the logs. Bodies, addresses and passwords are not logged, either.
+//! Card numbers through the real programs: none gets into the fact table, the dead-letter store, the
+//! dead-letter topic or the logs. Bodies, addresses and passwords are not logged, either.
 
 use std::sync::Arc;
 

@@ -72,8 +72,8 @@ async fn five_processes_lose_nothing_when_consumers_are_killed_at_random_moments
         left_behind += table.leased(role.1);
         consumers.push(start(role));
     }
-    // The last kill hits every payment consumer while payments are leased. Their successors are not killed and
-    // must get these payments redelivered.
+    // The last kill hits every payment consumer while payments are leased. Their successors are not killed
+    // and must get these payments redelivered.
     eventually("payments are leased", async || (table.leased(PAYMENTS.1) > 0).then_some(())).await;
     let (victims, others): (Vec<_>, Vec<_>) = consumers.into_iter().partition(|(role, _)| *role == PAYMENTS);
     consumers = others;

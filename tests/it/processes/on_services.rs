@@ -9,7 +9,8 @@ use scylla::value::Row;
 use super::program::{Running, TestDir, eventually};
 use crate::services::{emulator, keyspace, unique};
 
-/// A folder with a config file, a Pub/Sub project and a keyspace for one test. [`Self::end`] drops the keyspace.
+/// A folder with a config file, a Pub/Sub project and a keyspace for one test. [`Self::end`] drops the
+/// keyspace.
 struct Deployment {
     dir: TestDir,
     project: String,

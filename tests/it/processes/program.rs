@@ -144,7 +144,8 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for a line with this text on stderr, and returns the line. Fails the test if it ends without one.
+    /// Waits for a line with this text on stderr, and returns the line. Fails the test if it ends
+    /// without one.
     pub async fn says(&mut self, what: &str) -> String {
         let (name, goal) = (self.name, format!("{} says {what:?}", self.name));
         eventually(&goal, async || {

@@ -1,5 +1,5 @@
-//! `docs/runbook.md`, executed: its walkthrough command by command, and the commands of every alert. Ids, times,
-//! durations and numbers vary; everything else must be printed as written.
+//! `docs/runbook.md`, executed: its walkthrough command by command, and the commands of every alert. Ids,
+//! times, durations and numbers vary; everything else must be printed as written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -134,8 +134,8 @@ impl Ids {
     }
 }
 
-/// The incident of the walkthrough: `order_consumer` has stopped, 1,000 payments arrived before their orders, 50
-/// payments have none, five bodies are not payments, and two payments have one event time.
+/// The incident of the walkthrough: `order_consumer` has stopped, 1,000 payments arrived before their orders,
+/// 50 payments have none, five bodies are not payments, and two payments have one event time.
 struct Incident {
     // Dropped first: the roles write into the folder.
     _roles: [Running; 2],

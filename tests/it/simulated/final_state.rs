@@ -1,5 +1,5 @@
-//! The rules of the dead-letter store, checked against the state at the end of a schedule. Unlike `verify`, these
-//! checks know the T of every message, including corrections.
+//! The rules of the dead-letter store, checked against the state at the end of a schedule. Unlike `verify`,
+//! these checks know the T of every message, including corrections.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,8 +77,8 @@ impl FinalState {
         at.is_some_and(|at| t.micros() <= *at)
     }
 
-    /// Asserts that every message has its effect or is in the dead-letter store, that states agree with rows, and
-    /// that no row or dead letter has another origin.
+    /// Asserts that every message has its effect or is in the dead-letter store, that states agree with
+    /// rows, and that no row or dead letter has another origin.
     pub fn check_messages(&self, kind: EventKind, log: &[ReceivedMessage]) {
         let seed = self.seed;
         let units: BTreeMap<(EventTime, &Bytes), &ReceivedMessage> =

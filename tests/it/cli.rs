@@ -1,4 +1,4 @@
-//! The command lines as people meet them: help, errors, exit codes, and what never happens.
+//! The command lines: help, configuration, refusals, and exit codes.
 
 mod config;
 mod help;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Lines a binary may have.
+/// The most lines of a binary.
 const BINARY_LINES: usize = 20;
-/// Lines a file may have before its tests.
+/// The most lines of a file before its tests.
 const FILE_LINES: usize = 400;
 
 #[test]
@@ -43,7 +43,7 @@ fn each_rule_notices_its_breach() {
     }
 }
 
-/// The rules that a file breaks, in words.
+/// Returns a description of each rule that a file breaks.
 fn breaches_in(name: &str, text: &str) -> Vec<String> {
     let mut breaches = Vec::new();
     let code: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect();

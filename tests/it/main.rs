@@ -1,6 +1,6 @@
-//! Every integration test in one binary: it links once, and its parts share their services.
+//! All integration tests in one binary: it is linked once, and its modules share the services.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(unreachable_pub, reason = "nothing is outside of this binary")]
+#![allow(unreachable_pub, reason = "a test binary has no other users")]
 
 #[cfg(feature = "embedded")]
 mod bulk_operations;

@@ -1,4 +1,4 @@
-//! The exported metrics against the documentation and the alerts.
+//! The exported metrics, checked against the documentation and the alerts.
 
 mod alerts;
 mod documentation;
@@ -16,7 +16,7 @@ use ecom_telemetry::metrics::{
     StoreOperation, Topic, registry,
 };
 
-/// An exported family.
+/// An exported metric family.
 #[derive(Default, Debug)]
 pub struct Exported {
     kind: String,
@@ -26,7 +26,7 @@ pub struct Exported {
     labels: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Every family with all its series, by its documented name.
+/// Exports every family with all its series; the keys are the documented names.
 fn exported() -> BTreeMap<String, Exported> {
     let took = Duration::from_millis(3);
     let roles = Role::ALL.map(|role| Arc::new(RoleMetrics::new(role)));
@@ -75,7 +75,7 @@ fn calls_are_timed_only_while_the_metrics_are_exported() {
     assert!(role.store(StoreOperation::RecordOrder).is_some() && role.publish(Topic::DeadLetters).is_some());
 }
 
-/// Reads OpenMetrics text.
+/// Parses OpenMetrics text.
 fn read(text: &str) -> BTreeMap<String, Exported> {
     let mut families: BTreeMap<String, Exported> = BTreeMap::new();
     let mut current = String::new();
@@ -108,7 +108,7 @@ fn read(text: &str) -> BTreeMap<String, Exported> {
     families
 }
 
-/// A file of the repository.
+/// Reads a file of the repository.
 pub fn file(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

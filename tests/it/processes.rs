@@ -1,4 +1,4 @@
-//! The real executables as processes: killed, stopped, starved and fed nonsense.
+//! The real executables as processes: killed, drained, in outages, and with invalid input.
 
 #[cfg(feature = "embedded")]
 mod admin;
@@ -28,9 +28,9 @@ pub mod program;
 #[cfg(feature = "embedded")]
 mod runbook;
 #[cfg(feature = "embedded")]
-mod table;
+pub mod table;
 
-/// No late or missing orders, no duplicates, nothing invalid: one order and one payment each.
+/// The flags of a producer for one order and one payment each, without any irregularity.
 #[cfg(feature = "embedded")]
 const PLAIN: [&str; 12] = [
     "--late-orders",

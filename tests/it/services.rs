@@ -1,19 +1,18 @@
-//! Which services there are, and names nobody else uses.
+//! The addresses of the services, and names that are unique to a test.
 //!
-//! A test whose service is absent says `skipped: … is not set` and passes; with `REQUIRE_SERVICES=1`
-//! it fails.
+//! A test without its service prints `skipped: … is not set` and passes, or fails with `REQUIRE_SERVICES=1`.
 
-/// The Pub/Sub emulator's `host:port`.
+/// Returns the `host:port` of the Pub/Sub emulator.
 #[cfg(feature = "pubsub")]
 pub fn emulator() -> Option<String> {
-    named("PUBSUB_EMULATOR_HOST")
+    address("PUBSUB_EMULATOR_HOST")
 }
 
-/// The keyspace of this process, created on first use with what its predecessors left dropped.
+/// Returns the settings of this process's keyspace, which the first call creates.
 pub async fn keyspace() -> Option<ecom_store_cassandra::CassandraSettings> {
     static CREATED: tokio::sync::OnceCell<ecom_store_cassandra::CassandraSettings> =
         tokio::sync::OnceCell::const_new();
-    let contact_points = named("CASSANDRA_CONTACT_POINTS")?;
+    let contact_points = address("CASSANDRA_CONTACT_POINTS")?;
     let create = || async {
         let settings = ecom_store_cassandra::CassandraSettings {
             contact_points: contact_points.split(',').map(|point| point.trim().to_owned()).collect(),
@@ -27,17 +26,17 @@ pub async fn keyspace() -> Option<ecom_store_cassandra::CassandraSettings> {
     Some(CREATED.get_or_init(create).await.clone())
 }
 
-/// A keyspace that nobody else writes to, for what reads all dead letters there are.
+/// Creates a keyspace for one test, which reads all dead letters.
 #[cfg(feature = "embedded")]
-pub async fn own_keyspace(of: &str) -> Option<ecom_store_cassandra::CassandraSettings> {
+pub async fn own_keyspace(test: &str) -> Option<ecom_store_cassandra::CassandraSettings> {
     let shared = keyspace().await?;
     let settings =
-        ecom_store_cassandra::CassandraSettings { keyspace: format!("{}_{of}", shared.keyspace), ..shared };
+        ecom_store_cassandra::CassandraSettings { keyspace: format!("{}_{test}", shared.keyspace), ..shared };
     ecom_store_cassandra::provision::apply(&settings).await.unwrap();
     Some(settings)
 }
 
-/// A name that no other test of this or another running process has.
+/// Returns a name that no other test of any running process has.
 #[cfg(feature = "pubsub")]
 pub fn unique(prefix: &str) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,14 +45,14 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What the keyspaces of test runs are called, before the process id.
+/// The prefix of the keyspaces of test runs, before the process id.
 const KEYSPACES: &str = "ecom_it_";
 
-/// Drops the keyspaces of runs that are over. Nobody is told when a test binary's last test ends,
-/// so each run cleans up after those before it; on a host of others nothing is touched.
+/// Drops the keyspaces of earlier runs: a test binary has no hook after its last test. Does nothing on a node
+/// of another host, where the process ids mean nothing.
 async fn drop_leftovers(contact_points: &[String]) {
-    let here = |point: &String| point.starts_with("127.") || point.starts_with("localhost");
-    if !contact_points.iter().all(here) || !std::path::Path::new("/proc/self").exists() {
+    let is_local = |point: &String| point.starts_with("127.") || point.starts_with("localhost");
+    if !contact_points.iter().all(is_local) || !std::path::Path::new("/proc/self").exists() {
         return;
     }
     let session = scylla::client::session_builder::SessionBuilder::new()
@@ -74,14 +73,14 @@ async fn drop_leftovers(contact_points: &[String]) {
     }
 }
 
-fn named(variable: &str) -> Option<String> {
+fn address(variable: &str) -> Option<String> {
     use std::io::Write;
 
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
     if value.is_none() {
         let required = std::env::var("REQUIRE_SERVICES").is_ok_and(|flag| !matches!(flag.as_str(), "" | "0"));
         assert!(!required, "REQUIRE_SERVICES is set, but {variable} is not");
-        // Not `eprintln!`: the harness swallows what a passing test prints with it.
+        // Not `eprintln!`: the harness captures it, and does not show it if the test passes.
         writeln!(std::io::stderr(), "skipped: {variable} is not set").ok();
     }
     value

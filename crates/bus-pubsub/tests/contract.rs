@@ -1,5 +1,5 @@
-//! The bus contract on the Pub/Sub emulator that `PUBSUB_EMULATOR_HOST` names, with a separate project for each
-//! case.
+//! The bus contract on the Pub/Sub emulator that `PUBSUB_EMULATOR_HOST` names, with a separate project for
+//! each case.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;

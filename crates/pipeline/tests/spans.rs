@@ -1,5 +1,5 @@
-//! The `delivery` span, as a subscriber at DEBUG level sees it. In a process of its own: the interest of
-//! other tests' subscribers is cached per callsite.
+//! The `delivery` span, as a subscriber at DEBUG level receives it. In a separate process, because the interest
+//! of other tests' subscribers is cached per callsite.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::{Arc, Mutex};

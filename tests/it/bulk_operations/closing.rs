@@ -34,7 +34,7 @@ async fn a_discard_closes_open_dead_letters_and_names_its_actor(store: &TestStor
     for dead_letter in [&waiting, &poison] {
         store.record(dead_letter).await;
     }
-    let ended = store.act(OperationKind::Discard, &[&waiting, &poison]).await;
+    let ended = store.execute(OperationKind::Discard, &[&waiting, &poison]).await;
     assert_eq!(ended.counts.outcomes[&ActualOutcome::Discarded], 2);
     for dead_letter in [&waiting, &poison] {
         assert_eq!(store.state(dead_letter).await, DeadLetterState::Discarded);
@@ -52,7 +52,7 @@ async fn a_discard_closes_open_dead_letters_and_names_its_actor(store: &TestStor
 async fn discarding_twice_changes_nothing(store: &TestStore) {
     let dead_letter = orphan(1, store.own_order(), store.own_time());
     store.record(&dead_letter).await;
-    store.act(OperationKind::Discard, &[&dead_letter]).await;
+    store.execute(OperationKind::Discard, &[&dead_letter]).await;
     let before = store.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap();
     let queue = store.operator();
     let plan = queue
@@ -79,20 +79,20 @@ async fn discarding_twice_changes_nothing(store: &TestStore) {
 
 async fn applied_and_superseded_dead_letters_are_recovered_and_not_discarded(store: &TestStore) {
     let dead_letters = store.one_of_each().await;
-    let ended = store.act(OperationKind::Discard, &[&dead_letters[1], &dead_letters[2]]).await;
+    let ended = store.execute(OperationKind::Discard, &[&dead_letters[1], &dead_letters[2]]).await;
     assert_eq!(ended.counts.outcomes[&ActualOutcome::Recovered], 2, "{ended:?}");
     for dead_letter in &dead_letters[1..3] {
         assert_eq!(store.state(dead_letter).await, DeadLetterState::Recovered);
         assert_eq!(store.history(dead_letter).await[0].action, HistoryAction::Recovered);
     }
-    let again = store.act(OperationKind::Discard, &[&dead_letters[1]]).await;
+    let again = store.execute(OperationKind::Discard, &[&dead_letters[1]]).await;
     assert_eq!(again.operation.dead_letters, 0, "a recovered dead letter stays recovered");
 }
 
 async fn a_handler_does_not_undo_a_discard(store: &TestStore) {
     let dead_letter = orphan(1, store.own_order(), store.own_time());
     store.record(&dead_letter).await;
-    store.act(OperationKind::Discard, &[&dead_letter]).await;
+    store.execute(OperationKind::Discard, &[&dead_letter]).await;
     // Its clock is days ahead, so it would park a dead letter that waits.
     let ahead = Clock::anchored(NOW + 30 * 24 * HOUR);
     let handler = DeadLetterResolver { clock: ahead, ..store.handler() };
@@ -109,7 +109,7 @@ async fn a_discarded_dead_letter_is_closed_once_a_redelivery_applied_it(store: &
     let (order, t) = (store.own_order(), store.own_time());
     let dead_letter = orphan(1, order, t);
     store.record(&dead_letter).await;
-    store.act(OperationKind::Discard, &[&dead_letter]).await;
+    store.execute(OperationKind::Discard, &[&dead_letter]).await;
     store.order(order, t).await;
     store.payment(1, order, t).await;
     store.handler().attempt(&dead_letter.id, AttemptTrigger::Sweep).await.unwrap();
@@ -125,9 +125,9 @@ async fn a_reopened_dead_letter_waits_again_and_is_applied(store: &TestStore) {
     let dead_letter = orphan(1, order, t);
     store.record(&dead_letter).await;
     for round in 1..=3 {
-        store.act(OperationKind::Discard, &[&dead_letter]).await;
+        store.execute(OperationKind::Discard, &[&dead_letter]).await;
         assert_eq!(store.state(&dead_letter).await, DeadLetterState::Discarded);
-        let ended = store.act(OperationKind::Reopen, &[&dead_letter]).await;
+        let ended = store.execute(OperationKind::Reopen, &[&dead_letter]).await;
         assert_eq!(ended.counts.outcomes[&ActualOutcome::Waiting], 1);
         let progress = store.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap().progress;
         assert_eq!((progress.generation, progress.state), (round, Some(DeadLetterState::Waiting)));
@@ -147,7 +147,7 @@ async fn a_reopened_dead_letter_has_its_full_maximum_age_again(store: &TestStore
     };
     impatient().attempt(&dead_letter.id, AttemptTrigger::Schedule).await.unwrap();
     assert_eq!(store.state(&dead_letter).await, DeadLetterState::Parked, "it failed hours ago");
-    store.act(OperationKind::Reopen, &[&dead_letter]).await;
+    store.execute(OperationKind::Reopen, &[&dead_letter]).await;
     impatient().attempt(&dead_letter.id, AttemptTrigger::Sweep).await.unwrap();
     assert_eq!(store.state(&dead_letter).await, DeadLetterState::Waiting);
     let later = DeadLetterResolver { clock: Clock::anchored(NOW + 120 * SECOND), ..impatient() };
@@ -163,12 +163,12 @@ async fn a_dead_letter_with_an_invalid_body_is_reopened_as_parked(store: &TestSt
     };
     for poison in [dead_letter(EventKind::Payment, t, Reason::Undecodable, b"x"), masked] {
         store.record(&poison).await;
-        let ended = store.act(OperationKind::Reopen, &[&poison]).await;
+        let ended = store.execute(OperationKind::Reopen, &[&poison]).await;
         assert_eq!(ended.counts.outcomes[&ActualOutcome::Parked], 1, "it stays parked");
         let progress = store.dead_letter_store.dead_letter(&poison.id).await.unwrap().unwrap().progress;
         assert_eq!((progress.generation, progress.state), (0, None));
-        store.act(OperationKind::Discard, &[&poison]).await;
-        store.act(OperationKind::Reopen, &[&poison]).await;
+        store.execute(OperationKind::Discard, &[&poison]).await;
+        store.execute(OperationKind::Reopen, &[&poison]).await;
         let progress = store.dead_letter_store.dead_letter(&poison.id).await.unwrap().unwrap().progress;
         assert_eq!((progress.generation, progress.state), (1, Some(DeadLetterState::Parked)));
     }
@@ -184,14 +184,14 @@ async fn a_reopened_dead_letter_of_a_handler_panic_is_retried(store: &TestStore)
     let handler = store.handler();
     handler.attempt(&failed.id, AttemptTrigger::Sweep).await.unwrap();
     assert_eq!(store.state(&failed).await, DeadLetterState::Parked, "a panic is not retried automatically");
-    store.act(OperationKind::Reopen, &[&failed]).await;
+    store.execute(OperationKind::Reopen, &[&failed]).await;
     let result = handler.attempt(&failed.id, AttemptTrigger::Schedule).await.unwrap();
     assert_eq!(result, AttemptResult::Rests(DeadLetterState::Recovered));
 }
 
 async fn only_parked_and_discarded_dead_letters_are_reopened(store: &TestStore) {
     let dead_letters = store.one_of_each().await;
-    store.act(OperationKind::Retry, &[&dead_letters[0]]).await;
+    store.execute(OperationKind::Retry, &[&dead_letters[0]]).await;
     let queue = store.operator();
     let plan = queue.plan(
         OperationKind::Reopen,

@@ -1,5 +1,5 @@
-//! Corrections: one event however often they are repeated and wherever they are killed, and never about
-//! another order.
+//! Corrections: one event however often they are repeated and wherever they are killed, always about the same
+//! order.
 
 use bytes::Bytes;
 use ecom_codec::envelope;
@@ -23,7 +23,7 @@ on_every_store![
     a_correction_killed_anywhere_and_repeated_is_one_event,
     two_concurrent_corrections_of_one_dead_letter_have_two_event_times,
     an_invalid_or_unchanged_body_is_refused,
-    a_correction_keeps_its_order,
+    a_correction_about_another_order_is_refused,
     the_first_correction_fixes_the_order_of_a_dead_letter_that_named_none,
     of_two_payments_with_one_event_time_either_can_be_chosen,
     closed_dead_letters_are_not_corrected,
@@ -84,7 +84,7 @@ async fn a_correction_is_a_new_event_and_its_dead_letter_is_discarded(store: &Te
 
     let again = corrected(store, &dead_letter, &body, &topic).await.unwrap_err();
     assert!(matches!(again, CorrectionError::AlreadyCorrected { .. }), "{again}");
-    store.act(OperationKind::Reopen, &[&dead_letter]).await;
+    store.execute(OperationKind::Reopen, &[&dead_letter]).await;
     let second = corrected(store, &dead_letter, &payment_body(6, order), &topic).await.unwrap();
     assert_eq!(second.t, EventTime::stored(t + 2), "a second correction is later than the first");
 }
@@ -118,7 +118,7 @@ async fn a_correction_killed_anywhere_and_repeated_is_one_event(store: &TestStor
             return;
         }
     }
-    panic!("it never ended");
+    panic!("the correction never ended");
 }
 
 async fn two_concurrent_corrections_of_one_dead_letter_have_two_event_times(store: &TestStore) {
@@ -168,7 +168,7 @@ async fn an_invalid_or_unchanged_body_is_refused(store: &TestStore) {
     assert_eq!(store.history(&dead_letter).await, []);
 }
 
-async fn a_correction_keeps_its_order(store: &TestStore) {
+async fn a_correction_about_another_order_is_refused(store: &TestStore) {
     let (order, t) = (store.own_order(), store.own_time());
     let dead_letter = incomplete(order, t);
     store.record(&dead_letter).await;
@@ -188,7 +188,7 @@ async fn the_first_correction_fixes_the_order_of_a_dead_letter_that_named_none(s
     store.record(&unreadable).await;
     let topic = Topic::default();
     corrected(store, &unreadable, &payment_body(5, order), &topic).await.unwrap();
-    store.act(OperationKind::Reopen, &[&unreadable]).await;
+    store.execute(OperationKind::Reopen, &[&unreadable]).await;
     let refused = corrected(store, &unreadable, &payment_body(5, order + 1), &topic).await.unwrap_err();
     assert!(
         matches!(refused, CorrectionError::DifferentOrder { was, .. } if was == OrderId(order)),
@@ -223,7 +223,7 @@ async fn closed_dead_letters_are_not_corrected(store: &TestStore) {
     let (topic, queue) = (Topic::default(), store.operator());
     let body = payment_body(77, dead_letters[0].order_id.unwrap().0);
     let plan = queue.plan_correction(&dead_letters[0].id, Bytes::from(body.clone())).await.unwrap();
-    store.act(OperationKind::Retry, &[&dead_letters[0]]).await;
+    store.execute(OperationKind::Retry, &[&dead_letters[0]]).await;
     let refused = corrected(store, &dead_letters[0], &body, &topic).await.unwrap_err();
     assert!(
         matches!(refused, CorrectionError::NotOpen { state: DeadLetterState::Recovered, .. }),

@@ -1,4 +1,4 @@
-//! Bulk operations on a test store: ids of each test alone, dead letters with each verdict, a recording topic.
+//! Bulk operations on a test store: unique ids, a dead letter with each verdict, and a topic that records.
 
 use std::future::Future;
 use std::pin::pin;
@@ -28,7 +28,7 @@ pub use crate::reading::fixture::{
     HOUR, NOW, POLICY, SECOND, TestStore, dead_letter, order_body, order_event, orphan, payment_body,
 };
 
-/// Fails a test that hangs; far above what any takes.
+/// Fails a case that hangs. The limit is far above what any needs.
 pub async fn within_the_limit<T>(case: impl Future<Output = T>) -> T {
     crate::waiting::within(Duration::from_secs(240), "the case hangs", case).await
 }
@@ -39,13 +39,13 @@ impl TestStore {
         DeadLetterQueue { window: 4, ..self.queue() }
     }
 
-    /// An order id of this test alone; the nine after it are free, too.
+    /// Returns the first of ten order ids that no other test uses.
     pub fn own_order(&self) -> i64 {
         static NEXT: AtomicI64 = AtomicI64::new(7_000_000);
         NEXT.fetch_add(10, Ordering::Relaxed)
     }
 
-    /// An event time of this test alone; the second after it is free, too.
+    /// Returns the start of a second in which no other test has an event time.
     pub fn own_time(&self) -> i64 {
         static NEXT: AtomicI64 = AtomicI64::new(0);
         NOW - 5 * HOUR + NEXT.fetch_add(1, Ordering::Relaxed) * SECOND
@@ -55,14 +55,14 @@ impl TestStore {
         self.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap().state()
     }
 
-    /// A dead letter's history, oldest first, without its arrival.
+    /// Returns the history of a dead letter, oldest first, without its receipt.
     pub async fn history(&self, dead_letter: &DeadLetter) -> Vec<HistoryEntry> {
         let mut history = self.dead_letter_store.history(&dead_letter.id).await.unwrap();
-        history.retain(|line| line.action != HistoryAction::Received);
+        history.retain(|entry| entry.action != HistoryAction::Received);
         history
     }
 
-    /// The payment that the row of an order shows.
+    /// Returns the id of the payment that the row of an order shows.
     pub async fn shown(&self, order: i64) -> Option<i64> {
         self.facts.fact(OrderId(order)).await.unwrap().and_then(|fact| fact.payment.payment_id)
     }
@@ -104,7 +104,7 @@ impl TestStore {
     }
 
     /// Begins and executes an operation on these dead letters.
-    pub async fn act(&self, kind: OperationKind, dead_letters: &[&DeadLetter]) -> OperationReport {
+    pub async fn execute(&self, kind: OperationKind, dead_letters: &[&DeadLetter]) -> OperationReport {
         let queue = self.operator();
         let operation = self.begin(&queue, kind, dead_letters).await;
         let resolver = queue.resolver(&operation, POLICY);

@@ -134,12 +134,15 @@ async fn a_stopped_operation_is_resumed_with_the_dead_letters_that_are_left(stor
     ]);
     assert_eq!(counts(&ended), expected);
     assert_eq!(ended.operation.outcomes, ended.counts.words());
+    for dead_letter in &dead_letters {
+        assert_eq!(store.history(dead_letter).await.len(), 1, "attempted once: {dead_letter:?}");
+    }
 }
 
 async fn an_operation_killed_before_its_end_was_written_is_counted_again_from_its_batches(store: &TestStore) {
     let dead_letters = store.one_of_each().await;
     let all: Vec<&DeadLetter> = dead_letters.iter().collect();
-    let ended = store.act(OperationKind::Retry, &all).await;
+    let ended = store.execute(OperationKind::Retry, &all).await;
     let unwritten = BulkOperation {
         state: OperationStatus::Begun,
         outcomes: Vec::new(),

@@ -24,7 +24,7 @@ on_every_store![
     a_retry_leaves_the_schedule_of_what_waits_as_it_is,
     a_canary_that_differs_stops_the_operation_until_it_is_resumed,
     a_difference_after_the_canary_is_reported_and_stops_nothing,
-    a_dry_run_keeps_nothing,
+    a_dry_run_stores_nothing,
     dead_letters_recorded_after_the_plan_are_not_retried,
 ];
 
@@ -34,7 +34,7 @@ async fn every_verdict_ends_as_it_predicted(store: &TestStore) {
     let queue = store.operator();
     let plan = queue.plan(OperationKind::Retry, named(&all), PlanPurpose::DryRun, &|_| {}).await.unwrap();
     assert_eq!(verdicts(&plan), Verdict::ALL.map(|verdict| (verdict, 1)));
-    let ended = store.act(OperationKind::Retry, &all).await;
+    let ended = store.execute(OperationKind::Retry, &all).await;
     assert_eq!((ended.end, ended.counts.differed), (OperationEnd::Finished, 0), "{ended:?}");
     let counted: Vec<(ActualOutcome, u64)> = ended.counts.outcomes.into_iter().collect();
     assert_eq!(
@@ -65,7 +65,7 @@ async fn every_verdict_ends_as_it_predicted(store: &TestStore) {
         (kept.state, kept.dead_letters, kept.note.as_deref()),
         (OperationStatus::Finished, 6, Some("because"))
     );
-    let again = store.act(OperationKind::Retry, &all).await;
+    let again = store.execute(OperationKind::Retry, &all).await;
     assert_eq!(
         (again.operation.dead_letters, again.counts.differed),
         (3, 0),
@@ -109,7 +109,7 @@ async fn order_dead_letters_end_as_their_verdicts_predict(store: &TestStore) {
         (Verdict::Poison, 3),
     ];
     assert_eq!(verdicts(&plan), predicted);
-    let ended = store.act(OperationKind::Retry, &all).await;
+    let ended = store.execute(OperationKind::Retry, &all).await;
     assert_eq!((ended.end, ended.counts.differed), (OperationEnd::Finished, 0), "{ended:?}");
     for (dead_letter, recovered) in dead_letters.iter().zip([true, true, true, false, false, false, false]) {
         let expected = if recovered { DeadLetterState::Recovered } else { DeadLetterState::Parked };
@@ -134,7 +134,7 @@ async fn an_order_that_is_applied_recovers_its_open_payments_at_once(store: &Tes
     for dead_letter in [&failed, &older, &newer, &discarded] {
         store.record(dead_letter).await;
     }
-    store.act(OperationKind::Discard, &[&discarded]).await;
+    store.execute(OperationKind::Discard, &[&discarded]).await;
     let queue = store.operator();
     let operation = store.begin(&queue, OperationKind::Retry, &[&newer, &failed]).await;
     for (number, alone) in [(0, &failed), (1, &newer)] {
@@ -160,8 +160,8 @@ async fn dead_letters_that_are_not_open_are_left_alone(store: &TestStore) {
     for dead_letter in [&discarded, &recovered] {
         store.record(dead_letter).await;
     }
-    store.act(OperationKind::Discard, &[&discarded]).await;
-    store.act(OperationKind::Retry, &[&recovered]).await;
+    store.execute(OperationKind::Discard, &[&discarded]).await;
+    store.execute(OperationKind::Retry, &[&recovered]).await;
     store.order(order, t).await;
     let queue = store.operator();
     let never = orphan(3, order, t + 5);
@@ -181,7 +181,7 @@ async fn a_retry_leaves_the_schedule_of_what_waits_as_it_is(store: &TestStore) {
     store.handler().attempt(&dead_letter.id, AttemptTrigger::Schedule).await.unwrap();
     let before = store.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap().progress;
     assert_eq!(before.attempts, 1);
-    store.act(OperationKind::Retry, &[&dead_letter]).await;
+    store.execute(OperationKind::Retry, &[&dead_letter]).await;
     assert_eq!(store.dead_letter_store.dead_letter(&dead_letter.id).await.unwrap().unwrap().progress, before);
     assert_eq!(store.history(&dead_letter).await.last().unwrap().action, HistoryAction::Attempted);
 }
@@ -257,7 +257,7 @@ async fn a_difference_after_the_canary_is_reported_and_stops_nothing(store: &Tes
     assert_eq!((ended.operation.state, ended.counts.dead_letters()), (OperationStatus::Finished, 8));
 }
 
-async fn a_dry_run_keeps_nothing(store: &TestStore) {
+async fn a_dry_run_stores_nothing(store: &TestStore) {
     let dead_letters = orphans(store, 3).await;
     let all: Vec<&DeadLetter> = dead_letters.iter().collect();
     let plan = store

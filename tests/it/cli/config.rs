@@ -1,12 +1,12 @@
-//! Configuration as the binaries take it: faults, the guard, and what is printed.
+//! Configuration on the command line: faults, the guard, and `--print-config`.
 
-use crate::processes::program::{PROGRAMS, Site};
+use crate::processes::program::{PROGRAMS, TestDir};
 
 #[tokio::test]
-async fn an_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
-    let site = Site::new();
-    site.write("x.toml", "[consumer]\nstreams = 2\nmax_in_fligth = 5\n");
-    let ended = site.run("order_consumer", &["-c", "x.toml"]).await.with(2);
+async fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_key() {
+    let dir = TestDir::new();
+    dir.write("x.toml", "[consumer]\nstreams = 2\nmax_in_fligth = 5\n");
+    let ended = dir.run("order_consumer", &["-c", "x.toml"]).await.with(2);
     assert_eq!(
         ended.stderr,
         "error: x.toml:3: unknown key consumer.max_in_fligth, did you mean consumer.max_in_flight?\n"
@@ -15,37 +15,37 @@ async fn an_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
 
 #[tokio::test]
 async fn all_faults_are_reported_at_once() {
-    let site = Site::new();
-    site.write("a.toml", "[bus]\nkind = \"kafka\"\n[consumer]\nstreams = \"four\"\n");
-    site.write("b.toml", "[store.cassandra]\nkeyspace = \"Ecom\"\n");
+    let dir = TestDir::new();
+    dir.write("a.toml", "[bus]\nkind = \"kafka\"\n[consumer]\nstreams = \"four\"\n");
+    dir.write("b.toml", "[store.cassandra]\nkeyspace = \"Ecom\"\n");
     let args = ["-c", "a.toml", "-c", "b.toml", "--set", "producer.rate=fast", "--early-payment-limit", "0"];
-    let program = site.program("payment_consumer", &args).env("ECOM__EMBEDDED__ACK_DEADLINE", "1 year");
+    let program = dir.program("payment_consumer", &args).env("ECOM__EMBEDDED__ACK_DEADLINE", "1 year");
     let ended = program.run().await.with(2);
     let faults = ended.stderr.lines().collect::<Vec<_>>();
     insta::assert_snapshot!(faults.join("\n"));
     assert!(faults.iter().all(|fault| fault.starts_with("error: ")), "{faults:?}");
-    assert!(!site.path("data").exists());
+    assert!(!dir.path("data").exists());
 }
 
 #[tokio::test]
 async fn a_missing_config_file_is_an_error_and_never_the_default() {
-    let site = Site::new();
+    let dir = TestDir::new();
     let missing = "error: could not read config file no/such.toml: No such file or directory (os error 2)\n";
     for (name, _) in PROGRAMS {
         let args: &[&str] = match name {
             "ecom_facts" => &["-c", "no/such.toml", "show", "1"],
             _ => &["-c", "no/such.toml"],
         };
-        assert_eq!(site.run(name, args).await.with(2).stderr, missing, "{name}");
+        assert_eq!(dir.run(name, args).await.with(2).stderr, missing, "{name}");
     }
-    let by_variable = site.program("order_consumer", &[]).env("ECOM_CONFIG", "no/such.toml");
+    let by_variable = dir.program("order_consumer", &[]).env("ECOM_CONFIG", "no/such.toml");
     assert_eq!(by_variable.run().await.with(2).stderr, missing);
-    assert!(!site.path("data").exists());
+    assert!(!dir.path("data").exists());
 }
 
 #[tokio::test]
-async fn a_default_that_nobody_chose_is_refused_where_another_backend_is_meant() {
-    let site = Site::new();
+async fn the_embedded_default_is_refused_if_the_environment_names_another_backend() {
+    let dir = TestDir::new();
     for (variable, value) in [
         ("PUBSUB_EMULATOR_HOST", "localhost:8085"),
         ("GOOGLE_CLOUD_PROJECT", "shop"),
@@ -54,7 +54,7 @@ async fn a_default_that_nobody_chose_is_refused_where_another_backend_is_meant()
         ("ECOM__BUS__PUBSUB__PROJECT", "shop"),
         ("ECOM__STORE__CASSANDRA__KEYSPACE", "shop"),
     ] {
-        let refused = site.program("order_consumer", &[]).env(variable, value).run().await.with(2);
+        let refused = dir.program("order_consumer", &[]).env(variable, value).run().await.with(2);
         assert_eq!(
             refused.stderr,
             format!(
@@ -62,7 +62,7 @@ async fn a_default_that_nobody_chose_is_refused_where_another_backend_is_meant()
                  hint: pass --config FILE or set ECOM_CONFIG; to mean it: --embedded\n"
             )
         );
-        assert!(!site.path("data").exists());
+        assert!(!dir.path("data").exists());
     }
     let cases: [(&'static str, &[&str]); 6] = [
         ("orders_producer", &[]),
@@ -73,7 +73,7 @@ async fn a_default_that_nobody_chose_is_refused_where_another_backend_is_meant()
         ("ecom_setup", &[]),
     ];
     for (name, args) in cases {
-        let program = site.program(name, args).env("K_SERVICE", "orders");
+        let program = dir.program(name, args).env("K_SERVICE", "orders");
         let refused = program.run().await.with(2);
         assert!(refused.stderr.contains("embedded is only the default"), "{name}: {}", refused.stderr);
     }
@@ -81,29 +81,29 @@ async fn a_default_that_nobody_chose_is_refused_where_another_backend_is_meant()
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn embedded_that_is_meant_passes_the_guard() {
-    let site = Site::new();
-    site.write("mine.toml", "[bus]\nkind = \"embedded\"\n[store]\nkind = \"embedded\"\n");
+async fn an_explicit_choice_of_embedded_passes_the_guard() {
+    let dir = TestDir::new();
+    dir.write("mine.toml", "[bus]\nkind = \"embedded\"\n[store]\nkind = \"embedded\"\n");
     for flags in [&["--embedded"][..], &["-c", "mine.toml"]] {
         let args = [flags, &["--order-ids", "1-3", "--rate", "max"]].concat();
-        let program = site.program("orders_producer", &args).env("PUBSUB_EMULATOR_HOST", "localhost:1");
+        let program = dir.program("orders_producer", &args).env("PUBSUB_EMULATOR_HOST", "localhost:1");
         let ended = program.run().await.with(0);
-        let folder = std::path::absolute(site.path("data")).unwrap();
+        let folder = std::path::absolute(dir.path("data")).unwrap();
         let said = format!("using embedded at {}", folder.display());
         assert!(ended.stderr.contains(&said), "{}", ended.stderr);
     }
 }
 
 #[tokio::test]
-async fn the_printed_configuration_can_be_fed_back() {
-    let site = Site::new();
-    site.write(
+async fn the_printed_configuration_loads_as_the_same_values() {
+    let dir = TestDir::new();
+    dir.write(
         "mine.toml",
         "[consumer]\nstreams = 9\n[store.cassandra]\ncontact_points = [\"a:1\", \"b:2\"]\n",
     );
     let args =
         ["-c", "mine.toml", "--set", "log.filter=ecom=debug", "--order-grace", "750ms", "--print-config"];
-    let program = site.program("payment_consumer", &args).env("ECOM__CONSUMER__MAX_IN_FLIGHT", "17");
+    let program = dir.program("payment_consumer", &args).env("ECOM__CONSUMER__MAX_IN_FLIGHT", "17");
     let first = program.run().await.with(0).stdout;
     for line in [
         "streams = 9  # from mine.toml",
@@ -114,26 +114,26 @@ async fn the_printed_configuration_can_be_fed_back() {
     ] {
         assert!(first.lines().any(|printed| printed == line), "no line {line} in\n{first}");
     }
-    site.write("printed.toml", &first);
-    let second = site.run("dlq_handler", &["-c", "printed.toml", "--print-config"]).await.with(0).stdout;
+    dir.write("printed.toml", &first);
+    let second = dir.run("dlq_handler", &["-c", "printed.toml", "--print-config"]).await.with(0).stdout;
     let values = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.split("  # from ").next().unwrap_or_default().to_owned()).collect()
     };
     assert_eq!(values(&first), values(&second));
-    assert!(!site.path("data").exists(), "printing touches nothing");
+    assert!(!dir.path("data").exists(), "printing touches nothing");
 }
 
 #[tokio::test]
 async fn a_password_is_masked_and_never_taken_from_the_command_line() {
-    let site = Site::new();
-    let shown = site
+    let dir = TestDir::new();
+    let shown = dir
         .program("order_consumer", &["--embedded", "--print-config"])
         .env("ECOM__STORE__CASSANDRA__USER", "ecom")
         .env("ECOM__STORE__CASSANDRA__PASSWORD", "hunter2");
     let shown = shown.run().await.with(0).stdout;
     assert!(shown.contains("\n# password = \"***\""), "{shown}");
     assert!(!shown.contains("hunter2"));
-    let refused = site.run("order_consumer", &["--set", "store.cassandra.password=hunter2"]).await.with(2);
+    let refused = dir.run("order_consumer", &["--set", "store.cassandra.password=hunter2"]).await.with(2);
     assert!(refused.stderr.contains("is a secret"), "{}", refused.stderr);
     assert!(!refused.stderr.contains("hunter2"));
 }

@@ -1,23 +1,23 @@
 //! `--help`, `--version`, completions, and flags that do not exist.
 
-use crate::processes::program::{PROGRAMS, Site};
+use crate::processes::program::{PROGRAMS, TestDir};
 
-/// Help as it is printed, without the spaces that end its lines.
+/// Returns the help without trailing spaces.
 async fn help(name: &'static str, args: &[&str]) -> String {
-    let ended = Site::new().run(name, args).await.with(0);
+    let ended = TestDir::new().run(name, args).await.with(0);
     assert_eq!(ended.stderr, "", "help is data");
     ended.stdout.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 #[tokio::test]
-async fn every_help_is_as_it_was_reviewed() {
+async fn the_help_of_every_binary_is_as_reviewed() {
     for (name, _) in PROGRAMS {
         insta::assert_snapshot!(name, help(name, &["--help"]).await);
     }
 }
 
 #[tokio::test]
-async fn the_help_of_every_subcommand_is_as_it_was_reviewed() {
+async fn the_help_of_every_subcommand_is_as_reviewed() {
     for (name, command) in [
         ("dlq_handler", "run"),
         ("dlq_handler", "triage"),
@@ -40,7 +40,7 @@ async fn the_help_of_every_subcommand_is_as_it_was_reviewed() {
 }
 
 #[tokio::test]
-async fn every_help_has_examples_environment_twins_and_exit_codes() {
+async fn the_help_of_every_binary_has_examples_environment_variables_and_exit_codes() {
     for (name, _) in PROGRAMS {
         let help = help(name, &["--help"]).await;
         for part in ["Examples:", "Exit codes:", "ECOM__", "ECOM_CONFIG", "--print-config", "--data-dir"] {
@@ -52,10 +52,10 @@ async fn every_help_has_examples_environment_twins_and_exit_codes() {
 }
 
 #[tokio::test]
-async fn bad_flags_are_bad_usage() {
-    let site = Site::new();
+async fn unknown_flags_and_invalid_values_are_usage_errors() {
+    let dir = TestDir::new();
     for (name, _) in PROGRAMS {
-        let ended = site.run(name, &["--no-such-flag"]).await.with(2);
+        let ended = dir.run(name, &["--no-such-flag"]).await.with(2);
         assert!(ended.stderr.contains("--no-such-flag"), "{}", ended.stderr);
         assert_eq!(ended.stdout, "");
     }
@@ -75,19 +75,19 @@ async fn bad_flags_are_bad_usage() {
         ("dlq_handler", &["report", "--format", "csv"]),
     ];
     for (name, args) in cases {
-        let ended = site.run(name, args).await.with(2);
+        let ended = dir.run(name, args).await.with(2);
         assert!(ended.stderr.starts_with("error: "), "{name} {args:?}: {}", ended.stderr);
     }
-    assert!(!site.path("data").exists(), "bad usage touches nothing");
+    assert!(!dir.path("data").exists(), "a usage error creates nothing");
 }
 
 #[tokio::test]
 async fn completions_cover_every_binary() {
-    let site = Site::new();
+    let dir = TestDir::new();
     for shell in ["bash", "zsh", "fish"] {
-        let ended = site.run("ecom_setup", &["completions", shell]).await.with(0);
+        let ended = dir.run("ecom_setup", &["completions", shell]).await.with(0);
         for (name, _) in PROGRAMS {
-            assert!(ended.stdout.contains(name), "{shell}: nothing for {name}");
+            assert!(ended.stdout.contains(name), "{shell}: no completions for {name}");
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Refused starts, and commands that only read.
 
-use crate::processes::program::Site;
+use crate::processes::program::TestDir;
+#[cfg(feature = "embedded")]
+use crate::processes::table::Table;
 
-/// A port of this host on which nobody listens.
+/// Returns a closed port of this host.
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 fn closed_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -12,10 +14,10 @@ fn closed_port() -> u16 {
 #[tokio::test]
 async fn commands_that_only_read_never_create_a_data_folder() {
     use ecom_scenario::{EventSource, Manifest, Mixture, ScenarioPlan, Streams};
-    let site = Site::new();
+    let dir = TestDir::new();
     let plan = ScenarioPlan::try_new(1, 1..=3, Mixture::PLAIN).unwrap();
     let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), "run".into(), 1);
-    manifest.write(&site.path("manifest.json")).unwrap();
+    manifest.write(&dir.path("manifest.json")).unwrap();
     let cases: [(&'static str, &[&str]); 9] = [
         ("dlq_handler", &["triage"]),
         ("dlq_handler", &["list"]),
@@ -28,32 +30,32 @@ async fn commands_that_only_read_never_create_a_data_folder() {
         ("ecom_facts", &["export", "--out", "facts.csv"]),
     ];
     for (name, args) in cases {
-        let ended = site.run(name, args).await.with(1);
+        let ended = dir.run(name, args).await.with(1);
         assert!(ended.stderr.contains("error: there is no "), "{}", ended.stderr);
         assert!(ended.stderr.contains("data/ecom_store.db"), "{}", ended.stderr);
         assert!(ended.stderr.contains("hint: "), "{}", ended.stderr);
         assert_eq!(ended.stdout, "");
-        assert!(!site.path("data").exists(), "{name} {args:?} created the folder");
+        assert!(!dir.path("data").exists(), "{name} {args:?} created the folder");
     }
     for name in ["order_consumer", "orders_producer", "dlq_handler", "ecom_setup"] {
-        let ended = site.run(name, &["--check"]).await.with(3);
+        let ended = dir.run(name, &["--check"]).await.with(3);
         assert!(ended.stdout.contains("✗ ") && ended.stdout.contains("fix: ecom_setup"), "{}", ended.stdout);
-        assert!(!site.path("data").exists(), "{name} --check created the folder");
+        assert!(!dir.path("data").exists(), "{name} --check created the folder");
     }
-    site.run("ecom_setup", &[]).await.with(0);
-    let ended = site.run("order_consumer", &["--check"]).await.with(0);
+    dir.run("ecom_setup", &[]).await.with(0);
+    let ended = dir.run("order_consumer", &["--check"]).await.with(0);
     assert!(ended.stdout.starts_with("✓ embedded at "), "{}", ended.stdout);
-    let ended = site.run("ecom_facts", &["show", "1"]).await.with(3);
+    let ended = dir.run("ecom_facts", &["show", "1"]).await.with(3);
     assert!(ended.stderr.contains("error: no row for order 1 in embedded at "), "{}", ended.stderr);
-    assert_eq!(ended.stdout, "", "what was not found is talk");
+    assert_eq!(ended.stdout, "", "an error is not data");
 }
 
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 #[tokio::test]
-async fn a_bus_that_is_down_is_named_with_its_remedy() {
-    let site = Site::new();
+async fn a_bus_that_is_down_is_named_with_a_hint() {
+    let dir = TestDir::new();
     let host = format!("127.0.0.1:{}", closed_port());
-    site.write(
+    dir.write(
         "down.toml",
         format!(
             "[bus]\nkind = \"pubsub\"\n[bus.pubsub]\nproject = \"shop\"\nemulator_host = \"{host}\"\n\
@@ -61,26 +63,26 @@ async fn a_bus_that_is_down_is_named_with_its_remedy() {
         ),
     );
     for name in ["orders_producer", "order_consumer", "payment_consumer", "dlq_handler", "ecom_setup"] {
-        let ended = site.run(name, &["-c", "down.toml", "--connect-timeout", "1s"]).await.with(1);
+        let ended = dir.run(name, &["-c", "down.toml", "--connect-timeout", "1s"]).await.with(1);
         let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
         assert!(error.contains(&host), "{name}: {}", ended.stderr);
         assert!(ended.stderr.contains("\nhint: start an emulator there: "), "{name}: {}", ended.stderr);
     }
-    assert!(!site.path("data").exists(), "a bus that is down is never replaced by a folder");
+    assert!(!dir.path("data").exists(), "a bus that is down is never replaced by a folder");
 }
 
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 #[tokio::test]
-async fn a_store_that_is_down_is_named_with_its_remedy() {
-    let site = Site::new();
+async fn a_store_that_is_down_is_named_with_a_hint() {
+    let dir = TestDir::new();
     let host = format!("127.0.0.1:{}", closed_port());
     let contact_points = format!("contact_points = [\"{host}\"]");
-    site.write("down.toml", format!("[store]\nkind = \"cassandra\"\n[store.cassandra]\n{contact_points}\n"));
+    dir.write("down.toml", format!("[store]\nkind = \"cassandra\"\n[store.cassandra]\n{contact_points}\n"));
     let cases: [(&'static str, &[&str]); 3] =
         [("dlq_handler", &["report"]), ("ecom_facts", &["show", "1"]), ("order_consumer", &[])];
     for (name, args) in cases {
         let args = [args, &["-c", "down.toml", "--connect-timeout", "1s"]].concat();
-        let ended = site.run(name, &args).await.with(1);
+        let ended = dir.run(name, &args).await.with(1);
         let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
         assert!(error.contains(&host), "{name}: {}", ended.stderr);
         assert!(ended.stderr.contains("\nhint: start Cassandra: "), "{name}: {}", ended.stderr);
@@ -89,33 +91,33 @@ async fn a_store_that_is_down_is_named_with_its_remedy() {
 
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 #[tokio::test]
-async fn a_start_that_waits_for_its_services_says_so_and_can_be_stopped() {
-    let site = Site::new();
+async fn a_start_that_waits_for_its_store_names_it_and_can_be_stopped() {
+    let dir = TestDir::new();
     let host = format!("127.0.0.1:{}", closed_port());
     let store = ["--set", "store.kind=cassandra", "--set", &format!("store.cassandra.contact_points={host}")];
     let mut waiting =
-        site.start("dlq_handler", &[&store[..], &["--connect-timeout", "10m", "report"]].concat());
+        dir.start("dlq_handler", &[&store[..], &["--connect-timeout", "10m", "report"]].concat());
     let line = waiting.says("trying for 10m").await;
     assert!(line.contains(&host), "{line}");
     let ended = waiting.drained().await.with(1);
     assert!(ended.stderr.contains("error: stopped before bus and store were reached"), "{}", ended.stderr);
 }
 
-/// A folder whose subscription of this name is on another topic, so that its own topic has none.
+/// Creates the subscription of this name on another topic, so that its own topic has none.
 #[cfg(feature = "embedded")]
-async fn without_subscription(site: &Site, subscription: &str) {
+async fn without_subscription(dir: &TestDir, subscription: &str) {
     use ecom_embedded::{Options, Route, open};
     let elsewhere = vec![Route::new("elsewhere", subscription)];
-    open(&site.path("data"), Options::new(elsewhere)).unwrap().close().await;
+    open(&dir.path("data"), Options::new(elsewhere)).unwrap().close().await;
 }
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn consumers_refuse_to_start_where_dead_letters_would_be_lost() {
-    let site = Site::new();
-    without_subscription(&site, "dlq_payments_data-sub").await;
+async fn consumers_refuse_to_start_without_a_subscription_on_the_dead_letter_topic() {
+    let dir = TestDir::new();
+    without_subscription(&dir, "dlq_payments_data-sub").await;
     for name in ["payment_consumer", "order_consumer"] {
-        let ended = site.run(name, &["--exit-on-idle", "30s"]).await.with(1);
+        let ended = dir.run(name, &["--exit-on-idle", "30s"]).await.with(1);
         let lost = "error: topic dlq_payments_data on embedded at ";
         assert!(ended.stderr.contains(lost), "{name}: {}", ended.stderr);
         assert!(ended.stderr.contains("has no subscription: what is published there is lost"));
@@ -125,30 +127,31 @@ async fn consumers_refuse_to_start_where_dead_letters_would_be_lost() {
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn producers_refuse_a_topic_on_which_nobody_keeps_what_they_publish() {
+async fn producers_refuse_a_topic_without_a_subscription() {
     for (name, topic) in [("orders_producer", "orders_data"), ("payments_producer", "payments_data")] {
-        let site = Site::new();
-        without_subscription(&site, &format!("{topic}-sub")).await;
+        let dir = TestDir::new();
+        without_subscription(&dir, &format!("{topic}-sub")).await;
         let args = ["--order-ids", "1-3", "--manifest", "manifest.json"];
-        let ended = site.run(name, &args).await.with(1);
+        let ended = dir.run(name, &args).await.with(1);
         assert!(ended.stderr.contains(&format!("error: topic {topic} on embedded at ")), "{}", ended.stderr);
         assert!(ended.stderr.contains("\nhint: create it: ecom_setup"), "{}", ended.stderr);
-        assert!(!site.path("manifest.json").exists(), "nothing was about to be published");
+        assert!(!dir.path("manifest.json").exists(), "refused before the manifest is written");
     }
 }
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn a_manifest_of_a_run_without_end_is_refused_before_anything_is_published() {
-    let site = Site::new();
+async fn a_manifest_of_an_unbounded_run_is_refused_before_anything_is_published() {
+    let dir = TestDir::new();
     let endless = ["--loop", "--manifest", "manifest.json"];
-    let ended = site.run("orders_producer", &endless).await.with(2);
+    let ended = dir.run("orders_producer", &endless).await.with(2);
     assert!(ended.stderr.contains("hint: add --count N"), "{}", ended.stderr);
     let piped = ["--from", "-", "--manifest", "manifest.json"];
-    let ended = site.run("orders_producer", &piped).await.with(2);
+    let ended = dir.run("orders_producer", &piped).await.with(2);
     assert!(ended.stderr.contains("hint: put the lines into a file"), "{}", ended.stderr);
     let absent = ["--from", "no-such-file"];
-    let ended = site.run("orders_producer", &absent).await.with(2);
+    let ended = dir.run("orders_producer", &absent).await.with(2);
     assert!(ended.stderr.contains("could not read no-such-file"), "{}", ended.stderr);
-    assert!(!site.path("manifest.json").exists());
+    assert!(!dir.path("manifest.json").exists());
+    assert_eq!(Table::of(&dir).await.published(), 0);
 }

@@ -1,9 +1,9 @@
-//! `deploy/prometheus/alerts.yml` against the registry, the runbook and the command lines.
+//! `deploy/prometheus/alerts.yml`, checked against the registry, the runbook and the command lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Exported, exported, file};
-use crate::processes::program::{PROGRAMS, Site};
+use crate::processes::program::{PROGRAMS, TestDir};
 
 /// Gauges of which all handlers export the same values.
 const DEAD_LETTER_GAUGES: [&str; 3] =
@@ -51,7 +51,8 @@ struct MetricUse<'e> {
     matchers: Vec<(&'e str, &'e str, &'e str)>,
 }
 
-fn named(expression: &str) -> Vec<MetricUse<'_>> {
+/// Returns the metrics of an expression.
+fn uses(expression: &str) -> Vec<MetricUse<'_>> {
     let mut found = Vec::new();
     for (at, _) in expression.match_indices("ecom_") {
         let rest = &expression[at..];
@@ -75,7 +76,7 @@ fn named(expression: &str) -> Vec<MetricUse<'_>> {
     found
 }
 
-/// The family a sample's name belongs to.
+/// Returns the family that a sample belongs to.
 fn family<'f>(families: &'f BTreeMap<String, Exported>, sample: &str) -> Option<&'f Exported> {
     families.values().find(|family| family.samples.contains(sample))
 }
@@ -86,9 +87,9 @@ fn every_metric_of_an_alert_is_exported_with_its_labels() {
     let alerts = alerts();
     assert!(alerts.len() >= 10, "{alerts:?}");
     for Alert { name: alert, fields } in &alerts {
-        let named = named(&fields["expr"]);
-        assert!(!named.is_empty(), "{alert} uses no metric");
-        for MetricUse { name, matchers, .. } in named {
+        let uses = uses(&fields["expr"]);
+        assert!(!uses.is_empty(), "{alert} uses no metric");
+        for MetricUse { name, matchers, .. } in uses {
             let found = family(&families, name).unwrap_or_else(|| panic!("{alert}: {name} is not exported"));
             for (label, _, values) in matchers {
                 let known =
@@ -106,7 +107,7 @@ fn gauges_of_the_dead_letter_store_are_never_summed() {
     let mut used = BTreeSet::new();
     for Alert { name: alert, fields } in alerts() {
         let expression = fields["expr"].clone();
-        for MetricUse { before, name, .. } in named(&expression) {
+        for MetricUse { before, name, .. } in uses(&expression) {
             if DEAD_LETTER_GAUGES.contains(&name) {
                 let max = before.strip_suffix('(').map(str::trim_end).is_some_and(|before| {
                     before.ends_with("absent")
@@ -147,14 +148,14 @@ fn every_alert_is_a_section_of_the_runbook_and_names_its_first_command() {
 }
 
 #[tokio::test]
-async fn every_first_command_of_an_alert_runs_as_written() {
-    let site = Site::new();
+async fn the_first_command_of_every_alert_is_accepted_by_its_binary() {
+    let dir = TestDir::new();
     for Alert { name: alert, fields } in alerts() {
         let command = fields["command"].replace("-c config/gcp.toml -c my.toml", "--print-config");
         let mut words = command.split(' ');
         let program = words.next().unwrap();
         let (program, _) = PROGRAMS.iter().find(|(known, _)| *known == program).unwrap();
-        let ended = site.run(program, &words.collect::<Vec<_>>()).await;
+        let ended = dir.run(program, &words.collect::<Vec<_>>()).await;
         assert_eq!(ended.code, Some(0), "{alert}: {command}: {}", ended.stderr);
     }
 }

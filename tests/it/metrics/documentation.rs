@@ -1,10 +1,10 @@
-//! `docs/metrics.md` against the registry.
+//! `docs/metrics.md`, checked against the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{exported, file};
 
-/// The rows of the tables whose first heading is this; cells without their spaces.
+/// Returns the rows of the table with this first heading; cells are trimmed.
 fn rows(text: &str, heading: &str) -> Vec<Vec<String>> {
     let cells = |line: &str| -> Vec<String> {
         line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
@@ -14,7 +14,7 @@ fn rows(text: &str, heading: &str) -> Vec<Vec<String>> {
     table.skip(2).take_while(|line| line.starts_with('|')).map(cells).collect()
 }
 
-/// Words in backticks.
+/// Returns the words in backticks.
 fn quoted(cell: &str) -> BTreeSet<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::PLAIN;
-use super::program::{PATIENCE, Site, eventually};
+use super::program::{PATIENCE, TestDir, eventually};
 use super::table::consume;
 use crate::waiting::within;
 
@@ -13,23 +13,23 @@ pub async fn get(address: &str, path: &str) -> String {
 }
 
 async fn request(address: &str, request: &str) -> String {
-    let asking = async {
+    let requesting = async {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
     };
-    within(PATIENCE, "the admin port answers", asking).await
+    within(PATIENCE, "the admin port responds", requesting).await
 }
 
 #[tokio::test]
 async fn the_admin_server_of_every_role_serves_health_and_metrics() {
-    let site = Site::new();
+    let dir = TestDir::new();
     let args = ["--order-ids", "1-5", "--rate", "max"];
-    site.run("orders_producer", &[&args[..], &PLAIN].concat()).await.with(0);
+    dir.run("orders_producer", &[&args[..], &PLAIN].concat()).await.with(0);
     for (role, received) in [("order_consumer", 5), ("payment_consumer", 0), ("dlq_handler", 0)] {
-        let mut running = site.start(role, &["--admin-listen", "127.0.0.1:0"]);
+        let mut running = dir.start(role, &["--admin-listen", "127.0.0.1:0"]);
         let address = running.serves().await;
         for path in ["/livez", "/readyz"] {
             let answer = get(&address, path).await;
@@ -72,13 +72,13 @@ async fn the_admin_server_of_every_role_serves_health_and_metrics() {
 
 #[tokio::test]
 async fn the_handler_exports_gauges_of_the_dead_letter_store_and_of_heartbeats() {
-    let site = Site::new();
+    let dir = TestDir::new();
     let args = ["--order-ids", "1-20", "--rate", "max"];
-    site.run("payments_producer", &[&args[..], &PLAIN].concat()).await.with(0);
-    consume(&site, "payment_consumer", &["--order-grace", "0s"]).await;
-    site.run("dlq_handler", &["--once"]).await.with(0);
+    dir.run("payments_producer", &[&args[..], &PLAIN].concat()).await.with(0);
+    consume(&dir, "payment_consumer", &["--order-grace", "0s"]).await;
+    dir.run("dlq_handler", &["--once"]).await.with(0);
 
-    let mut handler = site.start("dlq_handler", &["--admin-listen", "127.0.0.1:0"]);
+    let mut handler = dir.start("dlq_handler", &["--admin-listen", "127.0.0.1:0"]);
     let address = handler.serves().await;
     let counted = "ecom_dead_letters{state=\"waiting\",reason=\"order_not_found\"} 20\n";
     let attempted =
@@ -103,10 +103,10 @@ async fn the_handler_exports_gauges_of_the_dead_letter_store_and_of_heartbeats()
 
 #[tokio::test]
 async fn an_admin_port_that_is_in_use_is_a_usage_error() {
-    let site = Site::new();
+    let dir = TestDir::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let ended = site.run("order_consumer", &["--admin-listen", &address]).await.with(2);
+    let ended = dir.run("order_consumer", &["--admin-listen", &address]).await.with(2);
     let said = format!("error: could not listen on {address} for the admin port");
     assert!(ended.stderr.contains(&said), "{}", ended.stderr);
 }

@@ -1,16 +1,16 @@
-//! Bad messages between good ones: each gets its reason, and blocks nobody.
+//! Bad messages between good ones: each gets its reason, and none blocks its neighbours.
 
 use std::collections::BTreeMap;
 
 use ecom_bus::{Attributes, Bus, Message};
 use ecom_embedded::{Embedded, Options, open};
 
-use super::program::{Running, Site, eventually};
+use super::program::{Running, TestDir, eventually};
 use super::table::Table;
 
 const UNDECODABLE: &str = "undecodable";
 const INVALID: &str = "invalid";
-/// Of a body over 1 MiB the dead-letter store keeps this much.
+/// The bytes that the dead-letter store keeps of a body over 1 MiB.
 const KEPT: usize = 64 * 1024;
 
 fn order(id: i64) -> String {
@@ -28,7 +28,7 @@ fn payment(id: i64) -> String {
     )
 }
 
-/// What is wrong with any body, whatever it is about.
+/// Broken variants of a body of any kind, each with its reason.
 fn broken(whole: &str) -> Vec<(&'static str, Vec<u8>)> {
     let deep = |open: &str, close: &str| open.repeat(10_000) + &close.repeat(10_000);
     let field = |value: &str| whole.replacen('{', &format!("{{\"note\":{value},"), 1).into_bytes();
@@ -97,7 +97,7 @@ fn bad_payments() -> Vec<(&'static str, Vec<u8>)> {
     bad
 }
 
-/// Bad lines with a good one before each: orders, or payments, 1 to the number of bad ones.
+/// The bad lines, each after a good one, and a good one at the end.
 fn corpus(bad: &[(&str, Vec<u8>)], good: fn(i64) -> String) -> Vec<u8> {
     let lines = bad.iter().zip(1..).flat_map(|((_, body), id)| [good(id).into_bytes(), body.clone()]);
     let mut text: Vec<u8> = lines.flat_map(|line| [line, b"\n".to_vec()].concat()).collect();
@@ -105,7 +105,7 @@ fn corpus(bad: &[(&str, Vec<u8>)], good: fn(i64) -> String) -> Vec<u8> {
     text
 }
 
-/// Reasons by (kind, body as far as the dead-letter store keeps it), counted.
+/// Counts of (kind, body as far as the dead-letter store keeps it, reason).
 type Reasons = BTreeMap<(String, Vec<u8>, String), usize>;
 
 fn expected(kind: &str, bad: &[(&str, Vec<u8>)]) -> Reasons {
@@ -130,11 +130,11 @@ fn in_dead_letter_store(table: &Table) -> Reasons {
 }
 
 /// Starts the three consumers.
-fn consumers(site: &Site) -> [Running; 3] {
-    ["order_consumer", "payment_consumer", "dlq_handler"].map(|role| site.start(role, &[]))
+fn consumers(dir: &TestDir) -> [Running; 3] {
+    ["order_consumer", "payment_consumer", "dlq_handler"].map(|role| dir.start(role, &[]))
 }
 
-async fn all_alive(consumers: [Running; 3]) {
+async fn all_are_running(consumers: [Running; 3]) {
     for mut consumer in consumers {
         assert!(consumer.is_running(), "{}", consumer.stderr());
         consumer.drained().await.with(0);
@@ -142,25 +142,25 @@ async fn all_alive(consumers: [Running; 3]) {
 }
 
 #[tokio::test]
-async fn bad_bodies_get_their_reason_and_good_ones_pass_between_them() {
-    let site = Site::new();
+async fn bad_bodies_are_dead_lettered_with_their_reason_and_the_good_ones_between_them_are_applied() {
+    let dir = TestDir::new();
     let (orders, payments) = (bad_orders(), bad_payments());
-    site.write("orders.txt", corpus(&orders, order));
-    site.write("payments.txt", corpus(&payments, payment));
-    let consumers = consumers(&site);
-    // Payments of orders that are there, whichever of the two corpora is longer.
+    dir.write("orders.txt", corpus(&orders, order));
+    dir.write("payments.txt", corpus(&payments, payment));
+    let consumers = consumers(&dir);
+    // The orders of all payments, whichever of the two corpora is longer.
     let more: Vec<String> = (1..=i64::try_from(payments.len()).unwrap() + 1).map(order).collect();
-    site.write("more.txt", more.join("\n"));
+    dir.write("more.txt", more.join("\n"));
     for (producer, file, manifest) in [
         ("orders_producer", "orders.txt", "orders.json"),
         ("orders_producer", "more.txt", "more.json"),
         ("payments_producer", "payments.txt", "payments.json"),
     ] {
         let args = ["--from", file, "--rate", "max", "--manifest", manifest];
-        site.run(producer, &args).await.with(0);
+        dir.run(producer, &args).await.with(0);
     }
 
-    let table = Table::of(&site).await;
+    let table = Table::of(&dir).await;
     let mut wanted = expected("order", &orders);
     wanted.append(&mut expected("payment", &payments));
     let count = i64::try_from(orders.len() + payments.len()).unwrap();
@@ -189,11 +189,11 @@ async fn bad_bodies_get_their_reason_and_good_ones_pass_between_them() {
     assert_eq!(table.number(named), 0, "every detail names field and cause");
     let manifests =
         ["verify", "--manifest", "orders.json", "--manifest", "more.json", "--manifest", "payments.json"];
-    site.run("ecom_facts", &manifests).await.with(0);
-    all_alive(consumers).await;
+    dir.run("ecom_facts", &manifests).await.with(0);
+    all_are_running(consumers).await;
 }
 
-/// Publishes beside the producers, as somebody else's program would.
+/// Publishes a message as another program would.
 async fn publish(bus: &Embedded, topic: &str, body: &str, attributes: &[(&str, &str)]) {
     let attributes: Attributes =
         attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
@@ -203,10 +203,10 @@ async fn publish(bus: &Embedded, topic: &str, body: &str, attributes: &[(&str, &
 
 #[tokio::test]
 async fn unusable_event_times_are_replaced_by_the_publish_time() {
-    let site = Site::new();
-    let consumers = consumers(&site);
-    let table = Table::of(&site).await;
-    let bus = open(&site.path("data"), Options::existing()).unwrap();
+    let dir = TestDir::new();
+    let consumers = consumers(&dir);
+    let table = Table::of(&dir).await;
+    let bus = open(&dir.path("data"), Options::existing()).unwrap();
     let far = "4102444800000000";
     let times = [None, Some(""), Some("-1"), Some("0"), Some("9223372036854775808"), Some("soon"), Some(far)];
     let before = now_us();
@@ -215,7 +215,7 @@ async fn unusable_event_times_are_replaced_by_the_publish_time() {
         publish(&bus, "orders_data", &order(id), &attributes).await;
         publish(&bus, "payments_data", &payment(id), &attributes).await;
     }
-    // A time in the past is the producer's to claim.
+    // Any time in the past is accepted.
     publish(&bus, "orders_data", &order(100), &[("event_time_us", "1")]).await;
     let after = now_us();
     eventually("all are recorded", async || (table.progress() == 15).then_some(())).await;
@@ -230,12 +230,12 @@ async fn unusable_event_times_are_replaced_by_the_publish_time() {
     }
     assert_eq!(table.number("SELECT order_ts FROM facts WHERE order_id = 100"), 1);
 
-    // An event dated 2100 does not win for ever: a later one that dates itself alike is newer.
+    // An event dated 2100 does not win forever: a later one with the same date is newer.
     let newer = order(7).replace("Pending", "Shipped");
     publish(&bus, "orders_data", &newer, &[("event_time_us", far)]).await;
     let shipped = "SELECT count(*) FROM facts WHERE order_id = 7 AND order_status = 'Shipped'";
     eventually("the newer one wins", async || (table.number(shipped) == 1).then_some(())).await;
-    all_alive(consumers).await;
+    all_are_running(consumers).await;
 }
 
 fn now_us() -> i64 {
@@ -243,11 +243,11 @@ fn now_us() -> i64 {
 }
 
 #[tokio::test]
-async fn attributes_that_pubsub_would_not_take_are_dropped_from_the_dead_letter_and_counted() {
-    let site = Site::new();
-    let consumers = consumers(&site);
-    let table = Table::of(&site).await;
-    let bus = open(&site.path("data"), Options::existing()).unwrap();
+async fn attributes_beyond_the_limits_of_pubsub_are_dropped_from_the_dead_letter_and_counted() {
+    let dir = TestDir::new();
+    let consumers = consumers(&dir);
+    let table = Table::of(&dir).await;
+    let bus = open(&dir.path("data"), Options::existing()).unwrap();
     let huge = "v".repeat(5_000);
     let names: Vec<String> = (0..120).map(|n| format!("name-{n:03}")).collect();
     let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "value")).collect();
@@ -259,8 +259,8 @@ async fn attributes_that_pubsub_would_not_take_are_dropped_from_the_dead_letter_
     publish(&bus, "orders_data", "{", &[&many[..], &own].concat()).await;
     publish(&bus, "payments_data", "[", &[&large[..], &own].concat()).await;
     publish(&bus, "payments_data", "", &own).await;
-    eventually("all are settled", async || (table.progress() == 5).then_some(())).await;
-    assert_eq!((table.facts(), table.dead_letters()), (2, 3), "attributes spoil no good message");
+    eventually("all are recorded or dead-lettered", async || (table.progress() == 5).then_some(())).await;
+    assert_eq!((table.facts(), table.dead_letters()), (2, 3), "attributes do not make a message bad");
 
     let dead_letters = table.rows(
         "SELECT body, reason, t, attributes FROM dead_letters JOIN dead_letter_bodies ON dead_letter_id = id",
@@ -288,5 +288,5 @@ async fn attributes_that_pubsub_would_not_take_are_dropped_from_the_dead_letter_
             _ => assert_eq!(dropped, None),
         }
     }
-    all_alive(consumers).await;
+    all_are_running(consumers).await;
 }

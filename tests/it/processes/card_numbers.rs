@@ -1,5 +1,5 @@
-//! Card numbers through the real programs: none in the fact table, the dead-letter store, the dead-letter topic
-//! or any line that is logged; and of bodies, addresses and passwords no log knows, either.
+//! Card numbers through the real programs: none gets into the fact table, the dead-letter store, the
+//! dead-letter topic or the logs. Bodies, addresses and passwords are not logged, either.
 
 use std::sync::Arc;
 
@@ -8,24 +8,24 @@ use ecom_embedded::{Embedded, Options, Route, open};
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::program::{OperationReport, Running, Site, eventually};
+use super::program::{ProgramOutput, Running, TestDir, eventually};
 use super::table::Table;
 use crate::exposed::{self, Exposed, Numbers, exposed};
 
-/// Every brand in every place some fifty times, in spellings of randomness.
+/// The number of card numbers: every brand in every place some fifty times, in random spellings.
 const COUNT: usize = 10_000;
-/// What bodies, attributes and settings say here, and no log line may.
+/// Texts in bodies, attributes and settings that must not be logged.
 const SENTINELS: [&str; 5] =
     ["sentinel-item", "Sentinel Street", "sentinel-method", "sentinel-attribute", "sentinel-password"];
 
-/// Starts a program that logs all it can.
-fn start_loud(site: &Site, role: &'static str) -> Running {
+/// Starts a program that logs at the most detailed level.
+fn start_verbose(dir: &TestDir, role: &'static str) -> Running {
     let args = ["--embedded", "-vvv", "--set", "consumer.order_grace=0s"];
-    let program = site.program(role, &args).env("RUST_LOG", "trace");
+    let program = dir.program(role, &args).env("RUST_LOG", "trace");
     program.env("ECOM__STORE__CASSANDRA__PASSWORD", "sentinel-password").start()
 }
 
-fn is_silent_about(ended: &OperationReport, numbers: &Numbers) {
+fn assert_nothing_logged_of(ended: &ProgramOutput, numbers: &Numbers) {
     for line in ended.stderr.lines().chain(ended.stdout.lines()) {
         assert!(!numbers.are_in(line.as_bytes()), "{line}");
         assert!(!SENTINELS.iter().any(|sentinel| line.contains(sentinel)), "{line}");
@@ -54,7 +54,7 @@ fn bodies(texts: &[String]) -> impl Iterator<Item = Message> {
     texts.iter().map(|text| Message { body: text.clone().into(), attributes: Attributes::new() })
 }
 
-/// All that the tables and the dead-letter topic hold, row by row.
+/// The contents of the tables and of the dead-letter topic, row by row.
 fn everything(table: &Table) -> Vec<String> {
     let dead_letter =
         "SELECT id || '|' || reason || '|' || coalesce(detail, '') || '|' || coalesce(order_id, '') || '|'
@@ -82,12 +82,13 @@ fn everything(table: &Table) -> Vec<String> {
 
 #[tokio::test]
 async fn card_numbers_in_every_field_and_form_stay_out_of_table_dead_letter_store_topic_and_logs() {
-    let site = Site::new();
-    let consumers = ["order_consumer", "payment_consumer", "dlq_handler"].map(|role| start_loud(&site, role));
-    let table = Table::of(&site).await;
-    // A second subscription that nobody reads: what passes the dead-letter topic stays there.
+    let dir = TestDir::new();
+    let consumers =
+        ["order_consumer", "payment_consumer", "dlq_handler"].map(|role| start_verbose(&dir, role));
+    let table = Table::of(&dir).await;
+    // A second subscription without a consumer keeps all messages of the dead-letter topic.
     let kept = Options::new(vec![Route::new("dlq_payments_data", "kept-sub")]);
-    let bus = open(&site.path("data"), kept).unwrap();
+    let bus = open(&dir.path("data"), kept).unwrap();
 
     let all: Vec<Exposed> = (0..COUNT).map(|nth| exposed(nth, 10)).collect();
     let numbers = Numbers::of(&all);
@@ -97,12 +98,12 @@ async fn card_numbers_in_every_field_and_form_stay_out_of_table_dead_letter_stor
         let of_kind = all.iter().filter(|exposed| exposed.kind.as_str() == kind);
         publish_all(&bus, topic, of_kind.map(message)).await;
     }
-    // What another program puts on the dead-letter topic, unmasked.
+    // Unmasked messages that another program publishes on the dead-letter topic.
     publish_all(&bus, "dlq_payments_data", all.iter().take(198).map(message)).await;
 
     let dead_letters = i64::try_from(COUNT).unwrap();
     eventually("all are dead letters", async || (table.dead_letters() >= dead_letters).then_some(())).await;
-    eventually("all are acknowledged", async || {
+    eventually("all are acked", async || {
         let waiting = table.backlog("orders_data") + table.backlog("payments_data");
         (waiting == 0 && table.leased("dlq_payments_data") == 0).then_some(())
     })
@@ -120,21 +121,21 @@ async fn card_numbers_in_every_field_and_form_stay_out_of_table_dead_letter_stor
     assert_eq!(table.number(others), 0);
     for consumer in consumers {
         let ended = consumer.drained().await.with(0);
-        assert!(ended.stderr.contains("using "), "it does log");
-        is_silent_about(&ended, &numbers);
+        assert!(ended.stderr.contains("using "), "nothing was logged");
+        assert_nothing_logged_of(&ended, &numbers);
     }
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
-    let site = Site::new();
-    let mut consumer = start_loud(&site, "order_consumer");
-    let table = Table::of(&site).await;
+async fn errors_are_logged_without_the_contents_of_messages() {
+    let dir = TestDir::new();
+    let mut consumer = start_verbose(&dir, "order_consumer");
+    let table = Table::of(&dir).await;
     consumer.says("using ").await;
-    let bus = open(&site.path("data"), Options::existing()).unwrap();
+    let bus = open(&dir.path("data"), Options::existing()).unwrap();
     let card = "4111111111111111";
     let numbers = Numbers::of(&[Exposed { number: card.to_owned(), ..exposed(0, 1) }]);
-    // Attributes of another program's making, which are no texts.
+    // Invalid attributes, as only another program can write them.
     for attributes in [format!("{{\"card\":{card}}}"), format!("[\"sentinel-attribute {card}\"]")] {
         let order = exposed::order_with("note", "\"\"", 1);
         table.execute(&format!(
@@ -145,7 +146,7 @@ async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
         ));
     }
     consumer.says("attributes are not a JSON object of strings").await;
-    // An outage with messages in flight, and then a statement that is refused for good.
+    // An outage with messages in flight, then a statement that is refused permanently.
     let order = exposed::order_with("note", "\"\"", 2).replace("\"order_id\":2,", "\"order_id\":%d,");
     table.execute(&format!(
         "WITH RECURSIVE ids (id) AS (SELECT 1000 UNION ALL SELECT id + 1 FROM ids WHERE id < 3000)
@@ -155,9 +156,9 @@ async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
          FROM ids, topics JOIN subscriptions ON topic = topics.id WHERE topics.name = 'orders_data';
          UPDATE topics SET last_message = last_message + 3000 WHERE name = 'orders_data'"
     ));
-    let stopped = table.stop_writers();
+    let locked = table.block_writers();
     consumer.says("database is locked").await;
-    drop(stopped);
+    drop(locked);
     table.execute(
         "CREATE TRIGGER refuses BEFORE INSERT ON facts WHEN NEW.order_id = 3
          BEGIN SELECT RAISE(ABORT, 'refused for good'); END",
@@ -165,5 +166,5 @@ async fn what_goes_wrong_is_told_without_saying_what_was_in_the_message() {
     publish_all(&bus, "orders_data", bodies(&[exposed::order_with("note", "\"\"", 3)])).await;
     let ended = consumer.ended().await.with(1);
     assert!(ended.stderr.contains("refused for good"), "{}", ended.stderr);
-    is_silent_about(&ended, &numbers);
+    assert_nothing_logged_of(&ended, &numbers);
 }

@@ -1,15 +1,15 @@
-//! `ecom_demo`, and what `ecom_facts` says once somebody tampers with its table.
+//! `ecom_demo`, and `ecom_facts verify` after changes to its table.
 
 use super::admin::get;
-use super::program::Site;
+use super::program::TestDir;
 use super::table::Table;
 
 const VERIFY: [&str; 5] = ["--data-dir", "data/demo", "verify", "--manifest", "data/demo/manifest.json"];
 
 #[tokio::test]
-async fn the_demo_ends_with_proof_and_tampering_is_found() {
-    let site = Site::new();
-    let ended = site.run("ecom_demo", &["--orders", "2000", "--format", "json"]).await.with(0);
+async fn the_demo_ends_verified_and_changed_deleted_and_invented_rows_are_found() {
+    let dir = TestDir::new();
+    let ended = dir.run("ecom_demo", &["--orders", "2000", "--format", "json"]).await.with(0);
     let shown = ended.json();
     assert_eq!(shown["clean"], true, "{shown}");
     assert_eq!(shown["verification"]["faults"], serde_json::json!({}), "{shown}");
@@ -26,13 +26,13 @@ async fn the_demo_ends_with_proof_and_tampering_is_found() {
             "{stream}: {counts}"
         );
     }
-    site.run("ecom_facts", &VERIFY).await.with(0);
+    dir.run("ecom_facts", &VERIFY).await.with(0);
 
-    let table = Table::in_folder(&site.path("data/demo")).await;
+    let table = Table::in_folder(&dir.path("data/demo")).await;
     let seen = "SELECT role FROM role_heartbeats WHERE newest_event_at IS NOT NULL ORDER BY role";
     let roles = table.rows(seen, |row| row.get::<_, String>(0));
     let all = ["dlq_handler", "order_consumer", "orders_producer", "payment_consumer", "payments_producer"];
-    assert_eq!(roles, all, "each says how far it came");
+    assert_eq!(roles, all, "each has a newest event time");
     let paid = |nth: i64| {
         let paid = "SELECT order_id FROM facts WHERE payment_id IS NOT NULL AND customer_id IS NOT NULL";
         table.number(&format!("{paid} ORDER BY order_id LIMIT 1 OFFSET {nth}"))
@@ -43,13 +43,13 @@ async fn the_demo_ends_with_proof_and_tampering_is_found() {
          DELETE FROM facts WHERE order_id = {lost};
          INSERT INTO facts (order_id, customer_id, order_ts) VALUES ({invented}, 1, 1);"
     ));
-    let told = site.run("ecom_facts", &VERIFY).await.with(3);
+    let verified = dir.run("ecom_facts", &VERIFY).await.with(3);
     for order in [mixed, lost, invented] {
-        assert!(told.stdout.contains(&order.to_string()), "order {order}: {}", told.stdout);
+        assert!(verified.stdout.contains(&order.to_string()), "order {order}: {}", verified.stdout);
     }
-    assert!(told.stdout.contains("✗ "), "{}", told.stdout);
+    assert!(verified.stdout.contains("✗ "), "{}", verified.stdout);
     let as_json = [&VERIFY[..], &["--format", "json"]].concat();
-    let found = site.run("ecom_facts", &as_json).await.with(3).json();
+    let found = dir.run("ecom_facts", &as_json).await.with(3).json();
     let faults = &found["faults"];
     assert_eq!((&faults["mixed"], &faults["invented"]), (&1.into(), &1.into()), "{found}");
     assert!(faults["lost"].as_u64() >= Some(2), "order and payment are gone: {found}");
@@ -57,9 +57,9 @@ async fn the_demo_ends_with_proof_and_tampering_is_found() {
 
 #[tokio::test]
 async fn the_demo_starts_afresh_and_leaves_other_stores_alone() {
-    let site = Site::new();
+    let dir = TestDir::new();
     for seed in ["1", "2"] {
-        let ended = site.run("ecom_demo", &["--orders", "50", "--seed", seed]).await.with(0);
+        let ended = dir.run("ecom_demo", &["--orders", "50", "--seed", seed]).await.with(0);
         assert!(
             ended.stdout.contains(&format!("rows as seed {seed} says: 0 lost, 0 mixed")),
             "{}",
@@ -67,16 +67,17 @@ async fn the_demo_starts_afresh_and_leaves_other_stores_alone() {
         );
         assert!(ended.stdout.contains("\nnext:\n"), "{}", ended.stdout);
     }
-    site.run("ecom_setup", &["--data-dir", "mine"]).await.with(0);
-    let refused = site.run("ecom_demo", &["--orders", "50", "--data-dir", "mine"]).await.with(2);
+    dir.run("ecom_setup", &["--data-dir", "mine"]).await.with(0);
+    let refused = dir.run("ecom_demo", &["--orders", "50", "--data-dir", "mine"]).await.with(2);
     assert!(refused.stderr.contains("holds a store that no demo made"), "{}", refused.stderr);
+    assert_eq!(Table::in_folder(&dir.path("mine")).await.published(), 0, "the other store is untouched");
 }
 
 #[tokio::test]
 async fn the_demo_prints_the_settings_it_runs_with() {
-    let site = Site::new();
+    let dir = TestDir::new();
     let printed = async |args: &[&str]| {
-        site.run("ecom_demo", &[args, &["--print-config"]].concat()).await.with(0).stdout
+        dir.run("ecom_demo", &[args, &["--print-config"]].concat()).await.with(0).stdout
     };
     for (args, lines) in [
         (
@@ -113,15 +114,15 @@ async fn the_demo_prints_the_settings_it_runs_with() {
         }
         assert_eq!(text.matches("kind = \"embedded\"").count(), 2, "{text}");
     }
-    assert!(!site.path("data").exists() && !site.path("here").exists(), "printing touches nothing");
+    assert!(!dir.path("data").exists() && !dir.path("here").exists(), "printing touches nothing");
 }
 
-/// Payments that became dead letters, by what a demo of this mixture says.
-async fn dead_lettered(site: &Site, args: &[&str]) -> u64 {
+/// Runs a demo with late orders, and returns the number of payments dead-lettered as `order_not_found`.
+async fn dead_lettered(dir: &TestDir, args: &[&str]) -> u64 {
     let common = ["--orders", "400", "--late-orders", "0.5", "--missing-orders", "0", "--invalid", "0"];
     let args = [&common[..], &["--summary", "summary.json", "--format", "json"], args].concat();
-    assert_eq!(site.run("ecom_demo", &args).await.with(0).json()["clean"], true);
-    let summary = std::fs::read(site.path("summary.json")).unwrap();
+    assert_eq!(dir.run("ecom_demo", &args).await.with(0).json()["clean"], true);
+    let summary = std::fs::read(dir.path("summary.json")).unwrap();
     let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
     let roles: Vec<_> =
         summary.as_array().unwrap().iter().map(|role| role["role"].as_str().unwrap()).collect();
@@ -133,19 +134,19 @@ async fn dead_lettered(site: &Site, args: &[&str]) -> u64 {
 }
 
 #[tokio::test]
-async fn the_demo_waits_for_late_orders_as_long_as_it_is_told_and_tells_what_each_role_did() {
-    let site = Site::new();
-    let by_itself = dead_lettered(&site, &[]).await;
-    assert!(by_itself > 100, "late orders come after all payments: {by_itself}");
+async fn the_demo_buffers_payments_for_the_configured_grace_period_and_has_a_summary_of_each_role() {
+    let dir = TestDir::new();
+    let by_default = dead_lettered(&dir, &[]).await;
+    assert!(by_default > 100, "late orders arrive after all payments: {by_default}");
     let patient = ["--late-by", "1", "--set", "consumer.order_grace=20s"];
-    assert_eq!(dead_lettered(&site, &patient).await, 0, "late orders come one position later");
+    assert_eq!(dead_lettered(&dir, &patient).await, 0, "late orders arrive one position later");
 }
 
 #[tokio::test]
 async fn the_demo_serves_the_metrics_of_every_role() {
-    let site = Site::new();
+    let dir = TestDir::new();
     let args = ["--orders", "500", "--set", "consumer.order_grace=10m", "--admin-listen", "127.0.0.1:0"];
-    let mut demo = site.start("ecom_demo", &args);
+    let mut demo = dir.start("ecom_demo", &args);
     let admin = demo.serves().await;
     let metrics = get(&admin, "/metrics").await;
     for role in ["orders_producer", "payments_producer", "order_consumer", "payment_consumer", "dlq_handler"]
@@ -159,8 +160,8 @@ async fn the_demo_serves_the_metrics_of_every_role() {
 
 #[tokio::test]
 async fn the_demo_is_embedded_whatever_else_is_configured() {
-    let site = Site::new();
-    let demo = site.program("ecom_demo", &["--orders", "50", "--format", "json"]);
+    let dir = TestDir::new();
+    let demo = dir.program("ecom_demo", &["--orders", "50", "--format", "json"]);
     let demo = demo.env("PUBSUB_EMULATOR_HOST", "localhost:1").env("GOOGLE_CLOUD_PROJECT", "shop");
     let shown = demo.env("K_SERVICE", "x").run().await.with(0).json();
     assert_eq!(shown["clean"], true, "{shown}");

@@ -1,22 +1,24 @@
-//! Signs of life of the real executables.
+//! Heartbeats of the real executables.
+
+use ecom_clock::Clock;
 
 use super::PLAIN;
-use super::program::{Site, eventually};
+use super::program::{TestDir, eventually};
 use super::table::{Table, consume};
 
 const SEEN: &str = "SELECT role, version, newest_event_at FROM role_heartbeats ORDER BY role";
 
 #[tokio::test]
-async fn producers_and_consumers_leave_word_of_how_far_they_came() {
-    let site = Site::new();
+async fn the_heartbeats_of_producers_and_consumers_carry_the_newest_event_time() {
+    let dir = TestDir::new();
     let events = ["--order-ids", "1-20", "--rate", "max"];
     for producer in ["orders_producer", "payments_producer"] {
-        site.run(producer, &[&events[..], &PLAIN].concat()).await.with(0);
+        dir.run(producer, &[&events[..], &PLAIN].concat()).await.with(0);
     }
     for consumer in ["order_consumer", "payment_consumer"] {
-        consume(&site, consumer, &[]).await;
+        consume(&dir, consumer, &[]).await;
     }
-    let table = Table::of(&site).await;
+    let table = Table::of(&dir).await;
     let seen = table.rows(SEEN, |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)));
     let [orders, payments] =
         ["order_ts", "payment_ts"].map(|t| Some(table.number(&format!("SELECT max({t}) FROM facts"))));
@@ -33,16 +35,20 @@ async fn producers_and_consumers_leave_word_of_how_far_they_came() {
 }
 
 #[tokio::test]
-async fn a_role_that_was_killed_was_last_seen_while_it_ran() {
-    let site = Site::new();
-    let mut handler = site.start("dlq_handler", &[]);
+async fn the_last_heartbeat_of_a_killed_role_is_from_the_time_it_ran() {
+    let dir = TestDir::new();
+    let started = Clock::System.now_us();
+    let mut handler = dir.start("dlq_handler", &[]);
     handler.says("using ").await;
-    let table = Table::of(&site).await;
-    eventually("it is seen", async || {
+    let table = Table::of(&dir).await;
+    eventually("there is a heartbeat", async || {
         (table.number("SELECT count(*) FROM role_heartbeats") == 1).then_some(())
     })
     .await;
     handler.kill();
+    let ran = started..=Clock::System.now_us();
     let seen = table.rows(SEEN, |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(2)?)));
     assert_eq!(seen, [("dlq_handler".to_owned(), None)]);
+    let seen_at = table.number("SELECT seen_at FROM role_heartbeats");
+    assert!(ran.contains(&seen_at), "{seen_at} is not in {ran:?}");
 }

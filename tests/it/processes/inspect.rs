@@ -3,40 +3,40 @@
 use ecom_domain::dead_letter::DeadLetterId;
 
 use super::PLAIN;
-use super::program::{OperationReport, Program, Site};
+use super::program::{Program, ProgramOutput, TestDir};
 use super::table::consume;
 
-/// Twenty payments before their orders, and one broken one.
-async fn paged() -> Site {
-    let site = Site::new();
+/// A folder with dead letters of twenty payments without their orders and of one invalid payment.
+async fn with_dead_letters() -> TestDir {
+    let dir = TestDir::new();
     let events = ["--order-ids", "1-20", "--rate", "max"];
-    site.run("payments_producer", &[&events[..], &PLAIN].concat()).await.with(0);
-    site.write("broken.jsonl", "{\"payment_id\": 7, \"order_id\": 42, \"note\": \"caf\u{e9}\"}\n");
-    site.run("payments_producer", &["--from", "broken.jsonl"]).await.with(0);
-    consume(&site, "payment_consumer", &["--order-grace", "0s"]).await;
-    site.run("dlq_handler", &["--once"]).await.with(0);
-    site
+    dir.run("payments_producer", &[&events[..], &PLAIN].concat()).await.with(0);
+    dir.write("broken.jsonl", "{\"payment_id\": 7, \"order_id\": 42, \"note\": \"caf\u{e9}\"}\n");
+    dir.run("payments_producer", &["--from", "broken.jsonl"]).await.with(0);
+    consume(&dir, "payment_consumer", &["--order-grace", "0s"]).await;
+    dir.run("dlq_handler", &["--once"]).await.with(0);
+    dir
 }
 
-async fn queue(site: &Site, args: &[&str]) -> OperationReport {
-    site.run("dlq_handler", args).await
+async fn dlq_handler(dir: &TestDir, args: &[&str]) -> ProgramOutput {
+    dir.run("dlq_handler", args).await
 }
 
-/// Runs a printed command.
-fn printed(site: &Site, command: &str) -> Program {
+/// The program of a printed command.
+fn printed(dir: &TestDir, command: &str) -> Program {
     let words: Vec<&str> = command.split(' ').collect();
     assert!(words[0].ends_with("/dlq_handler"), "{command}");
-    site.program("dlq_handler", &words[1..])
+    dir.program("dlq_handler", &words[1..])
 }
 
 #[tokio::test]
 async fn the_commands_that_triage_prints_lead_to_the_dead_letter() {
-    let site = paged().await;
-    let triage = queue(&site, &["triage"]).await.with(0);
+    let dir = with_dead_letters().await;
+    let triage = dlq_handler(&dir, &["triage"]).await.with(0);
     assert!(triage.stdout.starts_with("embedded at /"), "{}", triage.stdout);
     assert!(triage.stdout.contains("✗ order_consumer was never seen"), "{}", triage.stdout);
     assert!(triage.stdout.contains("21 open dead letters"), "{}", triage.stdout);
-    let triage = queue(&site, &["triage", "--format", "json"]).await.with(0).json();
+    let triage = dlq_handler(&dir, &["triage", "--format", "json"]).await.with(0).json();
     let count = |verdict: &str| {
         let groups = triage["verdicts"].as_array().unwrap();
         groups
@@ -46,7 +46,7 @@ async fn the_commands_that_triage_prints_lead_to_the_dead_letter() {
     };
     assert_eq!((count("still_waiting"), count("poison")), (Some(20), Some(1)), "{triage}");
     let show = triage["next"].as_array().unwrap().last().unwrap()["command"].as_str().unwrap();
-    let shown = printed(&site, &format!("{show} --format json")).run().await.with(0).json();
+    let shown = printed(&dir, &format!("{show} --format json")).run().await.with(0).json();
     assert_eq!(
         (shown["reason"].as_str(), shown["order_id"].as_i64()),
         (Some("invalid"), Some(42)),
@@ -55,47 +55,47 @@ async fn the_commands_that_triage_prints_lead_to_the_dead_letter() {
     assert_eq!(shown["body"], "{\"payment_id\": 7, \"order_id\": 42, \"note\": \"caf\u{e9}\"}");
     assert_eq!(shown["history"][0]["action"], "received", "{shown}");
     let save = shown["next"][0]["command"].as_str().unwrap();
-    printed(&site, save).run().await.with(0);
+    printed(&dir, save).run().await.with(0);
     let id = shown["id"].as_str().unwrap();
-    let saved = std::fs::read(site.path(&format!("{id}.json"))).unwrap();
+    let saved = std::fs::read(dir.path(&format!("{id}.json"))).unwrap();
     assert_eq!(saved, "{\"payment_id\": 7, \"order_id\": 42, \"note\": \"caf\u{e9}\"}".as_bytes());
-    let text = queue(&site, &["show", id]).await.with(0);
+    let text = dlq_handler(&dir, &["show", id]).await.with(0);
     assert!(text.stdout.contains("payment_method"), "{}", text.stdout);
 }
 
 #[tokio::test]
 async fn once_the_orders_are_recorded_triage_prints_the_retry_and_explain_the_row() {
-    let site = paged().await;
+    let dir = with_dead_letters().await;
     let orders = [&["--order-ids", "1-20", "--rate", "max"][..], &PLAIN].concat();
-    site.run("orders_producer", &orders).await.with(0);
-    consume(&site, "order_consumer", &[]).await;
-    let triage = queue(&site, &["triage"]).await.with(0);
+    dir.run("orders_producer", &orders).await.with(0);
+    consume(&dir, "order_consumer", &[]).await;
+    let triage = dlq_handler(&dir, &["triage"]).await.with(0);
     let retry = "dlq_handler retry --state open --verdict applies_now";
     assert!(triage.stdout.contains(retry), "{}", triage.stdout);
-    let explained = queue(&site, &["explain", "3", "--format", "json"]).await.with(0).json();
+    let explained = dlq_handler(&dir, &["explain", "3", "--format", "json"]).await.with(0).json();
     assert_eq!(explained["row"]["has_order"], true, "{explained}");
     assert_eq!(explained["dead_letters"][0]["verdict"], "applies_now", "{explained}");
-    queue(&site, &["--once"]).await.with(0);
-    let explained = queue(&site, &["explain", "3"]).await.with(0);
+    dlq_handler(&dir, &["--once"]).await.with(0);
+    let explained = dlq_handler(&dir, &["explain", "3"]).await.with(0);
     assert!(explained.stdout.contains("recovered; now: already_applied"), "{}", explained.stdout);
-    let report = queue(&site, &["report", "--fail-on-open", "--format", "markdown"]).await.with(3);
+    let report = dlq_handler(&dir, &["report", "--fail-on-open", "--format", "markdown"]).await.with(3);
     assert!(report.stdout.contains("- recovered: 20 of 21 dead letters (95 %)"), "{}", report.stdout);
     assert!(report.stdout.contains("embedded at /"), "{}", report.stdout);
     let since =
-        queue(&site, &["report", "--since", "0s", "--format", "json", "--fail-on-open"]).await.with(0);
+        dlq_handler(&dir, &["report", "--since", "0s", "--format", "json", "--fail-on-open"]).await.with(0);
     assert_eq!(since.json()["total"], 0);
 }
 
 #[tokio::test]
 async fn lists_are_table_json_or_csv_bounded_or_complete() {
-    let site = paged().await;
-    let bounded = queue(&site, &["list", "--limit", "5"]).await.with(0);
+    let dir = with_dead_letters().await;
+    let bounded = dlq_handler(&dir, &["list", "--limit", "5"]).await.with(0);
     let ids = bounded.stdout.lines().filter(|line| line.split(' ').next().is_some_and(is_id)).count();
     assert_eq!(ids, 5, "{}", bounded.stdout);
     assert!(bounded.stderr.contains("5 dead letters, the newest 5; --limit 0 for all"), "{}", bounded.stderr);
     for limit in ["0", "50"] {
         let args = ["list", "--limit", limit, "--state", "open", "--bodies", "--format", "json"];
-        let all = queue(&site, &args).await.with(0).json();
+        let all = dlq_handler(&dir, &args).await.with(0).json();
         let dead_letters = all["dead_letters"].as_array().unwrap();
         assert_eq!(dead_letters.len(), 21, "{all}");
         assert!(all["store"].as_str().unwrap().starts_with("embedded at /"), "{all}");
@@ -107,19 +107,20 @@ async fn lists_are_table_json_or_csv_bounded_or_complete() {
     }
     let args =
         ["list", "--limit", "0", "--verdict", "poison", "--bodies", "--format", "csv", "--out", "l.csv"];
-    let to_file = queue(&site, &args).await.with(0);
+    let to_file = dlq_handler(&dir, &args).await.with(0);
     assert_eq!(to_file.stdout, "");
     assert!(to_file.stderr.contains("1 dead letter, from embedded at /"), "{}", to_file.stderr);
-    let mut reader = csv::Reader::from_path(site.path("l.csv")).unwrap();
+    let mut reader = csv::Reader::from_path(dir.path("l.csv")).unwrap();
     let body = reader.headers().unwrap().iter().position(|name| name == "body").unwrap();
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 1);
     assert_eq!(&rows[0][body], "{\"payment_id\": 7, \"order_id\": 42, \"note\": \"caf\u{e9}\"}");
-    let one = queue(&site, &["list", &rows[0][0], "--format", "json"]).await.with(0).json();
+    let one = dlq_handler(&dir, &["list", &rows[0][0], "--format", "json"]).await.with(0).json();
     assert_eq!(one["dead_letters"].as_array().unwrap().len(), 1, "{one}");
-    let of_order = queue(&site, &["list", "--order", "42", "--format", "json"]).await.with(0).json();
+    let of_order = dlq_handler(&dir, &["list", "--order", "42", "--format", "json"]).await.with(0).json();
     assert_eq!(of_order["dead_letters"][0]["id"], rows[0][0], "{of_order}");
-    let none = queue(&site, &["list", "--reason", "handler_failed", "--format", "json"]).await.with(0).json();
+    let none =
+        dlq_handler(&dir, &["list", "--reason", "handler_failed", "--format", "json"]).await.with(0).json();
     assert_eq!(none["dead_letters"], serde_json::json!([]));
 }
 
@@ -129,13 +130,13 @@ fn is_id(word: &str) -> bool {
 
 #[tokio::test]
 async fn not_found_is_exit_3_with_a_hint_and_an_empty_dead_letter_store_is_fine() {
-    let site = Site::new();
-    site.run("ecom_setup", &[]).await.with(0);
+    let dir = TestDir::new();
+    dir.run("ecom_setup", &[]).await.with(0);
     let none = "20260131-07-0123456789abcdef0123456789abcdef";
-    let shown = queue(&site, &["show", none]).await.with(3);
+    let shown = dlq_handler(&dir, &["show", none]).await.with(3);
     assert!(shown.stderr.contains(&format!("error: there is no dead letter {none} in embedded at /")));
     assert!(shown.stderr.contains("hint: "), "{}", shown.stderr);
-    let explained = queue(&site, &["explain", "42"]).await.with(3);
+    let explained = dlq_handler(&dir, &["explain", "42"]).await.with(3);
     assert!(
         explained.stderr.contains("error: there is no row and no dead letter for order 42 in embedded at /")
     );
@@ -147,22 +148,22 @@ async fn not_found_is_exit_3_with_a_hint_and_an_empty_dead_letter_store_is_fine(
         (&["report", "--fail-on-open"], "no dead letters"),
         (&["history"], "no bulk operations yet"),
     ] {
-        let ended = queue(&site, args).await.with(0);
+        let ended = dlq_handler(&dir, args).await.with(0);
         assert!(ended.stdout.contains(says), "{args:?}: {}", ended.stdout);
         assert!(ended.stdout.starts_with("embedded at /"), "{args:?}: {}", ended.stdout);
     }
-    let history = queue(&site, &["history", "--format", "json"]).await.with(0).json();
+    let history = dlq_handler(&dir, &["history", "--format", "json"]).await.with(0).json();
     assert_eq!(history["operations"], serde_json::json!([]));
-    queue(&site, &["history", "--format", "csv", "--limit", "0"]).await.with(0);
+    dlq_handler(&dir, &["history", "--format", "csv", "--limit", "0"]).await.with(0);
 }
 
 #[tokio::test]
-async fn watching_repeats_until_it_is_interrupted() {
-    let site = paged().await;
-    let watching = site.start("dlq_handler", &["triage", "--watch", "1s"]);
-    let looks = || watching.stdout().matches("21 open dead letters").count();
-    super::program::eventually("it looked twice", async || (looks() >= 2).then_some(())).await;
+async fn triage_with_watch_repeats_until_it_is_interrupted() {
+    let dir = with_dead_letters().await;
+    let watching = dir.start("dlq_handler", &["triage", "--watch", "1s"]);
+    let renderings = || watching.stdout().matches("21 open dead letters").count();
+    super::program::eventually("it printed twice", async || (renderings() >= 2).then_some(())).await;
     watching.signal("INT");
     let ended = watching.ended().await.with(0);
-    assert!(!ended.stdout.contains('\u{1b}'), "no terminal, no control sequences");
+    assert!(!ended.stdout.contains('\u{1b}'), "control sequences without a terminal");
 }

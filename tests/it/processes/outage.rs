@@ -1,48 +1,48 @@
-//! A stopped writer is an outage like any other: intake stops, nothing is dead-lettered or given back.
+//! A locked file is an outage like any other: intake stops, and no message is dead-lettered or nacked.
 
 use super::PLAIN;
 use super::admin::get;
-use super::program::{Site, eventually};
+use super::program::{TestDir, eventually};
 use super::table::{Table, consume};
 
 #[tokio::test]
-async fn while_nobody_can_write_nothing_is_dead_lettered_and_afterwards_all_is_applied() {
-    let site = Site::new();
+async fn while_the_file_is_locked_no_order_is_nacked_or_dead_lettered_and_afterwards_all_are_recorded() {
+    let dir = TestDir::new();
     let events = |manifest| ["--order-ids", "1-2000", "--rate", "max", "--manifest", manifest];
     for (name, manifest) in [("orders_producer", "orders.json"), ("payments_producer", "payments.json")] {
-        site.run(name, &[&events(manifest)[..], &PLAIN].concat()).await.with(0);
+        dir.run(name, &[&events(manifest)[..], &PLAIN].concat()).await.with(0);
     }
     let args = ["--max-in-flight", "16", "--admin-listen", "127.0.0.1:0", "--summary"];
-    let mut orders = site.start("order_consumer", &[&args[..], &["orders-summary.json"]].concat());
+    let mut orders = dir.start("order_consumer", &[&args[..], &["orders-summary.json"]].concat());
     let admin = orders.serves().await;
-    let table = Table::of(&site).await;
+    let table = Table::of(&dir).await;
     eventually("orders are recorded", async || (table.facts() > 20).then_some(())).await;
 
-    let stopped = table.stop_writers();
+    let locked = table.block_writers();
     let recorded = table.facts();
     eventually("it is not ready", async || is_ready(&admin, "503").await.then_some(())).await;
     assert!(
         get(&admin, "/livez").await.starts_with("HTTP/1.1 200 "),
-        "an outage is no reason to be restarted"
+        "an outage does not call for a restart"
     );
-    assert_eq!(table.facts(), recorded, "nobody could write");
-    drop(stopped);
+    assert_eq!(table.facts(), recorded, "written while the file was locked");
+    drop(locked);
 
     eventually("every order is recorded", async || (table.facts() == 2_000).then_some(())).await;
     eventually("it is ready again", async || is_ready(&admin, "200").await.then_some(())).await;
     orders.drained().await.with(0);
-    let summary = std::fs::read(site.path("orders-summary.json")).unwrap();
+    let summary = std::fs::read(dir.path("orders-summary.json")).unwrap();
     let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
     assert_eq!(summary["nacked"], 0, "{summary}");
     assert_eq!(summary["dead_lettered"], serde_json::json!({}), "{summary}");
 
-    consume(&site, "payment_consumer", &[]).await;
+    consume(&dir, "payment_consumer", &[]).await;
     let both = ["verify", "--manifest", "orders.json", "--manifest", "payments.json"];
-    site.run("ecom_facts", &both).await.with(0);
+    dir.run("ecom_facts", &both).await.with(0);
     assert_eq!(table.dead_letters(), 0);
 }
 
-/// Whether `/readyz` answers with this status, and, where it is not ready, says why.
+/// Returns whether `/readyz` responds with this status and, if not ready, with the cause.
 async fn is_ready(admin: &str, status: &str) -> bool {
     let answer = get(admin, "/readyz").await;
     answer.starts_with(&format!("HTTP/1.1 {status} "))
@@ -50,13 +50,13 @@ async fn is_ready(admin: &str, status: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_consumer_that_can_only_not_receive_is_not_ready() {
-    let site = Site::new();
-    let mut orders = site.start("order_consumer", &["--admin-listen", "127.0.0.1:0"]);
+async fn a_consumer_that_cannot_receive_is_not_ready() {
+    let dir = TestDir::new();
+    let mut orders = dir.start("order_consumer", &["--admin-listen", "127.0.0.1:0"]);
     let admin = orders.serves().await;
-    let table = Table::of(&site).await;
+    let table = Table::of(&dir).await;
     eventually("it is ready", async || is_ready(&admin, "200").await.then_some(())).await;
-    // No message comes, so no store call and no publish can tell.
+    // Without messages there are no store calls and no publishes that could fail.
     table.execute("ALTER TABLE messages RENAME TO elsewhere");
     eventually("it is not ready", async || is_ready(&admin, "503").await.then_some(())).await;
     table.execute("ALTER TABLE elsewhere RENAME TO messages");
@@ -66,19 +66,19 @@ async fn a_consumer_that_can_only_not_receive_is_not_ready() {
 
 #[tokio::test]
 async fn a_producer_waits_out_an_outage_and_publishes_everything() {
-    let site = Site::new();
+    let dir = TestDir::new();
     let events = ["--order-ids", "1-2000", "--rate", "500/s", "--manifest", "orders.json"];
-    let mut producer = site.start("orders_producer", &[&events[..], &PLAIN].concat());
-    let table = Table::of(&site).await;
+    let mut producer = dir.start("orders_producer", &[&events[..], &PLAIN].concat());
+    let table = Table::of(&dir).await;
     eventually("some are published", async || {
         (table.number("SELECT count(*) FROM messages") > 100).then_some(())
     })
     .await;
-    let stopped = table.stop_writers();
+    let locked = table.block_writers();
     producer.says("retrying until it succeeds").await;
-    drop(stopped);
+    drop(locked);
     producer.ended().await.with(0);
-    consume(&site, "order_consumer", &[]).await;
-    site.run("ecom_facts", &["verify", "--manifest", "orders.json"]).await.with(0);
+    consume(&dir, "order_consumer", &[]).await;
+    dir.run("ecom_facts", &["verify", "--manifest", "orders.json"]).await.with(0);
     assert_eq!(table.dead_letters(), 0);
 }

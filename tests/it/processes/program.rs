@@ -1,4 +1,4 @@
-//! The real executables: each run in a folder and an environment of its own, ended with its test.
+//! Runs the real executables in a temporary folder with a clean environment. They end with their test.
 #![cfg_attr(
     not(all(feature = "embedded", feature = "pubsub", feature = "cassandra")),
     allow(dead_code, reason = "what a backend's tests need is not needed without it")
@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use crate::waiting::within;
 
-/// How long anything may take; generous, since every other test runs beside it.
+/// The time limit of a condition; long, because all tests run in parallel.
 pub const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(20);
+/// The time between two checks of a condition.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Every executable of the package.
+/// The executables of the package, each with its path.
 pub const PROGRAMS: [(&str, &str); 8] = [
     ("orders_producer", env!("CARGO_BIN_EXE_orders_producer")),
     ("payments_producer", env!("CARGO_BIN_EXE_payments_producer")),
@@ -29,33 +29,33 @@ pub const PROGRAMS: [(&str, &str); 8] = [
     ("ecom_demo", env!("CARGO_BIN_EXE_ecom_demo")),
 ];
 
-/// What `look` finds, looked for again and again until the deadline.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
-        let mut ticks = tokio::time::interval(LOOK);
+/// Calls `find` until it returns a value, and returns that. Fails the test after [`PATIENCE`].
+pub async fn eventually<T>(what: &str, mut find: impl AsyncFnMut() -> Option<T>) -> T {
+    let finding = async {
+        let mut ticks = tokio::time::interval(CHECK_INTERVAL);
         loop {
             ticks.tick().await;
-            if let Some(found) = look().await {
+            if let Some(found) = find().await {
                 return found;
             }
         }
     };
-    within(PATIENCE, what, looking).await
+    within(PATIENCE, what, finding).await
 }
 
-/// A folder for the programs of one test to run in.
-pub struct Site {
+/// A temporary folder in which the programs of one test run.
+pub struct TestDir {
     folder: tempfile::TempDir,
     runs: AtomicU64,
 }
 
-impl Site {
-    /// An empty folder.
+impl TestDir {
+    /// Creates an empty folder.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), runs: AtomicU64::new(0) }
     }
 
-    /// A place in the folder.
+    /// Returns the path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -65,7 +65,7 @@ impl Site {
         std::fs::write(self.path(name), contents).unwrap();
     }
 
-    /// A program with these arguments, in this folder, in an environment of nothing else.
+    /// Returns a program with these arguments, in this folder and with a clean environment.
     pub fn program(&self, name: &'static str, args: &[&str]) -> Program {
         let (_, executable) = PROGRAMS.iter().find(|(known, _)| *known == name).unwrap();
         let mut command = Command::new(executable);
@@ -75,8 +75,8 @@ impl Site {
         Program { name, command, output }
     }
 
-    /// Runs a program with these arguments to its end.
-    pub async fn run(&self, name: &'static str, args: &[&str]) -> OperationReport {
+    /// Runs a program with these arguments until it ends.
+    pub async fn run(&self, name: &'static str, args: &[&str]) -> ProgramOutput {
         self.program(name, args).run().await
     }
 
@@ -86,7 +86,7 @@ impl Site {
     }
 }
 
-/// A program about to run.
+/// A program that is not started yet.
 pub struct Program {
     name: &'static str,
     command: Command,
@@ -94,19 +94,19 @@ pub struct Program {
 }
 
 impl Program {
-    /// Sets a variable.
+    /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Has it read this file as its stdin.
+    /// Reads stdin from this file.
     pub fn stdin(mut self, file: &Path) -> Self {
         self.command.stdin(File::open(file).unwrap());
         self
     }
 
-    /// Starts it.
+    /// Starts the program.
     pub fn start(mut self) -> Running {
         let (stdout, stderr) = (self.output.with_extension("out"), self.output.with_extension("err"));
         self.command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
@@ -114,13 +114,13 @@ impl Program {
         Running { name: self.name, child, stdout, stderr }
     }
 
-    /// Runs it to its end.
-    pub async fn run(self) -> OperationReport {
+    /// Runs the program until it ends.
+    pub async fn run(self) -> ProgramOutput {
         self.start().ended().await
     }
 }
 
-/// A running program; killed when the test lets go of it.
+/// A running program. Dropping it kills it.
 pub struct Running {
     name: &'static str,
     child: Child,
@@ -129,22 +129,23 @@ pub struct Running {
 }
 
 impl Running {
-    /// What it has said so far.
+    /// Returns its stderr so far.
     pub fn stderr(&self) -> String {
         read(&self.stderr)
     }
 
-    /// What it has answered so far.
+    /// Returns its stdout so far.
     pub fn stdout(&self) -> String {
         read(&self.stdout)
     }
 
-    /// Whether it has not ended.
+    /// Returns whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits until it has said this, and gives the line; fails the test where it ends without.
+    /// Waits for a line with this text on stderr, and returns the line. Fails the test if it ends
+    /// without one.
     pub async fn says(&mut self, what: &str) -> String {
         let (name, goal) = (self.name, format!("{} says {what:?}", self.name));
         eventually(&goal, async || {
@@ -157,37 +158,37 @@ impl Running {
         .await
     }
 
-    /// Waits until its admin port is open, and gives the address.
+    /// Waits until its admin port is open, and returns the address.
     pub async fn serves(&mut self) -> String {
         let line = self.says("serving /livez, /readyz and /metrics on http://").await;
         line.rsplit("http://").next().unwrap().to_owned()
     }
 
-    /// Sends it a signal by its name, such as `TERM`.
+    /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
         assert!(sent.success(), "could not send {signal} to {}", self.name);
     }
 
-    /// `kill -9`; fails the test where it had ended before.
+    /// Kills it as `kill -9` does. Fails the test if it had ended before.
     pub fn kill(mut self) {
         assert!(self.is_running(), "{} ended before it was killed:\n{}", self.name, self.stderr());
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Asks it to drain, and waits for its end.
-    pub async fn drained(self) -> OperationReport {
+    /// Sends `TERM` and waits until it ends.
+    pub async fn drained(self) -> ProgramOutput {
         self.signal("TERM");
         self.ended().await
     }
 
-    /// Waits for its end.
-    pub async fn ended(mut self) -> OperationReport {
+    /// Waits until it ends.
+    pub async fn ended(mut self) -> ProgramOutput {
         let goal = format!("{} ends", self.name);
         let status = eventually(&goal, async || self.child.try_wait().unwrap()).await;
-        OperationReport {
+        ProgramOutput {
             name: self.name,
             code: status.code(),
             stdout: read(&self.stdout),
@@ -201,23 +202,23 @@ impl Drop for Running {
         if std::thread::panicking() {
             eprintln!("--- {} ---\n{}", self.name, self.stderr());
         }
-        // Both fail where it has ended, and that is well.
+        // Both fail if it has ended, which is fine.
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
-/// A program's end.
-pub struct OperationReport {
+/// The exit code and the output of a program.
+pub struct ProgramOutput {
     name: &'static str,
-    /// None where a signal ended it.
+    /// `None` if a signal ended it.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl OperationReport {
-    /// The same; fails the test where it ended with another code.
+impl ProgramOutput {
+    /// Returns itself. Fails the test if the exit code is another one.
     #[track_caller]
     pub fn with(self, code: i32) -> Self {
         let Self { name, stdout, stderr, .. } = &self;
@@ -225,7 +226,7 @@ impl OperationReport {
         self
     }
 
-    /// Its stdout as JSON.
+    /// Returns stdout as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))

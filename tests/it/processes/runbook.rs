@@ -1,5 +1,5 @@
-//! `docs/runbook.md`, done: the page it walks through command by command, and the two commands of every
-//! alert. Ids, times, durations and counts are other ones each time; the words are not.
+//! `docs/runbook.md`, executed: its walkthrough command by command, and the commands of every alert. Ids,
+//! times, durations and numbers vary; everything else must be printed as written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,29 +11,29 @@ use ecom_domain::dead_letter::DeadLetterId;
 use ecom_embedded::Options;
 
 use super::PLAIN;
-use super::program::{PROGRAMS, Running, Site, eventually};
+use super::program::{PROGRAMS, Running, TestDir, eventually};
 use super::table::{Table, consume};
 use crate::metrics::file;
 
-/// As long as a dead letter's id.
+/// The length of a dead letter's id.
 const ID: usize = "20260131-07-0123456789abcdef0123456789abcdef".len();
-/// The section with the page.
+/// The heading of the walkthrough.
 const PAGE: &str = "## Walkthrough of an on-call page\n";
-/// How a command of an alert's section names its configuration.
-const OWN: &str = " -c config/gcp.toml -c my.toml";
+/// The configuration files of a command in an alert's section.
+const CONFIG: &str = " -c config/gcp.toml -c my.toml";
 
 fn runbook() -> String {
     file("docs/runbook.md")
 }
 
-/// A command of the page with what it printed.
+/// A command of the walkthrough with its output.
 struct Step {
     command: String,
     printed: Vec<String>,
 }
 
-/// The commands of the page.
-fn page(runbook: &str) -> Vec<Step> {
+/// The commands of the walkthrough.
+fn walkthrough(runbook: &str) -> Vec<Step> {
     let section = runbook.split(PAGE).nth(1).unwrap().split("\n## ").next().unwrap();
     let mut steps: Vec<Step> = Vec::new();
     for block in section.split("```console\n").skip(1) {
@@ -47,10 +47,10 @@ fn page(runbook: &str) -> Vec<Step> {
     steps
 }
 
-/// A line without what is another each time, and the dead letters it names.
+/// A line with its varying words masked, and the ids of the dead letters in it.
 fn masked(line: &str) -> (String, Vec<String>) {
     let mut ids = Vec::new();
-    // A role's newest event is known only from its second sign of life on.
+    // A role's newest event is known only from its second heartbeat on.
     let mut rest = line.replace('█', "").split("; newest event").next().unwrap_or_default().to_owned();
     for store in ["Cassandra at ", "embedded at "] {
         if let Some((before, after)) = rest.clone().split_once(store) {
@@ -88,7 +88,7 @@ fn masked(line: &str) -> (String, Vec<String>) {
     (words.join(" "), ids)
 }
 
-/// Whether a word is a time, a duration, a run or a number of two digits or more.
+/// Returns whether a word is a time, a duration, an operation id or a number of two digits or more.
 fn is_varying(word: &str) -> bool {
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
     let is_duration = word.strip_suffix("ms").or_else(|| word.strip_suffix(['d', 'h', 'm', 's']));
@@ -96,17 +96,17 @@ fn is_varying(word: &str) -> bool {
         || digits >= 2 && word.bytes().all(|b| b.is_ascii_digit() || b",.%:TZ-abcdef".contains(&b))
 }
 
-/// The names that a run's dead letters have where the runbook has others.
+/// The ids of this test's dead letters by the ids in the runbook.
 #[derive(Default)]
-struct Names(BTreeMap<String, String>);
+struct Ids(BTreeMap<String, String>);
 
-impl Names {
-    /// A command of the runbook about this run's dead letters.
+impl Ids {
+    /// A command of the runbook with the ids of this test.
     fn in_command(&self, command: &str) -> String {
         self.0.iter().fold(command.to_owned(), |text, (written, ours)| text.replace(written, ours))
     }
 
-    /// Fails where what was printed is not as written; `…` stands for any number of lines.
+    /// Fails if the output differs from the runbook, where `…` stands for any number of lines.
     fn compare(&mut self, step: &Step, printed: &str) {
         let mut lines = printed.lines().map(str::trim_end).filter(|line| !line.is_empty());
         let mut may_skip = false;
@@ -123,7 +123,7 @@ impl Names {
                 let known = self.0.entry(theirs.clone()).or_insert_with(|| ours.clone());
                 assert_eq!(
                     *known, ours,
-                    "{theirs} is another dead letter here\n$ {}\n{printed}",
+                    "{theirs} is another dead letter in this test\n$ {}\n{printed}",
                     step.command
                 );
             }
@@ -134,29 +134,29 @@ impl Names {
     }
 }
 
-/// The situation of the page: `order_consumer` was there and is gone, 1,000 payments came before their
-/// orders, 50 have none, five bodies are no payments, and two payments have one time.
-struct Situation {
-    // Dropped first: the roles write into the site.
+/// The incident of the walkthrough: `order_consumer` has stopped, 1,000 payments arrived before their orders,
+/// 50 payments have none, five bodies are not payments, and two payments have one event time.
+struct Incident {
+    // Dropped first: the roles write into the folder.
     _roles: [Running; 2],
-    site: Site,
+    dir: TestDir,
 }
 
-impl Situation {
+impl Incident {
     async fn new() -> Self {
-        let site = Site::new();
+        let dir = TestDir::new();
         let produce = async |role, ids: &str| {
             let events = [&["--order-ids", ids, "--rate", "max", "--quiet"][..], &PLAIN].concat();
-            site.run(role, &events).await.with(0);
+            dir.run(role, &events).await.with(0);
         };
         produce("orders_producer", "2001-2200").await;
         produce("payments_producer", "2001-2200").await;
-        consume(&site, "order_consumer", &[]).await;
-        // A handler that leaves all retries to the person.
-        let patient = ["dead_letters.max_backoff=7d", "dead_letters.first_retry=7d"];
-        let handler = site.start("dlq_handler", &["--set", patient[0], "--set", patient[1]]);
-        let payments = site.start("payment_consumer", &["--order-grace", "0s"]);
-        let table = Table::of(&site).await;
+        consume(&dir, "order_consumer", &[]).await;
+        // The handler leaves all retries to the operator.
+        let no_retries = ["dead_letters.max_backoff=7d", "dead_letters.first_retry=7d"];
+        let handler = dir.start("dlq_handler", &["--set", no_retries[0], "--set", no_retries[1]]);
+        let payments = dir.start("payment_consumer", &["--order-grace", "0s"]);
+        let table = Table::of(&dir).await;
         let paid = "SELECT count(payment_id) FROM orders_payments_facts";
         eventually("the first payments are recorded", async || (table.number(paid) == 200).then_some(()))
             .await;
@@ -165,12 +165,12 @@ impl Situation {
         produce("payments_producer", "5001-5050").await;
         for (number, body) in POISON.into_iter().enumerate() {
             let name = format!("poison-{number}");
-            site.write(&name, format!("{body}\n"));
-            site.run("payments_producer", &["--from", &name]).await.with(0);
+            dir.write(&name, format!("{body}\n"));
+            dir.run("payments_producer", &["--from", &name]).await.with(0);
             let arrived = || table.dead_letters() == 1051 + number as i64;
             eventually("the dead letter is in the dead-letter store", async || arrived().then_some(())).await;
         }
-        let bus = ecom_embedded::open(&site.path("data"), Options::new(Vec::new())).unwrap();
+        let bus = ecom_embedded::open(&dir.path("data"), Options::new(Vec::new())).unwrap();
         let publisher = bus.publisher("payments_data", 1).await.unwrap();
         let time = Clock::System.now_us().to_string();
         for (number, status) in [(7001, "Completed"), (7002, "Failed")] {
@@ -178,31 +178,31 @@ impl Situation {
             let attributes: Attributes = [("event_time_us", time.clone())].into_iter().collect();
             publisher.publish(Message { body: body.into(), attributes }).await.await.unwrap();
             let shown = || table.number(paid) == 200 && table.backlog("payments_data") == 0;
-            eventually("it is settled", async || shown().then_some(())).await;
+            eventually("it is acked", async || shown().then_some(())).await;
         }
         eventually("the tie is in the dead-letter store", async || {
             (table.dead_letters() == 1056).then_some(())
         })
         .await;
-        // As where producers have no store to be seen in, and ten minutes later.
+        // Removes the heartbeats of the producers, and makes that of order_consumer ten minutes old.
         table.execute(
             "DELETE FROM role_heartbeats WHERE role LIKE '%producer';
              UPDATE role_heartbeats SET seen_at = seen_at - 600000000 WHERE role = 'order_consumer'",
         );
-        Self { _roles: [handler, payments], site }
+        Self { _roles: [handler, payments], dir }
     }
 
-    /// Runs a command line; what it said on both streams, and its exit code.
+    /// Runs a command line, and returns its stdout and stderr together with its exit code.
     fn run(&self, line: &str) -> (String, Option<i32>) {
         let folder = Path::new(PROGRAMS[0].1).parent().unwrap().display().to_string();
         let output = Command::new("sh")
             .args(["-c", &format!("exec 2>&1; {line}")])
             .env_clear()
             .env("PATH", format!("{folder}:/usr/bin:/bin"))
-            .env("HOME", self.site.path("."))
+            .env("HOME", self.dir.path("."))
             .env("ECOM_ACTOR", "ada")
             .env("RUST_LOG", "warn")
-            .current_dir(self.site.path("."))
+            .current_dir(self.dir.path("."))
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -218,7 +218,7 @@ fn payment(number: i64, order: i64, status: &str) -> String {
     )
 }
 
-/// Bodies that are no payments.
+/// Bodies that are not payments.
 const POISON: [&str; 5] = [
     r#"{"payment_id": 9001, "order_id": 2001, "payment_method": "Credit Card", "card_last_four": "12", "payment_status": "Completed", "payment_datetime": "2026-11-21T10:00:00Z"}"#,
     r#"{"payment_id": 9002, "order_id": 2002, "payment_method": "PayPal", "payment_status": "Completed"}"#,
@@ -228,23 +228,23 @@ const POISON: [&str; 5] = [
 ];
 
 #[tokio::test]
-async fn the_page_of_the_runbook_goes_as_it_is_written() {
-    let situation = Situation::new().await;
-    let table = Table::of(&situation.site).await;
-    let mut names = Names::default();
+async fn the_walkthrough_of_the_runbook_prints_what_is_written() {
+    let incident = Incident::new().await;
+    let table = Table::of(&incident.dir).await;
+    let mut ids = Ids::default();
     let mut roles = Vec::new();
-    let steps = page(&runbook());
+    let steps = walkthrough(&runbook());
     assert!(steps.len() >= 10, "{} commands", steps.len());
     for step in &steps {
         if step.command.starts_with("order_consumer ") {
-            roles.push(situation.site.start("order_consumer", &[]));
+            roles.push(incident.dir.start("order_consumer", &[]));
             let orders = || table.facts() == 1_200;
             eventually("the orders are recorded", async || orders().then_some(())).await;
             continue;
         }
-        let (printed, code) = situation.run(&names.in_command(&step.command));
+        let (printed, code) = incident.run(&ids.in_command(&step.command));
         assert_eq!(code, Some(0), "$ {}\n{printed}", step.command);
-        names.compare(step, &printed);
+        ids.compare(step, &printed);
     }
     let of =
         |state: &str| table.number(&format!("SELECT count(*) FROM dead_letters WHERE state = '{state}'"));
@@ -255,9 +255,9 @@ async fn the_page_of_the_runbook_goes_as_it_is_written() {
 }
 
 #[tokio::test]
-async fn both_commands_of_every_alert_run_as_they_stand() {
-    let situation = Situation::new().await;
-    let table = Table::of(&situation.site).await;
+async fn the_commands_of_every_alert_in_the_runbook_run_as_written() {
+    let incident = Incident::new().await;
+    let table = Table::of(&incident.dir).await;
     let some = table.rows("SELECT id FROM dead_letters ORDER BY id LIMIT 1", |row| row.get::<_, String>(0));
     let runbook = runbook();
     let mut ran = 0;
@@ -267,14 +267,14 @@ async fn both_commands_of_every_alert_run_as_they_stand() {
             .split('`')
             .skip(1)
             .step_by(2)
-            .filter(|text| text.ends_with(OWN))
-            .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ").replace(OWN, ""))
+            .filter(|text| text.ends_with(CONFIG))
+            .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ").replace(CONFIG, ""))
             .collect();
         assert!(commands.len() >= 2, "{section}");
         for command in commands {
             let line = command.replace("ORDER_ID", "2200").replace("ID", &some[0]);
-            let look = if line.contains(" retry ") { " --dry-run" } else { "" };
-            let (printed, code) = situation.run(&format!("{line}{look}"));
+            let flag = if line.contains(" retry ") { " --dry-run" } else { "" };
+            let (printed, code) = incident.run(&format!("{line}{flag}"));
             assert_eq!(code, Some(0), "$ {line}\n{printed}");
             ran += 1;
         }
@@ -283,7 +283,7 @@ async fn both_commands_of_every_alert_run_as_they_stand() {
 }
 
 #[test]
-fn what_varies_is_masked_and_words_are_not() {
+fn varying_words_are_masked_and_others_are_not() {
     let (line, ids) = masked(
         "[1] 20261121-07-f2002bc80d965239dc0cf3d255a4fd79  payment 7002, parked 2m 31s ago on vm at 2026-11-21T18:15:04.256Z",
     );

@@ -1,36 +1,36 @@
-//! The embedded file as anybody sees it who opens it: beside the running programs.
+//! The embedded file, read and changed with plain SQL while the programs run.
 
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::program::{OperationReport, Site, eventually};
+use super::program::{ProgramOutput, TestDir, eventually};
 
-/// Runs a consumer until it has acknowledged all that waits on its topic, and drains it.
-pub async fn consume(site: &Site, role: &'static str, args: &[&str]) -> OperationReport {
+/// Runs a consumer until it has acked all messages of its topic, and drains it.
+pub async fn consume(dir: &TestDir, role: &'static str, args: &[&str]) -> ProgramOutput {
     let topic = match role {
         "order_consumer" => "orders_data",
         "payment_consumer" => "payments_data",
         _ => "dlq_payments_data",
     };
-    let table = Table::of(site).await;
-    let mut consumer = site.start(role, args);
+    let table = Table::of(dir).await;
+    let mut consumer = dir.start(role, args);
     consumer.says("using ").await;
     eventually("its topic is empty", async || (table.backlog(topic) == 0).then_some(())).await;
     consumer.drained().await.with(0)
 }
 
-/// The file, opened beside the programs that use it.
+/// A connection to the file that the programs use.
 pub struct Table(Connection);
 
 impl Table {
-    /// Opens the file of the default folder once it is there.
-    pub async fn of(site: &Site) -> Self {
-        Self::in_folder(&site.path("data")).await
+    /// Opens the file of the default folder once it exists.
+    pub async fn of(dir: &TestDir) -> Self {
+        Self::in_folder(&dir.path("data")).await
     }
 
-    /// Opens the file of a folder once it is there, with its tables.
+    /// Opens the file of a folder once it exists with its tables.
     pub async fn in_folder(folder: &Path) -> Self {
         let file = folder.join(ecom_embedded::FILE_NAME);
         eventually("the embedded file appears", async || {
@@ -43,12 +43,12 @@ impl Table {
         .await
     }
 
-    /// A number the file holds.
+    /// Returns the number that a query selects.
     pub fn number(&self, sql: &str) -> i64 {
         self.0.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// All rows of a query, each read by `read`.
+    /// Returns all rows of a query, each read by `read`.
     pub fn rows<T>(&self, sql: &str, read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
         let mut statement = self.0.prepare(sql).unwrap();
         statement.query_map([], read).unwrap().collect::<Result<_, _>>().unwrap()
@@ -59,12 +59,12 @@ impl Table {
         self.0.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// Rows of the fact table.
+    /// Returns the number of rows of the fact table.
     pub fn facts(&self) -> i64 {
         self.number("SELECT count(*) FROM orders_payments_facts")
     }
 
-    /// Deliveries that a consumer of this topic holds, or held when it was killed.
+    /// Returns the number of leased messages of a topic, including those of a killed consumer.
     pub fn leased(&self, topic: &str) -> i64 {
         self.number(&format!(
             "SELECT count(*) FROM messages JOIN subscriptions ON subscriptions.id = subscription
@@ -72,24 +72,24 @@ impl Table {
         ))
     }
 
-    /// What was done so far: orders and payments recorded, dead letters in the dead-letter store.
+    /// Returns the number of recorded orders, payments and dead letters.
     pub fn progress(&self) -> i64 {
         self.number(
             "SELECT (SELECT count(*) + count(payment_id) FROM facts) + (SELECT count(*) FROM dead_letters)",
         )
     }
 
-    /// Messages ever published, on any topic.
+    /// Returns the number of messages published so far, on any topic.
     pub fn published(&self) -> i64 {
         self.number("SELECT coalesce(sum(last_message), 0) FROM topics")
     }
 
-    /// Dead letters in the dead-letter store.
+    /// Returns the number of dead letters in the dead-letter store.
     pub fn dead_letters(&self) -> i64 {
         self.number("SELECT count(*) FROM dead_letters")
     }
 
-    /// Messages of a topic that are published and not acknowledged.
+    /// Returns the number of unacked messages of a topic.
     pub fn backlog(&self, topic: &str) -> i64 {
         self.number(&format!(
             "SELECT count(*) FROM messages JOIN subscriptions ON subscriptions.id = subscription
@@ -97,25 +97,25 @@ impl Table {
         ))
     }
 
-    /// Waits until nothing published is unacknowledged, on any topic.
+    /// Waits until every message of every topic is acked.
     pub async fn is_drained(&self) {
-        eventually("every message is acknowledged", async || {
+        eventually("every message is acked", async || {
             (self.number("SELECT count(*) FROM messages") == 0).then_some(())
         })
         .await;
     }
 
-    /// Stops all writers: takes the file's write lock until the guard is dropped.
-    pub fn stop_writers(&self) -> StoppedWriters<'_> {
+    /// Blocks all writers by taking the file's write lock until the guard is dropped.
+    pub fn block_writers(&self) -> BlockedWriters<'_> {
         self.execute("BEGIN IMMEDIATE");
-        StoppedWriters(self)
+        BlockedWriters(self)
     }
 }
 
 /// The file's write lock.
-pub struct StoppedWriters<'t>(&'t Table);
+pub struct BlockedWriters<'t>(&'t Table);
 
-impl Drop for StoppedWriters<'_> {
+impl Drop for BlockedWriters<'_> {
     fn drop(&mut self) {
         self.0.0.execute_batch("ROLLBACK").ok();
     }

@@ -73,7 +73,7 @@ impl TestStore {
         stores
     }
 
-    /// Cassandra, in a keyspace that other tests write to as well; `None` if there is no Cassandra.
+    /// Cassandra, in a keyspace that other tests write to as well. `None` without Cassandra.
     #[cfg(feature = "cassandra")]
     pub async fn shared_cassandra() -> Option<Self> {
         let settings = crate::services::keyspace().await?;
@@ -139,7 +139,7 @@ impl TestStore {
     }
 }
 
-/// The history line of a dead letter's arrival.
+/// The history entry of the receipt of a dead letter.
 fn received(dead_letter: &DeadLetter) -> HistoryEntry {
     HistoryEntry {
         at: dead_letter.first_failed_at + 20_000,
@@ -228,7 +228,7 @@ pub fn orphan(payment: i64, order: i64, t: i64) -> DeadLetter {
     }
 }
 
-/// A command as a person types it.
+/// A command as an operator types it.
 pub fn spell(command: &Command) -> String {
     let words = std::iter::once(command.binary.to_owned()).chain(command.words.iter().cloned());
     words.collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! The forecast of a dead letter is what the handler's sweep then does.
+//! The forecast of a dead letter, compared with what a sweep does.
 
 use std::sync::Arc;
 

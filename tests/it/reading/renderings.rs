@@ -62,7 +62,7 @@ impl Incident {
             store.record(dead_letter).await;
         }
         let attempt = DeadLetterChange::Schedule { attempts: 1, next_attempt_at: NOW - 25 * HOUR };
-        self.act(
+        self.update(
             &self.recovered,
             -25 * HOUR - 60 * SECOND,
             HistoryAction::Attempted,
@@ -73,7 +73,7 @@ impl Incident {
         .await;
         let done =
             DeadLetterChange::State { generation: 0, state: DeadLetterState::Recovered, at: NOW - 25 * HOUR };
-        self.act(
+        self.update(
             &self.recovered,
             -25 * HOUR,
             HistoryAction::Recovered,
@@ -84,7 +84,7 @@ impl Incident {
         .await;
     }
 
-    async fn act(
+    async fn update(
         &self,
         dead_letter: &DeadLetter,
         at: i64,
@@ -106,11 +106,12 @@ impl Incident {
             correction: None,
             corrected_by: None,
         };
-        let act = DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
-        self.store.dead_letter_store.apply(&act).await.unwrap();
+        let update =
+            DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
+        self.store.dead_letter_store.apply(&update).await.unwrap();
     }
 
-    /// A text with another path in place of this test's folder.
+    /// Replaces the path of the temporary folder.
     fn anonymous(&self, text: &str) -> String {
         text.replace(&self.store.facts.describe(), "embedded at /srv/ecom/data/ecom_store.db")
     }

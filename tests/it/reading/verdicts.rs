@@ -1,4 +1,4 @@
-//! Every verdict, triage, timelines and reports from constructed situations, on every store.
+//! Verdicts, triage, timelines and reports of constructed situations, on every store.
 
 use ecom_dlq::role_status::RoleProblem;
 use ecom_dlq::selection::{Detail, Selection};
@@ -57,13 +57,18 @@ fn group(triage: &Triage, verdict: Verdict) -> &VerdictGroup {
     triage.groups.iter().find(|group| group.verdict == verdict).unwrap()
 }
 
-async fn all_alive(store: &TestStore) {
+async fn all_roles_run(store: &TestStore) {
     for role in [Role::OrderConsumer, Role::PaymentConsumer, Role::DlqHandler] {
         store.beat(role, 5, Some(NOW)).await;
     }
 }
 
-async fn act(store: &TestStore, dead_letter: &DeadLetter, action: HistoryAction, change: DeadLetterChange) {
+async fn update(
+    store: &TestStore,
+    dead_letter: &DeadLetter,
+    action: HistoryAction,
+    change: DeadLetterChange,
+) {
     let entry = HistoryEntry {
         at: NOW,
         entry_id: format!("{action:?}"),
@@ -77,8 +82,8 @@ async fn act(store: &TestStore, dead_letter: &DeadLetter, action: HistoryAction,
         correction: None,
         corrected_by: None,
     };
-    let act = DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
-    store.dead_letter_store.apply(&act).await.unwrap();
+    let update = DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
+    store.dead_letter_store.apply(&update).await.unwrap();
 }
 
 #[tokio::test]
@@ -104,7 +109,7 @@ async fn each_situation_has_its_verdict() {
 async fn dead_letters_are_triaged_by_verdict_with_the_command_to_run_next() {
     for store in TestStore::all("triage").await {
         Situation::on(&store).await;
-        all_alive(&store).await;
+        all_roles_run(&store).await;
         let triage = store.queue().triage(&POLICY, &|_| {}).await.unwrap();
         assert_eq!((triage.open, triage.causes.len()), (6, 0), "{}: {:?}", store.name, triage.causes);
         let verdicts: Vec<Verdict> = triage.groups.iter().map(|group| group.verdict).collect();
@@ -151,14 +156,14 @@ async fn dead_letters_are_triaged_by_verdict_with_the_command_to_run_next() {
 async fn closed_dead_letters_are_not_triaged_and_parked_ones_wait_for_the_next_sweep() {
     for store in TestStore::all("parked").await {
         let situation = Situation::on(&store).await;
-        all_alive(&store).await;
+        all_roles_run(&store).await;
         let into = |state| DeadLetterChange::State { generation: 0, state, at: NOW };
-        act(&store, &situation.poison, HistoryAction::Discarded, into(DeadLetterState::Discarded)).await;
-        act(&store, &situation.applied, HistoryAction::Recovered, into(DeadLetterState::Recovered)).await;
-        act(&store, &situation.applies, HistoryAction::Parked, into(DeadLetterState::Parked)).await;
-        act(&store, &situation.waiting, HistoryAction::Parked, into(DeadLetterState::Parked)).await;
+        update(&store, &situation.poison, HistoryAction::Discarded, into(DeadLetterState::Discarded)).await;
+        update(&store, &situation.applied, HistoryAction::Recovered, into(DeadLetterState::Recovered)).await;
+        update(&store, &situation.applies, HistoryAction::Parked, into(DeadLetterState::Parked)).await;
+        update(&store, &situation.waiting, HistoryAction::Parked, into(DeadLetterState::Parked)).await;
         let due = DeadLetterChange::Schedule { attempts: 3, next_attempt_at: NOW + 2 * SECOND };
-        act(&store, &situation.superseded, HistoryAction::Attempted, due).await;
+        update(&store, &situation.superseded, HistoryAction::Attempted, due).await;
         let triage = store.queue().triage(&POLICY, &|_| {}).await.unwrap();
         assert_eq!(triage.open, 4, "{}", store.name);
         let closed_by = |verdict| group(&triage, verdict).by_itself.closed_by.unwrap() - NOW;
@@ -198,10 +203,10 @@ async fn order_dead_letters_and_masked_dead_letters_have_verdicts_too() {
         assert_eq!(
             queue.show(&masked.id).await.unwrap().unwrap().verdict,
             Verdict::Poison,
-            "{}: the body is not what was sent",
+            "{}: the body is masked",
             store.name
         );
-        all_alive(&store).await;
+        all_roles_run(&store).await;
         let triage = queue.triage(&POLICY, &|_| {}).await.unwrap();
         assert_eq!(
             group(&triage, Verdict::AppliesNow).by_itself.stays,
@@ -214,13 +219,13 @@ async fn order_dead_letters_and_masked_dead_letters_have_verdicts_too() {
         assert_eq!(
             group(&triage, Verdict::AlreadyApplied).by_itself.closes,
             1,
-            "but a sweep sees that it is there"
+            "a sweep finds it in the row"
         );
     }
 }
 
 #[tokio::test]
-async fn the_cause_is_the_role_that_does_not_run() {
+async fn the_causes_are_the_roles_that_do_not_run_or_are_behind() {
     for store in TestStore::all("cause").await {
         for payment in 0..20 {
             store.record(&orphan(1_000 + payment, 100 + payment, NOW - HOUR + payment * SECOND)).await;
@@ -266,7 +271,7 @@ async fn an_order_is_explained_by_its_row_its_dead_letters_and_their_histories()
         let second = orphan(53, 5, NOW - 5 * HOUR);
         store.record(&second).await;
         let into = DeadLetterChange::State { generation: 0, state: DeadLetterState::Discarded, at: NOW };
-        act(&store, &situation.conflict, HistoryAction::Discarded, into).await;
+        update(&store, &situation.conflict, HistoryAction::Discarded, into).await;
         let queue = store.queue();
         let explained = queue.explain(OrderId(5)).await.unwrap().unwrap();
         let verdicts: Vec<_> = explained
@@ -315,20 +320,21 @@ async fn the_newest_dead_letters_are_those_that_failed_last() {
 }
 
 #[tokio::test]
-async fn a_report_adds_up_what_is_in_the_dead_letter_store() {
+async fn a_report_counts_the_dead_letters_and_their_recoveries_reopens_and_corrections() {
     for store in TestStore::all("report").await {
         let situation = Situation::on(&store).await;
         let queue = store.queue();
         let into = |generation, state, at| DeadLetterChange::State { generation, state, at };
         let failed = situation.applied.first_failed_at;
-        act(
+        update(
             &store,
             &situation.applied,
             HistoryAction::Recovered,
             into(0, DeadLetterState::Recovered, failed + 90 * SECOND),
         )
         .await;
-        act(&store, &situation.poison, HistoryAction::Reopened, into(1, DeadLetterState::Waiting, NOW)).await;
+        update(&store, &situation.poison, HistoryAction::Reopened, into(1, DeadLetterState::Waiting, NOW))
+            .await;
         let again = DeadLetter {
             corrects: Some(situation.poison.id.clone()),
             ..orphan(71, 7, NOW - 90 * 60 * SECOND)

@@ -17,7 +17,7 @@ use tokio::sync::Barrier;
 use super::fixture::*;
 use crate::waiting::within;
 
-/// A fact table that answers lookups only once as many are in flight as the window allows.
+/// A fact table that blocks lookups until as many are in flight as the window allows.
 struct ConcurrentFacts {
     together: Barrier,
     in_flight: AtomicUsize,

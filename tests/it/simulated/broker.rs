@@ -38,7 +38,7 @@ struct BrokerState {
     log: BTreeMap<String, Vec<ReceivedMessage>>,
     leased: u64,
     redelivered: u64,
-    receipts_lost: u64,
+    lost_publish_acks: u64,
 }
 
 /// A message that is delivered at `due` or later.
@@ -57,7 +57,7 @@ impl Broker {
             log: BTreeMap::new(),
             leased: 0,
             redelivered: 0,
-            receipts_lost: 0,
+            lost_publish_acks: 0,
         };
         Self(Arc::new(SharedBroker { state: Mutex::new(state), changed: Notify::new(), clock }))
     }
@@ -85,8 +85,8 @@ impl SharedBroker {
         self.state().redelivered
     }
 
-    pub fn receipts_lost(&self) -> u64 {
-        self.state().receipts_lost
+    pub fn lost_publish_acks(&self) -> u64 {
+        self.state().lost_publish_acks
     }
 
     /// Returns all messages published on a topic so far.
@@ -245,10 +245,10 @@ impl Feed for SimulatedFeed {
 
 async fn feed(broker: Broker, topic: String, channel: mpsc::Sender<Delivery>, stop: CancellationToken) {
     loop {
-        let Ok(place) = (tokio::select! {
+        let Ok(permit) = (tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            place = channel.reserve() => place,
+            permit = channel.reserve() => permit,
         }) else {
             return;
         };
@@ -260,7 +260,7 @@ async fn feed(broker: Broker, topic: String, channel: mpsc::Sender<Delivery>, st
                     topic: topic.clone(),
                     received: Some(received.clone()),
                 };
-                place.send(Delivery::new(received, Box::new(lease)));
+                permit.send(Delivery::new(received, Box::new(lease)));
                 continue;
             }
             Err(due) => due,
@@ -289,7 +289,7 @@ impl Publisher for SimulatedPublisher {
                 state.next_id += 1;
                 let lost = state.faults && state.rng.random_bool(0.1);
                 let stored = !lost || state.rng.random_bool(0.6);
-                state.receipts_lost += u64::from(lost);
+                state.lost_publish_acks += u64::from(lost);
                 let wait = state.rng.random_range(0..5);
                 (state.next_id, wait, lost, stored, state.rng.random_range(0..40))
             };

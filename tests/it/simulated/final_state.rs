@@ -1,5 +1,5 @@
-//! The rules of the dead-letter store, held against what a schedule left behind. Unlike `verify` it knows the T
-//! of every message, corrections too.
+//! The rules of the dead-letter store, checked against the state at the end of a schedule. Unlike `verify`,
+//! these checks know the T of every message, including corrections.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,28 +15,29 @@ use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 
-pub struct Judge {
+/// The rows and dead letters at the end of a schedule.
+pub struct FinalState {
     pub seed: u64,
     pub rows: BTreeMap<OrderId, Fact>,
     pub dead_letters: Vec<DeadLetterRecord>,
-    /// Rows that were deleted by hand, and when: what is older is gone, as it was meant to be.
+    /// Rows that were deleted by hand, each with its write timestamp: older values are gone on purpose.
     pub deletes: BTreeMap<OrderId, i64>,
 }
 
-/// How a message stands to its row.
+/// The effect of a message on the row of its order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
+enum Effect {
     Current,
     Superseded,
-    /// Its row is there and shows another event of the same T.
+    /// None: the row shows another event with the same T.
     Tied,
-    /// Its row is there, and it could be applied.
+    /// None yet: the event applies now.
     Applicable,
-    /// Its order is not there, or it is no event at all.
+    /// None: there is no order, or the body is not an event.
     Nowhere,
 }
 
-/// Of when the row's half is, and whether it shows this event.
+/// Returns the write timestamp of a column group of the row, and whether it shows this event.
 fn shown(kind: EventKind, row: &Fact, body: &[u8]) -> (Option<EventTime>, bool) {
     match kind {
         EventKind::Order => (row.order_written_at, row.order.matches(&json::order(body).unwrap())),
@@ -44,8 +45,9 @@ fn shown(kind: EventKind, row: &Fact, body: &[u8]) -> (Option<EventTime>, bool) 
     }
 }
 
-impl Judge {
-    fn about(&self, kind: EventKind, body: &[u8]) -> Option<OrderId> {
+impl FinalState {
+    /// Returns the order of an event; `None` if the body is rejected.
+    fn order_of(&self, kind: EventKind, body: &[u8]) -> Option<OrderId> {
         if card_numbers(body).is_some() {
             return None;
         }
@@ -55,65 +57,66 @@ impl Judge {
         }
     }
 
-    fn place(&self, kind: EventKind, t: EventTime, body: &[u8]) -> Place {
-        let Some(row) = self.about(kind, body).and_then(|order| self.rows.get(&order)) else {
-            return Place::Nowhere;
+    fn effect(&self, kind: EventKind, t: EventTime, body: &[u8]) -> Effect {
+        let Some(row) = self.order_of(kind, body).and_then(|order| self.rows.get(&order)) else {
+            return Effect::Nowhere;
         };
         let (written_at, same) = shown(kind, row, body);
         match written_at.map(|at| at.cmp(&t)) {
-            _ if !row.has_order() && kind == EventKind::Payment => Place::Nowhere,
-            None | Some(std::cmp::Ordering::Less) => Place::Applicable,
-            Some(std::cmp::Ordering::Greater) => Place::Superseded,
-            Some(std::cmp::Ordering::Equal) if same => Place::Current,
-            Some(std::cmp::Ordering::Equal) => Place::Tied,
+            _ if !row.has_order() && kind == EventKind::Payment => Effect::Nowhere,
+            None | Some(std::cmp::Ordering::Less) => Effect::Applicable,
+            Some(std::cmp::Ordering::Greater) => Effect::Superseded,
+            Some(std::cmp::Ordering::Equal) if same => Effect::Current,
+            Some(std::cmp::Ordering::Equal) => Effect::Tied,
         }
     }
 
-    /// Whether somebody deleted what this message was about after it was made.
+    /// Returns whether the row of this message was deleted at its T or later.
     fn is_deleted(&self, kind: EventKind, t: EventTime, body: &[u8]) -> bool {
-        let at = self.about(kind, body).and_then(|order| self.deletes.get(&order));
+        let at = self.order_of(kind, body).and_then(|order| self.deletes.get(&order));
         at.is_some_and(|at| t.micros() <= *at)
     }
 
-    /// Every message is current, superseded or in the dead-letter store; dead letters say what is true.
-    pub fn units(&self, kind: EventKind, log: &[ReceivedMessage]) {
+    /// Asserts that every message has its effect or is in the dead-letter store, that states agree with
+    /// rows, and that no row or dead letter has another origin.
+    pub fn check_messages(&self, kind: EventKind, log: &[ReceivedMessage]) {
         let seed = self.seed;
         let units: BTreeMap<(EventTime, &Bytes), &ReceivedMessage> =
             log.iter().map(|received| ((received.event_time(), &received.message.body), received)).collect();
         for (t, body) in units.keys() {
-            let place = self.place(kind, *t, body);
-            let by_hand = self.is_deleted(kind, *t, body);
-            // What the dead-letter store has of a body is what may leave the consumer of it.
+            let effect = self.effect(kind, *t, body);
+            let is_deleted = self.is_deleted(kind, *t, body);
+            // The dead-letter store has the screened body.
             let id = DeadLetterId::of(kind, *t, &screen(body).into_bytes());
             let dead_letter = self.dead_letters.iter().find(|record| record.dead_letter.id == id);
             let state = dead_letter.map(DeadLetterRecord::state);
-            let is_event = self.about(kind, body).is_some();
-            let told = || format!("seed {seed}: {kind:?} {id}, {place:?}, {dead_letter:?}");
-            let effect = matches!(place, Place::Current | Place::Superseded);
-            let kept = state.is_some_and(|state| state != DeadLetterState::Recovered);
-            assert!(effect || kept || by_hand, "lost: {}", told());
+            let is_event = self.order_of(kind, body).is_some();
+            let context = || format!("seed {seed}: {kind:?} {id}, {effect:?}, {dead_letter:?}");
+            let is_effective = matches!(effect, Effect::Current | Effect::Superseded);
+            let is_kept = state.is_some_and(|state| state != DeadLetterState::Recovered);
+            assert!(is_effective || is_kept || is_deleted, "lost: {}", context());
             if state == Some(DeadLetterState::Recovered) {
-                assert!(effect || by_hand, "recovered without effect: {}", told());
+                assert!(is_effective || is_deleted, "recovered without effect: {}", context());
             }
             let Some(record) = dead_letter.filter(|_| is_event) else { continue };
             if record.state().is_open() {
-                assert!(!effect, "open though it has its effect: {}", told());
-                assert!(place != Place::Applicable || by_hand, "open though it applies: {}", told());
+                assert!(!is_effective, "open though it has its effect: {}", context());
+                assert!(effect != Effect::Applicable || is_deleted, "open though it applies: {}", context());
             }
             assert!(
-                state != Some(DeadLetterState::Discarded) || place != Place::Current,
-                "discarded, yet it is shown: {}",
-                told()
+                state != Some(DeadLetterState::Discarded) || effect != Effect::Current,
+                "discarded, but the row shows it: {}",
+                context()
             );
         }
-        let known = |record: &&DeadLetterRecord| record.dead_letter.kind == kind;
-        let left: BTreeSet<(EventTime, Bytes)> =
+        let of_kind = |record: &&DeadLetterRecord| record.dead_letter.kind == kind;
+        let published: BTreeSet<(EventTime, Bytes)> =
             units.keys().map(|(t, body)| (*t, screen(body).into_bytes())).collect();
-        for record in self.dead_letters.iter().filter(known) {
+        for record in self.dead_letters.iter().filter(of_kind) {
             let dead_letter = &record.dead_letter;
             assert!(
-                left.contains(&(dead_letter.t, dead_letter.body.bytes.clone())),
-                "seed {seed}: a dead letter of nothing that was published: {record:?}"
+                published.contains(&(dead_letter.t, dead_letter.body.bytes.clone())),
+                "seed {seed}: a dead letter without a published message: {record:?}"
             );
             assert!(dead_letter.reason != Reason::HandlerFailed, "seed {seed}: {record:?}");
         }
@@ -127,18 +130,18 @@ impl Judge {
             }
             let mut events = units.keys().filter(|(t, _)| Some(*t) == written_at);
             let is_whole = events
-                .any(|(_, body)| self.about(kind, body) == Some(row.order_id) && shown(kind, row, body).1);
+                .any(|(_, body)| self.order_of(kind, body) == Some(row.order_id) && shown(kind, row, body).1);
             assert!(is_whole, "seed {seed}: {row:?} is mixed");
             assert!(
                 row.has_order() || self.deletes.contains_key(&row.order_id),
-                "seed {seed}: ghost {row:?}"
+                "seed {seed}: a payment without its order: {row:?}"
             );
         }
     }
 
-    /// What a person was told, and nobody touched since, is so.
-    pub fn told(&self, told: &BTreeMap<DeadLetterId, ActualOutcome>) {
-        for (id, outcome) in told {
+    /// Asserts that the last reported outcome of each dead letter still holds.
+    pub fn check_reported_outcomes(&self, reported: &BTreeMap<DeadLetterId, ActualOutcome>) {
+        for (id, outcome) in reported {
             let state = self
                 .dead_letters
                 .iter()
@@ -149,21 +152,22 @@ impl Judge {
                 ActualOutcome::Waiting | ActualOutcome::Parked => state == Some(DeadLetterState::Discarded),
                 ActualOutcome::Recovered | ActualOutcome::Gone => state != Some(DeadLetterState::Recovered),
             };
-            assert!(!undone, "seed {}: {id} was told {outcome:?}, is {state:?}", self.seed);
+            assert!(!undone, "seed {}: {id} was reported as {outcome:?}, but is {state:?}", self.seed);
         }
     }
 
-    /// The counts of a finished run are those of its dead letters, each once.
-    pub fn runs(&self, runs: &[BulkOperation]) {
-        for run in runs.iter().filter(|run| run.state == OperationStatus::Finished) {
-            let counted = run.outcomes.iter().filter(|(word, _)| word != "differed");
+    /// Asserts that a finished operation counts each of its dead letters once.
+    pub fn check_operations(&self, operations: &[BulkOperation]) {
+        let finished = |operation: &&BulkOperation| operation.state == OperationStatus::Finished;
+        for operation in operations.iter().filter(finished) {
+            let counted = operation.outcomes.iter().filter(|(word, _)| word != "differed");
             let sum: u64 = counted.map(|(_, count)| count).sum();
-            assert_eq!(sum, run.dead_letters, "seed {}: {run:?}", self.seed);
+            assert_eq!(sum, operation.dead_letters, "seed {}: {operation:?}", self.seed);
         }
     }
 
-    /// A correction is one event however often it was published, and no two share a T.
-    pub fn corrections(&self, log: &[ReceivedMessage]) {
+    /// Asserts that a correction is one event however often it was published, and that no two share a T.
+    pub fn check_corrections(&self, log: &[ReceivedMessage]) {
         let mut by_body: BTreeMap<(&str, &Bytes), BTreeSet<EventTime>> = BTreeMap::new();
         let mut by_time: BTreeMap<(&str, EventTime), BTreeSet<&Bytes>> = BTreeMap::new();
         for received in log {

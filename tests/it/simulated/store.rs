@@ -46,7 +46,7 @@ struct Cells {
     batches: BTreeMap<(OperationId, u32), PlanBatch>,
 }
 
-struct State {
+struct StoreState {
     rng: ChaCha8Rng,
     faults: bool,
     cells: Cells,
@@ -54,7 +54,7 @@ struct State {
     late_writes: u64,
 }
 
-pub struct Registers(Mutex<State>);
+pub struct SimulatedStore(Mutex<StoreState>);
 
 /// Merges a cell: the larger write timestamp wins; at equal ones a tombstone, then the larger value.
 fn merge(row: &mut Row, column: &'static str, cell: Cell) {
@@ -69,10 +69,10 @@ fn merge(row: &mut Row, column: &'static str, cell: Cell) {
     }
 }
 
-impl Registers {
+impl SimulatedStore {
     pub fn new(seed: u64) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        Self(Mutex::new(State {
+        Self(Mutex::new(StoreState {
             rng,
             faults: true,
             cells: Cells::default(),
@@ -142,8 +142,14 @@ impl Registers {
     }
 
     /// Returns the history of a dead letter, without faults.
-    pub fn lines(&self, id: &DeadLetterId) -> Vec<HistoryEntry> {
-        self.state().cells.histories.get(id).into_iter().flat_map(|lines| lines.values().cloned()).collect()
+    pub fn entries(&self, id: &DeadLetterId) -> Vec<HistoryEntry> {
+        self.state()
+            .cells
+            .histories
+            .get(id)
+            .into_iter()
+            .flat_map(|entries| entries.values().cloned())
+            .collect()
     }
 
     /// Returns every bulk operation, without faults.
@@ -151,7 +157,7 @@ impl Registers {
         self.state().cells.operations.values().cloned().collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, StoreState> {
         self.0.lock().unwrap()
     }
 
@@ -261,7 +267,7 @@ impl Cells {
 }
 
 #[async_trait]
-impl FactStore for Registers {
+impl FactStore for SimulatedStore {
     async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
         let id = order.order_id;
         let cells = OrderCells::from(order);
@@ -330,7 +336,7 @@ impl FactStore for Registers {
 }
 
 #[async_trait]
-impl DeadLetterStore for Registers {
+impl DeadLetterStore for SimulatedStore {
     async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
         let (dead_letter, entry) = (dead_letter.clone(), entry.clone());
         let write: Write = Box::new(move |cells| {
@@ -346,10 +352,10 @@ impl DeadLetterStore for Registers {
     }
 
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
-        let entries = |cells: &Cells| {
-            cells.histories.get(id).into_iter().flat_map(|lines| lines.values().cloned()).collect()
+        let entries_of = |cells: &Cells| {
+            cells.histories.get(id).into_iter().flat_map(|entries| entries.values().cloned()).collect()
         };
-        self.read("read a history", entries).await
+        self.read("read a history", entries_of).await
     }
 
     async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError> {

@@ -7,10 +7,10 @@ use ecom_store::{OperationsStore, StoreError};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use super::{Registers, Write};
+use super::{SimulatedStore, Write};
 
 #[async_trait]
-impl OperationsStore for Registers {
+impl OperationsStore for SimulatedStore {
     async fn record_heartbeat(&self, _: &Heartbeat) -> Result<(), StoreError> {
         Ok(())
     }

@@ -25,6 +25,22 @@ fn the_sources_keep_the_house_rules() {
 }
 
 #[test]
+fn every_test_that_the_invariants_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let section = architecture.split("## Invariants").nth(1).unwrap().split("\n## ").next().unwrap();
+    let shown_by = section.lines().filter_map(|line| line.trim_end_matches([' ', '|']).rsplit('|').next());
+    let named: Vec<&str> = shown_by.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() >= 9, "only {named:?} are named");
+    let folders = ["src", "crates", "tests"].map(|folder| rust_files(&root.join(folder)));
+    let sources: Vec<String> =
+        folders.iter().flatten().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    for name in named {
+        assert!(sources.iter().any(|text| text.contains(&format!("fn {name}("))), "there is no test {name}");
+    }
+}
+
+#[test]
 fn each_rule_notices_its_breach() {
     let long = "fn f() {}\n".repeat(FILE_LINES + 1);
     for (name, text) in [

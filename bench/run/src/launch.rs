@@ -48,11 +48,6 @@ pub struct Fresh {
     pub began: i64,
 }
 
-/// Takes a command's streams away.
-pub fn quiet(command: &mut Command) -> &mut Command {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
-}
-
 impl Place {
     /// Provisions topics, subscriptions and tables for the binaries.
     pub async fn set_up(&self, fresh: &Fresh) -> Result<()> {

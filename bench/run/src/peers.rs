@@ -1,8 +1,8 @@
 //! The same work in Go and in Python: built where their toolchain is, left out with a line where not.
 
 use crate::arm::Peer;
-use crate::launch::quiet;
 use crate::options::Arm;
+use crate::usage::quiet;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Stdio;

@@ -2,7 +2,13 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use tokio::process::{Child, Command};
+
+/// Detaches a command from this process's standard streams.
+pub fn quiet(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
+}
 
 /// Returns nanoseconds on a processor, over all threads that live.
 pub fn cpu_ns(pid: u32) -> u64 {
@@ -41,7 +47,7 @@ impl Counter {
         let file = folder.join(format!("perf-{pid}.csv"));
         let mut perf = Command::new("perf");
         perf.args(["stat", "-x", ",", "-e", "instructions:u", "-p", &pid.to_string(), "-o"]).arg(&file);
-        let perf = super::launch::quiet(&mut perf).kill_on_drop(true).spawn().ok()?;
+        let perf = quiet(&mut perf).kill_on_drop(true).spawn().ok()?;
         Some(Self { perf, file })
     }
 

@@ -106,18 +106,21 @@ impl Ids {
         self.0.iter().fold(command.to_owned(), |text, (written, ours)| text.replace(written, ours))
     }
 
-    /// Fails if the output differs from the runbook, where `…` stands for any number of lines.
-    fn compare(&mut self, step: &Step, printed: &str) {
+    /// Fails if the output differs from the runbook, where `…` stands for any number of lines. Returns the lines
+    /// that were printed in place of those of the runbook.
+    fn compare(&mut self, step: &Step, printed: &str) -> Vec<String> {
         let mut lines = printed.lines().map(str::trim_end).filter(|line| !line.is_empty());
-        let mut may_skip = false;
-        for written in step.printed.iter().map(|line| line.trim()).filter(|line| !line.is_empty()) {
-            if written == "…" {
-                may_skip = true;
+        let (mut may_skip, mut shown) = (false, Vec::new());
+        for written in step.printed.iter().map(|line| line.trim()) {
+            if written.is_empty() || written == "…" {
+                may_skip |= written == "…";
+                shown.push(written.to_owned());
                 continue;
             }
             let (expected, their_ids) = masked(written);
-            let found = lines.by_ref().map(masked).find(|(line, _)| !may_skip || *line == expected);
-            let (line, our_ids) = found.unwrap_or_default();
+            let found =
+                lines.by_ref().find(|line| !may_skip || masked(line).0 == expected).unwrap_or_default();
+            let (line, our_ids) = masked(found);
             assert_eq!(line, expected, "$ {}\n{printed}", step.command);
             for (theirs, ours) in their_ids.into_iter().zip(our_ids) {
                 let known = self.0.entry(theirs.clone()).or_insert_with(|| ours.clone());
@@ -127,10 +130,12 @@ impl Ids {
                     step.command
                 );
             }
+            shown.push(found.to_owned());
             may_skip = false;
         }
         let more: Vec<&str> = lines.collect();
         assert!(may_skip || more.is_empty(), "$ {} prints more:\n{}", step.command, more.join("\n"));
+        shown
     }
 }
 
@@ -227,13 +232,22 @@ const POISON: [&str; 5] = [
     r#"{"payment_id": 9005, "order_id": 2005, "payment_method": "Credit Card", "card_last_four": "1111", "payment_status": "Completed", "payment_datetime": "2026-11-21T10:00:00Z", "note": "4111 1111 1111 1111"}"#,
 ];
 
+/// Replaces an output in the runbook by what was printed, with another folder in place of the test's.
+fn update(runbook: &str, step: &Step, shown: &[String], dir: &TestDir) -> String {
+    let block = |lines: &[String]| format!("$ {}\n{}", step.command, lines.join("\n"));
+    let shown = block(shown).replace(&dir.path("data").display().to_string(), "/home/ada/ecom/data");
+    runbook.replacen(&block(&step.printed), &shown, 1)
+}
+
+/// With `UPDATE_RUNBOOK=1` it also writes what was printed into the runbook.
 #[tokio::test]
 async fn the_walkthrough_of_the_runbook_prints_what_is_written() {
     let incident = Incident::new().await;
     let table = Table::of(&incident.dir).await;
     let mut ids = Ids::default();
     let mut roles = Vec::new();
-    let steps = walkthrough(&runbook());
+    let mut updated = runbook();
+    let steps = walkthrough(&updated);
     assert!(steps.len() >= 10, "{} commands", steps.len());
     for step in &steps {
         if step.command.starts_with("order_consumer ") {
@@ -244,7 +258,12 @@ async fn the_walkthrough_of_the_runbook_prints_what_is_written() {
         }
         let (printed, code) = incident.run(&ids.in_command(&step.command));
         assert_eq!(code, Some(0), "$ {}\n{printed}", step.command);
-        ids.compare(step, &printed);
+        let shown = ids.compare(step, &printed);
+        updated = update(&updated, step, &shown, &incident.dir);
+    }
+    if std::env::var_os("UPDATE_RUNBOOK").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbook.md");
+        std::fs::write(path, ids.in_command(&updated)).unwrap();
     }
     let of =
         |state: &str| table.number(&format!("SELECT count(*) FROM dead_letters WHERE state = '{state}'"));

@@ -12,15 +12,15 @@ Examples:
   ecom_demo --orders 1000 --missing-orders 0.2 --seed 7
   ecom_demo --format json > result.json
 
-Exit codes: 0 every row is as generated, 1 failed, 2 bad usage or configuration, 3 some row differs, \
+Exit codes: 0 all rows and dead letters are as generated, 1 failed, 2 bad usage or configuration, 3 something differs, \
 130 second signal";
 
 /// Runs all five roles in one process with embedded bus and store, and verifies every row.
 ///
 /// Publishes orders and payments, with late and missing orders, duplicates, updates and invalid
 /// messages; consumes, dead-letters and retries them; then compares the fact table and the
-/// dead-letter store with what the seed generates. Each run empties the data folder first and keeps
-/// it afterwards.
+/// dead-letter store with what the seed generates. Each run first empties its own folder (the
+/// subfolder demo of the data folder, or the one that --data-dir names) and keeps it afterwards.
 #[derive(Debug, Parser)]
 #[command(name = "ecom_demo", version, after_help = AFTER)]
 pub(crate) struct Demo {

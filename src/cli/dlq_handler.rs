@@ -11,7 +11,7 @@ use ecom_config::Set;
 const AFTER: &str = "\
 Examples:
   dlq_handler                          run until stopped
-  dlq_handler run --once               drain the topic, retry all open dead letters once, exit
+  dlq_handler run --once               drain the topic, make one pass over dead letters, exit
   dlq_handler triage                   why dead letters are open, and what to run next
   dlq_handler list --state open        the newest open dead letters
   dlq_handler explain 42               the timeline of order 42
@@ -67,7 +67,7 @@ pub(crate) enum DlqCommand {
 /// Arguments of `run`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Drain the topic, retry all open dead letters once, and exit.
+    /// Drain the topic, make one pass over all open dead letters, and exit.
     #[arg(long)]
     pub(crate) once: bool,
     #[command(flatten)]

@@ -13,7 +13,7 @@ Examples:
   ecom_facts verify --manifest orders.json --manifest payments.json --wait 60s
   ecom_facts export --format csv --out facts.csv
 
-Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no such row, or verify found differences, \
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no such row, verify found differences, or --check found something missing, \
 130 second signal";
 
 /// Shows, verifies and exports the fact table.

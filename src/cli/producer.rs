@@ -74,8 +74,6 @@ pub(crate) struct ProducerArgs {
     /// Seed of the generated content (ECOM__PRODUCER__SEED).
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    #[command(flatten)]
-    mixture: MixtureArgs,
     /// Publish a fixed data set instead of generated events.
     #[arg(long, conflicts_with_all = ["cycle", "from"])]
     pub(crate) preset: Option<Preset>,
@@ -85,6 +83,8 @@ pub(crate) struct ProducerArgs {
     /// Write a manifest of the published events to this file, for `ecom_facts verify`.
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    mixture: MixtureArgs,
 }
 
 /// Shares of special events, 0 to 1.
@@ -109,7 +109,7 @@ pub(crate) struct MixtureArgs {
     /// Invalid events (ECOM__PRODUCER__INVALID).
     #[arg(long, value_name = "SHARE")]
     invalid: Option<f64>,
-    /// How many orders later a late order is published (ECOM__PRODUCER__LATE_BY).
+    /// Delay of a late order, as a number of orders (ECOM__PRODUCER__LATE_BY).
     #[arg(long, value_name = "N")]
     late_by: Option<u64>,
 }

@@ -65,7 +65,7 @@ pub(crate) fn command(binary: &str, common: &Common) -> String {
 const FEATURES: &str = if cfg!(all(feature = "pubsub", feature = "cassandra", feature = "embedded")) {
     ""
 } else if cfg!(feature = "embedded") {
-    "--no-default-features --features embedded "
+    "--package ecom --no-default-features --features embedded "
 } else {
     ""
 };

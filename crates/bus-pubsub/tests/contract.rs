@@ -36,7 +36,7 @@ async fn emulator() -> Option<BusSubject> {
         subscription,
         unsubscribed_topic,
         ack_deadline: ACK_DEADLINE,
-        patience: Duration::from_secs(90),
+        patience: Duration::from_secs(180),
         kept: Box::new(()),
     })
 }

@@ -29,7 +29,7 @@ pub(super) fn long_ack_deadline(subject: &BusSubject) -> SubscribeOptions {
 /// Returns options for a consumer that follows another. The emulator keeps feeding closed streams, and
 /// several open ones make their share small.
 pub(super) fn successor(subject: &BusSubject) -> SubscribeOptions {
-    SubscribeOptions { streams: Streams::Fixed(4), ..options(subject) }
+    SubscribeOptions { streams: Streams::Fixed(16), ..options(subject) }
 }
 
 /// Returns a message without attributes.

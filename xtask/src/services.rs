@@ -80,7 +80,7 @@ fn connect(point: &str, usual_port: u16) -> Option<TcpStream> {
     found.find_map(|address| TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok())
 }
 
-/// When Cassandra writes its commit log to disk.
+/// The moment at which Cassandra syncs its commit log to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum CommitlogSync {
     /// Every 10 seconds: `kill -9` may lose the last writes.
@@ -157,7 +157,7 @@ impl Options {
     }
 }
 
-/// What becomes of Cassandra's data when it stops.
+/// The fate of Cassandra's data when it stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
     /// It stays for the next start.

@@ -14,7 +14,7 @@ const FEATURES: [&str; 3] = ["pubsub", "cassandra", "embedded"];
 /// The extent of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// What this host can run; the rest is listed at the end.
+    /// Everything that this host can run; the rest is listed at the end.
     Available,
     /// Everything: what is missing is a failure.
     Required,

@@ -106,7 +106,7 @@ struct Audit {
     run: Option<String>,
 }
 
-/// What was found of one dead letter.
+/// The rows found for one dead letter.
 #[derive(Debug)]
 struct Seen {
     /// The order it is about, which is the generator's id.

@@ -1,4 +1,4 @@
-//! What a process used, as the system counts it: processor time, memory, instructions.
+//! The resources that a process used, as the system counts them: processor time, memory, instructions.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};

@@ -35,7 +35,7 @@ pub(super) struct TopicPublisher {
 #[derive(Default)]
 struct Outbox {
     messages: Vec<PendingMessage>,
-    /// Whether a job was submitted that will take them.
+    /// True while a submitted job is going to take them.
     has_job: bool,
 }
 

@@ -179,12 +179,12 @@ struct ReceiveLoop {
     outstanding: BTreeMap<i64, u32>,
     /// The responses that are not known to be durable.
     unwritten: Vec<DeliveryResponse>,
-    /// Whether the file may have messages to lease.
+    /// True while the file may have messages to lease.
     may_have_more: bool,
     poll_interval: Duration,
     next_extension: Instant,
     failures: u32,
-    /// Whether the last transaction succeeded.
+    /// True if the last transaction succeeded.
     healthy: Arc<AtomicBool>,
     stop: StopSignals,
 }

@@ -47,7 +47,7 @@ pub struct Scan {
     pub from: Option<EventTime>,
     /// The first event time not to read; `None` for no upper bound.
     pub until: Option<EventTime>,
-    /// Whether bodies and attributes are read; otherwise they are returned empty.
+    /// Reads bodies and attributes, too; otherwise they are returned empty.
     pub bodies: bool,
 }
 

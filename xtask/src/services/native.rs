@@ -157,10 +157,10 @@ pub fn emulator_answers(address: &str) -> bool {
 
 /// Returns one free port per list: the first of the list that is free, else any. Free means now:
 /// another process may take it before the service does.
-pub fn free_ports<const N: usize>(wishes: [&[u16]; N]) -> Result<[u16; N]> {
+pub fn free_ports<const N: usize>(preferred: [&[u16]; N]) -> Result<[u16; N]> {
     let mut held = Vec::with_capacity(N);
-    for wish in wishes {
-        let mut candidates = wish.iter().copied().chain([0]);
+    for ports in preferred {
+        let mut candidates = ports.iter().copied().chain([0]);
         let listener = candidates.find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
         held.push(listener.context("found no free port on 127.0.0.1")?);
     }

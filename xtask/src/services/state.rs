@@ -1,4 +1,4 @@
-//! What was started: a file per service and a lock per folder.
+//! The state of what was started: a file per service and a lock per folder.
 
 use super::{Service, docker};
 use crate::process;

@@ -15,7 +15,7 @@ pub struct CorrectionClaim {
     pub sha256: String,
     /// The order that the corrected body is about.
     pub order_id: OrderId,
-    /// Whether the claim stands.
+    /// The status of the claim.
     pub status: ClaimStatus,
 }
 

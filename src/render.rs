@@ -6,6 +6,7 @@ pub mod command;
 pub mod correction;
 pub mod dead_letter;
 pub mod history;
+pub mod history_entry;
 pub mod markdown;
 pub mod next_step;
 pub mod report;

@@ -2,7 +2,7 @@
 
 use super::command::Spell;
 use super::terminal::{self, plain};
-use super::{count, list, meaning, next_step, or_dash, span, table_with, time, time_ms};
+use super::{count, history_entry, list, meaning, next_step, or_dash, span, table_with, time, time_ms};
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::body::BodyText;
 use ecom_dlq::show::DeadLetterDetails;
@@ -95,7 +95,7 @@ fn history(entries: &[HistoryEntry]) -> String {
         [
             time_ms(entry.at),
             entry.action.as_str().to_owned(),
-            plain(&entry.outcome),
+            or_dash(history_entry::result(entry)),
             format!("{} on {}", plain(&entry.actor), plain(&entry.host)),
             or_dash(entry.note.as_deref().map(plain)),
             or_dash(operation),

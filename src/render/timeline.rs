@@ -2,7 +2,7 @@
 
 use super::command::Spell;
 use super::terminal::plain;
-use super::{list, meaning, next_step, or_dash, time};
+use super::{history_entry, list, meaning, next_step, or_dash, time};
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::fact_summary::{OrderSummary, PaymentSummary};
 use ecom_dlq::timeline::{ExplainedDeadLetter, OrderTimeline, TimelineEntry, TimelineEvent};
@@ -73,10 +73,10 @@ fn event(entry: &TimelineEntry<'_>, number: &impl Fn(&str) -> usize) -> String {
         TimelineEvent::Done { dead_letter, entry } => {
             let note = entry.note.as_deref().map(|note| format!(" ({})", plain(note))).unwrap_or_default();
             format!(
-                "[{}] {}: {}, by {} on {}{note}",
+                "[{}] {}{}, by {} on {}{note}",
                 number(dead_letter.as_str()),
                 entry.action.as_str(),
-                plain(&entry.outcome),
+                history_entry::result(entry).map(|result| format!(": {result}")).unwrap_or_default(),
                 plain(&entry.actor),
                 plain(&entry.host)
             )

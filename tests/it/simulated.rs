@@ -145,19 +145,7 @@ async fn a_sweep_parks_a_dead_letter_past_its_maximum_age_and_queues_a_younger_o
             first_failed_at: now - i64::try_from(age.as_micros()).unwrap(),
             corrects: None,
         };
-        let entry = HistoryEntry {
-            at: now,
-            entry_id: "received".into(),
-            action: HistoryAction::Received,
-            outcome: String::new(),
-            actor: "test".into(),
-            host: "simulated".into(),
-            note: None,
-            run_id: None,
-            operation_outcome: None,
-            correction: None,
-            corrected_by: None,
-        };
+        let entry = HistoryEntry::new(now, "received".into(), HistoryAction::Received);
         world.store.record(&dead_letter, &entry).await.unwrap();
     }
     let (retry_queue, mut queued) = RetryQueue::channel();

@@ -1,7 +1,9 @@
 //! The three changes to one dead letter: retry, discard, reopen.
 
 use ecom_domain::actual_outcome::ActualOutcome;
-use ecom_domain::dead_letter::{DeadLetterChange, DeadLetterId, DeadLetterState, HistoryAction};
+use ecom_domain::dead_letter::{
+    DeadLetterChange, DeadLetterId, DeadLetterState, HistoryAction, HistoryOutcome,
+};
 use ecom_domain::verdict::Verdict;
 use ecom_pipeline::apply_check::{assess, subject};
 use ecom_pipeline::dead_letter_resolver::{AttemptTrigger, DeadLetterResolver};
@@ -22,16 +24,16 @@ pub(super) async fn discard(resolver: &DeadLetterResolver, id: &DeadLetterId) ->
         DeadLetterState::Discarded | DeadLetterState::Recovered => return Ok(()),
     }
     let verdict = resolver.retrier.read(|| assess(resolver.facts.as_ref(), &record.dead_letter)).await?;
-    let (state, action, words) = match verdict {
-        Verdict::AlreadyApplied => (DeadLetterState::Recovered, HistoryAction::Recovered, "already applied"),
-        Verdict::Superseded => {
-            (DeadLetterState::Recovered, HistoryAction::Recovered, "superseded by a newer event")
-        }
-        Verdict::AppliesNow | Verdict::StillWaiting | Verdict::Conflict | Verdict::Poison => {
-            (DeadLetterState::Discarded, HistoryAction::Discarded, "discarded")
-        }
+    let closed_by = match verdict {
+        Verdict::AlreadyApplied => Some(HistoryOutcome::AlreadyApplied),
+        Verdict::Superseded => Some(HistoryOutcome::Superseded),
+        Verdict::AppliesNow | Verdict::StillWaiting | Verdict::Conflict | Verdict::Poison => None,
     };
-    let entry = resolver.outcome_entry(action, words, ActualOutcome::from(state));
+    let (state, action) = match closed_by {
+        Some(_) => (DeadLetterState::Recovered, HistoryAction::Recovered),
+        None => (DeadLetterState::Discarded, HistoryAction::Discarded),
+    };
+    let entry = resolver.operation_entry(action, closed_by, ActualOutcome::from(state));
     resolver.record_update(&record, resolver.state_change(record.progress.generation, state), entry).await
 }
 
@@ -46,14 +48,11 @@ pub(super) async fn reopen(resolver: &DeadLetterResolver, id: &DeadLetterId) -> 
         (DeadLetterState::Parked | DeadLetterState::Discarded, false) => DeadLetterState::Parked,
     };
     if state == record.state() {
-        let entry = resolver.outcome_entry(
-            HistoryAction::Attempted,
-            "the body is not a valid event: correct it",
-            ActualOutcome::Parked,
-        );
+        let poison = Some(HistoryOutcome::Poison);
+        let entry = resolver.operation_entry(HistoryAction::Attempted, poison, ActualOutcome::Parked);
         return resolver.record_update(&record, DeadLetterChange::Nothing, entry).await;
     }
     let generation = record.progress.generation.saturating_add(1);
-    let entry = resolver.outcome_entry(HistoryAction::Reopened, "reopened", ActualOutcome::from(state));
+    let entry = resolver.operation_entry(HistoryAction::Reopened, None, ActualOutcome::from(state));
     resolver.record_update(&record, resolver.state_change(generation, state), entry).await
 }

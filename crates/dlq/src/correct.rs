@@ -282,10 +282,11 @@ impl DeadLetterQueue {
         if let Some(record) = resolver.dead_letter(id).await?
             && record.state().is_open()
         {
-            let instead = plan.replaces.as_ref().map(|was| format!(", in place of {was}"));
-            let words = format!("corrected by message {message_id}{}", instead.unwrap_or_default());
-            let entry = resolver.outcome_entry(HistoryAction::Discarded, &words, ActualOutcome::Discarded);
-            let entry = HistoryEntry { corrected_by: Some(message_id.clone()), ..entry };
+            let entry = HistoryEntry {
+                corrected_by: Some(message_id.clone()),
+                replaced: plan.replaces.as_ref().map(ReplacedFact::to_json),
+                ..resolver.operation_entry(HistoryAction::Discarded, None, ActualOutcome::Discarded)
+            };
             resolver
                 .record_update(
                     &record,

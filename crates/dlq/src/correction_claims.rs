@@ -82,13 +82,19 @@ pub(super) async fn claim(
             return Ok(number);
         }
         let number = claims.next();
-        let claim = CorrectionClaim { number, sha256: hash.clone(), order_id, status: ClaimStatus::Claimed };
-        write(resolver, record, claim.clone(), &text).await?;
+        let claim = CorrectionClaim {
+            number,
+            sha256: hash.clone(),
+            order_id,
+            body: text.clone().into_owned(),
+            status: ClaimStatus::Claimed,
+        };
+        write(resolver, record, claim.clone()).await?;
         if read(resolver, record).await?.number_of(&hash) == Some(number) {
             return Ok(number);
         }
-        let withdrawn = CorrectionClaim { status: ClaimStatus::Withdrawn, ..claim };
-        write(resolver, record, withdrawn, "another body claimed the same number at the same time").await?;
+        let withdrawn = CorrectionClaim { status: ClaimStatus::Withdrawn, body: String::new(), ..claim };
+        write(resolver, record, withdrawn).await?;
         tokio::time::sleep(RETRY_WAIT.mul_f64(resolver.entropy.share())).await;
     }
 }
@@ -106,12 +112,11 @@ async fn write(
     resolver: &DeadLetterResolver,
     record: &DeadLetterRecord,
     claim: CorrectionClaim,
-    outcome: &str,
 ) -> Result<(), RoleError> {
     let entry = HistoryEntry {
         entry_id: claim.entry_id(),
         correction: Some(claim),
-        ..resolver.history_entry(HistoryAction::Corrected, outcome)
+        ..resolver.history_entry(HistoryAction::Corrected, None)
     };
     resolver.record_update(record, DeadLetterChange::Nothing, entry).await
 }
@@ -123,22 +128,16 @@ mod tests {
 
     /// The claims of a history with a receipt and these claims; the body `aa` is about order 1, others 2.
     fn claims(claims: &[(ClaimStatus, u32, &str)]) -> CorrectionClaims {
-        let entry = |correction: Option<CorrectionClaim>| HistoryEntry {
-            at: 1,
-            entry_id: correction.as_ref().map_or_else(|| "received-1".into(), CorrectionClaim::entry_id),
-            action: if correction.is_some() { HistoryAction::Corrected } else { HistoryAction::Received },
-            outcome: String::new(),
-            actor: String::new(),
-            host: String::new(),
-            note: None,
-            run_id: None,
-            operation_outcome: None,
-            correction,
-            corrected_by: None,
+        let entry = |correction: Option<CorrectionClaim>| {
+            let (id, action) = match &correction {
+                Some(claim) => (claim.entry_id(), HistoryAction::Corrected),
+                None => ("received-1".into(), HistoryAction::Received),
+            };
+            HistoryEntry { correction, ..HistoryEntry::new(1, id, action) }
         };
         let claims = claims.iter().map(|&(status, number, sha256)| {
             let order_id = OrderId(if sha256 == "aa" { 1 } else { 2 });
-            Some(CorrectionClaim { number, sha256: sha256.to_owned(), order_id, status })
+            Some(CorrectionClaim { number, sha256: sha256.to_owned(), order_id, body: String::new(), status })
         });
         let history: Vec<HistoryEntry> = std::iter::once(None).chain(claims).map(entry).collect();
         CorrectionClaims::of(&history)

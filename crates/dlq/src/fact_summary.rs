@@ -2,12 +2,12 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use ecom_domain::fact::Fact;
 
 /// The order of a row.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[allow(missing_docs, reason = "the columns of schema.cql")]
 pub struct OrderSummary {
     pub customer_id: Option<i64>,
@@ -18,7 +18,7 @@ pub struct OrderSummary {
 }
 
 /// The payment of a row.
-#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[allow(missing_docs, reason = "the columns of schema.cql")]
 pub struct PaymentSummary {
     pub payment_id: i64,
@@ -27,13 +27,25 @@ pub struct PaymentSummary {
 }
 
 /// The column group that a correction overwrites.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ReplacedFact {
     /// The row's order.
     Order(OrderSummary),
     /// The row's payment.
     Payment(PaymentSummary),
+}
+
+impl ReplacedFact {
+    /// Returns the JSON that the history keeps.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and text become JSON")
+    }
+
+    /// Returns the values in the JSON of a history; `None` if another version wrote what this one cannot read.
+    pub fn from_json(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
 }
 
 impl OrderSummary {

@@ -6,10 +6,13 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
 use super::DeadLetterQueue;
+use super::fact_summary::ReplacedFact;
 use super::selection::Selection;
 use super::times;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus};
-use ecom_domain::dead_letter::{HistoryAction, HistoryEntry};
+use ecom_domain::dead_letter::{ClaimStatus, CorrectionClaim, HistoryAction, HistoryEntry, HistoryOutcome};
+use ecom_domain::order::OrderId;
+use ecom_domain::reason::Reason;
 use ecom_store::StoreError;
 
 /// The latest bulk operations.
@@ -77,13 +80,37 @@ pub(crate) struct HistoryLine<'h> {
     #[serde(serialize_with = "times::serialize")]
     at: i64,
     action: HistoryAction,
-    outcome: &'h str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<HistoryOutcome>,
     actor: &'h str,
     host: &'h str,
     note: Option<&'h str>,
     run_id: Option<&'h str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    correction: Option<ClaimLine<'h>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     corrected_by: Option<&'h str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced: Option<ReplacedFact>,
+}
+
+/// The claim of a correction number, as it serialises.
+#[derive(Serialize)]
+struct ClaimLine<'h> {
+    number: u32,
+    order_id: OrderId,
+    status: ClaimStatus,
+    body: &'h str,
+}
+
+impl<'h> From<&'h CorrectionClaim> for ClaimLine<'h> {
+    fn from(claim: &'h CorrectionClaim) -> Self {
+        Self { number: claim.number, order_id: claim.order_id, status: claim.status, body: &claim.body }
+    }
 }
 
 impl<'h> From<&'h HistoryEntry> for HistoryLine<'h> {
@@ -91,12 +118,16 @@ impl<'h> From<&'h HistoryEntry> for HistoryLine<'h> {
         Self {
             at: entry.at,
             action: entry.action,
-            outcome: &entry.outcome,
+            reason: entry.reason,
+            attempt: entry.attempt,
+            outcome: entry.outcome,
             actor: &entry.actor,
             host: &entry.host,
             note: entry.note.as_deref(),
             run_id: entry.run_id.as_deref(),
+            correction: entry.correction.as_ref().map(ClaimLine::from),
             corrected_by: entry.corrected_by.as_deref(),
+            replaced: entry.replaced.as_deref().and_then(ReplacedFact::from_json),
         }
     }
 }

@@ -80,17 +80,9 @@ mod tests {
 
     fn entry(entry_id: &str, run_id: Option<&str>, operation_outcome: Option<ActualOutcome>) -> HistoryEntry {
         HistoryEntry {
-            at: 1,
-            entry_id: entry_id.to_owned(),
-            action: HistoryAction::Attempted,
-            outcome: String::new(),
-            actor: String::new(),
-            host: String::new(),
-            note: None,
             run_id: run_id.map(str::to_owned),
             operation_outcome,
-            correction: None,
-            corrected_by: None,
+            ..HistoryEntry::new(1, entry_id.to_owned(), HistoryAction::Attempted)
         }
     }
 

@@ -5,7 +5,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::actual_outcome::ActualOutcome;
 use crate::bulk_operation::{OperationId, OperationKind, OperationStatus};
-use crate::dead_letter::{DeadLetterId, DeadLetterState, EventKind, HistoryAction};
+use crate::dead_letter::{
+    ClaimStatus, DeadLetterId, DeadLetterState, EventKind, HistoryAction, HistoryOutcome,
+};
 use crate::order::OrderId;
 use crate::reason::{Class, Reason};
 use crate::role::Role;
@@ -34,11 +36,13 @@ macro_rules! as_text {
 
 as_text![
     ActualOutcome,
+    ClaimStatus,
     Class,
     DeadLetterId,
     DeadLetterState,
     EventKind,
     HistoryAction,
+    HistoryOutcome,
     OperationId,
     OperationKind,
     OperationStatus,

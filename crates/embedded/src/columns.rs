@@ -1,11 +1,16 @@
 //! Columns of rows as values of the domain.
 
-use rusqlite::Row;
 use rusqlite::types::Type;
+use rusqlite::{Row, RowIndex};
 use serde::de::DeserializeOwned;
 
 /// Reads a column with a word of a closed set.
-pub(super) fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+pub(super) fn word<T>(
+    row: &Row<'_>,
+    column: impl RowIndex,
+    parse: fn(&str) -> Option<T>,
+) -> rusqlite::Result<T> {
+    let column = column.idx(row.as_ref())?;
     let text = row.get_ref(column)?.as_str()?;
     parse(text).ok_or_else(|| {
         let error = format!("{text:?} is not a known value");
@@ -16,9 +21,10 @@ pub(super) fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>
 /// Reads a column with a word of a closed set, or null.
 pub(super) fn optional_word<T>(
     row: &Row<'_>,
-    column: usize,
+    column: impl RowIndex,
     parse: fn(&str) -> Option<T>,
 ) -> rusqlite::Result<Option<T>> {
+    let column = column.idx(row.as_ref())?;
     match row.get_ref(column)?.as_str_or_null()? {
         Some(_) => word(row, column, parse).map(Some),
         None => Ok(None),

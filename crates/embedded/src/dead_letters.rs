@@ -346,17 +346,10 @@ mod tests {
 
     fn entry(id: &str, at: i64, action: HistoryAction) -> HistoryEntry {
         HistoryEntry {
-            at,
-            entry_id: id.into(),
-            action,
-            outcome: "done".into(),
             actor: "ada".into(),
             host: "here".into(),
             note: Some("why".into()),
-            run_id: None,
-            operation_outcome: None,
-            correction: None,
-            corrected_by: None,
+            ..HistoryEntry::new(at, id.into(), action)
         }
     }
 

@@ -61,12 +61,14 @@ CREATE TABLE dead_letter_history (
     -- The audit log of each dead letter; append-only. run_id is the process run or the bulk operation that
     -- wrote the entry; operation_outcome is set once that bulk operation is done with the dead letter. The
     -- correction columns are a claim of a correction number; corrected_by is the id of the message whose
-    -- body replaced the dead letter.
+    -- body replaced the dead letter, replaced is what the row showed before it, as JSON.
     dead_letter_id TEXT NOT NULL,
     entry_id TEXT NOT NULL,
     at INTEGER NOT NULL,
     action TEXT NOT NULL,
-    outcome TEXT NOT NULL,
+    reason TEXT,
+    attempt INTEGER,
+    outcome TEXT,
     actor TEXT NOT NULL,
     host TEXT NOT NULL,
     note TEXT,
@@ -75,8 +77,10 @@ CREATE TABLE dead_letter_history (
     correction_number INTEGER,
     correction_sha256 TEXT,
     correction_order_id INTEGER,
+    correction_body TEXT,
     correction_status TEXT,
     corrected_by TEXT,
+    replaced TEXT,
     PRIMARY KEY (dead_letter_id, entry_id)
 ) WITHOUT ROWID;
 
@@ -96,8 +100,8 @@ CREATE VIEW dead_letters_open AS
 SELECT * FROM dead_letters_readable WHERE state IN ('waiting', 'parked');
 CREATE VIEW dead_letter_history_readable AS SELECT
     dead_letter_id, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1e6, 'unixepoch') AS at,
-    action, outcome, actor, host, note, run_id, operation_outcome, correction_number, correction_status,
-    corrected_by
+    action, reason, attempt, outcome, actor, host, note, run_id, operation_outcome, correction_number,
+    correction_status, correction_body, corrected_by, replaced
 FROM dead_letter_history ORDER BY dead_letter_id, dead_letter_history.at, entry_id;
 
 CREATE TABLE role_heartbeats (

@@ -35,17 +35,15 @@ impl DeadLetterIntake {
     ) -> Result<Disposition, RoleError> {
         // Derived from the message alone: every redelivery writes the same entry.
         let entry = HistoryEntry {
-            at: received.publish_time_us,
-            entry_id: format!("received-{}", received.id),
-            action: HistoryAction::Received,
-            outcome: dead_letter.reason.as_str().to_owned(),
+            reason: Some(dead_letter.reason),
             actor: self.actor.name.clone(),
             host: self.actor.host.clone(),
-            note: None,
             run_id: Some(self.actor.run_id.clone()),
-            operation_outcome: None,
-            correction: None,
-            corrected_by: None,
+            ..HistoryEntry::new(
+                received.publish_time_us,
+                format!("received-{}", received.id),
+                HistoryAction::Received,
+            )
         };
         let durable = self
             .retrier

@@ -17,7 +17,7 @@ use ecom_codec::event::Event;
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::dead_letter::{
     DeadLetterChange, DeadLetterId, DeadLetterRecord, DeadLetterState, DeadLetterUpdate, EventKind,
-    HistoryAction, HistoryEntry,
+    HistoryAction, HistoryEntry, HistoryOutcome,
 };
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
@@ -49,15 +49,15 @@ pub enum AttemptResult {
     Waits(i64),
 }
 
-/// The change of state that the fact table calls for, with the words for the history.
+/// The change of state that the fact table calls for, with the outcome for the history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Finding {
     /// Recovered: the row shows its event, or a newer one.
-    Closes(&'static str),
+    Closes(HistoryOutcome),
     /// Parked: it cannot be applied, and waiting does not help.
-    Parks(&'static str),
+    Parks(HistoryOutcome),
     /// Unchanged.
-    Rests(&'static str),
+    Rests(HistoryOutcome),
 }
 
 /// Applies dead letters to the fact table and resolves them on evidence.
@@ -113,7 +113,7 @@ impl DeadLetterResolver {
             | (DeadLetterState::Discarded, AttemptTrigger::Sweep) => {}
         }
         let Some(subject) = subject(&record.dead_letter) else {
-            return self.conclude(&record, trigger, Finding::Parks("its body is not an event")).await;
+            return self.conclude(&record, trigger, Finding::Parks(HistoryOutcome::Poison)).await;
         };
         let own;
         let lock = match lock {
@@ -189,13 +189,14 @@ impl DeadLetterResolver {
         let wait = self.policy.backoff.delay(attempts, self.entropy.share());
         let next_attempt_at = now.saturating_add(micros(wait));
         let change = DeadLetterChange::Schedule { attempts, next_attempt_at };
-        let entry = self.history_entry(HistoryAction::Attempted, &format!("attempt {attempts}"));
+        let entry =
+            HistoryEntry { attempt: Some(attempts), ..self.history_entry(HistoryAction::Attempted, None) };
         self.record_update(record, change, entry).await?;
         let mut finding = self.apply(record, subject).await?;
         if matches!(finding, Finding::Rests(_))
             && now.saturating_sub(waiting_since(record)) > micros(self.policy.max_age)
         {
-            finding = Finding::Parks("its order did not arrive within max_age");
+            finding = Finding::Parks(HistoryOutcome::MaxAgeExceeded);
         }
         match self.conclude(record, trigger, finding).await? {
             AttemptResult::Rests(DeadLetterState::Waiting) => Ok(AttemptResult::Waits(next_attempt_at)),
@@ -205,6 +206,7 @@ impl DeadLetterResolver {
 
     /// Reads the row, applies the event, reads again: closes only what the row then shows, or a newer event.
     async fn apply(&self, record: &DeadLetterRecord, subject: &Event<'_>) -> Result<Finding, RoleError> {
+        use HistoryOutcome::{AlreadyApplied, Applied, Conflict, NotVisible, StillWaiting, Superseded};
         let t = record.dead_letter.t;
         let mut written = false;
         loop {
@@ -214,16 +216,12 @@ impl DeadLetterResolver {
                     written = true;
                     continue;
                 }
-                ApplyCheck::AlreadyApplied if written => Finding::Closes("applied"),
-                ApplyCheck::AlreadyApplied => Finding::Closes("already applied"),
-                ApplyCheck::Superseded => Finding::Closes("superseded by a newer event"),
-                ApplyCheck::AppliesNow | ApplyCheck::StillWaiting if written => {
-                    Finding::Parks("written, but the row does not show it: was it deleted by hand?")
-                }
-                ApplyCheck::AppliesNow | ApplyCheck::StillWaiting => {
-                    Finding::Rests("its order is not in the fact table")
-                }
-                ApplyCheck::Conflict => Finding::Parks("the row has another event with the same event time"),
+                ApplyCheck::AlreadyApplied if written => Finding::Closes(Applied),
+                ApplyCheck::AlreadyApplied => Finding::Closes(AlreadyApplied),
+                ApplyCheck::Superseded => Finding::Closes(Superseded),
+                ApplyCheck::AppliesNow | ApplyCheck::StillWaiting if written => Finding::Parks(NotVisible),
+                ApplyCheck::AppliesNow | ApplyCheck::StillWaiting => Finding::Rests(StillWaiting),
+                ApplyCheck::Conflict => Finding::Parks(Conflict),
             });
         }
     }
@@ -257,11 +255,9 @@ impl DeadLetterResolver {
     /// discarded one that was superseded stays discarded.
     async fn check_only(&self, record: &DeadLetterRecord, subject: &Event<'_>) -> Result<Finding, RoleError> {
         Ok(match (self.apply_check(subject, record.dead_letter.t).await?, record.state()) {
-            (ApplyCheck::AlreadyApplied, _) => Finding::Closes("applied by a redelivery"),
-            (ApplyCheck::Superseded, DeadLetterState::Parked) => {
-                Finding::Closes("superseded by a newer event")
-            }
-            _ => Finding::Rests("not applied automatically"),
+            (ApplyCheck::AlreadyApplied, _) => Finding::Closes(HistoryOutcome::AlreadyApplied),
+            (ApplyCheck::Superseded, DeadLetterState::Parked) => Finding::Closes(HistoryOutcome::Superseded),
+            _ => Finding::Rests(HistoryOutcome::NotRetried),
         })
     }
 
@@ -273,10 +269,12 @@ impl DeadLetterResolver {
         finding: Finding,
     ) -> Result<AttemptResult, RoleError> {
         let state = record.state();
-        let (becomes, words) = match finding {
-            Finding::Closes(words) => (DeadLetterState::Recovered, words),
-            Finding::Parks(words) if state == DeadLetterState::Waiting => (DeadLetterState::Parked, words),
-            Finding::Parks(words) | Finding::Rests(words) => (state, words),
+        let (becomes, outcome) = match finding {
+            Finding::Closes(outcome) => (DeadLetterState::Recovered, outcome),
+            Finding::Parks(outcome) if state == DeadLetterState::Waiting => {
+                (DeadLetterState::Parked, outcome)
+            }
+            Finding::Parks(outcome) | Finding::Rests(outcome) => (state, outcome),
         };
         let (action, change) = match becomes {
             _ if becomes == state => (HistoryAction::Attempted, DeadLetterChange::Nothing),
@@ -287,14 +285,14 @@ impl DeadLetterResolver {
                 (HistoryAction::Parked, self.state_change(record.progress.generation, becomes))
             }
         };
-        match trigger {
-            AttemptTrigger::Operator => {
-                self.record_update(record, change, self.outcome_entry(action, words, becomes.into())).await?
-            }
-            AttemptTrigger::Schedule | AttemptTrigger::Sweep if becomes == state => {}
+        let entry = match trigger {
+            AttemptTrigger::Operator => Some(self.operation_entry(action, Some(outcome), becomes.into())),
             AttemptTrigger::Schedule | AttemptTrigger::Sweep => {
-                self.record_update(record, change, self.history_entry(action, words)).await?
+                (becomes != state).then(|| self.history_entry(action, Some(outcome)))
             }
+        };
+        if let Some(entry) = entry {
+            self.record_update(record, change, entry).await?;
         }
         if becomes != state {
             self.count(record, becomes);
@@ -319,29 +317,29 @@ impl DeadLetterResolver {
     }
 
     /// A signed history entry.
-    pub fn history_entry(&self, action: HistoryAction, words: &str) -> HistoryEntry {
+    pub fn history_entry(&self, action: HistoryAction, outcome: Option<HistoryOutcome>) -> HistoryEntry {
         let entry_id = self.entropy.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         HistoryEntry {
-            at: self.clock.now_us(),
-            entry_id,
-            action,
-            outcome: words.to_owned(),
+            outcome,
             actor: self.actor.name.clone(),
             host: self.actor.host.clone(),
             note: self.note.clone(),
             run_id: Some(self.actor.run_id.clone()),
-            operation_outcome: None,
-            correction: None,
-            corrected_by: None,
+            ..HistoryEntry::new(self.clock.now_us(), entry_id, action)
         }
     }
 
     /// The history entry with the outcome of a dead letter in this run, by which an interrupted run resumes.
-    pub fn outcome_entry(&self, action: HistoryAction, words: &str, outcome: ActualOutcome) -> HistoryEntry {
+    pub fn operation_entry(
+        &self,
+        action: HistoryAction,
+        outcome: Option<HistoryOutcome>,
+        operation_outcome: ActualOutcome,
+    ) -> HistoryEntry {
         HistoryEntry {
-            entry_id: outcome.entry_id(&self.actor.run_id),
-            operation_outcome: Some(outcome),
-            ..self.history_entry(action, words)
+            entry_id: operation_outcome.entry_id(&self.actor.run_id),
+            operation_outcome: Some(operation_outcome),
+            ..self.history_entry(action, outcome)
         }
     }
 

@@ -183,19 +183,10 @@ impl DeadLetterStore for StoreSnapshot {
     }
 
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
-        let corrected = self.corrected.contains(id).then(|| HistoryEntry {
-            at: 0,
-            entry_id: "corrected".to_owned(),
-            action: HistoryAction::Corrected,
-            outcome: String::new(),
-            actor: "on-call".to_owned(),
-            host: "here".to_owned(),
-            note: None,
-            run_id: None,
-            operation_outcome: None,
-            correction: None,
-            corrected_by: None,
-        });
+        let corrected = self
+            .corrected
+            .contains(id)
+            .then(|| HistoryEntry::new(0, "corrected".to_owned(), HistoryAction::Corrected));
         Ok(corrected.into_iter().collect())
     }
 

@@ -24,6 +24,16 @@ pub(super) fn word<T>(
     parse(value).ok_or_else(|| StatementError::Word { id: id.to_owned(), column, value: value.to_owned() })
 }
 
+/// Reads a cell with a word of a closed set, or null.
+pub(super) fn optional_word<T>(
+    id: &str,
+    column: &'static str,
+    value: Option<&str>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, StatementError> {
+    value.map(|value| word(id, column, value, parse)).transpose()
+}
+
 /// Reads a counting cell; null is 0.
 pub(super) fn count(cell: Option<i64>) -> u32 {
     cell.map_or(0, |count| u32::try_from(count.max(0)).unwrap_or(u32::MAX))

@@ -224,17 +224,10 @@ mod tests {
 
     fn entry(at: i64, action: HistoryAction) -> HistoryEntry {
         HistoryEntry {
-            at,
-            entry_id: format!("{at}-{}", action.as_str()),
-            action,
-            outcome: "done".into(),
             actor: "dlq_handler".into(),
             host: "here".into(),
             note: (action == HistoryAction::Discarded).then(|| "a test order".into()),
-            run_id: None,
-            operation_outcome: None,
-            correction: None,
-            corrected_by: None,
+            ..HistoryEntry::new(at, format!("{at}-{}", action.as_str()), action)
         }
     }
 

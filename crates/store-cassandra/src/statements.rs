@@ -60,9 +60,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
 /// Writes a history entry at the write timestamp of its change.
 pub(super) const RECORD_ENTRY: &str = "\
 INSERT INTO ecom_store.dead_letter_history \
-(day, bucket, id, at, entry_id, action, outcome, actor, host, note, run_id, operation_outcome, \
-correction_number, correction_sha256, correction_order_id, correction_status, corrected_by) \
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+(day, bucket, id, at, entry_id, action, reason, attempt, outcome, actor, host, note, run_id, \
+operation_outcome, correction_number, correction_sha256, correction_order_id, correction_body, \
+correction_status, corrected_by, replaced) \
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
 
 /// Writes a state at T + 8 × generation + rank.
 pub(super) const SET_STATE: &str = "\
@@ -95,8 +96,9 @@ FROM ecom_store.dead_letters WHERE day = ? AND bucket = ?";
 
 /// Reads the history of a dead letter, oldest entry first.
 pub(super) const HISTORY: &str = "\
-SELECT at, entry_id, action, outcome, actor, host, note, run_id, operation_outcome, \
-correction_number, correction_sha256, correction_order_id, correction_status, corrected_by \
+SELECT at, entry_id, action, reason, attempt, outcome, actor, host, note, run_id, operation_outcome, \
+correction_number, correction_sha256, correction_order_id, correction_body, correction_status, \
+corrected_by, replaced \
 FROM ecom_store.dead_letter_history WHERE day = ? AND bucket = ? AND id = ?";
 
 /// Deletes a dead letter at its highest write timestamp.

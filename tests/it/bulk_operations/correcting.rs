@@ -73,8 +73,8 @@ async fn a_correction_is_a_new_event_and_its_dead_letter_is_discarded(store: &Te
     let history = store.history(&dead_letter).await;
     let actions: Vec<HistoryAction> = history.iter().map(|line| line.action).collect();
     assert_eq!(actions, [HistoryAction::Corrected, HistoryAction::Discarded]);
-    assert_eq!(history[0].outcome, body, "both bodies are kept");
-    assert_eq!(history[1].outcome, "corrected by message 1");
+    assert_eq!(history[0].correction.as_ref().unwrap().body, body, "both bodies are kept");
+    assert_eq!(history[1].replaced, None, "the row had no payment");
     assert_eq!(
         (history[1].corrected_by.as_deref(), history[1].note.as_deref()),
         (Some("1"), Some("because"))

@@ -61,7 +61,8 @@ fn everything(table: &Table) -> Vec<String> {
          || attributes || '|' || CAST(body AS TEXT)
          FROM dead_letters JOIN dead_letter_bodies ON dead_letter_id = id";
     let history =
-        "SELECT dead_letter_id || '|' || outcome || '|' || coalesce(note, '') FROM dead_letter_history";
+        "SELECT dead_letter_id || '|' || coalesce(correction_body, '') || '|' || coalesce(note, '') || '|'
+         || coalesce(replaced, '') FROM dead_letter_history";
     let fact =
         "SELECT order_id || '|' || item || '|' || quantity || '|' || price || '|' || shipping_address || '|'
          || order_status || '|' || creation_date || '|' || coalesce(payment_method, '') || '|'

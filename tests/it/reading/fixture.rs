@@ -141,18 +141,13 @@ impl TestStore {
 
 /// The history entry of the receipt of a dead letter.
 fn received(dead_letter: &DeadLetter) -> HistoryEntry {
+    let (at, id) = (dead_letter.first_failed_at + 20_000, format!("received-{}", dead_letter.t.micros()));
     HistoryEntry {
-        at: dead_letter.first_failed_at + 20_000,
-        entry_id: format!("received-{}", dead_letter.t.micros()),
-        action: HistoryAction::Received,
-        outcome: dead_letter.reason.as_str().into(),
+        reason: Some(dead_letter.reason),
         actor: "dlq_handler".into(),
         host: "worker-1".into(),
-        note: None,
         run_id: Some("01890000-0000-7000-8000-000000000000".into()),
-        operation_outcome: None,
-        correction: None,
-        corrected_by: None,
+        ..HistoryEntry::new(at, id, HistoryAction::Received)
     }
 }
 

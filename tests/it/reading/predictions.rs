@@ -58,19 +58,7 @@ async fn situation(
         }
     }
     store.record(&dead_letter).await;
-    let entry = HistoryEntry {
-        at: NOW,
-        entry_id: "set".into(),
-        action: HistoryAction::Attempted,
-        outcome: "set".into(),
-        actor: "test".into(),
-        host: "test".into(),
-        note: None,
-        run_id: None,
-        operation_outcome: None,
-        correction: None,
-        corrected_by: None,
-    };
+    let entry = HistoryEntry::new(NOW, "set".into(), HistoryAction::Attempted);
     // A dead letter that waits although its reason parks it was reopened.
     let generation = u32::from(state == DeadLetterState::Waiting);
     let change = DeadLetterChange::State { generation, state, at: NOW };

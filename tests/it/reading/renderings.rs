@@ -8,6 +8,7 @@ use ecom_dlq::selection::{SelectedDeadLetter, Selection};
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus};
 use ecom_domain::dead_letter::{
     DeadLetter, DeadLetterChange, DeadLetterState, DeadLetterUpdate, EventKind, HistoryAction, HistoryEntry,
+    HistoryOutcome,
 };
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
@@ -61,51 +62,20 @@ impl Incident {
         for dead_letter in waiting.iter().chain([&self.recovered, &self.broken, &self.late, &applies]) {
             store.record(dead_letter).await;
         }
-        let attempt = DeadLetterChange::Schedule { attempts: 1, next_attempt_at: NOW - 25 * HOUR };
-        self.update(
-            &self.recovered,
-            -25 * HOUR - 60 * SECOND,
-            HistoryAction::Attempted,
-            "attempt 1",
-            attempt,
-            None,
-        )
-        .await;
+        let schedule = DeadLetterChange::Schedule { attempts: 1, next_attempt_at: NOW - 25 * HOUR };
+        let attempted = entry(-25 * HOUR - 60 * SECOND, HistoryAction::Attempted);
+        self.update(&self.recovered, schedule, HistoryEntry { attempt: Some(1), ..attempted }).await;
         let done =
             DeadLetterChange::State { generation: 0, state: DeadLetterState::Recovered, at: NOW - 25 * HOUR };
-        self.update(
-            &self.recovered,
-            -25 * HOUR,
-            HistoryAction::Recovered,
-            "applied",
-            done,
-            Some("after the outage"),
-        )
-        .await;
+        let recovered = HistoryEntry {
+            outcome: Some(HistoryOutcome::Applied),
+            note: Some("after the outage".into()),
+            ..entry(-25 * HOUR, HistoryAction::Recovered)
+        };
+        self.update(&self.recovered, done, recovered).await;
     }
 
-    async fn update(
-        &self,
-        dead_letter: &DeadLetter,
-        at: i64,
-        action: HistoryAction,
-        outcome: &str,
-        change: DeadLetterChange,
-        note: Option<&str>,
-    ) {
-        let entry = HistoryEntry {
-            at: NOW + at,
-            entry_id: format!("{action:?}"),
-            action,
-            outcome: outcome.into(),
-            actor: "dlq_handler".into(),
-            host: "worker-1".into(),
-            note: note.map(str::to_owned),
-            run_id: Some("20260130T170000-0a0b0c0d".into()),
-            operation_outcome: None,
-            correction: None,
-            corrected_by: None,
-        };
+    async fn update(&self, dead_letter: &DeadLetter, change: DeadLetterChange, entry: HistoryEntry) {
         let update =
             DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
         self.store.dead_letter_store.apply(&update).await.unwrap();
@@ -114,6 +84,16 @@ impl Incident {
     /// Replaces the path of the temporary folder.
     fn anonymous(&self, text: &str) -> String {
         text.replace(&self.store.facts.describe(), "embedded at /srv/ecom/data/ecom_store.db")
+    }
+}
+
+/// An entry of the handler, `at` microseconds after `NOW`.
+fn entry(at: i64, action: HistoryAction) -> HistoryEntry {
+    HistoryEntry {
+        actor: "dlq_handler".into(),
+        host: "worker-1".into(),
+        run_id: Some("20260130T170000-0a0b0c0d".into()),
+        ..HistoryEntry::new(NOW + at, format!("{action:?}"), action)
     }
 }
 

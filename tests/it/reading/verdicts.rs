@@ -69,19 +69,7 @@ async fn update(
     action: HistoryAction,
     change: DeadLetterChange,
 ) {
-    let entry = HistoryEntry {
-        at: NOW,
-        entry_id: format!("{action:?}"),
-        action,
-        outcome: "done".into(),
-        actor: "ada".into(),
-        host: "operator".into(),
-        note: None,
-        run_id: None,
-        operation_outcome: None,
-        correction: None,
-        corrected_by: None,
-    };
+    let entry = HistoryEntry::new(NOW, format!("{action:?}"), action);
     let update = DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
     store.dead_letter_store.apply(&update).await.unwrap();
 }

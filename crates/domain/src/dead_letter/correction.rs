@@ -15,6 +15,8 @@ pub struct CorrectionClaim {
     pub sha256: String,
     /// The order that the corrected body is about.
     pub order_id: OrderId,
+    /// The corrected body; empty in a withdrawn claim.
+    pub body: String,
     /// The status of the claim.
     pub status: ClaimStatus,
 }

@@ -2,6 +2,7 @@
 
 use super::correction::CorrectionClaim;
 use crate::actual_outcome::ActualOutcome;
+use crate::reason::Reason;
 
 /// The action that a history entry records.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -53,8 +54,65 @@ impl HistoryAction {
     }
 }
 
-/// An entry of a dead letter's history; append-only. Programs read the typed fields; `outcome` and `note`
-/// are for people.
+/// The result of an attempt or a check, as the history records it. The words of verdicts mean the same here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum HistoryOutcome {
+    /// The event was written, and the row shows it.
+    Applied,
+    /// The row showed the event before anything was written.
+    AlreadyApplied,
+    /// The row shows a newer event.
+    Superseded,
+    /// The order is not in the fact table.
+    StillWaiting,
+    /// The order did not arrive within `dead_letters.max_age`.
+    MaxAgeExceeded,
+    /// The event was written, but the row does not show it.
+    NotVisible,
+    /// The row shows a different event with the same event time.
+    Conflict,
+    /// The body is not a valid event.
+    Poison,
+    /// Its reason or state excludes automatic retries, and no redelivery has applied the event.
+    NotRetried,
+}
+
+impl HistoryOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 9] = [
+        Self::Applied,
+        Self::AlreadyApplied,
+        Self::Superseded,
+        Self::StillWaiting,
+        Self::MaxAgeExceeded,
+        Self::NotVisible,
+        Self::Conflict,
+        Self::Poison,
+        Self::NotRetried,
+    ];
+
+    /// Returns the word used in tables and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::AlreadyApplied => "already_applied",
+            Self::Superseded => "superseded",
+            Self::StillWaiting => "still_waiting",
+            Self::MaxAgeExceeded => "max_age_exceeded",
+            Self::NotVisible => "not_visible",
+            Self::Conflict => "conflict",
+            Self::Poison => "poison",
+            Self::NotRetried => "not_retried",
+        }
+    }
+
+    /// Returns the outcome with this word; `None` for any other word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+    }
+}
+
+/// An entry of a dead letter's history; append-only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HistoryEntry {
     /// The time of the action, by the actor's clock, in microseconds since the epoch.
@@ -63,8 +121,12 @@ pub struct HistoryEntry {
     pub entry_id: String,
     /// The action.
     pub action: HistoryAction,
-    /// The result of the action, in words.
-    pub outcome: String,
+    /// The reason that the copy gave; only with [`HistoryAction::Received`].
+    pub reason: Option<Reason>,
+    /// The number of the scheduled attempt, from 1, which is about to begin.
+    pub attempt: Option<u32>,
+    /// The result of an attempt or a check.
+    pub outcome: Option<HistoryOutcome>,
     /// The role or person that acted.
     pub actor: String,
     /// The host it acted on.
@@ -79,4 +141,28 @@ pub struct HistoryEntry {
     pub correction: Option<CorrectionClaim>,
     /// The id of the message whose body replaced the dead letter; only with [`HistoryAction::Discarded`].
     pub corrected_by: Option<String>,
+    /// The values of the row that the correction was to overwrite, as JSON; only with `corrected_by`.
+    pub replaced: Option<String>,
+}
+
+impl HistoryEntry {
+    /// Returns an entry with nothing but its time, key and action.
+    pub fn new(at: i64, entry_id: String, action: HistoryAction) -> Self {
+        Self {
+            at,
+            entry_id,
+            action,
+            reason: None,
+            attempt: None,
+            outcome: None,
+            actor: String::new(),
+            host: String::new(),
+            note: None,
+            run_id: None,
+            operation_outcome: None,
+            correction: None,
+            corrected_by: None,
+            replaced: None,
+        }
+    }
 }

@@ -68,17 +68,10 @@ pub(super) fn dead_letter(t: i64, body: &[u8]) -> DeadLetter {
 /// Returns the history entry of a receipt.
 pub(super) fn received(entry_id: &str, at: i64) -> HistoryEntry {
     HistoryEntry {
-        at,
-        entry_id: entry_id.into(),
-        action: HistoryAction::Received,
-        outcome: "recorded".into(),
+        reason: Some(Reason::OrderNotFound),
         actor: "dlq_handler".into(),
         host: "worker-1".into(),
-        note: None,
-        run_id: None,
-        operation_outcome: None,
-        correction: None,
-        corrected_by: None,
+        ..HistoryEntry::new(at, entry_id.into(), HistoryAction::Received)
     }
 }
 

@@ -3,9 +3,10 @@
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::dead_letter::{
     ClaimStatus, CorrectionClaim, DeadLetterChange, DeadLetterState, DeadLetterUpdate, HistoryAction,
-    HistoryEntry,
+    HistoryEntry, HistoryOutcome,
 };
 use ecom_domain::order::OrderId;
+use ecom_domain::reason::Reason;
 
 use super::{MS, NOW, SECOND, Store, own_dead_letter, received, recorded, state_update};
 
@@ -20,26 +21,34 @@ async fn a_history_reads_oldest_first_and_keeps_every_field(store: &Store) {
     let dead_letter = own_dead_letter();
     store.record(&dead_letter, &received("receipt", NOW)).await.unwrap();
     let mut entries = vec![received("receipt", NOW)];
-    let mut outcomes = ActualOutcome::ALL.into_iter();
+    let mut operation_outcomes = ActualOutcome::ALL.into_iter();
+    let mut outcomes = HistoryOutcome::ALL.into_iter();
+    let mut reasons = Reason::ALL.into_iter();
     // Written newest first.
-    for (n, action) in (1..).zip(HistoryAction::ALL).collect::<Vec<_>>().into_iter().rev() {
+    for (n, action) in
+        (1..=10).zip(HistoryAction::ALL.into_iter().cycle()).collect::<Vec<_>>().into_iter().rev()
+    {
         let entry = HistoryEntry {
             at: NOW + n * MS,
             entry_id: format!("entry {n}"),
             action,
-            outcome: format!("outcome {n}: it's \"ünï\""),
+            reason: reasons.next(),
+            attempt: (n % 2 == 1).then(|| u32::try_from(n).unwrap()),
+            outcome: outcomes.next(),
             actor: format!("operator {n}"),
             host: format!("host-{n}"),
-            note: (n % 2 == 0).then(|| format!("note {n}")),
+            note: (n % 2 == 0).then(|| format!("note {n}: it's \"ünï\"")),
             run_id: (n % 3 == 0).then(|| format!("run {n}")),
-            operation_outcome: outcomes.next(),
+            operation_outcome: operation_outcomes.next(),
             correction: (n % 2 == 1).then(|| CorrectionClaim {
                 number: u32::try_from(n).unwrap(),
                 sha256: format!("hash {n}"),
                 order_id: OrderId(100 + n),
+                body: format!("{{\"n\": {n}}}"),
                 status: ClaimStatus::ALL[usize::try_from(n / 2 % 2).unwrap()],
             }),
             corrected_by: (n % 3 == 1).then(|| format!("message {n}")),
+            replaced: (n % 3 == 1).then(|| format!("{{\"row\": {n}}}")),
         };
         let update = DeadLetterUpdate {
             dead_letter: dead_letter.id.clone(),

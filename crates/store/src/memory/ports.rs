@@ -60,7 +60,7 @@ impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
     async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
         let (dead_letter, entry) = (dead_letter.clone(), entry.clone());
         let write = move |tables: &mut Tables| {
-            tables.note(dead_letter.id.clone(), entry);
+            tables.add_entry(dead_letter.id.clone(), entry);
             tables.dead_letters.entry(dead_letter.id.clone()).or_insert(dead_letter);
         };
         self.write("record a dead letter", write).await

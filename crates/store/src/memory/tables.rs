@@ -12,7 +12,7 @@ use ecom_domain::fact::{Fact, OrderCells, PaymentCells};
 use ecom_domain::heartbeat::Heartbeat;
 use ecom_domain::order::OrderId;
 
-/// The contents of a store: what its writes have merged to, and for a test to change at will.
+/// The contents of a store in memory, which a test may change at will.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Tables {
     /// The rows, each with the write timestamps of its column groups, also of those written as null.
@@ -101,7 +101,7 @@ impl Tables {
     }
 
     /// Writes an entry of a history, once.
-    pub(super) fn note(&mut self, id: DeadLetterId, entry: HistoryEntry) {
+    pub(super) fn add_entry(&mut self, id: DeadLetterId, entry: HistoryEntry) {
         self.histories.entry(id).or_default().entry(entry.entry_id.clone()).or_insert(entry);
     }
 
@@ -124,7 +124,7 @@ impl Tables {
             }
             DeadLetterChange::Nothing => {}
         }
-        self.note(update.dead_letter, update.entry);
+        self.add_entry(update.dead_letter, update.entry);
     }
 
     /// Removes a dead letter, unless a cell was written after this record was read.

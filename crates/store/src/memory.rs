@@ -1,18 +1,43 @@
 //! The ports on maps in memory, for tests: one store, whose operations an [`Interceptor`] can delay, fail or
 //! apply later.
 
-mod interceptor;
 mod ports;
 mod tables;
 
-pub use interceptor::{Interceptor, Write};
 pub use tables::Tables;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use crate::StoreError;
+
+/// A write to the tables.
+pub type Write = Box<dyn FnOnce(&mut Tables) + Send>;
+
+/// Intercepts the operations of a [`MemoryStore`]; `()` lets them through. An operation is named by a verb
+/// phrase, as in [`StoreError`].
+#[async_trait]
+pub trait Interceptor: Send + Sync {
+    /// Returns once the tables may be read, or the error of the read.
+    async fn read(&self, _what: &'static str, _tables: &Mutex<Tables>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Applies a write.
+    async fn write(
+        &self,
+        _what: &'static str,
+        tables: &Mutex<Tables>,
+        write: Write,
+    ) -> Result<(), StoreError> {
+        write(&mut lock(tables));
+        Ok(())
+    }
+}
+
+impl Interceptor for () {}
 
 /// A store in memory that merges writes as Cassandra does.
 #[derive(Default)]
@@ -30,7 +55,7 @@ impl<I> MemoryStore<I> {
 
     /// Locks the tables, to read or change them past the interceptor.
     pub fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tables)
     }
 }
 
@@ -56,4 +81,9 @@ impl<I: Interceptor> MemoryStore<I> {
     ) -> Result<(), StoreError> {
         self.interceptor.write(what, &self.tables, Box::new(write)).await
     }
+}
+
+/// Locks the tables; a test that panicked in an interceptor leaves them usable.
+fn lock(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
+    tables.lock().unwrap_or_else(PoisonError::into_inner)
 }

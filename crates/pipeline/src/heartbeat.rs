@@ -73,13 +73,12 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
-    use futures_util::stream::BoxStream;
     use tokio::time::Instant;
 
     use super::*;
-    use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
     use ecom_domain::role::Role;
     use ecom_store::StoreError;
+    use ecom_store::memory::{Interceptor, MemoryStore, Tables, Write};
 
     const START: i64 = 1_750_000_000_000_000;
 
@@ -93,41 +92,19 @@ mod tests {
     struct Notes(Mood, Mutex<Vec<Heartbeat>>);
 
     #[async_trait]
-    impl OperationsStore for Notes {
-        async fn record_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
-            self.1.lock().unwrap().push(heartbeat.clone());
+    impl Interceptor for Notes {
+        async fn write(&self, what: &'static str, _: &Mutex<Tables>, write: Write) -> Result<(), StoreError> {
+            let mut written = Tables::default();
+            write(&mut written);
+            self.1.lock().unwrap().extend(written.heartbeats.into_values());
             match self.0 {
                 Mood::Writes => Ok(()),
                 Mood::Fails => {
                     let source = "no answer".into();
-                    Err(StoreError::Unavailable { what: "write a heartbeat", on: "a test".into(), source })
+                    Err(StoreError::Unavailable { what, on: "a test".into(), source })
                 }
                 Mood::Hangs => std::future::pending().await,
             }
-        }
-
-        async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError> {
-            unimplemented!("only written")
-        }
-
-        async fn put_operation(&self, _: &BulkOperation) -> Result<(), StoreError> {
-            unimplemented!("not used here")
-        }
-
-        async fn operation(&self, _: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
-            unimplemented!("not used here")
-        }
-
-        fn operations(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
-            unimplemented!("not used here")
-        }
-
-        async fn put_batch(&self, _: &OperationId, _: &PlanBatch) -> Result<(), StoreError> {
-            unimplemented!("not used here")
-        }
-
-        async fn batch(&self, _: &OperationId, _: u32) -> Result<Option<PlanBatch>, StoreError> {
-            unimplemented!("not used here")
         }
     }
 
@@ -139,7 +116,8 @@ mod tests {
     /// Runs a role of 25 s with an operations store that connects after a while. Returns the heartbeats, in
     /// seconds since the start with the newest event, and how long it took.
     async fn run(mood: Mood, connects_after: Duration) -> (Vec<(i64, Option<i64>)>, Duration) {
-        let (notes, heartbeat_source) = (Arc::new(Notes(mood, Mutex::default())), heartbeat_source());
+        let notes = Arc::new(MemoryStore::new(Notes(mood, Mutex::default()), Tables::default()));
+        let heartbeat_source = heartbeat_source();
         let started = Instant::now();
         let role = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -154,7 +132,7 @@ mod tests {
         };
         assert_eq!(run_with_heartbeat(&heartbeat_source, operations, role).await, "done");
         let took = started.elapsed();
-        let notes = notes.1.lock().unwrap();
+        let notes = notes.interceptor.1.lock().unwrap();
         assert!(notes.iter().all(|beat| beat.role == "order_consumer" && beat.host == "worker-1"));
         let beats = notes.iter().map(|beat| ((beat.seen_at - START) / 1_000_000, beat.newest_event_at));
         (beats.collect(), took)

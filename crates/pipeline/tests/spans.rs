@@ -11,10 +11,7 @@ use ecom_bus::{
 };
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::dead_letter::EventKind;
-use ecom_domain::event_time::EventTime;
-use ecom_domain::fact::{Fact, PaymentSlot};
-use ecom_domain::order::{Order, OrderId};
-use ecom_domain::payment::Payment;
+use ecom_domain::order::OrderId;
 use ecom_domain::role::Role;
 use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
 use ecom_pipeline::consume::{ConsumerSettings, consume};
@@ -22,9 +19,9 @@ use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
 use ecom_pipeline::durable::Retrier;
 use ecom_pipeline::orders::Orders;
 use ecom_pipeline::stop_conditions::StopConditions;
-use ecom_store::{FactStore, StoreError};
+use ecom_store::StoreError;
+use ecom_store::memory::{Interceptor, MemoryStore, Tables, Write};
 use ecom_telemetry::metrics::RoleMetrics;
-use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -34,33 +31,15 @@ const ORDER: &str = r#"{"order_id":7,"customer_id":1,"item":"a","quantity":1,"pr
 /// The order on whose write the store panics.
 const BROKEN: i64 = 8;
 
-struct Facts;
+struct Broken;
 
 #[async_trait]
-impl FactStore for Facts {
-    async fn record_order(&self, order: &Order<'_>, _: EventTime) -> Result<(), StoreError> {
-        assert_ne!(order.order_id.0, BROKEN, "cannot write this order");
+impl Interceptor for Broken {
+    async fn write(&self, _: &'static str, tables: &Mutex<Tables>, write: Write) -> Result<(), StoreError> {
+        let mut tables = tables.lock().unwrap();
+        write(&mut tables);
+        assert!(!tables.facts.contains_key(&OrderId(BROKEN)), "cannot write this order");
         Ok(())
-    }
-
-    async fn payment_slot(&self, _: OrderId) -> Result<PaymentSlot, StoreError> {
-        unimplemented!("orders only")
-    }
-
-    async fn record_payment(&self, _: &Payment<'_>, _: EventTime) -> Result<(), StoreError> {
-        unimplemented!("orders only")
-    }
-
-    async fn fact(&self, _: OrderId) -> Result<Option<Fact>, StoreError> {
-        unimplemented!("orders only")
-    }
-
-    fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
-        stream::empty().boxed()
-    }
-
-    fn describe(&self) -> String {
-        "a test".to_owned()
     }
 }
 
@@ -129,7 +108,7 @@ async fn consume_orders(bodies: &[String]) -> Arc<Topic> {
     let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     let topic = Arc::new(Topic::default());
     let handler = Orders {
-        facts: Arc::new(Facts),
+        facts: Arc::new(MemoryStore::new(Broken, Tables::default())),
         dead_letters: DeadLetterPublisher {
             publisher: topic.clone(),
             kind: EventKind::Order,

@@ -65,13 +65,16 @@ mod tests {
     use crate::mixture::Mixture;
     use crate::planned::EventContent;
     use crate::reference::Reference;
-    use crate::snapshot::{ConsumedMessage, StoreSnapshot, published};
+    use crate::snapshot::{
+        ConsumedMessage, ScansOnly, consume, correct, dead_letter, published, set_state, sweep,
+    };
     use crate::verification::DifferenceKind;
     use bytes::Bytes;
     use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState, EventKind};
     use ecom_domain::fact::{Fact, OrderCells};
     use ecom_domain::order::OrderId;
     use ecom_domain::reason::Reason;
+    use ecom_store::memory::{MemoryStore, Tables};
     use futures_util::FutureExt;
     use proptest::prelude::*;
     use rand::SeedableRng;
@@ -97,23 +100,24 @@ mod tests {
     }
 
     /// Returns fact table and dead-letter store after these runs, with the messages consumed in random order.
-    fn consumed(manifests: &[Manifest], shuffle: u64) -> (StoreSnapshot, Vec<ConsumedMessage>) {
+    fn consumed(manifests: &[Manifest], shuffle: u64) -> (Tables, Vec<ConsumedMessage>) {
         let mut messages: Vec<ConsumedMessage> = manifests.iter().flat_map(published).collect();
         messages.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(shuffle));
-        let mut memory = StoreSnapshot::default();
-        messages.iter().for_each(|message| memory.consume(message));
-        memory.sweep(&messages);
+        let mut memory = Tables::default();
+        messages.iter().for_each(|message| consume(&mut memory, message));
+        sweep(&mut memory, &messages);
         (memory, messages)
     }
 
-    fn verified(manifests: &[Manifest], memory: &StoreSnapshot) -> Verification {
+    fn verified(manifests: &[Manifest], memory: &Tables) -> Verification {
         let decode = |_: EventKind, _: &Bytes| EventContent::Rejected(Reason::Invalid);
         let units = Units::of(manifests, decode).expect("bounded runs");
-        verify(&units, memory, memory).now_or_never().expect("a snapshot never waits").expect("nor fails")
+        let store = MemoryStore::new(ScansOnly, memory.clone());
+        verify(&units, &store, &store).now_or_never().expect("it never waits").expect("nor fails")
     }
 
     /// Returns the result of `verify` after a change to a clean fact table and dead-letter store.
-    fn verified_after(change: impl FnOnce(&mut StoreSnapshot, &[ConsumedMessage])) -> Verification {
+    fn verified_after(change: impl FnOnce(&mut Tables, &[ConsumedMessage])) -> Verification {
         let runs = [scenario(1, 200, rough())];
         let (mut memory, messages) = consumed(&runs, 9);
         assert!(verified(&runs, &memory).is_clean());
@@ -126,14 +130,14 @@ mod tests {
     }
 
     /// Returns the first row with this property.
-    fn row_with(memory: &mut StoreSnapshot, has: impl Fn(&Fact) -> bool) -> &mut Fact {
+    fn row_with(memory: &mut Tables, has: impl Fn(&Fact) -> bool) -> &mut Fact {
         memory.facts.values_mut().find(|fact| has(fact)).expect("such a row")
     }
 
-    fn dead_letter_with(memory: &StoreSnapshot, reason: Reason, state: DeadLetterState) -> DeadLetterRecord {
+    fn dead_letter_with(memory: &Tables, reason: Reason, state: DeadLetterState) -> DeadLetterRecord {
         let wanted =
-            |record: &&DeadLetterRecord| record.dead_letter.reason == reason && record.state() == state;
-        memory.dead_letters.values().find(wanted).expect("such a dead letter").clone()
+            |record: &DeadLetterRecord| record.dead_letter.reason == reason && record.state() == state;
+        memory.records().find(wanted).expect("such a dead letter")
     }
 
     #[test]
@@ -158,7 +162,7 @@ mod tests {
     #[test]
     fn an_empty_store_has_lost_everything() {
         let runs = [scenario(1, 200, rough())];
-        let found = verified(&runs, &StoreSnapshot::default());
+        let found = verified(&runs, &Tables::default());
         assert_eq!(found.difference_count(), found.orders.published + found.payments.published);
         assert_eq!(found.differences.len(), 100);
         assert_eq!(found.orders.lost, found.orders.published);
@@ -194,7 +198,7 @@ mod tests {
     }
 
     /// Returns the orders in the table with exactly one payment, which never was in the dead-letter store.
-    fn orders_with_one_applied_payment(memory: &StoreSnapshot, messages: &[ConsumedMessage]) -> Vec<OrderId> {
+    fn orders_with_one_applied_payment(memory: &Tables, messages: &[ConsumedMessage]) -> Vec<OrderId> {
         let payments_of = |order_id| {
             let is_its = |m: &&ConsumedMessage| matches!(&m.content, EventContent::Payment(p) if p.order_id == order_id);
             let mut bodies: Vec<&Bytes> = messages.iter().filter(is_its).map(|m| &m.body).collect();
@@ -203,7 +207,7 @@ mod tests {
             bodies.len()
         };
         let in_dead_letter_store =
-            |order_id| memory.dead_letters.values().any(|r| r.dead_letter.order_id == Some(order_id));
+            |order_id| memory.dead_letters.values().any(|dead_letter| dead_letter.order_id == Some(order_id));
         let ids = memory.facts.keys().copied();
         ids.filter(|order_id| payments_of(*order_id) == 1 && !in_dead_letter_store(*order_id)).collect()
     }
@@ -292,7 +296,7 @@ mod tests {
         let found = verified_after(|memory, messages| {
             let message =
                 ConsumedMessage { body: Bytes::from_static(b"{\"invented\":1}"), ..messages[0].clone() };
-            memory.dead_letter(&message, Reason::Invalid, None);
+            dead_letter(memory, &message, Reason::Invalid, None);
         });
         assert_eq!(faults(&found), [(DifferenceKind::InventedDeadLetter, 1)], "{found}");
     }
@@ -301,7 +305,7 @@ mod tests {
     fn a_dead_letter_recovered_without_effect_is_found() {
         let found = verified_after(|memory, _| {
             let waiting = dead_letter_with(memory, Reason::OrderNotFound, DeadLetterState::Waiting);
-            memory.state(&waiting.dead_letter.id, DeadLetterState::Recovered);
+            set_state(memory, &waiting.dead_letter.id, DeadLetterState::Recovered);
         });
         assert_eq!(
             faults(&found),
@@ -310,7 +314,7 @@ mod tests {
         );
         let found = verified_after(|memory, _| {
             let poison = dead_letter_with(memory, Reason::Invalid, DeadLetterState::Parked);
-            memory.state(&poison.dead_letter.id, DeadLetterState::Recovered);
+            set_state(memory, &poison.dead_letter.id, DeadLetterState::Recovered);
         });
         assert_eq!(
             faults(&found),
@@ -326,15 +330,8 @@ mod tests {
                 let row = record.dead_letter.order_id.and_then(|order_id| memory.facts.get(&order_id));
                 row.is_some_and(|row| row.payment_written_at == Some(record.dead_letter.t))
             };
-            let applied = memory
-                .dead_letters
-                .values()
-                .find(|record| shows(record))
-                .expect("one")
-                .dead_letter
-                .id
-                .clone();
-            memory.state(&applied, DeadLetterState::Parked);
+            let applied = memory.records().find(shows).expect("one").dead_letter.id;
+            set_state(memory, &applied, DeadLetterState::Parked);
         });
         assert_eq!(faults(&found), [(DifferenceKind::OpenThoughApplied, 1)], "{found}");
         assert_eq!(found.payments.lost, 0);
@@ -344,10 +341,10 @@ mod tests {
     fn a_wrong_reason_and_a_dead_lettered_valid_message_are_found() {
         let found = verified_after(|memory, messages| {
             let poison = dead_letter_with(memory, Reason::Invalid, DeadLetterState::Parked);
-            memory.dead_letters.get_mut(&poison.dead_letter.id).expect("there").dead_letter.reason =
+            memory.dead_letters.get_mut(&poison.dead_letter.id).expect("there").reason =
                 Reason::HandlerFailed;
             let good = messages.iter().find(|message| matches!(message.content, EventContent::Order(_)));
-            memory.dead_letter(good.expect("an order"), Reason::Invalid, None);
+            dead_letter(memory, good.expect("an order"), Reason::Invalid, None);
         });
         assert_eq!(
             faults(&found),
@@ -375,7 +372,7 @@ mod tests {
                     DeadLetterState::Parked
                 };
                 let dead_letter = dead_letter_with(memory, reason, open);
-                memory.state(&dead_letter.dead_letter.id, DeadLetterState::Discarded);
+                set_state(memory, &dead_letter.dead_letter.id, DeadLetterState::Discarded);
             }
         });
         assert!(found.is_clean(), "{found}");
@@ -383,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_row_may_show_a_correction() {
-        let correct = |memory: &mut StoreSnapshot, messages: &[ConsumedMessage], nth, noted| {
+        let corrected = |memory: &mut Tables, messages: &[ConsumedMessage], nth, noted| {
             let ids = orders_with_one_applied_payment(memory, messages);
             let order_id = ids[0];
             let bad = messages.iter().find(|m| {
@@ -393,20 +390,20 @@ mod tests {
             });
             let bad = bad.expect("a later bad payment");
             let bad_id = DeadLetterId::of(bad.kind, bad.t, &bad.body);
-            memory.state(&bad_id, DeadLetterState::Discarded);
+            set_state(memory, &bad_id, DeadLetterState::Discarded);
             if noted {
-                memory.corrected.insert(bad_id);
+                correct(memory, &bad_id);
             }
             let row = row_with(memory, |fact| fact.order_id == order_id);
             row.payment.payment_id = Some(4_711);
             row.payment_written_at = Some(bad.t.correction(nth));
         };
-        let found = verified_after(|memory, messages| correct(memory, messages, 2, true));
+        let found = verified_after(|memory, messages| corrected(memory, messages, 2, true));
         assert_eq!(found.corrected, 1, "{found}");
         assert!(!found.faults.contains_key(&DifferenceKind::Mixed), "{found}");
-        let found = verified_after(|memory, messages| correct(memory, messages, 99, true));
+        let found = verified_after(|memory, messages| corrected(memory, messages, 99, true));
         assert_eq!(found.faults.get(&DifferenceKind::Mixed), Some(&1), "{found}");
-        let found = verified_after(|memory, messages| correct(memory, messages, 2, false));
+        let found = verified_after(|memory, messages| corrected(memory, messages, 2, false));
         assert_eq!(
             found.faults.get(&DifferenceKind::Mixed),
             Some(&1),

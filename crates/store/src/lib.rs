@@ -7,6 +7,8 @@
 pub mod contract;
 mod dead_letters;
 mod facts;
+#[cfg(feature = "memory")]
+pub mod memory;
 mod operations;
 
 pub use dead_letters::{DeadLetterStore, Scan};

@@ -157,9 +157,9 @@ impl FinalState {
     }
 
     /// Asserts that a finished operation counts each of its dead letters once.
-    pub fn check_operations(&self, operations: &[BulkOperation]) {
+    pub fn check_operations<'a>(&self, operations: impl Iterator<Item = &'a BulkOperation>) {
         let finished = |operation: &&BulkOperation| operation.state == OperationStatus::Finished;
-        for operation in operations.iter().filter(finished) {
+        for operation in operations.filter(finished) {
             let counted = operation.outcomes.iter().filter(|(word, _)| word != "differed");
             let sum: u64 = counted.map(|(_, count)| count).sum();
             assert_eq!(sum, operation.dead_letters, "seed {}: {operation:?}", self.seed);

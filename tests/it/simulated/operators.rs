@@ -17,6 +17,8 @@ use ecom_dlq::selection::Selection;
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::bulk_operation::{BulkOperation, OperationKind, OperationStatus};
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, EventKind};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{OrderCells, PaymentCells};
 use ecom_domain::order::OrderId;
 use ecom_domain::role;
 use ecom_pipeline::durable::RoleError;
@@ -146,18 +148,20 @@ impl World {
     async fn command(&self, queue: &DeadLetterQueue) -> Result<(), RoleError> {
         let unfinished: Vec<BulkOperation> = self
             .store
-            .all_operations()
-            .into_iter()
+            .tables()
+            .operations
+            .values()
             .filter(|operation| {
                 operation.state != OperationStatus::Finished && operation.kind != OperationKind::Correct
             })
+            .cloned()
             .collect();
         if !unfinished.is_empty() && self.entropy.share() < 0.3 {
             let operation = unfinished[self.index(unfinished.len())].clone();
             self.commands.0.lock().unwrap().resumed += 1;
             return self.execute(queue, operation, StartMode::Resumed).await;
         }
-        let records = self.store.records();
+        let records: Vec<DeadLetterRecord> = self.store.tables().records().collect();
         if records.is_empty() {
             return Ok(());
         }
@@ -217,9 +221,9 @@ impl World {
         let mut outcomes = BTreeMap::new();
         if finished && matches!(kind, OperationKind::Discard | OperationKind::Reopen) {
             for dead_letter in dead_letters {
-                let recorded = ActualOutcome::recorded(&self.store.entries(&dead_letter), id.as_str());
-                let now =
-                    self.store.records().into_iter().find(|record| record.dead_letter.id == dead_letter);
+                let recorded =
+                    ActualOutcome::recorded(&self.store.tables().history(&dead_letter), id.as_str());
+                let now = self.store.tables().record(&dead_letter);
                 let now = now.map(|record| ActualOutcome::from(record.state()));
                 if recorded == now {
                     outcomes.extend(recorded.map(|outcome| (dead_letter, outcome)));
@@ -289,7 +293,10 @@ async fn schedule(seed: u64) -> EventCounts {
             if may_delete && deletes.is_empty() && world.entropy.share() < 0.02 {
                 let order = OrderId(1 + world.index(ORDERS as usize) as i64);
                 let at = world.broker.now_us();
-                world.store.delete_row(order, at);
+                let (mut tables, t) = (world.store.tables(), EventTime::stored(at));
+                // As by hand.
+                tables.record_order(order, OrderCells::default(), t);
+                tables.record_payment(order, PaymentCells::default(), t);
                 deletes.insert(order, at);
             }
         }
@@ -306,11 +313,13 @@ async fn schedule(seed: u64) -> EventCounts {
     world.drain(running).await;
     let (orders, payments) = (world.broker.log("orders"), world.broker.log("payments"));
     let deleted = deletes.len() as u64;
-    let state = FinalState { seed, rows: world.store.rows(), dead_letters: world.store.records(), deletes };
+    let tables = world.store.tables().clone();
+    let rows = tables.facts().map(|row| (row.order_id, row)).collect();
+    let state = FinalState { seed, rows, dead_letters: tables.records().collect(), deletes };
     state.check_messages(EventKind::Order, &orders);
     state.check_messages(EventKind::Payment, &payments);
     state.check_reported_outcomes(&world.commands.reported());
-    state.check_operations(&world.store.all_operations());
+    state.check_operations(tables.operations.values());
     state.check_corrections(&[orders, payments].concat());
     if deleted == 0 {
         world.assert_clean(&manifest).await;
@@ -318,7 +327,7 @@ async fn schedule(seed: u64) -> EventCounts {
     let commands = world.commands.0.lock().unwrap();
     EventCounts::from([
         ("crashes", crashes),
-        ("late_writes", world.store.late_writes()),
+        ("late_writes", world.store.interceptor.late_writes()),
         ("confirmed", commands.confirmed),
         ("corrected", commands.corrected),
         ("resumed", commands.resumed),

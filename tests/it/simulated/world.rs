@@ -28,6 +28,7 @@ use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::sweep::sweep;
 use ecom_scenario::{EventContent, EventSource, Manifest, Mixture, ScenarioPlan, Streams, Units, verify};
 use ecom_store::FactStore;
+use ecom_store::memory::Tables;
 use ecom_telemetry::metrics::RoleMetrics;
 use futures_util::stream;
 use tokio::task::JoinHandle;
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker::Broker;
 use super::operators::CommandLog;
-use super::store::SimulatedStore;
+use super::store::{SimulatedStore, Timeouts, check_histories};
 
 /// The simulated time at the start, in microseconds since the epoch.
 const EPOCH: i64 = 1_705_831_290_000_000;
@@ -65,7 +66,7 @@ impl World {
         Self {
             seed,
             broker: Broker::new(seed, clock),
-            store: Arc::new(SimulatedStore::new(seed ^ 0x5eed)),
+            store: Arc::new(SimulatedStore::new(Timeouts::new(seed ^ 0x5eed), Tables::default())),
             entropy: Arc::new(Entropy::seeded(seed ^ 0xc0ffee)),
             commands: CommandLog::default(),
         }
@@ -216,10 +217,12 @@ impl World {
         index.min(len.saturating_sub(1))
     }
 
-    /// Ends all faults.
+    /// Ends all faults, and applies the writes that were to be applied later.
     pub fn heal(&self) {
         self.broker.heal();
-        self.store.heal();
+        for write in self.store.interceptor.heal() {
+            write(&mut self.store.tables());
+        }
     }
 
     /// Waits until every message is acked, drains the roles, and sweeps the dead-letter store.
@@ -245,7 +248,7 @@ impl World {
         let units = Units::of(std::slice::from_ref(manifest), EventContent::of).unwrap();
         let found = verify(&units, &*self.store, &*self.store).await.unwrap();
         assert!(found.is_clean(), "seed {seed}: {found}");
-        self.store.check_histories(seed);
+        check_histories(&self.store.tables(), seed);
     }
 }
 

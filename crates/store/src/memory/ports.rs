@@ -1,0 +1,167 @@
+//! The ports of a store in memory.
+
+use std::cmp::Reverse;
+
+use async_trait::async_trait;
+use ecom_domain::attributes::Attributes;
+use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
+use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterRecord, DeadLetterUpdate, HistoryEntry};
+use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::order::{Order, OrderId};
+use ecom_domain::payment::Payment;
+use futures_util::stream::BoxStream;
+
+use super::{Interceptor, MemoryStore, Tables};
+use crate::{DeadLetterStore, FactStore, OperationsStore, Scan, StoreError};
+
+/// The time to live of a heartbeat: 30 days, in microseconds.
+const HEARTBEAT_TTL: i64 = 30 * 24 * 3_600 * 1_000_000;
+
+#[async_trait]
+impl<I: Interceptor> FactStore for MemoryStore<I> {
+    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
+        let (order_id, cells) = (order.order_id, OrderCells::from(order));
+        self.write("record an order", move |tables| tables.record_order(order_id, cells, t)).await
+    }
+
+    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
+        let fact = self.read("read a payment", |tables| tables.fact(order_id)).await?;
+        Ok(match fact.filter(Fact::has_order) {
+            None => PaymentSlot::NoOrder,
+            Some(Fact { payment, payment_written_at: Some(written_at), .. }) => {
+                PaymentSlot::Taken { payment, written_at }
+            }
+            Some(_) => PaymentSlot::Empty,
+        })
+    }
+
+    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
+        let (order_id, cells) = (payment.order_id, PaymentCells::from(payment));
+        self.write("record a payment", move |tables| tables.record_payment(order_id, cells, t)).await
+    }
+
+    async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
+        self.read("read a row", |tables| tables.fact(order_id)).await
+    }
+
+    fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
+        self.scan("scan the fact table", |tables| tables.facts().collect())
+    }
+
+    fn describe(&self) -> String {
+        "memory:".to_owned()
+    }
+}
+
+#[async_trait]
+impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
+    async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
+        let (dead_letter, entry) = (dead_letter.clone(), entry.clone());
+        let write = move |tables: &mut Tables| {
+            tables.add_entry(dead_letter.id.clone(), entry);
+            tables.dead_letters.entry(dead_letter.id.clone()).or_insert(dead_letter);
+        };
+        self.write("record a dead letter", write).await
+    }
+
+    async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {
+        self.read("read a dead letter", |tables| tables.record(id)).await
+    }
+
+    async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.read("read a history", |tables| tables.history(id)).await
+    }
+
+    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError> {
+        let update = update.clone();
+        self.write("update a dead letter", move |tables| tables.apply(update)).await
+    }
+
+    fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+        self.scan("scan the dead letters", move |tables| {
+            let mut found: Vec<_> =
+                tables.records().rev().filter(|record| scan.wants(record.dead_letter.t)).collect();
+            if !scan.bodies {
+                for DeadLetterRecord { dead_letter, .. } in &mut found {
+                    dead_letter.body.bytes.clear();
+                    dead_letter.attributes = Attributes::new();
+                }
+            }
+            found
+        })
+    }
+
+    fn dead_letters_of_order(
+        &self,
+        order_id: OrderId,
+    ) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
+        self.scan("scan the dead letters of an order", move |tables| {
+            let of_order = |record: &DeadLetterRecord| record.dead_letter.order_id == Some(order_id);
+            let mut found: Vec<_> = tables.records().filter(of_order).collect();
+            found.sort_by_key(|record| Reverse(record.dead_letter.t));
+            found
+        })
+    }
+
+    async fn remove(&self, record: &DeadLetterRecord) -> Result<(), StoreError> {
+        let record = record.clone();
+        self.write("remove a dead letter", move |tables| tables.remove(&record)).await
+    }
+}
+
+#[async_trait]
+impl<I: Interceptor> OperationsStore for MemoryStore<I> {
+    async fn record_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        let mut new = heartbeat.clone();
+        let write = move |tables: &mut Tables| {
+            let key = (new.role.clone(), new.host.clone());
+            let current = tables.heartbeats.get(&key).and_then(|current| current.newest_event_at);
+            new.newest_event_at = new.newest_event_at.max(current);
+            let expired = new.seen_at.saturating_sub(HEARTBEAT_TTL);
+            tables.heartbeats.insert(key, new);
+            tables.heartbeats.retain(|_, heartbeat| heartbeat.seen_at > expired);
+        };
+        self.write("write a heartbeat", write).await
+    }
+
+    async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError> {
+        self.read("read the heartbeats", |tables| tables.heartbeats.values().cloned().collect()).await
+    }
+
+    async fn put_operation(&self, operation: &BulkOperation) -> Result<(), StoreError> {
+        let new = operation.clone();
+        let write = move |tables: &mut Tables| {
+            let current = tables.operations.get(&new.id);
+            if current.is_none_or(|current| current.revision <= new.revision) {
+                tables.operations.insert(new.id.clone(), new);
+            }
+        };
+        self.write("write a bulk operation", write).await
+    }
+
+    async fn operation(&self, id: &OperationId) -> Result<Option<BulkOperation>, StoreError> {
+        self.read("read a bulk operation", |tables| tables.operations.get(id).cloned()).await
+    }
+
+    fn operations(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
+        self.scan("scan the bulk operations", |tables| tables.operations.values().rev().cloned().collect())
+    }
+
+    async fn put_batch(&self, operation: &OperationId, batch: &PlanBatch) -> Result<(), StoreError> {
+        let (key, new) = ((operation.clone(), batch.number), batch.clone());
+        let write = move |tables: &mut Tables| {
+            let is_done = tables.batches.get(&key).is_some_and(|current| current.outcomes.is_some());
+            if !is_done || new.outcomes.is_some() {
+                tables.batches.insert(key, new);
+            }
+        };
+        self.write("write a batch of a plan", write).await
+    }
+
+    async fn batch(&self, operation: &OperationId, number: u32) -> Result<Option<PlanBatch>, StoreError> {
+        let key = (operation.clone(), number);
+        self.read("read a batch of a plan", |tables| tables.batches.get(&key).cloned()).await
+    }
+}

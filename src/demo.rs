@@ -30,7 +30,7 @@ use ecom_domain::role::Role;
 use ecom_pipeline::produce::{ProducerSettings, produce};
 use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::summary::Summary;
-use ecom_pipeline::sweep::sweep;
+use ecom_pipeline::sweep::{WaitingDeadLetters, sweep};
 use ecom_scenario::{
     EventContent, EventSource, Manifest, ScenarioPlan, Streams, Units, Verification, verify,
 };
@@ -191,7 +191,7 @@ async fn run_roles(
             with_heartbeat(deps, roles.of(Role::PaymentsProducer), payments),
         )?;
         at_rest(deps).await?;
-        let summary = sweep(&deps.resolver(handler, actor.clone()), None).await;
+        let summary = sweep(&deps.resolver(handler, actor.clone()), WaitingDeadLetters::AreAttempted).await;
         deps.stop.cancel();
         summary.map(drop).map_err(CliError::from)
     };

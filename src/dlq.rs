@@ -10,7 +10,7 @@ use super::roles::{RoleDeps, supervise};
 use super::setup;
 use ecom_domain::role::Role;
 use ecom_pipeline::retry_queue::RetryQueue;
-use ecom_pipeline::sweep::sweep;
+use ecom_pipeline::sweep::{WaitingDeadLetters, sweep};
 
 /// The time without a message after which `--once` considers the topic drained.
 const DRAINED: std::time::Duration = std::time::Duration::from_secs(2);
@@ -53,7 +53,7 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
         if context.stop.is_cancelled() {
             return Ok(());
         }
-        let summary = sweep(&deps.resolver(&handle, actor), None).await?;
+        let summary = sweep(&deps.resolver(&handle, actor), WaitingDeadLetters::AreAttempted).await?;
         eprintln!(
             "checked {} dead letters: {} recovered, {} still open, {} removed after their retention period",
             summary.dead_letters, summary.recovered, summary.open, summary.removed

@@ -24,10 +24,11 @@ use ecom_domain::dead_letter::{
 use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
 use ecom_domain::role;
+use ecom_pipeline::retries;
 use ecom_pipeline::retry_queue::RetryQueue;
-use ecom_pipeline::sweep::sweep;
 use ecom_scenario::Mixture;
 use ecom_store::DeadLetterStore;
+use tokio_util::sync::CancellationToken;
 
 use world::{Role, RunningRole, World, kill_one, new_world, start};
 
@@ -120,7 +121,7 @@ fn any_interleaving_with_crashes_and_faults_ends_in_the_same_facts_and_dead_lett
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_parks_a_dead_letter_past_its_maximum_age_and_queues_a_younger_one_for_retry() {
+async fn the_retry_loop_parks_a_dead_letter_past_its_maximum_age_and_schedules_a_younger_one() {
     let world = World::new(1);
     world.heal();
     let now = world.broker.now_us();
@@ -151,17 +152,22 @@ async fn a_sweep_parks_a_dead_letter_past_its_maximum_age_and_queues_a_younger_o
         let entry = HistoryEntry::new(now, "received".into(), HistoryAction::Received);
         world.store.record(&dead_letter, &entry).await.unwrap();
     }
-    let (retry_queue, mut queued) = RetryQueue::channel();
+    let (retry_queue, queued) = RetryQueue::channel();
+    let stop = CancellationToken::new();
+    let stopped = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stop.cancel();
+    };
 
-    sweep(&resolver, Some(retry_queue)).await.unwrap();
+    let (ended, ()) = tokio::join!(retries::run(&resolver, retry_queue, queued, stop.clone()), stopped);
 
-    let mut states = Vec::new();
+    ended.unwrap();
+    let mut ends = Vec::new();
     for id in &ids {
-        states.push(world.store.dead_letter(id).await.unwrap().unwrap().state());
+        let record = world.store.dead_letter(id).await.unwrap().unwrap();
+        ends.push((record.state(), record.progress.attempts > 0));
     }
-    assert_eq!(states, [DeadLetterState::Waiting, DeadLetterState::Parked]);
-    assert_eq!(queued.recv().await.map(|queued| queued.id), Some(ids[0].clone()));
-    assert_eq!(queued.recv().await, None);
+    assert_eq!(ends, [(DeadLetterState::Waiting, true), (DeadLetterState::Parked, true)]);
 }
 
 fn number(name: &str) -> Option<u64> {

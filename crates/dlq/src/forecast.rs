@@ -3,8 +3,8 @@
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::dead_letter_resolver::{applies_automatically, waiting_since};
-use ecom_pipeline::retry_policy::RetryPolicy;
+use ecom_pipeline::dead_letter_resolver::applies_automatically;
+use ecom_pipeline::retry_policy::{RetryPolicy, waiting_since};
 use ecom_pipeline::sweep::needs_an_operator;
 
 /// The fate of a dead letter without a human's action.
@@ -51,11 +51,10 @@ pub fn forecast(record: &DeadLetterRecord, verdict: Verdict, policy: &RetryPolic
 /// The latest time of the handler's next look at an open dead letter.
 fn next_look(record: &DeadLetterRecord, policy: &RetryPolicy, now: i64) -> i64 {
     let within = |most| now.saturating_add(micros(most));
-    match (record.state(), record.progress.next_attempt_at) {
+    match record.state() {
         // The handler ignores due times beyond its own maximum backoff.
-        (DeadLetterState::Waiting, Some(due)) => due.clamp(now, within(policy.backoff.ceiling(u32::MAX))),
-        (DeadLetterState::Waiting, None) => within(policy.backoff.ceiling(0)),
-        (DeadLetterState::Parked | DeadLetterState::Discarded | DeadLetterState::Recovered, _) => {
+        DeadLetterState::Waiting => policy.due(record).clamp(now, within(policy.backoff.ceiling(u32::MAX))),
+        DeadLetterState::Parked | DeadLetterState::Discarded | DeadLetterState::Recovered => {
             within(policy.sweep_interval)
         }
     }

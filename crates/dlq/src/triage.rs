@@ -12,13 +12,16 @@ use super::next_action::{NextAction, NextReason, NextStep};
 use super::role_status::{RoleProblem, RoleStatuses, WaitingDeadLetters, role_problems};
 use super::selection::{Detail, Selection};
 use super::times::{self, age_seconds};
-use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord};
+use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, DeadLetterState};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use ecom_domain::role::Role;
 use ecom_domain::verdict::Verdict;
 use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_store::StoreError;
+
+/// The longest that a handler that keeps up is late with an attempt, in microseconds.
+const PUNCTUAL: i64 = 5_000_000;
 
 /// The open dead letters with one verdict.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
@@ -165,6 +168,7 @@ impl DeadLetterQueue {
         let (orders_reach, handler_alive) = (roles.orders_reach(), roles.is_alive(Role::DlqHandler));
         let mut groups: BTreeMap<Verdict, VerdictGroup> = BTreeMap::new();
         let (mut waiting, mut open) = (WaitingDeadLetters::default(), 0);
+        let mut first_due = at;
         let selection = Selection::open();
         let mut dead_letters = self.select(&selection, Detail::Judged);
         while let Some(selected) = dead_letters.try_next().await? {
@@ -172,6 +176,9 @@ impl DeadLetterQueue {
             let Some(verdict) = selected.verdict else { continue };
             let new = || VerdictGroup::new(record, verdict, handler_alive);
             groups.entry(verdict).or_insert_with(new).add(record, forecast(record, verdict, policy, at), at);
+            if record.state() == DeadLetterState::Waiting {
+                first_due = first_due.min(policy.due(record));
+            }
             if verdict == Verdict::StillWaiting {
                 waiting.add(record.dead_letter.t, orders_reach);
             }
@@ -179,7 +186,12 @@ impl DeadLetterQueue {
             seen(open);
         }
         let causes = role_problems(&roles, &waiting);
-        let groups: Vec<VerdictGroup> = groups.into_values().collect();
+        let mut groups: Vec<VerdictGroup> = groups.into_values().collect();
+        // The handler attempts them in the order in which they are due: it is as late with each as with the first.
+        let late = Some(at.saturating_sub(first_due)).filter(|late| *late > PUNCTUAL).unwrap_or_default();
+        for group in &mut groups {
+            group.by_itself.closed_by = group.by_itself.closed_by.map(|by| by.saturating_add(late));
+        }
         let against_causes = causes.iter().filter_map(RoleProblem::step);
         let next = against_causes.chain(groups.iter().filter_map(|group| group.step(&roles))).collect();
         Ok(Triage { store: self.facts.describe(), at, open, causes, roles, groups, next })

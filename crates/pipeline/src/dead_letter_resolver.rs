@@ -11,7 +11,7 @@ use super::actor::Actor;
 use super::apply_check::{apply_check, subject};
 use super::durable::{Retrier, RoleError};
 use super::order_locks::{OrderGuard, OrderLocks};
-use super::retry_policy::RetryPolicy;
+use super::retry_policy::{RetryPolicy, waiting_since};
 use ecom_clock::{Clock, Entropy, micros};
 use ecom_codec::event::Event;
 use ecom_domain::actual_outcome::ActualOutcome;
@@ -367,13 +367,6 @@ impl DeadLetterResolver {
     pub fn first_due(&self) -> i64 {
         self.clock.now_us().saturating_add(micros(self.policy.backoff.ceiling(0)))
     }
-}
-
-/// The time since which a dead letter has been waiting, microseconds since the epoch: its first failure, or
-/// the time it was reopened.
-pub fn waiting_since(record: &DeadLetterRecord) -> i64 {
-    let reopened = record.progress.state_at.filter(|_| record.progress.generation > 0);
-    reopened.map_or(record.dead_letter.first_failed_at, |at| at.max(record.dead_letter.first_failed_at))
 }
 
 /// Returns true when an attempt may apply the event. A discarded one is never applied; one that made a

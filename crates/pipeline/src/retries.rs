@@ -1,4 +1,5 @@
-//! The retry loop: attempts dead letters when they are due, and sweeps over all of them at intervals.
+//! The retry loop: attempts dead letters when they are due, reads the waiting ones from the dead-letter store,
+//! and sweeps over all others at intervals.
 
 use std::time::Duration;
 
@@ -11,24 +12,35 @@ use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResol
 use super::durable::RoleError;
 use super::retry_queue::{QueuedRetries, QueuedRetry, RetryQueue};
 use super::retry_schedule::RetrySchedule;
-use super::sweep::{self, SweepSummary};
+use super::sweep::{self, WaitingDeadLetters};
+use ecom_clock::micros;
+use ecom_domain::dead_letter::DeadLetterState;
+use ecom_store::Scan;
 
 /// Attempts at a time.
 const CONCURRENCY: usize = 32;
+/// The shortest pause between two loads; it is at least as long as the load before it.
+const LOAD_PAUSE: Duration = Duration::from_secs(5);
 
 /// Attempts dead letters by their schedule and sweeps over all of them, until stopped.
+///
+/// Whatever is missing in the bounded schedule is in the dead-letter store: each load adds the waiting dead
+/// letters, of which the schedule keeps those that are due first, and another load follows when they are done.
 pub async fn run(
     resolver: &DeadLetterResolver,
     retry_queue: RetryQueue,
     mut queued: QueuedRetries,
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
-    let mut schedule = RetrySchedule::default();
+    let mut schedule = RetrySchedule::new();
     let mut attempts = FuturesUnordered::new();
-    let mut next_sweep = Instant::now();
-    let mut sweeping = None;
+    let (mut next_sweep, mut next_load) = (Instant::now(), Instant::now());
+    let (mut sweeping, mut loading) = (None, None);
     loop {
         let now = resolver.clock.now_us();
+        if queued.take_overflow() {
+            schedule.is_incomplete_from(now);
+        }
         while attempts.len() < CONCURRENCY
             && let Some(id) = schedule.pop_due(now)
         {
@@ -37,9 +49,11 @@ pub async fn run(
                 (id, result)
             });
         }
-        let until_due =
-            schedule.first_due().map(|due| Duration::from_micros(due.saturating_sub(now).max(0) as u64));
+        let wait = |until: i64| Duration::from_micros(until.saturating_sub(now).max(0).unsigned_abs());
+        let until_due = schedule.first_due().map(wait);
         let may_attempt = attempts.len() < CONCURRENCY && until_due.is_some();
+        let until_load = schedule.load_due().filter(|_| loading.is_none()).map(wait);
+        let load_at = next_load.max(Instant::now() + until_load.unwrap_or_default());
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -50,26 +64,59 @@ pub async fn run(
             }
             summary = async { sweeping.as_mut().expect("guarded").await }, if sweeping.is_some() => {
                 sweeping = None;
-                let summary: SweepSummary = summary?;
+                let summary: sweep::SweepSummary = summary?;
                 tracing::debug!(?summary, "swept over the dead-letter store");
+            }
+            loaded = async { loading.as_mut().expect("guarded").await }, if loading.is_some() => {
+                loading = None;
+                let (is_complete, took): (bool, Duration) = loaded?;
+                if !is_complete {
+                    schedule.is_incomplete_from(now);
+                }
+                next_load = Instant::now() + took.max(LOAD_PAUSE);
             }
             Some(QueuedRetry { id, due }) = queued.recv() => {
                 schedule.add(id, due.unwrap_or_else(|| resolver.first_due()));
             }
             () = tokio::time::sleep_until(next_sweep), if sweeping.is_none() => {
                 next_sweep = Instant::now() + resolver.policy.sweep_interval;
-                schedule.clear_overflow();
-                sweeping = Some(Box::pin(sweep::sweep(resolver, Some(retry_queue.clone()))));
+                sweeping = Some(Box::pin(sweep::sweep(resolver, WaitingDeadLetters::AreScheduled)));
+            }
+            () = tokio::time::sleep_until(load_at), if until_load.is_some() => {
+                schedule.begin_load(now.saturating_add(micros(resolver.policy.sweep_interval)));
+                loading = Some(Box::pin(load(resolver, &retry_queue)));
             }
             () = tokio::time::sleep(until_due.unwrap_or_default()), if may_attempt => {}
         }
-        if schedule.take_overflow() {
-            next_sweep = Instant::now();
-        }
     }
-    drop(sweeping);
+    drop((sweeping, loading));
     while let Some((_, result)) = attempts.next().await {
         result?;
     }
     Ok(())
+}
+
+/// Queues every waiting dead letter; returns whether all were read, and how long that took. An outage ends the
+/// load early.
+async fn load(
+    resolver: &DeadLetterResolver,
+    retry_queue: &RetryQueue,
+) -> Result<(bool, Duration), RoleError> {
+    let started = Instant::now();
+    let mut dead_letters = resolver.dead_letter_store.dead_letters(Scan::BRIEF);
+    while let Some(record) = dead_letters.next().await {
+        match record {
+            Ok(record) if record.state() == DeadLetterState::Waiting => {
+                let due = resolver.policy.due(&record);
+                retry_queue.push_due(record.dead_letter.id, due).await;
+            }
+            Ok(_) => {}
+            Err(error) if error.is_outage() => {
+                tracing::warn!("{error}; waiting dead letters that were not read are retried later");
+                return Ok((false, started.elapsed()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((true, started.elapsed()))
 }

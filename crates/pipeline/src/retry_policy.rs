@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use ecom_clock::micros;
 use ecom_domain::backoff::Backoff;
+use ecom_domain::dead_letter::DeadLetterRecord;
 
 /// The retry policy of a dead-letter handler.
 #[derive(Clone, Copy, Debug)]
@@ -15,4 +17,20 @@ pub struct RetryPolicy {
     pub sweep_interval: Duration,
     /// Resolved dead letters are removed this long after they were resolved.
     pub retention: Duration,
+}
+
+impl RetryPolicy {
+    /// Returns the time at which a waiting dead letter is due, in microseconds since the epoch. One without a
+    /// schedule has not been attempted yet.
+    pub fn due(&self, record: &DeadLetterRecord) -> i64 {
+        let first = || waiting_since(record).saturating_add(micros(self.backoff.ceiling(0)));
+        record.progress.next_attempt_at.unwrap_or_else(first)
+    }
+}
+
+/// The time since which a dead letter has been waiting, microseconds since the epoch: its first failure, or
+/// the time it was reopened.
+pub fn waiting_since(record: &DeadLetterRecord) -> i64 {
+    let reopened = record.progress.state_at.filter(|_| record.progress.generation > 0);
+    reopened.map_or(record.dead_letter.first_failed_at, |at| at.max(record.dead_letter.first_failed_at))
 }

@@ -4,33 +4,43 @@ use std::collections::{BTreeSet, HashMap};
 
 use ecom_domain::dead_letter::DeadLetterId;
 
-/// Most dead letters scheduled; the sweep finds the rest.
+/// The most dead letters scheduled; the others stay in the dead-letter store until these are done.
 const CAPACITY: usize = 50_000;
 
-/// A bounded schedule with each dead letter at most once.
-#[derive(Default, Debug)]
+/// The dead letters that are due first, each at most once, and the time from which the schedule is incomplete.
+///
+/// A full schedule keeps those that are due first. As each attempt moves a dead letter to a later time, every
+/// waiting one comes first at some time, however many there are.
+#[derive(Debug)]
 pub(super) struct RetrySchedule {
     by_time: BTreeSet<(i64, DeadLetterId)>,
     times: HashMap<DeadLetterId, i64>,
-    has_overflowed: bool,
+    complete_until: i64,
 }
 
 impl RetrySchedule {
-    /// Schedules a dead letter for this time, in microseconds since the epoch. A dead letter that is already
-    /// scheduled keeps its time; one that does not fit is dropped.
+    /// Returns an empty schedule that knows nothing about the dead-letter store.
+    pub(super) fn new() -> Self {
+        Self { by_time: BTreeSet::new(), times: HashMap::new(), complete_until: i64::MIN }
+    }
+
+    /// Schedules a dead letter for this time, in microseconds since the epoch. One that is already scheduled
+    /// keeps its time. If the schedule is full, the one that is due last is dropped.
     pub(super) fn add(&mut self, id: DeadLetterId, due: i64) {
         if self.times.contains_key(&id) {
             return;
         }
-        if self.times.len() >= CAPACITY {
-            self.has_overflowed = true;
-            return;
-        }
         self.times.insert(id.clone(), due);
         self.by_time.insert((due, id));
+        if self.times.len() > CAPACITY
+            && let Some((due, id)) = self.by_time.pop_last()
+        {
+            self.times.remove(&id);
+            self.is_incomplete_from(due);
+        }
     }
 
-    /// The time at which the next dead letter is due.
+    /// Returns the time at which the next dead letter is due.
     pub(super) fn first_due(&self) -> Option<i64> {
         self.by_time.first().map(|(due, _)| *due)
     }
@@ -43,16 +53,22 @@ impl RetrySchedule {
         Some(id)
     }
 
-    /// Returns true once, when a schedule that dropped dead letters is half empty: a sweep finds them again.
-    pub(super) fn take_overflow(&mut self) -> bool {
-        let has_room = self.has_overflowed && self.times.len() < CAPACITY / 2;
-        self.has_overflowed &= !has_room;
-        has_room
+    /// Begins to read the dead-letter store: every waiting dead letter will be added, and what happens after
+    /// `until` is not known.
+    pub(super) fn begin_load(&mut self, until: i64) {
+        self.complete_until = until;
     }
 
-    /// Forgets that dead letters were dropped: a sweep is on its way.
-    pub(super) fn clear_overflow(&mut self) {
-        self.has_overflowed = false;
+    /// Records that dead letters due at this time or later may be missing.
+    pub(super) fn is_incomplete_from(&mut self, due: i64) {
+        self.complete_until = self.complete_until.min(due);
+    }
+
+    /// Returns the time at which the dead-letter store is to be read again: a dead letter may be due then that
+    /// is missing here. `None` while others are due before it.
+    pub(super) fn load_due(&self) -> Option<i64> {
+        let are_done = self.first_due().is_none_or(|due| due >= self.complete_until);
+        are_done.then_some(self.complete_until)
     }
 }
 
@@ -69,7 +85,7 @@ mod tests {
 
     #[test]
     fn dead_letters_come_out_when_they_are_due_and_once() {
-        let mut schedule = RetrySchedule::default();
+        let mut schedule = RetrySchedule::new();
         schedule.add(id(1), 20);
         schedule.add(id(2), 10);
         schedule.add(id(1), 5);
@@ -79,16 +95,31 @@ mod tests {
     }
 
     #[test]
-    fn a_full_schedule_asks_for_a_sweep_once_it_is_half_empty() {
-        let mut schedule = RetrySchedule::default();
-        for n in 0..=CAPACITY {
-            schedule.add(id(n), 1);
+    fn a_full_schedule_keeps_what_is_due_first_and_loads_again_once_that_is_done() {
+        let mut schedule = RetrySchedule::new();
+        assert_eq!(schedule.load_due(), Some(i64::MIN), "it knows nothing");
+        schedule.begin_load(1_000_000);
+        // Twice as many as fit, due at 1, 2, ... in no order.
+        for n in 0..2 * CAPACITY {
+            let due = (n * 7 + 3) % (2 * CAPACITY) + 1;
+            schedule.add(id(due), i64::try_from(due).expect("few"));
         }
-        assert!(!schedule.take_overflow(), "it is full");
-        for _ in 0..=CAPACITY / 2 {
-            assert!(schedule.pop_due(1).is_some());
+        let last = i64::try_from(CAPACITY).expect("few");
+        assert_eq!(schedule.load_due(), None, "those it keeps are not done");
+        for due in 1..=CAPACITY {
+            assert_eq!(schedule.pop_due(i64::MAX), Some(id(due)));
         }
-        assert!(schedule.take_overflow());
-        assert!(!schedule.take_overflow(), "it was asked for");
+        assert_eq!(schedule.load_due(), Some(last + 1));
+    }
+
+    #[test]
+    fn a_schedule_that_lost_one_loads_once_earlier_ones_are_done() {
+        let mut schedule = RetrySchedule::new();
+        schedule.begin_load(100);
+        schedule.add(id(1), 10);
+        schedule.is_incomplete_from(20);
+        assert_eq!(schedule.load_due(), None, "one is due before the lost one");
+        assert_eq!(schedule.pop_due(30), Some(id(1)));
+        assert_eq!(schedule.load_due(), Some(20));
     }
 }

@@ -1,12 +1,11 @@
-//! The sweep over the whole dead-letter store: schedules or attempts waiting dead letters, checks parked and
-//! discarded ones again, and removes those resolved longer ago than the retention.
+//! The sweep over the whole dead-letter store: checks parked and discarded dead letters again, and removes those
+//! resolved longer ago than the retention.
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver, applies_automatically};
 use super::durable::RoleError;
-use super::retry_queue::RetryQueue;
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::reason::Reason;
@@ -15,6 +14,15 @@ use ecom_telemetry::metrics::StoreOperation;
 
 /// Attempts at a time.
 const CONCURRENCY: usize = 32;
+
+/// The treatment of waiting dead letters by a sweep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WaitingDeadLetters {
+    /// It leaves them to the retry loop, which attempts each when it is due.
+    AreScheduled,
+    /// It attempts each, whenever it is due.
+    AreAttempted,
+}
 
 /// The counts of one sweep.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -29,12 +37,10 @@ pub struct SweepSummary {
     pub removed: u64,
 }
 
-/// Sweeps over all dead letters, newest day first. With a `retry_queue`, waiting dead letters are left to the
-/// schedule, except those past `max_age`: the schedule may have no room for the oldest. Without a queue they
-/// are attempted now, whenever they are due. An outage ends the sweep early.
+/// Sweeps over all dead letters, newest day first. An outage ends the sweep early.
 pub async fn sweep(
     resolver: &DeadLetterResolver,
-    retry_queue: Option<RetryQueue>,
+    waiting: WaitingDeadLetters,
 ) -> Result<SweepSummary, RoleError> {
     let mut summary = SweepSummary::default();
     let mut attempts = FuturesUnordered::new();
@@ -58,12 +64,8 @@ pub async fn sweep(
             summary.removed += 1;
             continue;
         }
-        match (record.state(), &retry_queue) {
-            (DeadLetterState::Waiting, Some(retry_queue)) if !is_overdue(resolver, &record) => {
-                let due = record.progress.next_attempt_at.unwrap_or_default();
-                retry_queue.push_due(record.dead_letter.id, due).await;
-                summary.open += 1;
-            }
+        match (record.state(), waiting) {
+            (DeadLetterState::Waiting, WaitingDeadLetters::AreScheduled) => summary.open += 1,
             (DeadLetterState::Parked, _) if needs_an_operator(record.dead_letter.reason) => summary.open += 1,
             (DeadLetterState::Waiting | DeadLetterState::Parked | DeadLetterState::Discarded, _) => {
                 let id = record.dead_letter.id;
@@ -92,12 +94,6 @@ impl SweepSummary {
             AttemptResult::Rests(DeadLetterState::Discarded) | AttemptResult::Gone => {}
         }
     }
-}
-
-/// Returns true when a waiting dead letter is past `max_age`: its next attempt is its last.
-fn is_overdue(resolver: &DeadLetterResolver, record: &DeadLetterRecord) -> bool {
-    let age = resolver.clock.now_us().saturating_sub(record.dead_letter.first_failed_at);
-    age > micros(resolver.policy.max_age)
 }
 
 /// Returns true when a dead letter was resolved longer ago than the retention.

@@ -14,7 +14,7 @@ use ecom_pipeline::actor::Actor;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::Retrier;
 use ecom_pipeline::order_locks::OrderLocks;
-use ecom_pipeline::sweep::sweep;
+use ecom_pipeline::sweep::{WaitingDeadLetters, sweep};
 use ecom_telemetry::metrics::RoleMetrics;
 
 use super::fixture::*;
@@ -98,7 +98,7 @@ async fn a_sweep_closes_what_is_forecast_and_nothing_else() {
         actor: Actor { name: "dlq_handler".into(), host: "test".into(), run_id: "test".into() },
         note: None,
     };
-    sweep(&resolver, None).await.unwrap();
+    sweep(&resolver, WaitingDeadLetters::AreAttempted).await.unwrap();
     let mut closed = 0;
     for (id, reason, row, before, forecast) in &predicted {
         let after = store.dead_letter_store.dead_letter(id).await.unwrap().unwrap().state();

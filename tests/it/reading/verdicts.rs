@@ -169,6 +169,23 @@ async fn closed_dead_letters_are_not_triaged_and_parked_ones_wait_for_the_next_s
 }
 
 #[tokio::test]
+async fn a_handler_that_is_behind_resolves_dead_letters_later_by_as_much() {
+    for store in TestStore::all("behind").await {
+        let situation = Situation::on(&store).await;
+        all_roles_run(&store).await;
+        let due = |next_attempt_at| DeadLetterChange::Schedule { attempts: 3, next_attempt_at };
+        for dead_letter in [&situation.applies, &situation.applied, &situation.superseded] {
+            update(&store, dead_letter, HistoryAction::Attempted, due(NOW + 2 * SECOND)).await;
+        }
+        let late = NOW - 20 * 60 * SECOND;
+        update(&store, &situation.waiting, HistoryAction::Attempted, due(late)).await;
+        let triage = store.queue().triage(&POLICY, &|_| {}).await.unwrap();
+        let closed_by = group(&triage, Verdict::AppliesNow).by_itself.closed_by.unwrap() - NOW;
+        assert!((1_202 * SECOND..1_260 * SECOND).contains(&closed_by), "{}: {closed_by}", store.name);
+    }
+}
+
+#[tokio::test]
 async fn order_dead_letters_and_masked_dead_letters_have_verdicts_too() {
     for store in TestStore::all("orders").await {
         let t = NOW - HOUR;

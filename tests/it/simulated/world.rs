@@ -25,7 +25,7 @@ use ecom_pipeline::retries;
 use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::stop_conditions::StopConditions;
-use ecom_pipeline::sweep::sweep;
+use ecom_pipeline::sweep::{WaitingDeadLetters, sweep};
 use ecom_scenario::{EventContent, EventSource, Manifest, Mixture, ScenarioPlan, Streams, Units, verify};
 use ecom_store::FactStore;
 use ecom_store::memory::Tables;
@@ -238,7 +238,7 @@ impl World {
         let (_, retrier) = self.retrier(role::Role::DlqHandler);
         let resolver = self.resolver(Clock::anchored(self.broker.now_us()), retrier);
         for _ in 0..2 {
-            sweep(&resolver, None).await.unwrap();
+            sweep(&resolver, WaitingDeadLetters::AreAttempted).await.unwrap();
         }
     }
 

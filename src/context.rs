@@ -1,7 +1,8 @@
 //! The frame of every binary: configuration, guard, logging, runtime, signals.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,9 +29,22 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
     /// The start of the process.
     pub(crate) started: Instant,
+    /// The errors of the parts of the dead-letter store that were passed over.
+    pub(crate) unreadable: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Context {
+    /// Returns an error if parts of the dead-letter store were passed over: what was printed is incomplete.
+    pub(crate) fn require_all_read(&self) -> Result<(), CliError> {
+        let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if unreadable.is_empty() {
+            return Ok(());
+        }
+        let errors = Vec::from_iter(unreadable.iter().map(String::as_str)).join("\n");
+        Err(CliError::failed(format!("{errors}\nthe dead letters of these parts are missing above"))
+            .hint("if Cassandra read too many tombstones, they go with compaction after gc_grace_seconds"))
+    }
+
     /// The signature of a person's history entries: `ECOM_ACTOR`, else user@host.
     pub(crate) fn person(&self) -> Actor {
         self.actor(&format!("{}@{}", user_name(), host_name()))
@@ -143,6 +157,7 @@ where
             entropy: Arc::new(Entropy::system()),
             stop,
             started: Instant::now(),
+            unreadable: Arc::default(),
         };
         let outcome = command(context).await;
         signals.abort();

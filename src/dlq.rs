@@ -20,7 +20,7 @@ pub(crate) async fn main(context: Context, cli: &DlqHandler) -> Result<Exit, Cli
     if context.common.check {
         return setup::check(&context).await;
     }
-    match &cli.command {
+    let exit = match &cli.command {
         None => run(&context, &cli.run).await,
         Some(DlqCommand::Run(args)) => run(&context, args).await,
         Some(DlqCommand::Triage(args)) => inspect::triage(&context, args).await,
@@ -33,7 +33,9 @@ pub(crate) async fn main(context: Context, cli: &DlqHandler) -> Result<Exit, Cli
         Some(DlqCommand::Reopen(args)) => BulkCommand::from(args).execute(&context).await,
         Some(DlqCommand::Report(args)) => inspect::report(&context, args).await,
         Some(DlqCommand::History(args)) => inspect::history(&context, args).await,
-    }
+    }?;
+    context.require_all_read()?;
+    Ok(exit)
 }
 
 async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
@@ -58,6 +60,10 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
             "checked {} dead letters: {} recovered, {} still open, {} removed after their retention period",
             summary.dead_letters, summary.recovered, summary.open, summary.removed
         );
+        if summary.unreadable > 0 || summary.ended_early {
+            return Err(CliError::failed("the sweep did not read all dead letters; see the warnings above")
+                .hint("run it again once the store answers"));
+        }
         Ok(())
     };
     supervise(context, &deps, &handle, once).await

@@ -40,6 +40,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 pub(crate) fn queue(context: &Context, store: &Store) -> DeadLetterQueue {
     let handle = RoleHandle::new(Role::DlqHandler, &context.entropy);
     DeadLetterQueue {
+        unreadable: Arc::clone(&context.unreadable),
         facts: Arc::clone(&store.facts),
         dead_letter_store: Arc::clone(&store.dead_letter_store),
         operations: Arc::clone(&store.operations),

@@ -52,7 +52,12 @@ pub(super) async fn reopen(resolver: &DeadLetterResolver, id: &DeadLetterId) -> 
         let entry = resolver.operation_entry(HistoryAction::Attempted, poison, ActualOutcome::Parked);
         return resolver.record_update(&record, DeadLetterChange::Nothing, entry).await;
     }
-    let generation = record.progress.generation.saturating_add(1);
+    let change = DeadLetterChange::Reopen {
+        generation: record.progress.generation.saturating_add(1),
+        state,
+        at: resolver.clock.now_us(),
+        dead_letter: Box::new(record.dead_letter.clone()),
+    };
     let entry = resolver.operation_entry(HistoryAction::Reopened, None, ActualOutcome::from(state));
-    resolver.record_update(&record, resolver.state_change(generation, state), entry).await
+    resolver.record_update(&record, change, entry).await
 }

@@ -25,7 +25,8 @@ pub mod timeline;
 mod times;
 pub mod triage;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use ecom_clock::{Clock, Entropy};
 use ecom_pipeline::actor::Actor;
@@ -50,6 +51,8 @@ pub struct DeadLetterQueue {
     pub entropy: Arc<Entropy>,
     /// The person or role that the history names.
     pub actor: Actor,
+    /// The errors of the parts of the dead-letter store that could not be read and were passed over.
+    pub unreadable: Arc<Mutex<BTreeSet<String>>>,
     /// The most concurrent lookups in the fact table.
     pub window: usize,
 }

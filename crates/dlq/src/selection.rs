@@ -1,5 +1,7 @@
 //! Selections of dead letters: by id, or by filters.
 
+use std::sync::PoisonError;
+
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 
 use serde::{Deserialize, Serialize};
@@ -143,8 +145,21 @@ impl DeadLetterQueue {
         }
         match selection.order {
             Some(order) => self.dead_letter_store.dead_letters_of_order(order),
-            None => self.dead_letter_store.dead_letters(Scan { bodies, ..Scan::ALL }),
+            None => self
+                .dead_letter_store
+                .dead_letters(Scan { bodies, ..Scan::ALL })
+                .filter(|record| std::future::ready(!self.passes_over(record)))
+                .boxed(),
         }
+    }
+
+    /// Returns true for a part of the store that could not be read, and keeps its error: the rest is still worth
+    /// reading.
+    fn passes_over(&self, record: &Result<DeadLetterRecord, StoreError>) -> bool {
+        let Err(error @ StoreError::Unreadable { .. }) = record else { return false };
+        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        unreadable.insert(error.to_string());
+        true
     }
 }
 

@@ -68,9 +68,8 @@ const IN_ORDER_BEFORE: &str = "WHERE kind IS NOT NULL AND order_id = ?1 AND (t, 
     ORDER BY t DESC, id DESC LIMIT ?4";
 /// Sorts after every id.
 const AFTER_ALL: &str = "~";
-/// Keeps a dead letter with a cell that was written after `?2`.
-const REMOVE: &str = "DELETE FROM dead_letters WHERE id = ?1
-    AND coalesce(state_time, t) <= ?2 AND coalesce(schedule_time, t) <= ?2";
+/// Keeps a dead letter whose state was written after `?2`.
+const REMOVE: &str = "DELETE FROM dead_letters WHERE id = ?1 AND coalesce(state_time, t) <= ?2";
 
 #[async_trait]
 impl DeadLetterStore for Embedded {
@@ -128,9 +127,9 @@ impl DeadLetterStore for Embedded {
     }
 
     async fn remove(&self, record: &DeadLetterRecord) -> Result<(), StoreError> {
-        let (id, highest) = (record.dead_letter.id.clone(), record.highest_write_timestamp().micros());
+        let (id, time) = (record.dead_letter.id.clone(), record.removal_timestamp().micros());
         self.engine
-            .write(move |connection| remove(connection, &id, highest))
+            .write(move |connection| remove(connection, &id, time))
             .await
             .map_err(|error| self.store_error("remove a dead letter", error))
     }
@@ -166,6 +165,12 @@ impl Embedded {
 }
 
 fn record(connection: &Connection, dead_letter: &DeadLetter, entry: &HistoryEntry) -> rusqlite::Result<()> {
+    write_dead_letter(connection, dead_letter)?;
+    history::write(connection, &dead_letter.id, entry)
+}
+
+/// Writes the immutable columns, unless they are there.
+fn write_dead_letter(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
     let id = dead_letter.id.as_str();
     connection.prepare_cached(RECORD)?.execute((
         id,
@@ -183,14 +188,18 @@ fn record(connection: &Connection, dead_letter: &DeadLetter, entry: &HistoryEntr
     let attributes: BTreeMap<_, _> = dead_letter.attributes.iter().collect();
     let attributes = serde_json::to_string(&attributes).expect("texts by name always make an object");
     connection.prepare_cached(RECORD_BODY)?.execute((id, attributes, &*dead_letter.body.bytes))?;
-    history::write(connection, &dead_letter.id, entry)
+    Ok(())
 }
 
 fn apply(connection: &Connection, update: &DeadLetterUpdate) -> rusqlite::Result<()> {
     let (id, t) = (update.dead_letter.as_str(), update.t.micros());
     let time = update.write_timestamp().map(|time| time.micros());
+    if let DeadLetterChange::Reopen { dead_letter, .. } = &update.change {
+        write_dead_letter(connection, dead_letter)?;
+    }
     match update.change {
-        DeadLetterChange::State { generation, state, at } => {
+        DeadLetterChange::State { generation, state, at }
+        | DeadLetterChange::Reopen { generation, state, at, .. } => {
             let cells = (id, t, state.as_str(), generation, at, time);
             connection.prepare_cached(WRITE_STATE)?.execute(cells)?;
         }
@@ -203,10 +212,10 @@ fn apply(connection: &Connection, update: &DeadLetterUpdate) -> rusqlite::Result
     history::write(connection, &update.dead_letter, &update.entry)
 }
 
-/// Deletes a dead letter with its body and history, unless a cell was written after `highest`.
-fn remove(connection: &Connection, id: &DeadLetterId, highest: i64) -> rusqlite::Result<()> {
+/// Deletes a dead letter with its body and history, unless its state was written after `time`.
+fn remove(connection: &Connection, id: &DeadLetterId, time: i64) -> rusqlite::Result<()> {
     let id = id.as_str();
-    if connection.prepare_cached(REMOVE)?.execute((id, highest))? > 0 {
+    if connection.prepare_cached(REMOVE)?.execute((id, time))? > 0 {
         connection
             .prepare_cached("DELETE FROM dead_letter_bodies WHERE dead_letter_id = ?1")?
             .execute([id])?;
@@ -360,7 +369,13 @@ mod tests {
         entry: HistoryEntry,
     ) -> DeadLetterUpdate {
         let change = DeadLetterChange::State { generation, state, at: entry.at };
-        DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry }
+        DeadLetterUpdate {
+            dead_letter: dead_letter.id.clone(),
+            t: dead_letter.t,
+            generation: 0,
+            change,
+            entry,
+        }
     }
 
     fn schedule(
@@ -370,7 +385,13 @@ mod tests {
         entry: HistoryEntry,
     ) -> DeadLetterUpdate {
         let change = DeadLetterChange::Schedule { attempts, next_attempt_at };
-        DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry }
+        DeadLetterUpdate {
+            dead_letter: dead_letter.id.clone(),
+            t: dead_letter.t,
+            generation: 0,
+            change,
+            entry,
+        }
     }
 
     async fn read(store: &Embedded, dead_letter: &DeadLetter) -> DeadLetterRecord {

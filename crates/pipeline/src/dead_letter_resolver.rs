@@ -353,6 +353,7 @@ impl DeadLetterResolver {
         let update = DeadLetterUpdate {
             dead_letter: record.dead_letter.id.clone(),
             t: record.dead_letter.t,
+            generation: record.progress.generation,
             change,
             entry,
         };

@@ -15,7 +15,7 @@ use super::retry_schedule::RetrySchedule;
 use super::sweep::{self, WaitingDeadLetters};
 use ecom_clock::micros;
 use ecom_domain::dead_letter::DeadLetterState;
-use ecom_store::Scan;
+use ecom_store::{Scan, StoreError};
 
 /// Attempts at a time.
 const CONCURRENCY: usize = 32;
@@ -111,6 +111,9 @@ async fn load(
                 retry_queue.push_due(record.dead_letter.id, due).await;
             }
             Ok(_) => {}
+            Err(error @ StoreError::Unreadable { .. }) => {
+                tracing::warn!("{error}; its waiting dead letters are not retried");
+            }
             Err(error) if error.is_outage() => {
                 tracing::warn!("{error}; waiting dead letters that were not read are retried later");
                 return Ok((false, started.elapsed()));

@@ -9,7 +9,7 @@ use super::durable::RoleError;
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::reason::Reason;
-use ecom_store::Scan;
+use ecom_store::{Scan, StoreError};
 use ecom_telemetry::metrics::StoreOperation;
 
 /// Attempts at a time.
@@ -35,6 +35,10 @@ pub struct SweepSummary {
     pub open: u64,
     /// Resolved dead letters removed.
     pub removed: u64,
+    /// Parts of the dead-letter store that could not be read.
+    pub unreadable: u64,
+    /// True if an outage ended the sweep before it had read everything.
+    pub ended_early: bool,
 }
 
 /// Sweeps over all dead letters, newest day first. An outage ends the sweep early.
@@ -48,7 +52,13 @@ pub async fn sweep(
     while let Some(record) = dead_letters.next().await {
         let record = match record {
             Ok(record) => record,
+            Err(error @ StoreError::Unreadable { .. }) => {
+                tracing::warn!("{error}; the sweep passes it over");
+                summary.unreadable += 1;
+                continue;
+            }
             Err(error) if error.is_outage() => {
+                summary.ended_early = true;
                 tracing::warn!("{error}; the sweep ends early, and the next one reads the rest");
                 break;
             }
@@ -81,6 +91,10 @@ pub async fn sweep(
     }
     while let Some(result) = attempts.next().await {
         summary.count(result?);
+    }
+    if !summary.ended_early {
+        let forget = || resolver.dead_letter_store.forget_removed();
+        resolver.retrier.storing(StoreOperation::Remove).read(forget).await?;
     }
     Ok(summary)
 }

@@ -3,6 +3,7 @@
 mod history;
 mod rows;
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
@@ -10,20 +11,25 @@ use futures_util::future::try_join;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use scylla::response::PagingState;
 use scylla::statement::prepared::PreparedStatement;
+use scylla::value::CqlTimestamp;
 
-use super::columns::{timestamp, word};
+use super::columns::{micros, timestamp, word};
 use super::errors::StatementError;
 use super::store::CassandraStore;
+use ecom_clock::Clock;
 use ecom_domain::dead_letter::{
-    BUCKETS, DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterRecord, DeadLetterUpdate, EventKind,
-    HistoryEntry,
+    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterRecord, DeadLetterState, DeadLetterUpdate,
+    EventKind, HistoryEntry,
 };
-use ecom_domain::event_time::EventTime;
+use ecom_domain::event_time::{EventTime, WriteTimestamp};
 use ecom_domain::order::OrderId;
 use ecom_store::{DeadLetterStore, Scan, StoreError};
 use history::{EntryRow, EntryValues};
 use rows::{DeadLetterRow, DeadLetterValues};
 
+/// The time after the registration of a partition at which it may be forgotten, in microseconds: a day. A process
+/// registers a partition again after an hour, so that clocks may differ by almost a day.
+const FORGET_AFTER: i64 = 24 * 3_600 * 1_000_000;
 /// The number of partitions that a scan without bodies reads ahead, and of dead letters of an order that are
 /// read concurrently.
 const LOOK_AHEAD: usize = 8;
@@ -32,9 +38,9 @@ const LOOK_AHEAD: usize = 8;
 impl DeadLetterStore for CassandraStore {
     async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
         let write = async {
-            try_join(self.record_day(&dead_letter.id), self.record_by_order(dead_letter)).await?;
             let t = dead_letter.t.micros();
-            let values = (DeadLetterValues::of(dead_letter), EntryValues::of(&dead_letter.id, entry, t));
+            try_join(self.register_partition(&dead_letter.id), self.record_by_order(dead_letter, t)).await?;
+            let values = (DeadLetterValues::of(dead_letter, t), EntryValues::of(&dead_letter.id, entry, t));
             self.session.batch(&self.statements.record_dead_letter, values).await?;
             Ok::<_, StatementError>(())
         };
@@ -70,22 +76,32 @@ impl DeadLetterStore for CassandraStore {
         let id = &update.dead_letter;
         let (day, bucket, name) = (id.day(), id.bucket(), id.as_str());
         let time = update.write_timestamp().map_or(update.t.micros(), |time| time.micros());
-        let entry = EntryValues::of(id, &update.entry, time);
+        let entry = EntryValues::of(id, &update.entry, update.entry_timestamp().micros());
         let (session, statements) = (&self.session, &self.statements);
-        let done = match update.change {
-            DeadLetterChange::State { generation, state, at } => {
-                let generation = i64::from(generation);
-                let change = (time, state.as_str(), generation, timestamp(at), day, bucket, name);
-                session.batch(&statements.set_state, (change, entry)).await
-            }
-            DeadLetterChange::Schedule { attempts, next_attempt_at } => {
-                let attempts = i64::from(attempts);
-                let change = (time, attempts, timestamp(next_attempt_at), day, bucket, name);
-                session.batch(&statements.set_schedule, (change, entry)).await
-            }
-            DeadLetterChange::Nothing => session.execute_unpaged(&statements.record_entry, entry).await,
+        let state_cells = |generation: u32, state: DeadLetterState, at: i64| {
+            (time, state.as_str(), i64::from(generation), timestamp(at), day, bucket, name)
         };
-        done.map(drop).map_err(|error| StatementError::from(error).at("update a dead letter", &self.name))
+        let write = async {
+            match &update.change {
+                DeadLetterChange::State { generation, state, at } => {
+                    let cells = state_cells(*generation, *state, *at);
+                    session.batch(&statements.set_state, (cells, entry)).await?
+                }
+                DeadLetterChange::Reopen { generation, state, at, dead_letter } => {
+                    try_join(self.register_partition(id), self.record_by_order(dead_letter, time)).await?;
+                    let cells = state_cells(*generation, *state, *at);
+                    let values = (DeadLetterValues::of(dead_letter, time), cells, entry);
+                    session.batch(&statements.reopen, values).await?
+                }
+                DeadLetterChange::Schedule { attempts, next_attempt_at } => {
+                    let cells = (time, i64::from(*attempts), timestamp(*next_attempt_at), day, bucket, name);
+                    session.batch(&statements.set_schedule, (cells, entry)).await?
+                }
+                DeadLetterChange::Nothing => session.execute_unpaged(&statements.record_entry, entry).await?,
+            };
+            Ok::<_, StatementError>(())
+        };
+        write.await.map_err(|error| error.at("update a dead letter", &self.name))
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
@@ -99,9 +115,10 @@ impl DeadLetterStore for CassandraStore {
             .map_ok(move |partitions| {
                 stream::iter(partitions)
                     .map(move |key| async move {
-                        let first =
-                            self.page::<DeadLetterRow, _>(WHAT, statement, key, PagingState::start()).await?;
-                        Ok(self.rows_after::<DeadLetterRow, _>(WHAT, statement, key, first))
+                        let first = self.page::<DeadLetterRow, _>(WHAT, statement, key, PagingState::start());
+                        let first = first.await.map_err(|error| unreadable(error, key))?;
+                        let rows = self.rows_after::<DeadLetterRow, _>(WHAT, statement, key, first);
+                        Ok(rows.map_err(move |error| unreadable(error, key)))
                     })
                     .buffered(ahead)
                     .try_flatten()
@@ -133,10 +150,11 @@ impl DeadLetterStore for CassandraStore {
 
     async fn remove(&self, record: &DeadLetterRecord) -> Result<(), StoreError> {
         let dead_letter = &record.dead_letter;
-        let (id, time) = (&dead_letter.id, record.highest_write_timestamp().micros());
+        let (id, time) = (&dead_letter.id, record.removal_timestamp().micros());
+        let schedule = WriteTimestamp::schedule(dead_letter.t, record.progress.attempts).micros();
         let removal = async {
-            let key = (time, id.day(), id.bucket(), id.as_str());
-            self.session.batch(&self.statements.remove, (key, key)).await?;
+            let key = |time: i64| (time, id.day(), id.bucket(), id.as_str());
+            self.session.batch(&self.statements.remove, (key(time), key(schedule), key(time))).await?;
             if let Some(order) = dead_letter.order_id {
                 let index_entry = (time, order.0, dead_letter.t.micros(), id.as_str());
                 self.session.execute_unpaged(&self.statements.remove_by_order, index_entry).await?;
@@ -145,38 +163,91 @@ impl DeadLetterStore for CassandraStore {
         };
         removal.await.map_err(|error| error.at("remove a dead letter", &self.name))
     }
+
+    async fn forget_removed(&self) -> Result<u64, StoreError> {
+        self.forget_empty(Clock::System.now_us().saturating_sub(FORGET_AFTER)).await
+    }
 }
 
 impl CassandraStore {
-    /// Records the day of a dead letter that is about to be written.
-    async fn record_day(&self, id: &DeadLetterId) -> Result<(), StatementError> {
-        let day = id.day();
-        if !self.recorded_days.contains(day) {
-            self.session.execute_unpaged(&self.statements.record_day, (day,)).await?;
-            self.recorded_days.insert(day);
+    /// Registers the partition of a dead letter that is about to be written.
+    async fn register_partition(&self, id: &DeadLetterId) -> Result<(), StatementError> {
+        let (partition, now) = ((id.day(), id.bucket()), Clock::System.now_us() / 1_000 * 1_000);
+        if !self.registered.contains(partition, now) {
+            let values = (partition.0, partition.1, timestamp(now), now);
+            self.session.execute_unpaged(&self.statements.register_partition, values).await?;
+            self.registered.insert(partition, now);
         }
         Ok(())
     }
 
-    /// Writes the index entry of a dead letter that is about to be written.
-    async fn record_by_order(&self, dead_letter: &DeadLetter) -> Result<(), StatementError> {
+    /// Writes the index entry of a dead letter that is about to be written, at the write timestamp `time`.
+    async fn record_by_order(&self, dead_letter: &DeadLetter, time: i64) -> Result<(), StatementError> {
         if let Some(order) = dead_letter.order_id {
-            let t = dead_letter.t.micros();
-            let index_entry = (order.0, t, dead_letter.id.as_str(), t);
+            let index_entry = (order.0, dead_letter.t.micros(), dead_letter.id.as_str(), time);
             self.session.execute_unpaged(&self.statements.record_by_order, index_entry).await?;
         }
         Ok(())
     }
 
+    /// Returns the registered partitions with the time of their registration, newest day first.
+    async fn registrations(&self) -> Result<Vec<(i32, i16, i64)>, StoreError> {
+        const WHAT: &str = "read the partitions that have dead letters";
+        let rows = self.rows::<(i32, i16, CqlTimestamp), _>(WHAT, &self.statements.partitions, ());
+        let mut found: Vec<_> =
+            rows.map_ok(|(day, bucket, at)| (day, bucket, micros(at))).try_collect().await?;
+        found.sort_unstable_by_key(|&(day, bucket, _)| (Reverse(day), bucket));
+        Ok(found)
+    }
+
+    /// Forgets the partitions without a dead letter that were registered before this time, in microseconds
+    /// since the epoch. The registration is deleted at its own timestamp, so that a later one stays.
+    async fn forget_empty(&self, registered_before: i64) -> Result<u64, StoreError> {
+        let mut forgotten = 0;
+        for (day, bucket, at) in self.registrations().await? {
+            if at >= registered_before {
+                continue;
+            }
+            let forget = async {
+                let (session, statements) = (&self.session, &self.statements);
+                let found = session.execute_unpaged(&statements.first_of_partition, (day, bucket)).await?;
+                if found.into_rows_result()?.rows_num() == 0 {
+                    session.execute_unpaged(&statements.forget_partition, (at, day, bucket)).await?;
+                    forgotten += 1;
+                }
+                Ok::<_, StatementError>(())
+            };
+            let forget: Result<(), StatementError> = forget.await;
+            forget.map_err(|error| error.at("forget a partition without dead letters", &self.name))?;
+        }
+        Ok(forgotten)
+    }
+
     /// Returns the partitions that may have dead letters of this scan, newest day first.
     async fn partitions(&self, scan: &Scan) -> Result<Vec<(i32, i16)>, StoreError> {
-        let rows = self.rows::<(i32,), _>("read the days that have dead letters", &self.statements.days, ());
-        let mut days: Vec<i32> = rows.map_ok(|(day,)| day).try_collect().await?;
         let (first, last) = (scan.from.map_or(i32::MIN, day_of), scan.until.map_or(i32::MAX, day_of));
-        days.retain(|day| (first..=last).contains(day));
-        days.sort_unstable_by(|a, b| b.cmp(a));
-        let buckets = 0..i16::from(BUCKETS);
-        Ok(days.into_iter().flat_map(|day| buckets.clone().map(move |bucket| (day, bucket))).collect())
+        let all = self.registrations().await?.into_iter();
+        Ok(all
+            .filter(|(day, ..)| (first..=last).contains(day))
+            .map(|(day, bucket, _)| (day, bucket))
+            .collect())
+    }
+}
+
+/// Returns the error of a partition that the replicas could not read, such as one with too many tombstones; other
+/// errors as they are.
+fn unreadable(error: StoreError, (day, bucket): (i32, i16)) -> StoreError {
+    match error {
+        StoreError::Unavailable { on, source, .. }
+            if source.downcast_ref().is_some_and(StatementError::is_read_failure) =>
+        {
+            StoreError::Unreadable {
+                part: format!("the dead letters of day {day}, bucket {bucket}"),
+                on,
+                source,
+            }
+        }
+        other => other,
     }
 }
 
@@ -235,6 +306,7 @@ mod tests {
         DeadLetterUpdate {
             dead_letter: dead_letter.id.clone(),
             t: dead_letter.t,
+            generation: 0,
             change: DeadLetterChange::State { generation, state, at },
             entry: entry(at, HistoryAction::Discarded),
         }
@@ -355,12 +427,71 @@ mod tests {
                 store.apply(&state(dead_letter, 1, DeadLetterState::Recovered, T)).await.expect("updated");
             }
             let record = store.dead_letter(&gone.id).await.expect("read").expect("there");
-            assert_eq!(record.highest_write_timestamp(), WriteTimestamp::state(gone.t, 1, 3));
+            assert_eq!(record.removal_timestamp(), WriteTimestamp::state(gone.t, 1, 3));
             store.remove(&record).await.expect("removed");
             assert_eq!(store.dead_letter(&gone.id).await.expect("read"), None);
             assert!(store.history(&gone.id).await.expect("read").is_empty());
             assert!(store.dead_letter(&neighbour.id).await.expect("read").is_some());
             assert_eq!(store.history(&neighbour.id).await.expect("read").len(), 2);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_partition_with_too_many_tombstones_is_named_and_the_scan_goes_on() {
+        /// Above the server's `tombstone_failure_threshold`.
+        const TOMBSTONES: usize = 101_000;
+        in_keyspace("unreadable", async |scratch| {
+            let store = &scratch.store;
+            let (lost, found) = (dead_letter(T + DAY, b"lost"), dead_letter(T, b"found"));
+            for dead_letter in [&lost, &found] {
+                store.record(dead_letter, &entry(T, HistoryAction::Received)).await.expect("recorded");
+            }
+            let (day, bucket) = (lost.id.day(), lost.id.bucket());
+            for from in (0..TOMBSTONES).step_by(1_000) {
+                let delete = |n: usize| {
+                    format!(
+                        "DELETE FROM ecom_store.dead_letters WHERE day = {day} AND bucket = {bucket} \
+                         AND id = '{n:08}';\n"
+                    )
+                };
+                let deletes: String = (from..from + 1_000).map(delete).collect();
+                scratch.cql(&format!("BEGIN UNLOGGED BATCH {deletes} APPLY BATCH")).await;
+            }
+            for scan in [Scan::ALL, Scan::BRIEF] {
+                let read: Vec<_> = store.dead_letters(scan).collect().await;
+                let [Err(error), Ok(record)] = &read[..] else { panic!("{read:?}") };
+                assert!(matches!(error, StoreError::Unreadable { .. }), "{error:?}");
+                assert!(error.to_string().contains(&format!("day {day}, bucket {bucket}")), "{error}");
+                assert_eq!(record.dead_letter.id, found.id);
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_partition_is_forgotten_once_it_is_empty_and_its_registration_old_and_found_again_later() {
+        in_keyspace("forget", async |scratch| {
+            let store = &scratch.store;
+            let (gone, stays) = (dead_letter(T, b"gone"), dead_letter(T + DAY, b"stays"));
+            for dead_letter in [&gone, &stays] {
+                store.record(dead_letter, &entry(T, HistoryAction::Received)).await.expect("recorded");
+            }
+            store.apply(&state(&gone, 1, DeadLetterState::Recovered, T)).await.expect("updated");
+            let record = store.dead_letter(&gone.id).await.expect("read").expect("there");
+            store.remove(&record).await.expect("removed");
+
+            assert_eq!(store.forget_removed().await.expect("too young"), 0);
+            assert_eq!(store.partitions(&Scan::ALL).await.expect("read").len(), 2);
+            let later = Clock::System.now_us() + 1_000;
+            assert_eq!(store.forget_empty(later).await.expect("forgotten"), 1);
+            let partition = |dead_letter: &DeadLetter| (dead_letter.id.day(), dead_letter.id.bucket());
+            assert_eq!(store.partitions(&Scan::ALL).await.expect("read"), [partition(&stays)]);
+
+            let other = crate::CassandraStore::connect(&scratch.settings).await.expect("a later process");
+            other.record(&gone, &entry(T, HistoryAction::Received)).await.expect("recorded");
+            let found = store.partitions(&Scan::ALL).await.expect("read");
+            assert_eq!(found, [partition(&stays), partition(&gone)]);
         })
         .await;
     }

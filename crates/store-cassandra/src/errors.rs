@@ -144,6 +144,17 @@ impl StatementError {
         }
     }
 
+    /// Returns whether replicas answered that they cannot read, as they do at too many tombstones.
+    pub(super) fn is_read_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Execution(ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+                DbError::ReadFailure { .. },
+                _
+            )))
+        )
+    }
+
     /// Returns the error of the port; `what` is the operation and `on` the name of the store.
     pub(super) fn at(self, what: &'static str, on: &str) -> StoreError {
         let on = on.to_owned();

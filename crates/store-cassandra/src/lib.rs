@@ -16,7 +16,7 @@ mod facts;
 mod operations;
 mod pages;
 pub mod provision;
-mod recorded_days;
+mod registrations;
 mod schema;
 mod schema_check;
 mod session;

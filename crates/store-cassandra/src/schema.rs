@@ -195,7 +195,9 @@ mod tests {
             &history[2..5],
             ["id text clustering", "at timestamp clustering", "entry_id text clustering"]
         );
-        assert_eq!(shape("dead_letter_days"), ["day int partition_key"]);
+        let partitions =
+            ["day int partition_key", "bucket smallint clustering", "registered_at timestamp regular"];
+        assert_eq!(shape("dead_letter_partitions"), partitions);
         let by_order = shape("dead_letters_by_order");
         assert_eq!(by_order, ["order_id bigint partition_key", "t bigint clustering", "id text clustering"]);
         assert_eq!(shape("role_heartbeats")[..2], ["role text partition_key", "host text clustering"]);

@@ -44,12 +44,21 @@ payment_id, payment_method, card_last_four, payment_status, payment_datetime, \
 WRITETIME(customer_id) AS order_written_at, WRITETIME(payment_id) AS payment_written_at \
 FROM ecom_store.orders_payments_facts";
 
-/// Records a day with dead letters. The row never changes, so its write timestamp is the smallest.
-pub(super) const RECORD_DAY: &str =
-    "INSERT INTO ecom_store.dead_letter_days (day) VALUES (?) USING TIMESTAMP 1";
+/// Registers a partition, so that scans find it.
+pub(super) const REGISTER_PARTITION: &str = "\
+INSERT INTO ecom_store.dead_letter_partitions (day, bucket, registered_at) VALUES (?, ?, ?) USING TIMESTAMP ?";
 
-/// Reads every day with dead letters, in no order.
-pub(super) const DAYS: &str = "SELECT day FROM ecom_store.dead_letter_days";
+/// Reads every registered partition, in no order.
+pub(super) const PARTITIONS: &str =
+    "SELECT day, bucket, registered_at FROM ecom_store.dead_letter_partitions";
+
+/// Reads one id of a partition, if it has any.
+pub(super) const FIRST_OF_PARTITION: &str =
+    "SELECT id FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? LIMIT 1";
+
+/// Deletes a registration at its own write timestamp.
+pub(super) const FORGET_PARTITION: &str =
+    "DELETE FROM ecom_store.dead_letter_partitions USING TIMESTAMP ? WHERE day = ? AND bucket = ?";
 
 /// Writes the immutable columns of a dead letter at its event time; never its state.
 pub(super) const RECORD_DEAD_LETTER: &str = "\
@@ -101,11 +110,16 @@ correction_number, correction_sha256, correction_order_id, correction_body, corr
 corrected_by, replaced \
 FROM ecom_store.dead_letter_history WHERE day = ? AND bucket = ? AND id = ?";
 
-/// Deletes a dead letter at its highest write timestamp.
+/// Deletes a dead letter at the write timestamp of its state.
 pub(super) const REMOVE_DEAD_LETTER: &str = "\
 DELETE FROM ecom_store.dead_letters USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND id = ?";
 
-/// Deletes the history of a dead letter, at the same timestamp.
+/// Deletes the schedule of a dead letter at its own write timestamp, which may be above that of the state.
+pub(super) const REMOVE_SCHEDULE: &str = "\
+DELETE attempts, next_attempt_at FROM ecom_store.dead_letters USING TIMESTAMP ? \
+WHERE day = ? AND bucket = ? AND id = ?";
+
+/// Deletes the history of a dead letter, at the write timestamp of its state.
 pub(super) const REMOVE_HISTORY: &str = "\
 DELETE FROM ecom_store.dead_letter_history USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND id = ?";
 
@@ -117,7 +131,7 @@ pub(super) const RECORD_BY_ORDER: &str =
 pub(super) const DEAD_LETTERS_BY_ORDER: &str =
     "SELECT id FROM ecom_store.dead_letters_by_order WHERE order_id = ?";
 
-/// Removes a dead letter's line in the index by order, at its highest cell's time.
+/// Removes a dead letter's line in the index by order, at the write timestamp of its state.
 pub(super) const REMOVE_BY_ORDER: &str = "\
 DELETE FROM ecom_store.dead_letters_by_order USING TIMESTAMP ? WHERE order_id = ? AND t = ? AND id = ?";
 
@@ -172,8 +186,10 @@ pub(super) struct Statements {
     pub(super) record_payment: PreparedStatement,
     pub(super) fact: PreparedStatement,
     pub(super) facts: PreparedStatement,
-    pub(super) record_day: PreparedStatement,
-    pub(super) days: PreparedStatement,
+    pub(super) register_partition: PreparedStatement,
+    pub(super) partitions: PreparedStatement,
+    pub(super) first_of_partition: PreparedStatement,
+    pub(super) forget_partition: PreparedStatement,
     /// Dead letter and history entry: two tables with the same partition key, hence one mutation.
     pub(super) record_dead_letter: Batch,
     /// State and history entry.
@@ -186,6 +202,7 @@ pub(super) struct Statements {
     pub(super) dead_letters_brief: PreparedStatement,
     pub(super) history: PreparedStatement,
     /// Dead letter and history.
+    pub(super) reopen: Batch,
     pub(super) remove: Batch,
     pub(super) record_by_order: PreparedStatement,
     pub(super) dead_letters_by_order: PreparedStatement,
@@ -213,6 +230,8 @@ impl Statements {
             statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));
             Ok::<_, StatementError>(statement)
         };
+        let record_dead_letter = one(RECORD_DEAD_LETTER).await?;
+        let set_state = one(SET_STATE).await?;
         let record_entry = one(RECORD_ENTRY).await?;
         let heartbeat = one(HEARTBEAT).await?;
         Ok(Self {
@@ -221,21 +240,28 @@ impl Statements {
             record_payment: one(RECORD_PAYMENT).await?,
             fact: one(FACT).await?,
             facts: scan(FACTS, PAGE).await?,
-            record_day: one(RECORD_DAY).await?,
-            days: scan(DAYS, PAGE).await?,
-            record_dead_letter: together(one(RECORD_DEAD_LETTER).await?, record_entry.clone()),
-            set_state: together(one(SET_STATE).await?, record_entry.clone()),
-            set_schedule: together(one(SET_SCHEDULE).await?, record_entry.clone()),
+            register_partition: one(REGISTER_PARTITION).await?,
+            partitions: scan(PARTITIONS, PAGE).await?,
+            first_of_partition: one(FIRST_OF_PARTITION).await?,
+            forget_partition: one(FORGET_PARTITION).await?,
+            record_dead_letter: together([&record_dead_letter, &record_entry]),
+            reopen: together([&record_dead_letter, &set_state, &record_entry]),
+            set_state: together([&set_state, &record_entry]),
+            set_schedule: together([&one(SET_SCHEDULE).await?, &record_entry]),
             record_entry,
             dead_letter: one(DEAD_LETTER).await?,
             dead_letters: scan(DEAD_LETTERS, PAGE_WHOLE).await?,
             dead_letters_brief: scan(DEAD_LETTERS_BRIEF, PAGE_BRIEF).await?,
             history: scan(HISTORY, PAGE).await?,
-            remove: together(one(REMOVE_DEAD_LETTER).await?, one(REMOVE_HISTORY).await?),
+            remove: together([
+                &one(REMOVE_DEAD_LETTER).await?,
+                &one(REMOVE_SCHEDULE).await?,
+                &one(REMOVE_HISTORY).await?,
+            ]),
             record_by_order: one(RECORD_BY_ORDER).await?,
             dead_letters_by_order: scan(DEAD_LETTERS_BY_ORDER, PAGE).await?,
             remove_by_order: one(REMOVE_BY_ORDER).await?,
-            heartbeat_with_watermark: together(heartbeat.clone(), one(WATERMARK).await?),
+            heartbeat_with_watermark: together([&heartbeat, &one(WATERMARK).await?]),
             heartbeat,
             heartbeats: scan(HEARTBEATS, PAGE).await?,
             put_operation: one(PUT_OPERATION).await?,
@@ -255,9 +281,10 @@ async fn prepare(session: &Session, keyspace: &str, cql: &str) -> Result<Prepare
     Ok(statement)
 }
 
-/// Returns a batch of two statements on one partition. It is one mutation and atomic without a batch log.
-fn together(first: PreparedStatement, second: PreparedStatement) -> Batch {
-    let mut batch = Batch::new_with_statements(BatchType::Unlogged, vec![first.into(), second.into()]);
+/// Returns a batch of statements on one partition. It is atomic without a batch log.
+fn together<const N: usize>(statements: [&PreparedStatement; N]) -> Batch {
+    let statements = statements.map(|statement| statement.clone().into()).to_vec();
+    let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
     batch.set_is_idempotent(true);
     batch
 }
@@ -267,14 +294,16 @@ mod tests {
     use super::*;
     use crate::schema::{ColumnKind, Schema};
 
-    const ALL: [&str; 28] = [
+    const ALL: [&str; 31] = [
         RECORD_ORDER,
         PAYMENT_SLOT,
         RECORD_PAYMENT,
         FACT,
         FACTS,
-        RECORD_DAY,
-        DAYS,
+        REGISTER_PARTITION,
+        PARTITIONS,
+        FIRST_OF_PARTITION,
+        FORGET_PARTITION,
         RECORD_DEAD_LETTER,
         RECORD_ENTRY,
         SET_STATE,
@@ -284,6 +313,7 @@ mod tests {
         DEAD_LETTERS_BRIEF,
         HISTORY,
         REMOVE_DEAD_LETTER,
+        REMOVE_SCHEDULE,
         REMOVE_HISTORY,
         RECORD_BY_ORDER,
         DEAD_LETTERS_BY_ORDER,

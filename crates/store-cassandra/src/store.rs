@@ -5,7 +5,7 @@ use std::fmt;
 use scylla::client::session::Session;
 
 use super::connect_error::ConnectError;
-use super::recorded_days::RecordedDays;
+use super::registrations::Registrations;
 use super::settings::CassandraSettings;
 use super::statements::Statements;
 use super::{schema_check, session};
@@ -14,7 +14,7 @@ use super::{schema_check, session};
 pub struct CassandraStore {
     pub(super) session: Session,
     pub(super) statements: Statements,
-    pub(super) recorded_days: RecordedDays,
+    pub(super) registered: Registrations,
     pub(super) name: String,
 }
 
@@ -31,7 +31,7 @@ impl CassandraStore {
             let statements = Statements::prepare(&session, &settings.keyspace)
                 .await
                 .map_err(|error| error.at("prepare its statements", &name))?;
-            Ok(Self { session, statements, recorded_days: RecordedDays::default(), name })
+            Ok(Self { session, statements, registered: Registrations::default(), name })
         })
         .await
     }

@@ -28,16 +28,24 @@ pub trait DeadLetterStore: Send + Sync {
     /// timestamp wins, in either order of arrival.
     async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError>;
 
-    /// Streams dead letters page by page: newest day first, in no order within a day.
+    /// Streams dead letters page by page: newest day first, in no order within a day. After
+    /// [`StoreError::Unreadable`] the scan goes on; any other error ends it.
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>>;
 
     /// Streams the dead letters about an order page by page, with bodies, largest event time first.
     fn dead_letters_of_order(&self, order_id: OrderId)
     -> BoxStream<'_, Result<DeadLetterRecord, StoreError>>;
 
-    /// Deletes a dead letter, its history and its entry in the index, at the highest write timestamp of
-    /// `record`. A dead letter with an older event time that is recorded later stays visible.
+    /// Deletes a dead letter, its history and its entry in the index, as of this record: what was reopened
+    /// after `record` was read stays. A dead letter with an older event time that is recorded later stays
+    /// visible.
     async fn remove(&self, record: &DeadLetterRecord) -> Result<(), StoreError>;
+
+    /// Forgets the parts of the store whose dead letters were all removed, so that scans skip them; returns
+    /// their number.
+    async fn forget_removed(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
 }
 
 /// The range of a scan of dead letters, and how much of each to read.

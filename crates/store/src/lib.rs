@@ -30,6 +30,16 @@ pub enum StoreError {
         /// The error of the adapter.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Part of a scan could not be read; the scan goes on with the next part.
+    #[error("could not read {part} on {on}: {source}")]
+    Unreadable {
+        /// The part.
+        part: String,
+        /// The store, with hosts or path.
+        on: String,
+        /// The error of the adapter.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The store refused the statement; a repetition cannot succeed.
     #[error("{on} refused to {what}: {source}")]
     Refused {
@@ -46,7 +56,7 @@ impl StoreError {
     /// Returns whether a repetition may succeed.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Unavailable { .. } => true,
+            Self::Unavailable { .. } | Self::Unreadable { .. } => true,
             Self::Refused { .. } => false,
         }
     }

@@ -102,6 +102,7 @@ impl TestStore {
         let entropy = Arc::new(Entropy::system());
         let metrics = Arc::new(RoleMetrics::new(Role::DlqHandler));
         DeadLetterQueue {
+            unreadable: Arc::default(),
             facts: Arc::clone(&self.facts),
             dead_letter_store: Arc::clone(&self.dead_letter_store),
             operations: Arc::clone(&self.operations),

@@ -64,7 +64,13 @@ async fn situation(
     let change = DeadLetterChange::State { generation, state, at: NOW };
     store
         .dead_letter_store
-        .apply(&DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry })
+        .apply(&DeadLetterUpdate {
+            dead_letter: dead_letter.id.clone(),
+            t: dead_letter.t,
+            generation: 0,
+            change,
+            entry,
+        })
         .await
         .unwrap();
     dead_letter.id

@@ -76,8 +76,13 @@ impl Incident {
     }
 
     async fn update(&self, dead_letter: &DeadLetter, change: DeadLetterChange, entry: HistoryEntry) {
-        let update =
-            DeadLetterUpdate { dead_letter: dead_letter.id.clone(), t: dead_letter.t, change, entry };
+        let update = DeadLetterUpdate {
+            dead_letter: dead_letter.id.clone(),
+            t: dead_letter.t,
+            generation: 0,
+            change,
+            entry,
+        };
         self.store.dead_letter_store.apply(&update).await.unwrap();
     }
 

@@ -120,6 +120,7 @@ impl World {
     fn queue(&self) -> DeadLetterQueue {
         let (_, retrier) = self.retrier(role::Role::DlqHandler);
         DeadLetterQueue {
+            unreadable: Arc::default(),
             facts: self.store.clone(),
             dead_letter_store: self.store.clone(),
             operations: self.store.clone(),

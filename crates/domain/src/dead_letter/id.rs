@@ -10,7 +10,7 @@ use super::body::hex;
 use crate::event_time::EventTime;
 
 /// The number of buckets per day. Fixed: the bucket is part of every id and partition key.
-pub const BUCKETS: u8 = 16;
+pub const BUCKETS: u8 = 64;
 
 /// The id of a dead letter: `yyyymmdd-bb-` and 32 hex digits of a hash of kind, event time and body.
 ///

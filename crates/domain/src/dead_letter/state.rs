@@ -94,11 +94,10 @@ impl DeadLetterRecord {
         self.progress.state.unwrap_or_else(|| initial_state(self.dead_letter.reason))
     }
 
-    /// Returns the highest write timestamp of all cells. A delete at this timestamp removes the dead
-    /// letter, but no cell that a later update writes.
-    pub fn highest_write_timestamp(&self) -> WriteTimestamp {
-        let state = WriteTimestamp::state(self.dead_letter.t, self.progress.generation, self.state().rank());
-        state.max(WriteTimestamp::schedule(self.dead_letter.t, self.progress.attempts))
+    /// Returns the write timestamp at which the dead letter is removed: that of its state. A delete at this
+    /// timestamp removes no cell that a later generation writes.
+    pub fn removal_timestamp(&self) -> WriteTimestamp {
+        WriteTimestamp::state(self.dead_letter.t, self.progress.generation, self.state().rank())
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) struct DeadLetterValues<'a> {
 }
 
 impl<'a> DeadLetterValues<'a> {
-    pub(super) fn of(dead_letter: &'a DeadLetter) -> Self {
+    /// Returns the values of a dead letter written at the write timestamp `time`.
+    pub(super) fn of(dead_letter: &'a DeadLetter, time: i64) -> Self {
         Self {
             day: dead_letter.id.day(),
             bucket: dead_letter.id.bucket(),
@@ -57,7 +58,7 @@ impl<'a> DeadLetterValues<'a> {
             payment_id: MaybeUnset::from_option(dead_letter.payment_id),
             first_failed_at: timestamp(dead_letter.first_failed_at),
             corrects: MaybeUnset::from_option(dead_letter.corrects.as_ref().map(DeadLetterId::as_str)),
-            time: dead_letter.t.micros(),
+            time,
         }
     }
 }

@@ -92,9 +92,21 @@ pub(super) fn state_update(
     DeadLetterUpdate {
         dead_letter: dead_letter.id.clone(),
         t: dead_letter.t,
+        generation,
         change: DeadLetterChange::State { generation, state, at },
         entry: HistoryEntry { action, ..received(&entry_id, at) },
     }
+}
+
+/// Returns the update that reopens a dead letter in this generation.
+pub(super) fn reopen_update(dead_letter: &DeadLetter, generation: u32, at: i64) -> DeadLetterUpdate {
+    let change = DeadLetterChange::Reopen {
+        generation,
+        state: DeadLetterState::Waiting,
+        at,
+        dead_letter: Box::new(dead_letter.clone()),
+    };
+    DeadLetterUpdate { change, ..state_update(dead_letter, generation, DeadLetterState::Waiting, at) }
 }
 
 /// Returns the update that schedules the next attempt one second later.
@@ -102,6 +114,7 @@ pub(super) fn schedule_update(dead_letter: &DeadLetter, attempts: u32, at: i64) 
     DeadLetterUpdate {
         dead_letter: dead_letter.id.clone(),
         t: dead_letter.t,
+        generation: 0,
         change: DeadLetterChange::Schedule { attempts, next_attempt_at: at + SECOND },
         entry: HistoryEntry {
             action: HistoryAction::Attempted,

@@ -109,8 +109,12 @@ impl Tables {
     /// timestamps do; of two schedules, the attempts.
     pub(super) fn apply(&mut self, update: DeadLetterUpdate) {
         let progress = self.progress.entry(update.dead_letter.clone()).or_default();
+        if let DeadLetterChange::Reopen { dead_letter, .. } = &update.change {
+            self.dead_letters.entry(dead_letter.id.clone()).or_insert_with(|| dead_letter.as_ref().clone());
+        }
         match update.change {
-            DeadLetterChange::State { generation, state, at } => {
+            DeadLetterChange::State { generation, state, at }
+            | DeadLetterChange::Reopen { generation, state, at, .. } => {
                 let new = (generation, Some(state), Some(at));
                 if new > (progress.generation, progress.state, progress.state_at) {
                     (progress.generation, progress.state, progress.state_at) = new;
@@ -127,11 +131,11 @@ impl Tables {
         self.add_entry(update.dead_letter, update.entry);
     }
 
-    /// Removes a dead letter, unless a cell was written after this record was read.
+    /// Removes a dead letter, unless its state was written after this record was read.
     pub(super) fn remove(&mut self, record: &DeadLetterRecord) {
         let id = &record.dead_letter.id;
-        let highest = record.highest_write_timestamp();
-        if self.record(id).is_none_or(|current| current.highest_write_timestamp() <= highest) {
+        let time = record.removal_timestamp();
+        if self.record(id).is_none_or(|current| current.removal_timestamp() <= time) {
             self.dead_letters.remove(id);
             self.progress.remove(id);
             self.histories.remove(id);

@@ -53,6 +53,7 @@ async fn a_history_reads_oldest_first_and_keeps_every_field(store: &Store) {
         let update = DeadLetterUpdate {
             dead_letter: dead_letter.id.clone(),
             t: dead_letter.t,
+            generation: 0,
             change: DeadLetterChange::Nothing,
             entry: entry.clone(),
         };

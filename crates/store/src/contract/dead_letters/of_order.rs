@@ -23,7 +23,7 @@ suite! { $ dead_letters_of_order, DeadLetterStore, dead_letters_of_order_contrac
 ] }
 
 /// Returns the id of an order that no other case uses.
-fn own_order() -> OrderId {
+pub(super) fn own_order() -> OrderId {
     static NEXT: AtomicI64 = AtomicI64::new(1_000_000);
     OrderId(NEXT.fetch_add(1, Ordering::Relaxed))
 }

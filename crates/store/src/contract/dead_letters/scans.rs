@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ecom_domain::attributes::Attributes;
-use ecom_domain::dead_letter::{DeadLetter, DeadLetterProgress, DeadLetterState, WHOLE_BODY_LIMIT};
+use ecom_domain::dead_letter::{BUCKETS, DeadLetter, DeadLetterProgress, DeadLetterState, WHOLE_BODY_LIMIT};
 use ecom_domain::event_time::EventTime;
 use futures_util::{StreamExt, TryStreamExt};
 
@@ -28,7 +28,7 @@ async fn a_scan_yields_every_dead_letter_of_every_day_and_bucket_once(store: &St
         .map(|n| dead_letter(days + n % 3 * DAY + n * SECOND, format!("body {n}").as_bytes()))
         .collect();
     let buckets: BTreeSet<i16> = expected.iter().map(|dead_letter| dead_letter.id.bucket()).collect();
-    assert_eq!(buckets.len(), 16);
+    assert_eq!(buckets.len(), usize::from(BUCKETS));
     let receipt = received("receipt", NOW);
     futures_util::stream::iter(expected.iter().map(|dead_letter| store.record(dead_letter, &receipt)))
         .buffer_unordered(64)

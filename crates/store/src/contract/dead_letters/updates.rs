@@ -153,6 +153,7 @@ async fn an_update_without_a_change_still_writes_its_entry(store: &Store) {
     let update = DeadLetterUpdate {
         dead_letter: dead_letter.id.clone(),
         t: dead_letter.t,
+        generation: 0,
         change: DeadLetterChange::Nothing,
         entry: entry.clone(),
     };

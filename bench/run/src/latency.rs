@@ -2,10 +2,14 @@
 //! a consumer that falls behind cannot slow down its own load.
 
 use crate::arm::Kind;
-use crate::facts::Facts;
-use crate::measured::Latency;
-use crate::messages::{message, publisher};
+use crate::facts;
+use crate::launch::Fresh;
+use crate::messages::publisher;
+use crate::published::message;
 use anyhow::{Result, ensure};
+use ecom_domain::{fact::PaymentSlot, order::OrderId};
+use ecom_store::FactStore;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -16,10 +20,11 @@ const INTERVAL: Duration = Duration::from_millis(1);
 /// An event that is not seen within this is lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Publishes `n` events, `rate` a second, and returns the percentiles of the watched ones.
-pub async fn measure(project: &str, keyspace: &str, kind: Kind, n: i64, rate: u32) -> Result<Latency> {
-    let facts = Facts::open(keyspace).await?;
-    let publisher = publisher(project, kind.topic()).await?;
+/// Publishes `n` events, `rate` a second, and returns median and 99th percentile of the watched
+/// ones, in milliseconds.
+pub async fn measure(fresh: &Fresh, kind: Kind, n: i64, rate: u32) -> Result<[f64; 2]> {
+    let store = Arc::new(facts::store(&fresh.keyspace).await?);
+    let publisher = publisher(&fresh.project, kind.topic()).await?;
     let mut watchers = JoinSet::new();
     let start = Instant::now();
     for id in 1..=n {
@@ -29,14 +34,19 @@ pub async fn measure(project: &str, keyspace: &str, kind: Kind, n: i64, rate: u3
         {
             tokio::time::sleep(early).await;
         }
-        let receipt = publisher.publish(message(kind, id));
+        let receipt = publisher.publish(message(kind, id, 0));
         if id % WATCHED != 0 {
             continue;
         }
-        let facts = facts.clone();
+        let store = Arc::clone(&store);
         watchers.spawn(async move {
             receipt.await?;
-            while !facts.shows(kind, id).await? {
+            loop {
+                match store.payment_slot(OrderId(id)).await? {
+                    PaymentSlot::Taken { .. } => break,
+                    PaymentSlot::Empty if kind == Kind::Order => break,
+                    PaymentSlot::Empty | PaymentSlot::NoOrder => {}
+                }
                 ensure!(intended.elapsed() <= PATIENCE, "{id} was not seen within {PATIENCE:?}");
                 tokio::time::sleep(INTERVAL).await;
             }
@@ -46,9 +56,7 @@ pub async fn measure(project: &str, keyspace: &str, kind: Kind, n: i64, rate: u3
     let mut seen = watchers.join_all().await.into_iter().collect::<Result<Vec<Duration>>>()?;
     ensure!(!seen.is_empty(), "{n} events are too few to watch one in {WATCHED}");
     seen.sort_unstable();
-    let at = |share: f64| {
-        let index = (seen.len() as f64 * share) as usize;
-        seen[index.min(seen.len() - 1)].as_secs_f64() * 1e3
-    };
-    Ok(Latency { p50: at(0.5), p99: at(0.99) })
+    let at =
+        |share: f64| seen[((seen.len() as f64 * share) as usize).min(seen.len() - 1)].as_secs_f64() * 1e3;
+    Ok([at(0.5), at(0.99)])
 }

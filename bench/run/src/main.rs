@@ -4,26 +4,23 @@
 //! subscription and table, load comes in a closed loop from one generator, and an arm with a wrong row or
 //! dead letter is void. Ratios within a round are what counts: the host's speed cancels out of them.
 //!
-//! The other commands are the raw limits, each a process of its own while it is measured. The program is
-//! written against the clients alone and shares no code with the pipeline that it is compared with.
+//! The other commands are the raw limits, each a process of its own while it is measured: written against the
+//! clients alone, they share no code with the pipeline that is compared with them.
 #![allow(clippy::disallowed_methods, reason = "it measures by the real clock and pauses no time")]
 
 mod arm;
-mod bodies;
-mod dead_letter;
-mod dead_letter_store;
-mod dead_letter_topic;
+mod check;
 mod facts;
 mod latency;
 mod launch;
-mod measured;
 mod messages;
 mod minimal;
 mod options;
 mod peers;
+mod published;
 mod relay;
+mod results;
 mod run;
-mod table;
 mod usage;
 
 use anyhow::Result;
@@ -31,7 +28,7 @@ use arm::Kind;
 use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::runtime::Builder;
 
 /// The benchmark and its raw limits; PUBSUB_EMULATOR_HOST and CASSANDRA_CONTACT_POINTS name the services.
@@ -42,13 +39,13 @@ enum Command {
     /// R0: publish N orders
     Publish { project: String, n: i64 },
     /// R1: pull N orders and ack them
-    Pull { project: String, n: u64, streams: usize },
+    Pull { project: String, n: i64, streams: usize },
     /// R2: insert N orders
     Insert { keyspace: String, n: i64, window: usize },
     /// R3: select and update N payments
     Update { keyspace: String, n: i64, window: usize },
     /// The shortest loop over both clients
-    Minimal { kind: Kind, project: String, keyspace: String, n: u64, streams: usize, window: usize },
+    Minimal { kind: Kind, project: String, keyspace: String, n: i64, streams: usize, window: usize },
     /// Take N messages of a topic's subscription; print requests they came in, bytes, and billed bytes
     Billed { project: String, topic: String, n: usize },
 }
@@ -68,8 +65,8 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Run(options) => return run::all(&options).await,
         Command::Publish { project, n } => messages::publish(&project, n).await?,
         Command::Pull { project, n, streams } => messages::pull(&project, n, streams).await?,
-        Command::Insert { keyspace, n, window } => facts::insert(&keyspace, n, window).await?,
-        Command::Update { keyspace, n, window } => facts::update(&keyspace, n, window).await?,
+        Command::Insert { keyspace, n, window } => write(&keyspace, Kind::Order, n, window).await?,
+        Command::Update { keyspace, n, window } => write(&keyspace, Kind::Payment, n, window).await?,
         Command::Minimal { kind, project, keyspace, n, streams, window } => {
             minimal::consume(&project, &keyspace, kind, n, streams, window).await?;
         }
@@ -78,20 +75,25 @@ async fn run(command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn write(keyspace: &str, kind: Kind, n: i64, window: usize) -> Result<()> {
+    let progress = Progress::new(n);
+    facts::write(keyspace, kind, 1..=n, window, || progress.add_one()).await
+}
+
 /// Counts events that are done, and prints `done TOTAL` every now and then.
 struct Progress {
-    done: AtomicU64,
-    of: u64,
+    done: AtomicI64,
+    of: i64,
 }
 
 impl Progress {
-    fn new(of: u64) -> Self {
-        Self { done: AtomicU64::new(0), of }
+    fn new(of: i64) -> Self {
+        Self { done: AtomicI64::new(0), of }
     }
 
     fn add_one(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done == 1 || done.is_multiple_of(200) || done == self.of {
+        if done == 1 || done % 200 == 0 || done == self.of {
             let mut out = std::io::stdout().lock();
             let _ = writeln!(out, "done {done}").and_then(|()| out.flush());
         }

@@ -2,12 +2,11 @@
 
 use crate::Progress;
 use crate::arm::Kind;
-use crate::bodies::body;
+use crate::published::message;
 use anyhow::{Context, Result, bail};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use google_cloud_auth::credentials::anonymous::Builder as Anonymous;
 use google_cloud_pubsub::client::{Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
-use google_cloud_pubsub::model::Message;
 use google_cloud_pubsub::subscriber::MessageStream;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +16,13 @@ use tokio::task::JoinSet;
 /// Messages published and not yet acknowledged by the service, at most.
 const WINDOW: usize = 5_000;
 
+/// Returns the emulator's address.
+pub fn emulator() -> Result<String> {
+    std::env::var("PUBSUB_EMULATOR_HOST").context("PUBSUB_EMULATOR_HOST is not set")
+}
+
 fn endpoint() -> Result<String> {
-    let host = std::env::var("PUBSUB_EMULATOR_HOST").context("PUBSUB_EMULATOR_HOST is not set")?;
-    Ok(format!("http://{host}"))
+    Ok(format!("http://{}", emulator()?))
 }
 
 fn topic_name(project: &str, topic: &str) -> String {
@@ -30,28 +33,15 @@ fn subscription_name(project: &str, topic: &str) -> String {
     format!("projects/{project}/subscriptions/{topic}-sub")
 }
 
-async fn admins() -> Result<(TopicAdmin, SubscriptionAdmin)> {
-    let topics = TopicAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
-    let subscriptions =
-        SubscriptionAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
-    Ok((topics.build().await?, subscriptions.build().await?))
-}
-
-/// Creates a topic and its subscription.
-pub async fn create(project: &str, name: &str) -> Result<()> {
-    let (topics, subscriptions) = admins().await?;
-    topics.create_topic().set_name(topic_name(project, name)).send().await?;
-    let create = subscriptions.create_subscription().set_name(subscription_name(project, name));
-    create.set_topic(topic_name(project, name)).set_ack_deadline_seconds(60).send().await?;
-    Ok(())
-}
-
 /// Deletes a topic and its subscription: the emulator goes on serving the streams of a program that
 /// ended, twenty times a second each, for as long as their subscription is there.
 pub async fn delete(project: &str, name: &str) -> Result<()> {
-    let (topics, subscriptions) = admins().await?;
-    subscriptions.delete_subscription().set_subscription(subscription_name(project, name)).send().await?;
-    topics.delete_topic().set_topic(topic_name(project, name)).send().await?;
+    let (topic, subscription) = (topic_name(project, name), subscription_name(project, name));
+    let admin =
+        SubscriptionAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
+    admin.build().await?.delete_subscription().set_subscription(subscription).send().await?;
+    let admin = TopicAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
+    admin.build().await?.delete_topic().set_topic(topic).send().await?;
     Ok(())
 }
 
@@ -76,46 +66,31 @@ pub fn stream(subscriber: &Subscriber, project: &str, topic: &str) -> MessageStr
     subscriber.subscribe(subscription).set_max_outstanding_messages(1_000i64).build()
 }
 
-/// Returns an event as a message.
-pub fn message(kind: Kind, id: i64) -> Message {
-    Message::new().set_data(body(kind, id))
-}
-
 /// R0: publishes flat out.
 pub async fn publish(project: &str, n: i64) -> Result<()> {
-    let progress = Progress::new(n.unsigned_abs());
+    let progress = Progress::new(n);
     let (_permit, permitted) = watch::channel(n);
-    let message = |id| message(Kind::Order, id);
-    feed_and_count(project, Kind::Order.topic(), n, permitted, message, || progress.add_one()).await
+    feed(project, Kind::Order, n, 0, permitted, || progress.add_one()).await
 }
 
-/// Load in a closed loop: publishes up to the total that is permitted.
+/// Publishes events 1 to `n`, up to the total that is permitted, and calls `count` for each that the service
+/// has acknowledged.
 pub async fn feed(
     project: &str,
-    topic: &str,
+    kind: Kind,
     n: i64,
-    permitted: watch::Receiver<i64>,
-    message: impl Fn(i64) -> Message,
-) -> Result<()> {
-    feed_and_count(project, topic, n, permitted, message, || {}).await
-}
-
-async fn feed_and_count(
-    project: &str,
-    topic: &str,
-    n: i64,
+    began: i64,
     mut permitted: watch::Receiver<i64>,
-    message: impl Fn(i64) -> Message,
     count: impl Fn(),
 ) -> Result<()> {
-    let publisher = publisher(project, topic).await?;
+    let publisher = publisher(project, kind.topic()).await?;
     let mut receipts = FuturesUnordered::new();
     let mut id = 0;
     while id < n {
         let total = *permitted.wait_for(|total| *total > id).await?;
         while id < total.min(n) {
             id += 1;
-            receipts.push(publisher.publish(message(id)));
+            receipts.push(publisher.publish(message(kind, id, began)));
             while receipts.len() >= WINDOW
                 && let Some(receipt) = receipts.next().await
             {
@@ -132,7 +107,7 @@ async fn feed_and_count(
 }
 
 /// R1: pulls and acks.
-pub async fn pull(project: &str, n: u64, streams: usize) -> Result<()> {
+pub async fn pull(project: &str, n: i64, streams: usize) -> Result<()> {
     let subscriber = subscriber().await?;
     let progress = Arc::new(Progress::new(n));
     let mut tasks = JoinSet::new();

@@ -15,7 +15,7 @@ pub async fn consume(
     project: &str,
     keyspace: &str,
     kind: Kind,
-    n: u64,
+    n: i64,
     streams: usize,
     window: usize,
 ) -> Result<()> {
@@ -34,13 +34,7 @@ pub async fn consume(
                 };
                 let (facts, progress) = (Arc::clone(&facts), Arc::clone(&progress));
                 tokio::spawn(async move {
-                    let written = match kind {
-                        Kind::Order => facts.order(&message.data, T + 1).await,
-                        Kind::Payment | Kind::DeadLetter => {
-                            facts.payment(&message.data, T + 1).await.map(drop)
-                        }
-                    };
-                    match written {
+                    match facts.write(kind, &message.data, T + 1).await {
                         Ok(()) => handler.ack(),
                         Err(error) => eprintln!("not written: {error}"),
                     }

@@ -5,6 +5,7 @@ use crate::{facts, launch::total};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,29 +30,21 @@ pub struct Relay {
 impl Relay {
     /// Listens at the address that Cassandra announces, on a port of its own: there, and on the port of
     /// the contact point, is where the driver connects to a node that it has found.
-    pub async fn start(contact_points: &str) -> Result<Self> {
-        let announced = facts::announced().await?;
-        let to = contact_point(contact_points);
+    pub async fn start() -> Result<Self> {
+        let cluster = facts::session().await?.get_cluster_state();
+        let node = cluster.get_nodes_info().first().context("found no node")?;
+        let (announced, port) = (node.address.ip(), node.address.port());
         let listener = TcpListener::bind((announced, 0)).await.with_context(|| {
             format!("no relay can listen at {announced}, where Cassandra says it can be reached")
         })?;
         let address = listener.local_addr()?.to_string();
-        Ok(Self { address, task: tokio::spawn(relay(listener, to)) })
+        Ok(Self { address, task: tokio::spawn(relay(listener, (announced, port).into())) })
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// Returns the first of Cassandra's contact points, with its port.
-fn contact_point(nodes: &str) -> String {
-    let first = nodes.split(',').next().unwrap_or_default().trim();
-    match first.rsplit_once(':') {
-        Some((_, port)) if port.parse::<u16>().is_ok() => first.to_owned(),
-        _ => format!("{first}:9042"),
     }
 }
 
@@ -70,9 +63,8 @@ pub fn check(metrics: &str) -> Result<()> {
     Ok(())
 }
 
-async fn relay(listener: TcpListener, to: String) {
+async fn relay(listener: TcpListener, to: SocketAddr) {
     while let Ok((client, _)) = listener.accept().await {
-        let to = to.clone();
         // A connection that breaks does so for both sides, which know what it means to them.
         tokio::spawn(async move {
             let server = TcpStream::connect(to).await?;
@@ -182,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_sends_to_somebody_who_does_not_read_is_held_up() {
+    async fn a_sender_waits_for_a_receiver_that_does_not_read() {
         let (mut client, _server) = relayed(1_024);
         let mut sent = 0;
         while let Ok(written) = timeout(Duration::from_secs(10), client.write(&[0; 1_024])).await {
@@ -193,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_said_all_can_still_listen() {
+    async fn a_side_that_has_sent_all_can_still_receive() {
         let (mut client, mut server) = relayed(1_024);
         client.write_all(b"question").await.unwrap();
         client.shutdown().await.unwrap();
@@ -203,12 +195,6 @@ mod tests {
         drop(server);
         client.read_to_end(&mut answer).await.unwrap();
         assert_eq!((&question[..], &answer[..]), (&b"question"[..], &b"answer"[..]));
-    }
-
-    #[test]
-    fn a_contact_point_has_a_port() {
-        assert_eq!(contact_point("127.0.0.1:9043,b:1"), "127.0.0.1:9043");
-        assert_eq!(contact_point("db"), "db:9042");
     }
 
     #[test]

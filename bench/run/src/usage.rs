@@ -42,9 +42,9 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Starts counting; returns `None` where there is no `perf`.
-    pub fn start(pid: u32, folder: &Path) -> Option<Self> {
-        let file = folder.join(format!("perf-{pid}.csv"));
+    /// Starts counting, into a file beside the log; returns `None` where there is no `perf`.
+    pub fn start(pid: u32, log: &Path) -> Option<Self> {
+        let file = log.with_file_name(format!("perf-{pid}.csv"));
         let mut perf = Command::new("perf");
         perf.args(["stat", "-x", ",", "-e", "instructions:u", "-p", &pid.to_string(), "-o"]).arg(&file);
         let perf = quiet(&mut perf).kill_on_drop(true).spawn().ok()?;

@@ -4,17 +4,16 @@ use crate::options::Arm;
 use clap::ValueEnum;
 
 /// The events that an arm works on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Orders
     Order,
-    /// Payments
     Payment,
-    /// Dead letters
     DeadLetter,
 }
 
 impl Kind {
+    pub const ALL: [Self; 3] = [Self::Order, Self::Payment, Self::DeadLetter];
+
     /// Returns the topic that the events are published on.
     pub fn topic(self) -> &'static str {
         match self {

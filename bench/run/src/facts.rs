@@ -7,7 +7,6 @@ use ecom_store_cassandra::{CassandraSettings, CassandraStore};
 use futures_util::stream::{self, TryStreamExt};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -74,7 +73,6 @@ impl Facts {
         session.use_keyspace(keyspace, false).await?;
         let prepare = async |text: &str| -> Result<PreparedStatement> {
             let mut statement = session.prepare(text).await?;
-            statement.set_consistency(Consistency::LocalQuorum);
             statement.set_is_idempotent(true);
             Ok(statement)
         };

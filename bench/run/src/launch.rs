@@ -23,14 +23,12 @@ const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 /// Limit of a start and of a stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A fresh project and a fresh keyspace.
+/// A fresh project and a fresh keyspace, and their creation in microseconds since the epoch: the time of the
+/// first dead letter.
 #[derive(Debug, Clone)]
 pub struct Fresh {
-    /// The project's id.
     pub project: String,
-    /// The keyspace's name.
     pub keyspace: String,
-    /// Its creation in microseconds since the epoch: the time of the first dead letter.
     pub began: i64,
 }
 
@@ -52,20 +50,17 @@ pub fn binary(name: &str, fresh: &Fresh, contact_points: &str) -> Result<Command
     Ok(command)
 }
 
-/// The program that is measured, until it is stopped.
+/// The program that is measured, until it is stopped; its standard error is in a log of the arm's name.
 pub struct Runner {
-    /// The process.
     pub child: Child,
+    pub log: PathBuf,
     done: Arc<AtomicU64>,
     follower: JoinHandle<()>,
-    admin: Option<String>,
-    client: Client,
-    /// The file of its standard error.
-    pub log: PathBuf,
+    admin: Option<Admin>,
 }
 
 impl Runner {
-    /// Starts the program that is measured, its standard error in a log of the arm's name.
+    /// Starts the program of an arm.
     pub fn start(arm: Arm, fresh: &Fresh, events: u64, options: &Options, cassandra: &str) -> Result<Self> {
         let out = options.out.as_deref().context("--out is missing")?;
         let log = out.join("logs").join(format!("{}.log", arm.name()));
@@ -73,27 +68,24 @@ impl Runner {
         let streams = options.streams.or(arm.streams()).map(|streams| streams.to_string());
         let (events, count) = (&*events.to_string(), streams.as_deref().unwrap_or_default());
         let (project, keyspace, topic) = (&*fresh.project, &*fresh.keyspace, arm.kind().topic());
-        let (kind, window) = if arm.kind() == Kind::Order { ("order", "128") } else { ("payment", "256") };
+        let kind = if arm.kind() == Kind::Order { "order" } else { "payment" };
         let (mut command, mut admin) = (Command::new(std::env::current_exe()?), None);
-        match (arm, arm.program()) {
-            (Arm::R0Publish, _) => command.args(["publish", project, events]),
-            (Arm::R1Pull, _) => command.args(["pull", project, events, count]),
-            (Arm::R2Insert, _) => command.args(["insert", keyspace, events, window]),
-            (Arm::R3Update, _) => command.args(["update", keyspace, events, window]),
-            (_, Program::Bench) => command.args(["minimal", kind, project, keyspace, events, count, window]),
-            (_, Program::Binary(name)) => {
+        match arm.program() {
+            Program::Bench => command.args(["limit", &arm.name(), project, keyspace, events, count]),
+            Program::Binary(name) => {
                 let free = std::net::TcpListener::bind("127.0.0.1:0").context("found no free port")?;
                 let address = free.local_addr()?.to_string();
                 command = binary(name, fresh, cassandra)?;
                 command.args(["--admin-listen", &address, "--quiet"]);
-                admin = Some(format!("http://{address}"));
+                let client = Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+                admin = Some(Admin { client, url: format!("http://{address}") });
                 command.args(streams.iter().flat_map(|streams| ["--streams", streams]))
             }
-            (_, Program::Go) => {
+            Program::Go => {
                 command = Command::new(out.join("peers/go-peer"));
                 command.args([kind, project, topic, keyspace, count])
             }
-            (_, Program::Python) => {
+            Program::Python => {
                 command = Command::new(out.join("peers/python/bin/python"));
                 command.arg(out.join("peers/peer.py")).args([kind, project, topic, keyspace, count])
             }
@@ -102,16 +94,12 @@ impl Runner {
         let mut child =
             command.kill_on_drop(true).spawn().with_context(|| format!("could not start {}", arm.name()))?;
         let done = Arc::new(AtomicU64::new(0));
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-        let follower = match (&admin, child.stdout.take()) {
-            (None, Some(out)) => tokio::spawn(follow_lines(BufReader::new(out), Arc::clone(&done))),
-            (admin, _) => tokio::spawn(follow_metrics(
-                client.clone(),
-                admin.clone().unwrap_or_default(),
-                Arc::clone(&done),
-            )),
+        let (out, counted) = (child.stdout.take().context("it has no output")?, Arc::clone(&done));
+        let follower = match admin.clone() {
+            Some(admin) => tokio::spawn(follow_metrics(admin, counted)),
+            None => tokio::spawn(follow_lines(out, counted)),
         };
-        Ok(Self { child, done, follower, admin, client, log })
+        Ok(Self { child, log, done, follower, admin })
     }
 
     /// Returns how many events are done, as the program itself counts them.
@@ -126,7 +114,7 @@ impl Runner {
             return Ok(());
         };
         let ready = async {
-            while get(&self.client, admin, "/readyz").await.is_err() {
+            while admin.get("/readyz").await.is_err() {
                 sleep(METRICS_INTERVAL).await;
             }
         };
@@ -136,7 +124,7 @@ impl Runner {
 
     /// Returns the metrics of one of the binaries.
     pub async fn metrics(&self) -> Result<String> {
-        Ok(get(&self.client, self.admin.as_deref().context("it has no metrics")?, "/metrics").await?)
+        Ok(self.admin.as_ref().context("it has no metrics")?.get("/metrics").await?)
     }
 
     /// Returns the last lines of its log.
@@ -160,8 +148,8 @@ impl Runner {
 }
 
 /// Follows lines `done TOTAL`.
-async fn follow_lines(out: BufReader<ChildStdout>, done: Arc<AtomicU64>) {
-    let mut lines = out.lines();
+async fn follow_lines(out: ChildStdout, done: Arc<AtomicU64>) {
+    let mut lines = BufReader::new(out).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some(total) = line.strip_prefix("done ").and_then(|total| total.trim().parse().ok()) {
             done.store(total, Ordering::Relaxed);
@@ -170,10 +158,10 @@ async fn follow_lines(out: BufReader<ChildStdout>, done: Arc<AtomicU64>) {
 }
 
 /// Follows the admin port: every delivery that is done with and was not nacked.
-async fn follow_metrics(client: Client, admin: String, done: Arc<AtomicU64>) {
+async fn follow_metrics(admin: Admin, done: Arc<AtomicU64>) {
     let counts = |line: &str| line.starts_with("ecom_message_seconds_count") && !line.contains("\"nacked\"");
     loop {
-        if let Ok(text) = get(&client, &admin, "/metrics").await {
+        if let Ok(text) = admin.get("/metrics").await {
             done.store(total(&text, counts) as u64, Ordering::Relaxed);
         }
         sleep(METRICS_INTERVAL).await;
@@ -186,6 +174,15 @@ pub fn total(metrics: &str, wanted: impl Fn(&str) -> bool) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-async fn get(client: &Client, admin: &str, path: &str) -> reqwest::Result<String> {
-    client.get(format!("{admin}{path}")).send().await?.error_for_status()?.text().await
+/// The admin port of a binary.
+#[derive(Clone)]
+struct Admin {
+    client: Client,
+    url: String,
+}
+
+impl Admin {
+    async fn get(&self, path: &str) -> reqwest::Result<String> {
+        self.client.get(format!("{}{path}", self.url)).send().await?.error_for_status()?.text().await
+    }
 }

@@ -11,10 +11,8 @@
 mod arm;
 mod check;
 mod facts;
-mod latency;
 mod launch;
 mod messages;
-mod minimal;
 mod options;
 mod peers;
 mod published;
@@ -26,9 +24,10 @@ mod usage;
 use anyhow::Result;
 use arm::Kind;
 use clap::Parser;
+use options::Arm;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use tokio::runtime::Builder;
 
 /// The benchmark and its raw limits; PUBSUB_EMULATOR_HOST and CASSANDRA_CONTACT_POINTS name the services.
@@ -36,16 +35,8 @@ use tokio::runtime::Builder;
 enum Command {
     /// Run the arms and print the results
     Run(options::Options),
-    /// R0: publish N orders
-    Publish { project: String, n: i64 },
-    /// R1: pull N orders and ack them
-    Pull { project: String, n: i64, streams: usize },
-    /// R2: insert N orders
-    Insert { keyspace: String, n: i64, window: usize },
-    /// R3: select and update N payments
-    Update { keyspace: String, n: i64, window: usize },
-    /// The shortest loop over both clients
-    Minimal { kind: Kind, project: String, keyspace: String, n: i64, streams: usize, window: usize },
+    /// Be the program of a raw limit or of the shortest loop, for N events
+    Limit { arm: Arm, project: String, keyspace: String, n: i64, streams: usize },
     /// Take N messages of a topic's subscription; print requests they came in, bytes, and billed bytes
     Billed { project: String, topic: String, n: usize },
 }
@@ -63,39 +54,29 @@ fn main() -> Result<ExitCode> {
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(options) => return run::all(&options).await,
-        Command::Publish { project, n } => messages::publish(&project, n).await?,
-        Command::Pull { project, n, streams } => messages::pull(&project, n, streams).await?,
-        Command::Insert { keyspace, n, window } => write(&keyspace, Kind::Order, n, window).await?,
-        Command::Update { keyspace, n, window } => write(&keyspace, Kind::Payment, n, window).await?,
-        Command::Minimal { kind, project, keyspace, n, streams, window } => {
-            minimal::consume(&project, &keyspace, kind, n, streams, window).await?;
+        Command::Limit { arm, project, keyspace, n, streams } => {
+            let (kind, window) =
+                if arm.kind() == Kind::Order { (Kind::Order, 128) } else { (Kind::Payment, 256) };
+            match arm {
+                Arm::R0Publish => messages::publish(&project, n).await?,
+                Arm::R1Pull => messages::pull(&project, n, streams).await?,
+                Arm::R2Insert | Arm::R3Update => {
+                    facts::write(&keyspace, kind, 1..=n, window, || count(n)).await?;
+                }
+                _ => messages::consume(&project, &keyspace, kind, n, streams, window).await?,
+            }
         }
         Command::Billed { project, topic, n } => messages::billed(&project, &topic, n).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn write(keyspace: &str, kind: Kind, n: i64, window: usize) -> Result<()> {
-    let progress = Progress::new(n);
-    facts::write(keyspace, kind, 1..=n, window, || progress.add_one()).await
-}
-
-/// Counts events that are done, and prints `done TOTAL` every now and then.
-struct Progress {
-    done: AtomicI64,
-    of: i64,
-}
-
-impl Progress {
-    fn new(of: i64) -> Self {
-        Self { done: AtomicI64::new(0), of }
-    }
-
-    fn add_one(&self) {
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done == 1 || done % 200 == 0 || done == self.of {
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "done {done}").and_then(|()| out.flush());
-        }
+/// Counts an event of `n` that is done, and prints `done TOTAL` every now and then.
+fn count(n: i64) {
+    static DONE: AtomicI64 = AtomicI64::new(0);
+    let done = DONE.fetch_add(1, Relaxed) + 1;
+    if done == 1 || done % 200 == 0 || done == n {
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "done {done}").and_then(|()| out.flush());
     }
 }

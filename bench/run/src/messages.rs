@@ -1,7 +1,8 @@
-//! Pub/Sub: topics, load, and the limits of publishing and pulling.
+//! Pub/Sub: topics, load, the limits of publishing and pulling, and the shortest loop over both services.
 
-use crate::Progress;
 use crate::arm::Kind;
+use crate::count;
+use crate::facts::{Facts, T};
 use crate::published::message;
 use anyhow::{Context, Result, bail};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -10,7 +11,7 @@ use google_cloud_pubsub::client::{Publisher, Subscriber, SubscriptionAdmin, Topi
 use google_cloud_pubsub::subscriber::MessageStream;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Messages published and not yet acknowledged by the service, at most.
@@ -68,9 +69,8 @@ pub fn stream(subscriber: &Subscriber, project: &str, topic: &str) -> MessageStr
 
 /// R0: publishes flat out.
 pub async fn publish(project: &str, n: i64) -> Result<()> {
-    let progress = Progress::new(n);
     let (_permit, permitted) = watch::channel(n);
-    feed(project, Kind::Order, n, 0, permitted, || progress.add_one()).await
+    feed(project, Kind::Order, n, 0, permitted, || count(n)).await
 }
 
 /// Publishes events 1 to `n`, up to the total that is permitted, and calls `count` for each that the service
@@ -85,18 +85,14 @@ pub async fn feed(
 ) -> Result<()> {
     let publisher = publisher(project, kind.topic()).await?;
     let mut receipts = FuturesUnordered::new();
-    let mut id = 0;
-    while id < n {
-        let total = *permitted.wait_for(|total| *total > id).await?;
-        while id < total.min(n) {
-            id += 1;
-            receipts.push(publisher.publish(message(kind, id, began)));
-            while receipts.len() >= WINDOW
-                && let Some(receipt) = receipts.next().await
-            {
-                receipt?;
-                count();
-            }
+    for id in 1..=n {
+        permitted.wait_for(|total| *total >= id).await?;
+        receipts.push(publisher.publish(message(kind, id, began)));
+        while receipts.len() >= WINDOW
+            && let Some(receipt) = receipts.next().await
+        {
+            receipt?;
+            count();
         }
     }
     while let Some(receipt) = receipts.next().await {
@@ -109,20 +105,58 @@ pub async fn feed(
 /// R1: pulls and acks.
 pub async fn pull(project: &str, n: i64, streams: usize) -> Result<()> {
     let subscriber = subscriber().await?;
-    let progress = Arc::new(Progress::new(n));
     let mut tasks = JoinSet::new();
     for _ in 0..streams {
         let mut stream = stream(&subscriber, project, Kind::Order.topic());
-        let progress = Arc::clone(&progress);
         tasks.spawn(async move {
             while let Some(Ok((_, handler))) = stream.next().await {
                 handler.ack();
-                progress.add_one();
+                count(n);
             }
         });
     }
     tasks.join_next().await;
     bail!("a stream ended")
+}
+
+/// The shortest loop over both services that works, without end: pull, decode, write, ack; a task per message,
+/// and nothing of what makes it safe to run.
+pub async fn consume(
+    project: &str,
+    keyspace: &str,
+    kind: Kind,
+    n: i64,
+    streams: usize,
+    window: usize,
+) -> Result<()> {
+    let (facts, subscriber) = (Facts::open(keyspace).await?, subscriber().await?);
+    let permits = Arc::new(Semaphore::new(window));
+    let mut tasks = JoinSet::new();
+    for _ in 0..streams {
+        let mut stream = stream(&subscriber, project, kind.topic());
+        let (facts, permits) = (Arc::clone(&facts), Arc::clone(&permits));
+        tasks.spawn(async move {
+            loop {
+                let permit = Arc::clone(&permits).acquire_owned().await?;
+                let Some((message, handler)) = stream.next().await.transpose()? else {
+                    return anyhow::Ok(());
+                };
+                let facts = Arc::clone(&facts);
+                tokio::spawn(async move {
+                    match facts.write(kind, &message.data, T + 1).await {
+                        Ok(()) => handler.ack(),
+                        Err(error) => eprintln!("not written: {error}"),
+                    }
+                    count(n);
+                    drop(permit);
+                });
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    bail!("every stream ended")
 }
 
 /// A request is billed as this many bytes at least.
@@ -144,12 +178,10 @@ pub async fn billed(project: &str, topic: &str, n: usize) -> Result<()> {
     }
     let bytes: usize = requests.values().sum();
     let billed: usize = requests.values().map(|bytes| (*bytes).max(LEAST_BILLED)).sum();
+    let [each, billed_each] = [bytes, billed].map(|all| all as f64 / n as f64);
+    let (requests, over) = (requests.len(), billed_each / each);
     println!(
-        "{n} messages in {} requests: {:.0} bytes each, {:.0} billed, {:.3} of the least",
-        requests.len(),
-        bytes as f64 / n as f64,
-        billed as f64 / n as f64,
-        billed as f64 / bytes as f64
+        "{n} messages in {requests} requests: {each:.0} bytes each, {billed_each:.0} billed, {over:.3} of the least"
     );
     Ok(())
 }

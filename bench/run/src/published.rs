@@ -10,16 +10,17 @@ use ecom_domain::fact::{Fact, OrderCells, PaymentCells};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use google_cloud_pubsub::model::Message;
+use serde_json::Value;
 
 const DETAIL: &str = "order is not in the fact table";
 
 /// Returns the body of an event; a dead letter has the body of its payment.
 pub fn body(kind: Kind, id: i64) -> Bytes {
-    let (customer, address, payment) = (customer(id), address(id), id + 1_000);
+    let (customer, payment) = (100 + id % 900, id + 1_000);
     Bytes::from(match kind {
         Kind::Order => format!(
             "{{\"order_id\": {id}, \"customer_id\": {customer}, \"item\": \"Laptop\", \"quantity\": 3, \
-             \"price\": 412.73, \"shipping_address\": \"{address}\", \"order_status\": \"Shipped\", \
+             \"price\": 412.73, \"shipping_address\": \"{id} Main St, City, Country\", \"order_status\": \"Shipped\", \
              \"creation_date\": \"2024-01-21\"}}"
         ),
         Kind::Payment | Kind::DeadLetter => format!(
@@ -28,14 +29,6 @@ pub fn body(kind: Kind, id: i64) -> Bytes {
              \"payment_datetime\": \"2024-01-21T10:01:30Z\"}}"
         ),
     })
-}
-
-fn customer(id: i64) -> i64 {
-    100 + id % 900
-}
-
-fn address(id: i64) -> String {
-    format!("{id} Main St, City, Country")
 }
 
 /// Returns an event as a message.
@@ -66,27 +59,29 @@ pub fn attributes(id: i64, began: i64) -> [(&'static str, String); 12] {
 
 /// Returns the row of an order after all events of this kind, without write times.
 pub fn fact(kind: Kind, id: i64) -> Fact {
-    let text = |text: &str| Some(text.to_owned());
-    let payment = PaymentCells {
-        payment_id: Some(id + 1_000),
-        payment_method: text("Credit Card"),
-        card_last_four: text("1234"),
-        payment_status: text("Completed"),
-        payment_datetime: text("2024-01-21T10:01:30Z"),
-    };
+    let read = |kind| serde_json::from_slice(&body(kind, id)).unwrap_or_default();
+    let order: Value = read(Kind::Order);
+    let payment: Value = if kind == Kind::Payment { read(kind) } else { Value::Null };
+    let text = |cell: &Value| cell.as_str().map(str::to_owned);
     Fact {
         order_id: OrderId(id),
         order: OrderCells {
-            customer_id: Some(customer(id)),
-            item: text("Laptop"),
-            quantity: Some(3),
-            price: Some(412.73),
-            shipping_address: Some(address(id)),
-            order_status: text("Shipped"),
-            creation_date: text("2024-01-21"),
+            customer_id: order["customer_id"].as_i64(),
+            item: text(&order["item"]),
+            quantity: order["quantity"].as_i64(),
+            price: order["price"].as_f64(),
+            shipping_address: text(&order["shipping_address"]),
+            order_status: text(&order["order_status"]),
+            creation_date: text(&order["creation_date"]),
         },
         order_written_at: None,
-        payment: if kind == Kind::Payment { payment } else { PaymentCells::default() },
+        payment: PaymentCells {
+            payment_id: payment["payment_id"].as_i64(),
+            payment_method: text(&payment["payment_method"]),
+            card_last_four: text(&payment["card_last_four"]),
+            payment_status: text(&payment["payment_status"]),
+            payment_datetime: text(&payment["payment_datetime"]),
+        },
         payment_written_at: None,
     }
 }

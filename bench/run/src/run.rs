@@ -6,13 +6,17 @@ use crate::options::{Arm, Options};
 use crate::relay::{self, Relay};
 use crate::results::{self, Measured};
 use crate::usage::{self, Counter};
-use crate::{check, facts, latency, messages, peers};
+use crate::{check, facts, messages, peers, published};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
+use ecom_domain::{fact::PaymentSlot, order::OrderId};
+use ecom_store::FactStore;
 use rand::seq::SliceRandom;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 /// An arm that has not finished within this is void.
@@ -21,8 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const COUNTED: u64 = 200;
 /// Interval between two looks at the progress.
 const INTERVAL: Duration = Duration::from_millis(2);
-/// Seconds of load at half of the arm's rate, for the latency.
+/// Seconds of load for the latency, of which one event in so many is watched until a reader sees it.
 const LATENCY_SECONDS: f64 = 5.0;
+const WATCHED: i64 = 100;
+/// Interval between two reads of a watched row, and the limit of the time to its event.
+const WATCH_INTERVAL: Duration = Duration::from_millis(1);
+const WATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// Orders written at once before payments are measured.
 const WINDOW: usize = 256;
 
@@ -78,29 +86,24 @@ pub async fn all(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures an arm, checks every row and dead letter, and deletes what it made.
+/// Measures an arm and checks every row and dead letter.
 async fn measure(arm: Arm, options: &Options, round: u32) -> Result<Measured> {
     let events = events(arm, options);
     let fresh = prepare(arm, events).await?;
-    let checked = async {
-        let measured = throughput(arm, &fresh, events, options).await?;
-        check::all(arm, &fresh, events.cast_signed()).await?;
-        anyhow::Ok(measured)
+    let measured = throughput(arm, &fresh, events, options).await;
+    let checked = match measured.is_ok() {
+        true => check::all(arm, &fresh, events.cast_signed()).await,
+        false => Ok(()),
     };
-    let checked = checked.await;
     clean(&fresh).await;
-    let mut measured = Measured { round, ..checked? };
+    let mut measured = Measured { round, ..measured? };
+    checked?;
     if arm.has_latency() {
-        // From publishing to the visible row at half of the rate that was just measured, in an open loop.
         let rate = (measured.rate() / 2.0).max(1.0);
         let events = (rate * LATENCY_SECONDS) as u64;
         let fresh = prepare(arm, events).await?;
         let runner = Runner::start(arm, &fresh, events, options, &facts::nodes()?)?;
-        let latency = async {
-            runner.await_ready().await?;
-            latency::measure(&fresh, arm.kind(), events.cast_signed(), rate.round() as u32).await
-        };
-        let latency = latency.await;
+        let latency = latency(&runner, &fresh, arm.kind(), events.cast_signed(), rate.round() as u32).await;
         runner.stop().await;
         clean(&fresh).await;
         measured.latency = Some(latency?);
@@ -136,7 +139,7 @@ async fn prepare(arm: Arm, events: u64) -> Result<Fresh> {
 
 /// Deletes what is left of a measurement: it would slow down the next one.
 async fn clean(fresh: &Fresh) {
-    for kind in Kind::value_variants() {
+    for kind in Kind::ALL {
         let _ = messages::delete(&fresh.project, kind.topic()).await;
     }
     if let Ok(session) = facts::session().await {
@@ -201,4 +204,47 @@ async fn watch(arm: Arm, fresh: &Fresh, events: u64, backlog: u64, runner: &mut 
         generator.await?.context("the generator failed")?;
     }
     Ok(Measured { arm, round: 0, events, seconds, cpu_seconds, peak_rss, instructions, latency: None })
+}
+
+/// Publishes `n` events, `rate` a second, and returns median and 99th percentile, in milliseconds, of the times
+/// from the intended publish to the row that a reader sees: an open loop, so that a consumer that falls behind
+/// cannot slow down its own load.
+async fn latency(runner: &Runner, fresh: &Fresh, kind: Kind, n: i64, rate: u32) -> Result<[f64; 2]> {
+    runner.await_ready().await?;
+    let store = Arc::new(facts::store(&fresh.keyspace).await?);
+    let publisher = messages::publisher(&fresh.project, kind.topic()).await?;
+    let mut watchers = JoinSet::new();
+    let start = Instant::now();
+    for id in 1..=n {
+        let intended = start + Duration::from_secs(1) * u32::try_from(id)? / rate;
+        if let Some(early) = intended.checked_duration_since(Instant::now())
+            && early > Duration::from_millis(1)
+        {
+            sleep(early).await;
+        }
+        let receipt = publisher.publish(published::message(kind, id, 0));
+        if id % WATCHED != 0 {
+            continue;
+        }
+        let store = Arc::clone(&store);
+        watchers.spawn(async move {
+            receipt.await?;
+            loop {
+                match store.payment_slot(OrderId(id)).await? {
+                    PaymentSlot::Taken { .. } => break,
+                    PaymentSlot::Empty if kind == Kind::Order => break,
+                    PaymentSlot::Empty | PaymentSlot::NoOrder => {}
+                }
+                ensure!(intended.elapsed() <= WATCH_PATIENCE, "{id} was not seen within {WATCH_PATIENCE:?}");
+                sleep(WATCH_INTERVAL).await;
+            }
+            anyhow::Ok(intended.elapsed())
+        });
+    }
+    let mut seen = watchers.join_all().await.into_iter().collect::<Result<Vec<Duration>>>()?;
+    ensure!(!seen.is_empty(), "{n} events are too few to watch one in {WATCHED}");
+    seen.sort_unstable();
+    let at =
+        |share: f64| seen[((seen.len() as f64 * share) as usize).min(seen.len() - 1)].as_secs_f64() * 1e3;
+    Ok([at(0.5), at(0.99)])
 }

@@ -22,6 +22,11 @@ impl Kind {
             Self::DeadLetter => "dlq_payments_data",
         }
     }
+
+    /// Returns how many are written at once: a payment takes two requests.
+    pub fn window(self) -> usize {
+        if self == Self::Order { 128 } else { 256 }
+    }
 }
 
 /// The program that does the work of an arm.

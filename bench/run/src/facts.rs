@@ -1,12 +1,10 @@
 //! Cassandra: the store as its readers see it, and the raw limits of writing its fact table.
 
-use crate::arm::Kind;
-use crate::published::body;
+use crate::{arm::Kind, published::body};
 use anyhow::{Context, Result};
 use ecom_store_cassandra::{CassandraSettings, CassandraStore};
 use futures_util::stream::{self, TryStreamExt};
-use scylla::client::session::Session;
-use scylla::client::session_builder::SessionBuilder;
+use scylla::client::{session::Session, session_builder::SessionBuilder};
 use scylla::statement::prepared::PreparedStatement;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -114,12 +112,11 @@ impl Facts {
     }
 }
 
-/// Writes the events with these ids, `window` at once, and calls `done` after each.
+/// Writes the events with these ids, as many at once as their kind has, and calls `done` after each.
 pub async fn write(
     keyspace: &str,
     kind: Kind,
     ids: impl Iterator<Item = i64>,
-    window: usize,
     done: impl Fn(),
 ) -> Result<()> {
     let facts = Facts::open(keyspace).await?;
@@ -128,5 +125,5 @@ pub async fn write(
         done();
         Ok(())
     };
-    stream::iter(ids.map(Ok)).try_for_each_concurrent(window, write).await
+    stream::iter(ids.map(Ok)).try_for_each_concurrent(kind.window(), write).await
 }

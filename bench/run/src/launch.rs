@@ -1,18 +1,13 @@
 //! The program of an arm while it runs: started, followed, ended.
 
 use crate::arm::{Kind, Program};
-use crate::messages;
 use crate::options::{Arm, Options};
-use crate::usage::signal;
+use crate::{messages, usage::signal};
 use anyhow::{Context, Result};
 use reqwest::Client;
 use rustix::process::Signal;
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{fs::File, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
@@ -104,7 +99,7 @@ impl Runner {
 
     /// Returns how many events are done, as the program itself counts them.
     pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
+        self.done.load(Relaxed)
     }
 
     /// Waits until it can take messages.
@@ -152,7 +147,7 @@ async fn follow_lines(out: ChildStdout, done: Arc<AtomicU64>) {
     let mut lines = BufReader::new(out).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some(total) = line.strip_prefix("done ").and_then(|total| total.trim().parse().ok()) {
-            done.store(total, Ordering::Relaxed);
+            done.store(total, Relaxed);
         }
     }
 }
@@ -162,7 +157,7 @@ async fn follow_metrics(admin: Admin, done: Arc<AtomicU64>) {
     let counts = |line: &str| line.starts_with("ecom_message_seconds_count") && !line.contains("\"nacked\"");
     loop {
         if let Ok(text) = admin.get("/metrics").await {
-            done.store(total(&text, counts) as u64, Ordering::Relaxed);
+            done.store(total(&text, counts) as u64, Relaxed);
         }
         sleep(METRICS_INTERVAL).await;
     }

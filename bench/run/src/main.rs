@@ -22,12 +22,10 @@ mod run;
 mod usage;
 
 use anyhow::Result;
-use arm::Kind;
 use clap::Parser;
 use options::Arm;
-use std::io::Write;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::{io::Write, process::ExitCode};
 use tokio::runtime::Builder;
 
 /// The benchmark and its raw limits; PUBSUB_EMULATOR_HOST and CASSANDRA_CONTACT_POINTS name the services.
@@ -54,18 +52,12 @@ fn main() -> Result<ExitCode> {
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(options) => return run::all(&options).await,
-        Command::Limit { arm, project, keyspace, n, streams } => {
-            let (kind, window) =
-                if arm.kind() == Kind::Order { (Kind::Order, 128) } else { (Kind::Payment, 256) };
-            match arm {
-                Arm::R0Publish => messages::publish(&project, n).await?,
-                Arm::R1Pull => messages::pull(&project, n, streams).await?,
-                Arm::R2Insert | Arm::R3Update => {
-                    facts::write(&keyspace, kind, 1..=n, window, || count(n)).await?;
-                }
-                _ => messages::consume(&project, &keyspace, kind, n, streams, window).await?,
-            }
-        }
+        Command::Limit { arm, project, keyspace, n, streams } => match arm {
+            Arm::R0Publish => messages::publish(&project, n).await?,
+            Arm::R1Pull => messages::pull(&project, n, streams).await?,
+            Arm::R2Insert | Arm::R3Update => facts::write(&keyspace, arm.kind(), 1..=n, || count(n)).await?,
+            _ => messages::consume(&project, &keyspace, arm.kind(), n, streams).await?,
+        },
         Command::Billed { project, topic, n } => messages::billed(&project, &topic, n).await?,
     }
     Ok(ExitCode::SUCCESS)

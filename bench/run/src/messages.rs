@@ -1,16 +1,13 @@
 //! Pub/Sub: topics, load, the limits of publishing and pulling, and the shortest loop over both services.
 
-use crate::arm::Kind;
-use crate::count;
 use crate::facts::{Facts, T};
-use crate::published::message;
+use crate::{arm::Kind, count, published::message};
 use anyhow::{Context, Result, bail};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use google_cloud_auth::credentials::anonymous::Builder as Anonymous;
 use google_cloud_pubsub::client::{Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
 use google_cloud_pubsub::subscriber::MessageStream;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -121,16 +118,9 @@ pub async fn pull(project: &str, n: i64, streams: usize) -> Result<()> {
 
 /// The shortest loop over both services that works, without end: pull, decode, write, ack; a task per message,
 /// and nothing of what makes it safe to run.
-pub async fn consume(
-    project: &str,
-    keyspace: &str,
-    kind: Kind,
-    n: i64,
-    streams: usize,
-    window: usize,
-) -> Result<()> {
+pub async fn consume(project: &str, keyspace: &str, kind: Kind, n: i64, streams: usize) -> Result<()> {
     let (facts, subscriber) = (Facts::open(keyspace).await?, subscriber().await?);
-    let permits = Arc::new(Semaphore::new(window));
+    let permits = Arc::new(Semaphore::new(kind.window()));
     let mut tasks = JoinSet::new();
     for _ in 0..streams {
         let mut stream = stream(&subscriber, project, kind.topic());

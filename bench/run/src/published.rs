@@ -5,10 +5,8 @@ use crate::arm::Kind;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, EventKind, StoredBody};
-use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, OrderCells, PaymentCells};
-use ecom_domain::order::OrderId;
-use ecom_domain::reason::Reason;
+use ecom_domain::{event_time::EventTime, order::OrderId, reason::Reason};
 use google_cloud_pubsub::model::Message;
 use serde_json::Value;
 

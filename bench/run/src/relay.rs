@@ -4,14 +4,11 @@
 use crate::{facts, launch::total};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join;
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{io, net::SocketAddr, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tokio::{sync::mpsc, task::JoinSet};
 
 /// Delay of each byte in each direction: a request takes twice that at least.
 pub const DELAY: Duration = Duration::from_millis(50);

@@ -12,12 +12,9 @@ use clap::ValueEnum;
 use ecom_domain::{fact::PaymentSlot, order::OrderId};
 use ecom_store::FactStore;
 use rand::seq::SliceRandom;
-use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use std::{process::ExitCode, sync::Arc};
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 /// An arm that has not finished within this is void.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -31,8 +28,6 @@ const WATCHED: i64 = 100;
 /// Interval between two reads of a watched row, and the limit of the time to its event.
 const WATCH_INTERVAL: Duration = Duration::from_millis(1);
 const WATCH_PATIENCE: Duration = Duration::from_secs(30);
-/// Orders written at once before payments are measured.
-const WINDOW: usize = 256;
 
 /// Runs the arms and prints the tables; the exit code is 1 if a measurement is void.
 pub async fn all(options: &Options) -> Result<ExitCode> {
@@ -90,14 +85,12 @@ pub async fn all(options: &Options) -> Result<ExitCode> {
 async fn measure(arm: Arm, options: &Options, round: u32) -> Result<Measured> {
     let events = events(arm, options);
     let fresh = prepare(arm, events).await?;
-    let measured = throughput(arm, &fresh, events, options).await;
-    let checked = match measured.is_ok() {
-        true => check::all(arm, &fresh, events.cast_signed()).await,
-        false => Ok(()),
-    };
+    let mut measured = throughput(arm, &fresh, events, options).await;
+    if measured.is_ok() {
+        measured = check::all(arm, &fresh, events.cast_signed()).await.and(measured);
+    }
     clean(&fresh).await;
     let mut measured = Measured { round, ..measured? };
-    checked?;
     if arm.has_latency() {
         let rate = (measured.rate() / 2.0).max(1.0);
         let events = (rate * LATENCY_SECONDS) as u64;
@@ -132,7 +125,7 @@ async fn prepare(arm: Arm, events: u64) -> Result<Fresh> {
     ensure!(output.status.success(), "ecom_setup failed: {}", errors.trim());
     if arm.kind() == Kind::Payment {
         let ids = (1..=events.cast_signed()).filter(|id| !arm.is_missing(*id));
-        facts::write(&fresh.keyspace, Kind::Order, ids, WINDOW, || {}).await?;
+        facts::write(&fresh.keyspace, Kind::Order, ids, || {}).await?;
     }
     Ok(fresh)
 }

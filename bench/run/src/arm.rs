@@ -12,8 +12,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Order, Self::Payment, Self::DeadLetter];
-
     /// Returns the topic that the events are published on.
     pub fn topic(self) -> &'static str {
         match self {

@@ -5,11 +5,11 @@ use crate::{facts, launch::Fresh, messages, options::Arm, published};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterProgress, DeadLetterRecord};
-use ecom_domain::{fact::Fact, order::OrderId};
-use ecom_store::{DeadLetterStore, FactStore, Scan};
-use futures_util::stream::{self, Stream, TryStreamExt};
+use ecom_store::{DeadLetterStore, Scan};
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use google_cloud_pubsub::model::Message;
 use scylla::{client::session::Session, deserialize::row::DeserializeRow, value::CqlTimestamp};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::{fmt::Debug, pin::pin, time::Duration};
 use tokio::time::timeout;
@@ -65,11 +65,15 @@ where
 
 /// Compares every cell of the fact table.
 async fn fact_table(arm: Arm, keyspace: &str, n: i64) -> Result<()> {
-    let store = facts::store(keyspace).await?;
-    let wanted = (1..=n).filter(|id| !arm.is_missing(*id));
-    let wanted = wanted.map(|id| (OrderId(id), published::fact(arm.kind(), id)));
-    let cells = |row| Fact { order_written_at: None, payment_written_at: None, ..row };
-    compare("row of order", wanted, store.facts().map_ok(|row| (row.order_id, cells(row)))).await
+    let wanted = (1..=n).filter(|id| !arm.is_missing(*id)).map(|id| (id, published::row(arm.kind(), id)));
+    let session = facts::session_in(keyspace).await?;
+    let found = session.query_iter("SELECT JSON * FROM orders_payments_facts", ()).await?;
+    let found = found.rows_stream::<(String,)>()?.map(|text| {
+        let mut row: Map<String, Value> = serde_json::from_str(&text?.0)?;
+        row.retain(|_, cell| !cell.is_null());
+        anyhow::Ok((row.get("order_id").and_then(Value::as_i64).unwrap_or_default(), row))
+    });
+    compare("row of order", wanted, found).await
 }
 
 /// Compares the dead letters that `payment_consumer` must have published for payments whose order is missing.
@@ -85,50 +89,45 @@ async fn dead_letter_topic(arm: Arm, project: &str, n: i64) -> Result<()> {
         came.insert(message.message_id.clone(), message);
         handler.ack();
     }
-    let found = stream::iter(came.into_values().map(content));
-    compare("dead letter of order", missing().map(wanted_content), found).await
+    let found = stream::iter(came.into_values().map(|message| anyhow::Ok(content(message))));
+    compare("dead letter of order", missing().map(|order| content(dead_letter(order))), found).await
 }
 
-/// The order, the body, and the attributes that a consumer does not choose.
-type Content = (i64, (Bytes, BTreeMap<String, String>));
-
-fn wanted_content(order: i64) -> Content {
-    let fixed = published::attributes(order, 0).into_iter();
-    let fixed = fixed.filter(|(name, _)| !CHOSEN.contains(name) && *name != "event_time_us");
-    let fixed = fixed.map(|(name, value)| (name.to_owned(), value)).collect();
-    (order, (published::body(Kind::Payment, order), fixed))
+/// Returns the dead letter of a payment that was published without an event time.
+fn dead_letter(order: i64) -> Message {
+    let mut message = published::message(Kind::DeadLetter, order, 0);
+    message.attributes.remove("event_time_us");
+    message
 }
 
-/// Returns the content of a dead letter; the attributes that a consumer chooses must be there.
-fn content(message: Message) -> Result<Content> {
-    let mut attributes: BTreeMap<String, String> = message.attributes.into_iter().collect();
-    let order = attributes.get("order_id").and_then(|id| id.parse().ok()).unwrap_or_default();
-    for name in CHOSEN {
-        let value = attributes.remove(name).unwrap_or_default();
-        ensure!(!value.is_empty(), "the dead letter of order {order} has no {name}");
-    }
-    Ok((order, (message.data, attributes)))
+/// Returns the order of a dead letter, its body and its attributes; of those that a consumer chooses, their names.
+fn content(message: Message) -> (i64, (Bytes, BTreeMap<String, String>)) {
+    let order = message.attributes.get("order_id").and_then(|id| id.parse().ok()).unwrap_or_default();
+    let name_if_chosen = |(name, value): (String, String)| {
+        let is_chosen = CHOSEN.contains(&&*name) && !value.is_empty();
+        (name.clone(), if is_chosen { name } else { value })
+    };
+    (order, (message.data, message.attributes.into_iter().map(name_if_chosen).collect()))
 }
 
 /// Compares the dead-letter store, as `dlq_handler` must have left it, with dead letters 1 to `n`: each, its
 /// history, its entry in the index by order, its day, and the write times.
 async fn dead_letter_store(keyspace: &str, n: i64, began: i64) -> Result<()> {
     let all = || (1..=n).map(|id| published::dead_letter(id, began));
-    let (store, session) = (facts::store(keyspace).await?, facts::session().await?);
-    session.use_keyspace(keyspace, false).await?;
+    let (store, session) = (facts::store(keyspace).await?, facts::session_in(keyspace).await?);
     let mut attempts: HashMap<DeadLetterId, i64> = HashMap::new();
     let found = store.dead_letters(Scan::ALL).map_ok(|DeadLetterRecord { dead_letter, progress }| {
         attempts.insert(dead_letter.id.clone(), progress.attempts.into());
-        let is_untouched = is_untouched(&progress, began);
-        (dead_letter.id.clone(), (dead_letter, is_untouched.then_some(()).ok_or(progress)))
+        (dead_letter.id.clone(), (dead_letter, besides_attempts(progress, began)))
     });
-    compare("dead letter", all().map(|one| (one.id.clone(), (one, Ok(())))), found).await?;
+    let wanted = all().map(|one| (one.id.clone(), (one, DeadLetterProgress::default())));
+    compare("dead letter", wanted, found).await?;
 
     let days: HashSet<(i32,)> = all().map(|one| (one.id.day(),)).collect();
-    rows(&session, "SELECT day FROM dead_letter_days", days, |day| day).await?;
+    rows(&session, "SELECT day FROM dead_letter_days", days).await?;
 
     let index = all().zip(1..).map(|(one, order): (_, i64)| (order, one.t.micros(), one.id.to_string()));
-    rows(&session, "SELECT order_id, t, id FROM dead_letters_by_order", index, |entry| entry).await?;
+    rows(&session, "SELECT order_id, t, id FROM dead_letters_by_order", index).await?;
 
     let written = all().map(|one| {
         let (t, attempts) = (one.t.micros(), attempts[&one.id]);
@@ -136,14 +135,17 @@ async fn dead_letter_store(keyspace: &str, n: i64, began: i64) -> Result<()> {
     });
     let query = "SELECT id, WRITETIME(body), WRITETIME(attributes), WRITETIME(reason), WRITETIME(order_id), \
                  WRITETIME(payment_id), WRITETIME(attempts) FROM dead_letters";
-    rows(&session, query, written, |times| times).await?;
+    rows(&session, query, written).await?;
 
     // Received once and attempted, all by one run of the handler; nothing else has happened.
-    let query = "SELECT host, run_id FROM dead_letter_history LIMIT 1";
+    let query = "SELECT host, run_id, MIN(at) FROM dead_letter_history";
     let first = session.query_unpaged(query, ()).await?.into_rows_result()?;
-    let (host, run) = first.first_row::<(String, String)>()?;
-    ensure!(!host.is_empty() && !run.is_empty(), "the history is of run {run:?} on host {host:?}");
-    let least = CqlTimestamp((began - SKEW) / 1_000);
+    let (host, run, CqlTimestamp(at)) = first.first_row::<(String, String, _)>()?;
+    let is_signed = !host.is_empty() && !run.is_empty() && at >= (began - SKEW) / 1_000;
+    ensure!(
+        is_signed,
+        "the history is of run {run:?} on host {host:?} and begins at {at} ms, it should at {began} us"
+    );
     let entries = all().flat_map(|one| {
         let (attempts, by) = (attempts[&one.id], (host.clone(), run.clone()));
         let entry = move |attempt| {
@@ -153,43 +155,32 @@ async fn dead_letter_store(keyspace: &str, n: i64, began: i64) -> Result<()> {
             };
             let ((host, run), actor) = (by.clone(), "dlq_handler".to_owned());
             let (id, written, no) = (one.id.to_string(), one.t.micros() + attempt, || None::<String>);
-            (id, written, action, outcome, actor, host, run, no(), no(), no(), None::<i64>, least)
+            (id, written, action, outcome, actor, host, run, no(), no(), no(), None::<i64>)
         };
         (0..=attempts).map(entry)
     });
     let query = "SELECT id, WRITETIME(action), action, outcome, actor, host, run_id, note, operation_outcome, \
-                 corrected_by, correction_number, at FROM dead_letter_history";
-    let row = |mut entry: (_, _, _, _, _, _, _, _, _, _, _, CqlTimestamp)| {
-        entry.11 = entry.11.min(least);
-        entry
-    };
-    rows(&session, query, entries, row).await
+                 corrected_by, correction_number FROM dead_letter_history";
+    rows(&session, query, entries).await
 }
 
 /// Compares all rows that a query reads with those that are wanted.
-async fn rows<R, T: Ord + Debug>(
-    session: &Session,
-    query: &str,
-    wanted: impl IntoIterator<Item = T>,
-    row: impl Fn(R) -> T,
-) -> Result<()>
+async fn rows<R>(session: &Session, query: &str, wanted: impl IntoIterator<Item = R>) -> Result<()>
 where
-    R: for<'f, 'm> DeserializeRow<'f, 'm> + 'static,
+    R: for<'f, 'm> DeserializeRow<'f, 'm> + Ord + Debug + 'static,
 {
-    let found = session.query_iter(query, ()).await?.rows_stream::<R>()?.map_ok(|found| (row(found), ()));
+    let found = session.query_iter(query, ()).await?.rows_stream::<R>()?.map_ok(|row| (row, ()));
     let compared = compare("row", wanted.into_iter().map(|row| (row, ())), found).await;
     compared.with_context(|| format!("wrong result of {query}"))
 }
 
-/// Returns true if a dead letter was at most attempted.
-fn is_untouched(found: &DeadLetterProgress, began: i64) -> bool {
-    let (attempts, next_attempt_at) = (found.attempts, found.next_attempt_at);
-    let is_scheduled = match next_attempt_at {
-        Some(next) => attempts > 0 && next >= began / 1_000 * 1_000,
-        None => attempts == 0,
-    };
-    is_scheduled
-        && *found == DeadLetterProgress { attempts, next_attempt_at, ..DeadLetterProgress::default() }
+/// Returns the progress of a dead letter without its attempts, if the next one has a time.
+fn besides_attempts(progress: DeadLetterProgress, began: i64) -> DeadLetterProgress {
+    let is_due = progress.next_attempt_at.is_some_and(|next| next >= began / 1_000 * 1_000);
+    match progress.attempts > 0 && is_due {
+        true => DeadLetterProgress { attempts: 0, next_attempt_at: None, ..progress },
+        false => progress,
+    }
 }
 
 #[cfg(test)]
@@ -214,25 +205,27 @@ mod tests {
 
     #[test]
     fn a_dead_letter_has_the_body_of_its_payment_and_every_attribute() {
-        let right = || {
-            let attributes = published::attributes(10, 0).into_iter();
-            let attributes = attributes.filter(|(name, _)| *name != "event_time_us");
-            published::message(Kind::Payment, 10, 0).set_attributes(attributes)
-        };
-        assert_eq!(content(right()).unwrap(), wanted_content(10));
-        for name in right().attributes.keys() {
-            let mut wrong = right();
+        let wanted = content(dead_letter(10));
+        assert_eq!(wanted.0, 10);
+        for name in dead_letter(10).attributes.keys() {
+            let mut wrong = dead_letter(10);
             wrong.attributes.insert(name.clone(), String::new());
-            assert!(content(wrong).ok() != Some(wanted_content(10)), "{name}");
+            assert_ne!(content(wrong), wanted, "{name}");
         }
-        let body = published::body(Kind::Payment, 5);
-        assert_ne!(content(right().set_data(body)).unwrap(), wanted_content(10));
+        assert_ne!(content(dead_letter(10).set_data(published::body(Kind::Payment, 5))), wanted);
+        let chosen = CHOSEN.map(|name| (name, "another"));
+        let attributes =
+            dead_letter(10).attributes.into_iter().chain(chosen.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        assert_eq!(content(dead_letter(10).set_attributes(attributes)), wanted);
     }
 
     #[test]
     fn a_dead_letter_that_something_happened_to_is_found() {
         let right = DeadLetterProgress { attempts: 2, next_attempt_at: Some(BEGAN), ..Default::default() };
-        assert!(is_untouched(&DeadLetterProgress::default(), BEGAN) && is_untouched(&right, BEGAN));
+        let untouched = DeadLetterProgress::default();
+        for right in [untouched.clone(), right.clone()] {
+            assert_eq!(besides_attempts(right, BEGAN), untouched);
+        }
         for wrong in [
             DeadLetterProgress { next_attempt_at: None, ..right.clone() },
             DeadLetterProgress { next_attempt_at: Some(BEGAN - 1_000), ..right.clone() },
@@ -240,7 +233,7 @@ mod tests {
             DeadLetterProgress { state: Some(DeadLetterState::Parked), ..right.clone() },
             DeadLetterProgress { generation: 1, ..right },
         ] {
-            assert!(!is_untouched(&wrong, BEGAN), "{wrong:?}");
+            assert_ne!(besides_attempts(wrong, BEGAN), untouched);
         }
     }
 }

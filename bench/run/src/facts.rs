@@ -48,7 +48,14 @@ pub async fn session() -> Result<Session> {
     Ok(SessionBuilder::new().known_nodes(nodes()?.split(',')).build().await?)
 }
 
-/// Opens the store in a keyspace of those nodes.
+/// Opens a session in a keyspace of those nodes.
+pub async fn session_in(keyspace: &str) -> Result<Session> {
+    let session = session().await?;
+    session.use_keyspace(keyspace, false).await?;
+    Ok(session)
+}
+
+/// Opens the store there.
 pub async fn store(keyspace: &str) -> Result<CassandraStore> {
     let contact_points = nodes()?.split(',').map(str::to_owned).collect();
     let keyspace = keyspace.to_owned();
@@ -67,8 +74,7 @@ pub struct Facts {
 impl Facts {
     /// Connects and prepares the statements.
     pub async fn open(keyspace: &str) -> Result<Arc<Self>> {
-        let session = session().await?;
-        session.use_keyspace(keyspace, false).await?;
+        let session = session_in(keyspace).await?;
         let prepare = async |text: &str| -> Result<PreparedStatement> {
             let mut statement = session.prepare(text).await?;
             statement.set_is_idempotent(true);

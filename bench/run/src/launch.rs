@@ -48,7 +48,7 @@ pub fn binary(name: &str, fresh: &Fresh, contact_points: &str) -> Result<Command
 /// The program that is measured, until it is stopped; its standard error is in a log of the arm's name.
 pub struct Runner {
     pub child: Child,
-    pub log: PathBuf,
+    log: PathBuf,
     done: Arc<AtomicU64>,
     follower: JoinHandle<()>,
     admin: Option<Admin>,
@@ -73,7 +73,7 @@ impl Runner {
                 command = binary(name, fresh, cassandra)?;
                 command.args(["--admin-listen", &address, "--quiet"]);
                 let client = Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-                admin = Some(Admin { client, url: format!("http://{address}") });
+                admin = Some((client, format!("http://{address}")));
                 command.args(streams.iter().flat_map(|streams| ["--streams", streams]))
             }
             Program::Go => {
@@ -109,7 +109,7 @@ impl Runner {
             return Ok(());
         };
         let ready = async {
-            while admin.get("/readyz").await.is_err() {
+            while get(admin, "/readyz").await.is_err() {
                 sleep(METRICS_INTERVAL).await;
             }
         };
@@ -119,13 +119,12 @@ impl Runner {
 
     /// Returns the metrics of one of the binaries.
     pub async fn metrics(&self) -> Result<String> {
-        Ok(self.admin.as_ref().context("it has no metrics")?.get("/metrics").await?)
+        Ok(get(self.admin.as_ref().context("it has no metrics")?, "/metrics").await?)
     }
 
     /// Returns the last lines of its log.
     pub fn last_lines(&self) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
     }
@@ -156,7 +155,7 @@ async fn follow_lines(out: ChildStdout, done: Arc<AtomicU64>) {
 async fn follow_metrics(admin: Admin, done: Arc<AtomicU64>) {
     let counts = |line: &str| line.starts_with("ecom_message_seconds_count") && !line.contains("\"nacked\"");
     loop {
-        if let Ok(text) = admin.get("/metrics").await {
+        if let Ok(text) = get(&admin, "/metrics").await {
             done.store(total(&text, counts) as u64, Relaxed);
         }
         sleep(METRICS_INTERVAL).await;
@@ -169,15 +168,9 @@ pub fn total(metrics: &str, wanted: impl Fn(&str) -> bool) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// The admin port of a binary.
-#[derive(Clone)]
-struct Admin {
-    client: Client,
-    url: String,
-}
+/// The client and the address of a binary's admin port.
+type Admin = (Client, String);
 
-impl Admin {
-    async fn get(&self, path: &str) -> reqwest::Result<String> {
-        self.client.get(format!("{}{path}", self.url)).send().await?.error_for_status()?.text().await
-    }
+async fn get((client, url): &Admin, path: &str) -> reqwest::Result<String> {
+    client.get(format!("{url}{path}")).send().await?.error_for_status()?.text().await
 }

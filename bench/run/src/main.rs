@@ -1,11 +1,8 @@
 //! The benchmark: the binaries beside the raw limits of the two services and beside peers, in one run.
 //!
-//! `cargo xtask bench` builds and starts `bench run`. Rounds are shuffled, every arm has a fresh topic,
-//! subscription and table, load comes in a closed loop from one generator, and an arm with a wrong row or
-//! dead letter is void. Ratios within a round are what counts: the host's speed cancels out of them.
-//!
-//! The other commands are the raw limits, each a process of its own while it is measured: written against the
-//! clients alone, they share no code with the pipeline that is compared with them.
+//! `cargo xtask bench` builds and starts `bench run`. Ratios within a round are what counts: the host's speed
+//! cancels out of them. The other commands are the raw limits, each a process of its own while it is measured:
+//! written against the clients alone, they share no code with the pipeline that is compared with them.
 #![allow(clippy::disallowed_methods, reason = "it measures by the real clock and pauses no time")]
 
 mod arm;

@@ -126,11 +126,8 @@ pub async fn consume(project: &str, keyspace: &str, kind: Kind, n: i64, streams:
         let mut stream = stream(&subscriber, project, kind.topic());
         let (facts, permits) = (Arc::clone(&facts), Arc::clone(&permits));
         tasks.spawn(async move {
-            loop {
+            while let Some((message, handler)) = stream.next().await.transpose()? {
                 let permit = Arc::clone(&permits).acquire_owned().await?;
-                let Some((message, handler)) = stream.next().await.transpose()? else {
-                    return anyhow::Ok(());
-                };
                 let facts = Arc::clone(&facts);
                 tokio::spawn(async move {
                     match facts.write(kind, &message.data, T + 1).await {
@@ -141,6 +138,7 @@ pub async fn consume(project: &str, keyspace: &str, kind: Kind, n: i64, streams:
                     drop(permit);
                 });
             }
+            anyhow::Ok(())
         });
     }
     while let Some(ended) = tasks.join_next().await {

@@ -2,10 +2,8 @@
 
 use crate::arm::Program;
 use crate::options::Arm;
-use crate::usage::quiet;
 use anyhow::{Context, Result, ensure};
-use std::path::Path;
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 use tokio::process::Command;
 
 /// Builds the peers of `arms` into `out`, and removes the arms whose peer does not build.
@@ -14,8 +12,7 @@ pub async fn build(arms: &mut Vec<Arm>, out: &Path) {
         if !arms.iter().any(|arm| arm.program() == peer) {
             continue;
         }
-        let built = if peer == Program::Go { go(out).await } else { python(out).await };
-        if let Err(error) = built {
+        if let Err(error) = if peer == Program::Go { go(out).await } else { python(out).await } {
             eprintln!("left out: {peer:?} ({error:#})");
             arms.retain(|arm| arm.program() != peer);
         }
@@ -38,8 +35,7 @@ async fn python(out: &Path) -> Result<()> {
 }
 
 async fn done(command: &mut Command) -> Result<()> {
-    let output = quiet(command).stderr(Stdio::piped()).spawn().context("could not start it")?;
-    let output = output.wait_with_output().await?;
+    let output = command.stdin(Stdio::null()).output().await.context("could not start it")?;
     let errors = String::from_utf8_lossy(&output.stderr);
     let last = errors.trim().lines().last().unwrap_or_default();
     ensure!(output.status.success(), "{:?} failed: {last}", command.as_std());

@@ -5,10 +5,9 @@ use crate::arm::Kind;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, EventKind, StoredBody};
-use ecom_domain::fact::{Fact, OrderCells, PaymentCells};
 use ecom_domain::{event_time::EventTime, order::OrderId, reason::Reason};
 use google_cloud_pubsub::model::Message;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 const DETAIL: &str = "order is not in the fact table";
 
@@ -55,33 +54,12 @@ pub fn attributes(id: i64, began: i64) -> [(&'static str, String); 12] {
     ]
 }
 
-/// Returns the row of an order after all events of this kind, without write times.
-pub fn fact(kind: Kind, id: i64) -> Fact {
-    let read = |kind| serde_json::from_slice(&body(kind, id)).unwrap_or_default();
-    let order: Value = read(Kind::Order);
-    let payment: Value = if kind == Kind::Payment { read(kind) } else { Value::Null };
-    let text = |cell: &Value| cell.as_str().map(str::to_owned);
-    Fact {
-        order_id: OrderId(id),
-        order: OrderCells {
-            customer_id: order["customer_id"].as_i64(),
-            item: text(&order["item"]),
-            quantity: order["quantity"].as_i64(),
-            price: order["price"].as_f64(),
-            shipping_address: text(&order["shipping_address"]),
-            order_status: text(&order["order_status"]),
-            creation_date: text(&order["creation_date"]),
-        },
-        order_written_at: None,
-        payment: PaymentCells {
-            payment_id: payment["payment_id"].as_i64(),
-            payment_method: text(&payment["payment_method"]),
-            card_last_four: text(&payment["card_last_four"]),
-            payment_status: text(&payment["payment_status"]),
-            payment_datetime: text(&payment["payment_datetime"]),
-        },
-        payment_written_at: None,
-    }
+/// Returns the row of an order after all events of this kind, as JSON without nulls.
+pub fn row(kind: Kind, id: i64) -> Map<String, Value> {
+    let read = |kind| serde_json::from_slice::<Map<_, _>>(&body(kind, id)).expect("a body is an object");
+    let mut row = read(Kind::Order);
+    row.extend(read(kind));
+    row
 }
 
 /// Returns a dead letter as the dead-letter store must have it: in milliseconds where a column has them.

@@ -4,7 +4,7 @@
 use crate::{facts, launch::total};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join;
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
@@ -36,7 +36,17 @@ impl Relay {
         })?;
         let address = listener.local_addr()?.to_string();
         let mut task = JoinSet::new();
-        task.spawn(relay(listener, (announced, port).into()));
+        task.spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                // A connection that breaks does so for both sides, which know what it means to them.
+                tokio::spawn(async move {
+                    let server = TcpStream::connect((announced, port)).await?;
+                    client.set_nodelay(true)?;
+                    server.set_nodelay(true)?;
+                    both_ways(client, server).await
+                });
+            }
+        });
         Ok(Self { address, _task: task })
     }
 }
@@ -56,26 +66,11 @@ pub fn check(metrics: &str) -> Result<()> {
     Ok(())
 }
 
-async fn relay(listener: TcpListener, to: SocketAddr) {
-    while let Ok((client, _)) = listener.accept().await {
-        // A connection that breaks does so for both sides, which know what it means to them.
-        tokio::spawn(async move {
-            let server = TcpStream::connect(to).await?;
-            client.set_nodelay(true)?;
-            server.set_nodelay(true)?;
-            both_ways(client, server).await
-        });
-    }
-}
-
 /// Passes on what either side sends until both have ended; a side that breaks ends both.
-async fn both_ways(
-    client: impl AsyncRead + AsyncWrite,
-    server: impl AsyncRead + AsyncWrite,
-) -> io::Result<()> {
-    let (from_client, to_client) = tokio::io::split(client);
-    let (from_server, to_server) = tokio::io::split(server);
-    try_join(pass(from_client, to_server), pass(from_server, to_client)).await.map(drop)
+async fn both_ways(near: impl AsyncRead + AsyncWrite, far: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+    let (from_near, to_near) = tokio::io::split(near);
+    let (from_far, to_far) = tokio::io::split(far);
+    try_join(pass(from_near, to_far), pass(from_far, to_near)).await.map(drop)
 }
 
 /// Passes on one direction to its end: chunks are read as they come, and written when they are due.

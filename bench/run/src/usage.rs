@@ -1,14 +1,8 @@
 //! The resources that a process used, as the system counts them: processor time, memory, instructions.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::{Child, Command};
-
-/// Detaches a command from this process's standard streams.
-pub fn quiet(command: &mut Command) -> &mut Command {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
-}
 
 /// Returns nanoseconds on a processor, over all threads that live.
 pub fn cpu_ns(pid: u32) -> u64 {
@@ -36,26 +30,20 @@ pub fn signal(pid: u32, signal: Signal) {
 }
 
 /// A `perf` that counts a process's instructions in user mode, where it is allowed to.
-pub struct Counter {
-    perf: Child,
-    file: PathBuf,
-}
+pub struct Counter(Child);
 
 impl Counter {
-    /// Starts counting, into a file beside the log; returns `None` where there is no `perf`.
-    pub fn start(pid: u32, log: &Path) -> Option<Self> {
-        let file = log.with_file_name(format!("perf-{pid}.csv"));
+    /// Starts counting; returns `None` where there is no `perf`.
+    pub fn start(pid: u32) -> Option<Self> {
         let mut perf = Command::new("perf");
-        perf.args(["stat", "-x", ",", "-e", "instructions:u", "-p", &pid.to_string(), "-o"]).arg(&file);
-        let perf = quiet(&mut perf).kill_on_drop(true).spawn().ok()?;
-        Some(Self { perf, file })
+        perf.args(["stat", "-x", ",", "-e", "instructions:u", "-p", &pid.to_string()]).kill_on_drop(true);
+        perf.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok().map(Self)
     }
 
     /// Ends counting and returns the number.
-    pub async fn stop(mut self) -> Option<u64> {
-        signal(self.perf.id()?, Signal::INT);
-        self.perf.wait().await.ok()?;
-        instructions(&std::fs::read_to_string(&self.file).ok()?)
+    pub async fn stop(self) -> Option<u64> {
+        signal(self.0.id()?, Signal::INT);
+        instructions(&String::from_utf8_lossy(&self.0.wait_with_output().await.ok()?.stderr))
     }
 }
 

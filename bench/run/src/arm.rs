@@ -27,16 +27,13 @@ impl Kind {
     }
 }
 
-/// The program that does the work of an arm.
+/// The program that does the work of an arm: this one (a raw limit or the shortest loop), a released binary, or a
+/// peer with Google's client and gocql, or with the DataStax driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// This one: a raw limit or the shortest loop.
     Bench,
-    /// A released binary.
     Binary(&'static str),
-    /// The peer with Google's Go client and gocql.
     Go,
-    /// The peer with Google's Python client and the DataStax driver.
     Python,
 }
 

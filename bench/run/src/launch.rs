@@ -76,13 +76,12 @@ impl Runner {
                 admin = Some((client, format!("http://{address}")));
                 command.args(streams.iter().flat_map(|streams| ["--streams", streams]))
             }
-            Program::Go => {
-                command = Command::new(out.join("peers/go-peer"));
+            peer => {
+                let is_python = peer == Program::Python;
+                let program = if is_python { "peers/python/bin/python" } else { "peers/go-peer" };
+                command = Command::new(out.join(program));
+                command.args(is_python.then(|| out.join("peers/peer.py")));
                 command.args([kind, project, topic, keyspace, count])
-            }
-            Program::Python => {
-                command = Command::new(out.join("peers/python/bin/python"));
-                command.arg(out.join("peers/peer.py")).args([kind, project, topic, keyspace, count])
             }
         };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);

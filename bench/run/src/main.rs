@@ -38,26 +38,24 @@ enum Command {
 
 fn main() -> Result<ExitCode> {
     let command = Command::parse();
-    let mut runtime = match &command {
-        Command::Run(_) => Builder::new_multi_thread(),
-        // As the binaries: one thread.
-        _ => Builder::new_current_thread(),
-    };
-    runtime.enable_all().build()?.block_on(run(command))
-}
-
-async fn run(command: Command) -> Result<ExitCode> {
-    match command {
-        Command::Run(options) => return run::all(&options).await,
-        Command::Limit { arm, project, keyspace, n, streams } => match arm {
-            Arm::R0Publish => messages::publish(&project, n).await?,
-            Arm::R1Pull => messages::pull(&project, n, streams).await?,
-            Arm::R2Insert | Arm::R3Update => facts::write(&keyspace, arm.kind(), 1..=n, || count(n)).await?,
-            _ => messages::consume(&project, &keyspace, arm.kind(), n, streams).await?,
-        },
-        Command::Billed { project, topic, n } => messages::billed(&project, &topic, n).await?,
-    }
-    Ok(ExitCode::SUCCESS)
+    // As the binaries: one thread, except to run all.
+    let all = matches!(command, Command::Run(_));
+    let mut runtime = if all { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    runtime.enable_all().build()?.block_on(async {
+        match command {
+            Command::Run(options) => return run::all(&options).await,
+            Command::Limit { arm, project, keyspace, n, streams } => match arm {
+                Arm::R0Publish => messages::publish(&project, n).await?,
+                Arm::R1Pull => messages::pull(&project, n, streams).await?,
+                Arm::R2Insert | Arm::R3Update => {
+                    facts::write(&keyspace, arm.kind(), 1..=n, || count(n)).await?
+                }
+                _ => messages::consume(&project, &keyspace, arm.kind(), n, streams).await?,
+            },
+            Command::Billed { project, topic, n } => messages::billed(&project, &topic, n).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// Counts an event of `n` that is done, and prints `done TOTAL` every now and then.

@@ -147,11 +147,8 @@ pub async fn consume(project: &str, keyspace: &str, kind: Kind, n: i64, streams:
     bail!("every stream ended")
 }
 
-/// A request is billed as this many bytes at least.
-const LEAST_BILLED: usize = 1_000;
-
 /// Prints how the messages of a subscription were batched and billed: the emulator stamps all messages of
-/// a publish request with the same time.
+/// a publish request with the same time, and a request is billed as 1,000 bytes at least.
 pub async fn billed(project: &str, topic: &str, n: usize) -> Result<()> {
     let subscriber = subscriber().await?;
     let mut stream = stream(&subscriber, project, topic);
@@ -165,7 +162,7 @@ pub async fn billed(project: &str, topic: &str, n: usize) -> Result<()> {
         handler.ack();
     }
     let bytes: usize = requests.values().sum();
-    let billed: usize = requests.values().map(|bytes| (*bytes).max(LEAST_BILLED)).sum();
+    let billed: usize = requests.values().map(|bytes| (*bytes).max(1_000)).sum();
     let [each, billed_each] = [bytes, billed].map(|all| all as f64 / n as f64);
     let (requests, over) = (requests.len(), billed_each / each);
     println!(

@@ -188,10 +188,7 @@ async fn watch(arm: Arm, fresh: &Fresh, events: u64, backlog: u64, runner: &mut 
     }
     let seconds = start.elapsed().as_secs_f64();
     let cpu_seconds = (cpu.max(usage::cpu_ns(pid)) - before) as f64 / 1e9;
-    let instructions = match counter {
-        Some(counter) => counter.stop().await,
-        None => None,
-    };
+    let instructions = counter.stop().await;
     if let Some(generator) = generator {
         generator.await?.context("the generator failed")?;
     }

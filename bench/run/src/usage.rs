@@ -30,20 +30,21 @@ pub fn signal(pid: u32, signal: Signal) {
 }
 
 /// A `perf` that counts a process's instructions in user mode, where it is allowed to.
-pub struct Counter(Child);
+pub struct Counter(Option<Child>);
 
 impl Counter {
-    /// Starts counting; returns `None` where there is no `perf`.
-    pub fn start(pid: u32) -> Option<Self> {
+    /// Starts counting where there is a `perf`.
+    pub fn start(pid: u32) -> Self {
         let mut perf = Command::new("perf");
         perf.args(["stat", "-x", ",", "-e", "instructions:u", "-p", &pid.to_string()]).kill_on_drop(true);
-        perf.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok().map(Self)
+        Self(perf.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok())
     }
 
-    /// Ends counting and returns the number.
+    /// Ends counting and returns the number, if there is one.
     pub async fn stop(self) -> Option<u64> {
-        signal(self.0.id()?, Signal::INT);
-        instructions(&String::from_utf8_lossy(&self.0.wait_with_output().await.ok()?.stderr))
+        let perf = self.0?;
+        signal(perf.id()?, Signal::INT);
+        instructions(&String::from_utf8_lossy(&perf.wait_with_output().await.ok()?.stderr))
     }
 }
 

@@ -43,16 +43,9 @@ pub fn nodes() -> Result<String> {
     std::env::var("CASSANDRA_CONTACT_POINTS").context("CASSANDRA_CONTACT_POINTS is not set")
 }
 
-/// Opens a session with the nodes that the environment names.
-pub async fn session() -> Result<Session> {
-    Ok(SessionBuilder::new().known_nodes(nodes()?.split(',')).build().await?)
-}
-
-/// Opens a session in a keyspace of those nodes.
-pub async fn session_in(keyspace: &str) -> Result<Session> {
-    let session = session().await?;
-    session.use_keyspace(keyspace, false).await?;
-    Ok(session)
+/// Opens a session in a keyspace of the nodes that the environment names.
+pub async fn session(keyspace: &str) -> Result<Session> {
+    Ok(SessionBuilder::new().known_nodes(nodes()?.split(',')).use_keyspace(keyspace, false).build().await?)
 }
 
 /// Opens the store there.
@@ -74,7 +67,7 @@ pub struct Facts {
 impl Facts {
     /// Connects and prepares the statements.
     pub async fn open(keyspace: &str) -> Result<Arc<Self>> {
-        let session = session_in(keyspace).await?;
+        let session = session(keyspace).await?;
         let prepare = async |text: &str| -> Result<PreparedStatement> {
             let mut statement = session.prepare(text).await?;
             statement.set_is_idempotent(true);

@@ -84,9 +84,8 @@ impl Runner {
                 command.args([kind, project, topic, keyspace, count])
             }
         };
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
-        let mut child =
-            command.kill_on_drop(true).spawn().with_context(|| format!("could not start {}", arm.name()))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
+        let mut child = command.spawn().with_context(|| format!("could not start {}", arm.name()))?;
         let done = Arc::new(AtomicU64::new(0));
         let (out, counted) = (child.stdout.take().context("it has no output")?, Arc::clone(&done));
         let follower = match admin.clone() {

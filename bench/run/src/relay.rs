@@ -28,12 +28,11 @@ impl Relay {
     /// Listens at the address that Cassandra announces, on a port of its own: there, and on the port of
     /// the contact point, is where the driver connects to a node that it has found.
     pub async fn start() -> Result<Self> {
-        let cluster = facts::session().await?.get_cluster_state();
+        let cluster = facts::session("system").await?.get_cluster_state();
         let node = cluster.get_nodes_info().first().context("found no node")?;
         let (announced, port) = (node.address.ip(), node.address.port());
-        let listener = TcpListener::bind((announced, 0)).await.with_context(|| {
-            format!("no relay can listen at {announced}, where Cassandra says it can be reached")
-        })?;
+        let why = || format!("no relay can listen at {announced}, where Cassandra says it can be reached");
+        let listener = TcpListener::bind((announced, 0)).await.with_context(why)?;
         let address = listener.local_addr()?.to_string();
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -41,8 +40,7 @@ impl Relay {
                 // A connection that breaks does so for both sides, which know what it means to them.
                 tokio::spawn(async move {
                     let server = TcpStream::connect((announced, port)).await?;
-                    client.set_nodelay(true)?;
-                    server.set_nodelay(true)?;
+                    client.set_nodelay(true).and(server.set_nodelay(true))?;
                     both_ways(client, server).await
                 });
             }

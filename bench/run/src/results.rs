@@ -95,14 +95,12 @@ pub fn markdown(all: &[Measured], machine: &str) -> String {
     let names: Vec<&str> = columns.clone().map(|((name, _), _)| *name).collect();
     let (names, lines) = (names.join(" | "), "---:|".repeat(names.len()));
     let mut text = format!("Medians; {machine}.\n\n| arm | {names} | rounds |\n|---|{lines}---:|\n");
-    for arm in Arm::value_variants() {
+    for arm in Arm::value_variants().iter().filter(|arm| all.iter().any(|one| one.arm == **arm)) {
         let of_arm: Vec<&Measured> = all.iter().filter(|measured| measured.arm == *arm).collect();
-        if of_arm.is_empty() {
-            continue;
-        }
         let _ = write!(text, "| {} |", arm.name());
         for ((_, digits), value) in columns.clone() {
-            let _ = match median(of_arm.iter().filter_map(|measured| value(measured)).collect()) {
+            let mut values: Vec<f64> = of_arm.iter().filter_map(|measured| value(measured)).collect();
+            let _ = match median(&mut values) {
                 Some(value) => write!(text, " {value:.digits$} |"),
                 None => write!(text, " - |"),
             };
@@ -117,8 +115,7 @@ pub fn markdown(all: &[Measured], machine: &str) -> String {
             Some(of(arm)? / over.iter().map(|arm| of(*arm)).sum::<Option<f64>>()?)
         };
         let mut values: Vec<f64> = (0..rounds).filter_map(ratio).collect();
-        values.sort_by(f64::total_cmp);
-        let (Some(middle), Some(least), Some(most)) = (median(values.clone()), values.first(), values.last())
+        let (Some(middle), Some(low), Some(high)) = (median(&mut values), values.first(), values.last())
         else {
             continue;
         };
@@ -132,13 +129,14 @@ pub fn markdown(all: &[Measured], machine: &str) -> String {
             (None, false) => "aim missed",
         };
         let must = must.map_or_else(|| "-".to_owned(), |must| format!("{side} {must:.2}"));
-        let spread = format!("{middle:.2} | {least:.2} | {most:.2}");
+        let spread = format!("{middle:.2} | {low:.2} | {high:.2}");
         let _ = writeln!(text, "| {name} | {spread} | {must} | {side} {aim:.2} | {verdict} |");
     }
     text
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// Sorts values and returns the one in the middle.
+fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
     Some(if values.len() % 2 == 1 { upper } else { f64::midpoint(values[values.len() / 2 - 1], upper) })
@@ -183,8 +181,8 @@ mod tests {
 
     #[test]
     fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&mut []), None);
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), Some(2.5));
     }
 }

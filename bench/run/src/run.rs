@@ -5,8 +5,7 @@ use crate::launch::{Fresh, Runner, binary};
 use crate::options::{Arm, Options};
 use crate::relay::{self, Relay};
 use crate::results::{self, Measured};
-use crate::usage::{self, Counter};
-use crate::{check, facts, messages, peers, published};
+use crate::{check, facts, messages, peers, published, usage};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use ecom_domain::{fact::PaymentSlot, order::OrderId};
@@ -134,7 +133,7 @@ async fn clean(fresh: &Fresh) {
     for kind in [Kind::Order, Kind::Payment, Kind::DeadLetter] {
         let _ = messages::delete(&fresh.project, kind.topic()).await;
     }
-    if let Ok(session) = facts::session().await {
+    if let Ok(session) = facts::session(&fresh.keyspace).await {
         let _ = session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {}", fresh.keyspace), ()).await;
     }
 }
@@ -164,7 +163,7 @@ async fn watch(arm: Arm, fresh: &Fresh, events: u64, backlog: u64, runner: &mut 
         let feed = async move { messages::feed(&project, arm.kind(), n, began, permitted, || {}).await };
         generator = Some(tokio::spawn(feed));
     }
-    let counter = Counter::start(pid);
+    let counter = usage::Counter::start(pid);
     let before = usage::cpu_ns(pid);
     let start = Instant::now();
     let (mut cpu, mut peak_rss) = (before, 0);

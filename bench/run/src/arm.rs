@@ -4,13 +4,10 @@ use crate::options::Arm;
 use clap::ValueEnum;
 
 /// The events that an arm works on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Orders
     Order,
-    /// Payments
     Payment,
-    /// Dead letters
     DeadLetter,
 }
 
@@ -24,18 +21,19 @@ impl Kind {
         }
     }
 
-    /// Returns the word that a peer's command line has for it.
-    pub fn word(self) -> &'static str {
-        if self == Self::Order { "order" } else { "payment" }
+    /// Returns how many are written at once: a payment takes two requests.
+    pub fn window(self) -> usize {
+        if self == Self::Order { 128 } else { 256 }
     }
 }
 
-/// A program in another language that does the same work.
+/// The program that does the work of an arm: this one (a raw limit or the shortest loop), a released binary, or a
+/// peer with Google's client and gocql, or with the DataStax driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    /// Google's Go client and gocql.
+pub enum Program {
+    Bench,
+    Binary(&'static str),
     Go,
-    /// Google's Python client and the DataStax driver.
     Python,
 }
 
@@ -55,9 +53,21 @@ impl Arm {
         }
     }
 
-    /// Returns N where each N-th order is left out; 0 where none is.
-    pub fn missing(self) -> i64 {
-        if self == Self::PaymentsMissing { 10 } else { 0 }
+    /// Returns the program that it runs.
+    pub fn program(self) -> Program {
+        match self {
+            Self::Orders | Self::OrdersAgain | Self::OrdersSlow => Program::Binary("order_consumer"),
+            Self::Payments | Self::PaymentsMissing => Program::Binary("payment_consumer"),
+            Self::DlqHandler => Program::Binary("dlq_handler"),
+            Self::GoOrders | Self::GoPayments => Program::Go,
+            Self::PythonOrders | Self::PythonPayments => Program::Python,
+            _ => Program::Bench,
+        }
+    }
+
+    /// Returns true if the order with this id is left out, so that its payment has none.
+    pub fn is_missing(self, id: i64) -> bool {
+        self == Self::PaymentsMissing && id % 10 == 0
     }
 
     /// Returns true if it receives from a subscription, which the generator then feeds.
@@ -70,59 +80,18 @@ impl Arm {
         !matches!(self, Self::R0Publish | Self::R1Pull | Self::DlqHandler)
     }
 
-    /// Returns the released binary that it runs.
-    pub fn binary(self) -> Option<&'static str> {
-        match self {
-            Self::Orders | Self::OrdersAgain | Self::OrdersSlow => Some("order_consumer"),
-            Self::Payments | Self::PaymentsMissing => Some("payment_consumer"),
-            Self::DlqHandler => Some("dlq_handler"),
-            _ => None,
-        }
-    }
-
     /// Returns the number of streams it does best with; a binary finds out by itself.
     pub fn streams(self) -> Option<u32> {
-        match self {
-            Self::R1Pull => Some(32),
-            _ if self.binary().is_some() => None,
+        match self.program() {
+            Program::Binary(_) => None,
+            _ if self == Self::R1Pull => Some(32),
             _ => Some(8),
-        }
-    }
-
-    /// Returns the language of a peer.
-    pub fn peer(self) -> Option<Peer> {
-        match self {
-            Self::GoOrders | Self::GoPayments => Some(Peer::Go),
-            Self::PythonOrders | Self::PythonPayments => Some(Peer::Python),
-            _ => None,
         }
     }
 
     /// Returns true if the time from publishing to the visible row is measured, too.
     pub fn has_latency(self) -> bool {
-        matches!(
-            self,
-            Self::Orders
-                | Self::Payments
-                | Self::MinimalOrders
-                | Self::MinimalPayments
-                | Self::GoOrders
-                | Self::GoPayments
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_arm_has_the_name_of_the_documentation() {
-        let names: Vec<String> = Arm::value_variants().iter().map(|arm| arm.name()).collect();
-        assert_eq!(
-            names.join(" "),
-            "r0-publish r1-pull r2-insert r3-update minimal-orders minimal-payments orders orders-again orders-slow \
-             payments payments-missing dlq-handler go-orders go-payments python-orders python-payments"
-        );
+        use Arm::{GoOrders, GoPayments, MinimalOrders, MinimalPayments, Orders, Payments};
+        matches!(self, Orders | Payments | MinimalOrders | MinimalPayments | GoOrders | GoPayments)
     }
 }

@@ -1,96 +1,59 @@
-//! Cassandra: the fact table, the limits of writing it, and the check of every cell.
+//! Cassandra: the store as its readers see it, and the raw limits of writing its fact table.
 
-use crate::Progress;
-use crate::arm::Kind;
-use crate::bodies::{self, body};
-use anyhow::{Context, Result, ensure};
+use crate::{arm::Kind, published::body};
+use anyhow::{Context, Result};
+use ecom_store_cassandra::{CassandraSettings, CassandraStore};
 use futures_util::stream::{self, TryStreamExt};
-use scylla::client::session::Session;
-use scylla::client::session_builder::SessionBuilder;
-use scylla::statement::Consistency;
+use scylla::client::{session::Session, session_builder::SessionBuilder};
 use scylla::statement::prepared::PreparedStatement;
 use serde::Deserialize;
-use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Write timestamp of the rows that this program writes itself.
 pub const T: i64 = 1_700_000_000_000_000;
-/// Orders written at once by `fill`.
-const WINDOW: usize = 256;
 
+/// An order; the bodies have no escapes, so that texts can be borrowed.
 #[derive(Deserialize)]
 struct Order<'a> {
     order_id: i64,
     customer_id: i64,
-    #[serde(borrow)]
-    item: Cow<'a, str>,
+    item: &'a str,
     quantity: i64,
     price: f64,
-    #[serde(borrow)]
-    shipping_address: Cow<'a, str>,
-    #[serde(borrow)]
-    order_status: Cow<'a, str>,
-    #[serde(borrow)]
-    creation_date: Cow<'a, str>,
+    shipping_address: &'a str,
+    order_status: &'a str,
+    creation_date: &'a str,
 }
 
 #[derive(Deserialize)]
 struct Payment<'a> {
     payment_id: i64,
     order_id: i64,
-    #[serde(borrow)]
-    payment_method: Cow<'a, str>,
-    #[serde(borrow)]
-    card_last_four: Cow<'a, str>,
-    #[serde(borrow)]
-    payment_status: Cow<'a, str>,
-    #[serde(borrow)]
-    payment_datetime: Cow<'a, str>,
+    payment_method: &'a str,
+    card_last_four: &'a str,
+    payment_status: &'a str,
+    payment_datetime: &'a str,
 }
 
-type Slot<'r> = (
-    Option<i64>,
-    Option<i64>,
-    Option<&'r str>,
-    Option<&'r str>,
-    Option<&'r str>,
-    Option<&'r str>,
-    Option<i64>,
-);
+type Text<'r> = Option<&'r str>;
+type Slot<'r> = (Option<i64>, Option<i64>, Text<'r>, Text<'r>, Text<'r>, Text<'r>, Option<i64>);
 
-/// Opens a session with the nodes that the environment names.
-pub async fn session() -> Result<Session> {
-    let nodes = std::env::var("CASSANDRA_CONTACT_POINTS").context("CASSANDRA_CONTACT_POINTS is not set")?;
-    Ok(SessionBuilder::new().known_nodes(nodes.split(',')).build().await?)
+/// Returns Cassandra's contact points.
+pub fn nodes() -> Result<String> {
+    std::env::var("CASSANDRA_CONTACT_POINTS").context("CASSANDRA_CONTACT_POINTS is not set")
 }
 
-/// Returns the address at which a node says it can be reached: clients connect there, whatever address
-/// they found it by.
-pub async fn announced() -> Result<IpAddr> {
-    let local = "SELECT rpc_address FROM system.local WHERE key = 'local'";
-    let answer = session().await?.query_unpaged(local, ()).await?.into_rows_result()?;
-    Ok(answer.single_row::<(IpAddr,)>()?.0)
+/// Opens a session in a keyspace of the nodes that the environment names.
+pub async fn session(keyspace: &str) -> Result<Session> {
+    Ok(SessionBuilder::new().known_nodes(nodes()?.split(',')).use_keyspace(keyspace, false).build().await?)
 }
 
-/// Creates the keyspace and the fact table.
-pub async fn schema(keyspace: &str) -> Result<()> {
-    let session = session().await?;
-    let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
-    let create = format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}");
-    session.query_unpaged(create, ()).await?;
-    let columns = "order_id bigint PRIMARY KEY, customer_id bigint, item text, quantity bigint, price double, \
-                   shipping_address text, order_status text, creation_date text, payment_id bigint, \
-                   payment_method text, card_last_four text, payment_status text, payment_datetime text";
-    let create = format!("CREATE TABLE IF NOT EXISTS {keyspace}.orders_payments_facts ({columns})");
-    session.query_unpaged(create, ()).await?;
-    Ok(())
-}
-
-/// Drops the keyspace.
-pub async fn drop_keyspace(keyspace: &str) -> Result<()> {
-    session().await?.query_unpaged(format!("DROP KEYSPACE IF EXISTS {keyspace}"), ()).await?;
-    Ok(())
+/// Opens the store there.
+pub async fn store(keyspace: &str) -> Result<CassandraStore> {
+    let contact_points = nodes()?.split(',').map(str::to_owned).collect();
+    let keyspace = keyspace.to_owned();
+    let settings = CassandraSettings { contact_points, keyspace, ..CassandraSettings::default() };
+    Ok(CassandraStore::connect(&settings).await?)
 }
 
 /// The fact table's statements, prepared.
@@ -104,11 +67,9 @@ pub struct Facts {
 impl Facts {
     /// Connects and prepares the statements.
     pub async fn open(keyspace: &str) -> Result<Arc<Self>> {
-        let session = session().await?;
-        session.use_keyspace(keyspace, false).await?;
+        let session = session(keyspace).await?;
         let prepare = async |text: &str| -> Result<PreparedStatement> {
             let mut statement = session.prepare(text).await?;
-            statement.set_consistency(Consistency::LocalQuorum);
             statement.set_is_idempotent(true);
             Ok(statement)
         };
@@ -130,140 +91,38 @@ impl Facts {
         Ok(Arc::new(Self { session, insert, select, update }))
     }
 
-    /// Decodes an order and writes it.
-    pub async fn order(&self, body: &[u8], t: i64) -> Result<()> {
-        let order: Order<'_> = serde_json::from_slice(body)?;
-        let values = (
-            order.order_id,
-            order.customer_id,
-            order.item.as_ref(),
-            order.quantity,
-            order.price,
-            order.shipping_address.as_ref(),
-            order.order_status.as_ref(),
-            order.creation_date.as_ref(),
-            t,
-        );
-        self.session.execute_unpaged(&self.insert, values).await?;
-        Ok(())
-    }
-
-    /// Decodes a payment, looks for its order and writes it there; returns whether there was one.
-    pub async fn payment(&self, body: &[u8], t: i64) -> Result<bool> {
-        let payment: Payment<'_> = serde_json::from_slice(body)?;
-        let found = self.session.execute_unpaged(&self.select, (payment.order_id,)).await?;
-        let found = found.into_rows_result()?;
-        if found.maybe_first_row::<Slot<'_>>()?.is_none() {
-            return Ok(false);
+    /// Decodes an event and writes it; a payment, only if its order is there.
+    pub async fn write(&self, kind: Kind, body: &[u8], t: i64) -> Result<()> {
+        if kind == Kind::Order {
+            let o: Order<'_> = serde_json::from_slice(body)?;
+            let (address, status, date) = (o.shipping_address, o.order_status, o.creation_date);
+            let values = (o.order_id, o.customer_id, o.item, o.quantity, o.price, address, status, date, t);
+            self.session.execute_unpaged(&self.insert, values).await?;
+            return Ok(());
         }
-        let values = (
-            t,
-            payment.payment_id,
-            payment.payment_method.as_ref(),
-            payment.card_last_four.as_ref(),
-            payment.payment_status.as_ref(),
-            payment.payment_datetime.as_ref(),
-            payment.order_id,
-        );
-        self.session.execute_unpaged(&self.update, values).await?;
-        Ok(true)
-    }
-
-    /// Returns true if the row shows an event of this kind.
-    pub async fn shows(&self, kind: Kind, id: i64) -> Result<bool> {
-        let found = self.session.execute_unpaged(&self.select, (id,)).await?.into_rows_result()?;
-        let row = found.maybe_first_row::<Slot<'_>>()?;
-        Ok(row.is_some_and(|(customer, payment, ..)| match kind {
-            Kind::Order => customer.is_some(),
-            Kind::Payment | Kind::DeadLetter => payment.is_some(),
-        }))
+        let p: Payment<'_> = serde_json::from_slice(body)?;
+        let found = self.session.execute_unpaged(&self.select, (p.order_id,)).await?.into_rows_result()?;
+        if found.maybe_first_row::<Slot<'_>>()?.is_some() {
+            let (method, status, at) = (p.payment_method, p.payment_status, p.payment_datetime);
+            let values = (t, p.payment_id, method, p.card_last_four, status, at, p.order_id);
+            self.session.execute_unpaged(&self.update, values).await?;
+        }
+        Ok(())
     }
 }
 
-/// Writes orders 1 to `n`, leaving out each `missing`-th.
-pub async fn fill(keyspace: &str, n: i64, missing: i64) -> Result<()> {
+/// Writes the events with these ids, as many at once as their kind has, and calls `done` after each.
+pub async fn write(
+    keyspace: &str,
+    kind: Kind,
+    ids: impl Iterator<Item = i64>,
+    done: impl Fn(),
+) -> Result<()> {
     let facts = Facts::open(keyspace).await?;
-    let wanted = (1..=n).filter(|id| !bodies::is_missing(*id, missing)).map(Ok);
-    let write = async |id| facts.order(&body(Kind::Order, id), T).await;
-    stream::iter(wanted).try_for_each_concurrent(WINDOW, write).await
-}
-
-/// R2: decodes and inserts.
-pub async fn insert(keyspace: &str, n: i64, window: usize) -> Result<()> {
-    let (facts, progress) = (Facts::open(keyspace).await?, Progress::new(n.unsigned_abs()));
     let write = async |id| {
-        facts.order(&body(Kind::Order, id), T).await?;
-        progress.add_one();
+        facts.write(kind, &body(kind, id), T).await?;
+        done();
         Ok(())
     };
-    stream::iter((1..=n).map(Ok)).try_for_each_concurrent(window, write).await
-}
-
-/// R3: decodes, looks for the order, updates.
-pub async fn update(keyspace: &str, n: i64, window: usize) -> Result<()> {
-    let (facts, progress) = (Facts::open(keyspace).await?, Progress::new(n.unsigned_abs()));
-    let write = async |id| {
-        facts.payment(&body(Kind::Payment, id), T).await?;
-        progress.add_one();
-        anyhow::Ok(())
-    };
-    stream::iter((1..=n).map(Ok)).try_for_each_concurrent(window, write).await
-}
-
-/// A row of the fact table.
-#[derive(scylla::DeserializeRow, PartialEq, Debug)]
-struct Row {
-    order_id: i64,
-    customer_id: Option<i64>,
-    item: Option<String>,
-    quantity: Option<i64>,
-    price: Option<f64>,
-    shipping_address: Option<String>,
-    order_status: Option<String>,
-    creation_date: Option<String>,
-    payment_id: Option<i64>,
-    payment_method: Option<String>,
-    card_last_four: Option<String>,
-    payment_status: Option<String>,
-    payment_datetime: Option<String>,
-}
-
-/// Compares every cell of every row with what its id says, and counts the rows.
-pub async fn check(keyspace: &str, kind: Kind, n: i64, missing: i64) -> Result<()> {
-    let session = session().await?;
-    let query = format!(
-        "SELECT order_id, customer_id, item, quantity, price, shipping_address, order_status, creation_date, \
-         payment_id, payment_method, card_last_four, payment_status, payment_datetime \
-         FROM {keyspace}.orders_payments_facts"
-    );
-    let mut rows = session.query_iter(query, ()).await?.rows_stream::<Row>()?;
-    let mut count = 0;
-    while let Some(row) = rows.try_next().await? {
-        let wanted = wanted(kind, row.order_id);
-        ensure!(row == wanted, "row {} is {row:?}, should be {wanted:?}", row.order_id);
-        count += 1;
-    }
-    let expected = (1..=n).filter(|id| !bodies::is_missing(*id, missing)).count();
-    ensure!(count == expected, "{count} rows, should be {expected}");
-    Ok(())
-}
-
-fn wanted(kind: Kind, id: i64) -> Row {
-    let text = |text: &str| Some(text.to_owned());
-    let paid = kind != Kind::Order;
-    Row {
-        order_id: id,
-        customer_id: Some(bodies::customer(id)),
-        item: text("Laptop"),
-        quantity: Some(3),
-        price: Some(412.73),
-        shipping_address: Some(bodies::address(id)),
-        order_status: text("Shipped"),
-        creation_date: text("2024-01-21"),
-        payment_id: paid.then_some(id + 1_000),
-        payment_method: paid.then(|| "Credit Card".to_owned()),
-        card_last_four: paid.then(|| "1234".to_owned()),
-        payment_status: paid.then(|| "Completed".to_owned()),
-        payment_datetime: paid.then(|| "2024-01-21T10:01:30Z".to_owned()),
-    }
+    stream::iter(ids.map(Ok)).try_for_each_concurrent(kind.window(), write).await
 }

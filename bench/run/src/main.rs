@@ -1,37 +1,28 @@
 //! The benchmark: the binaries beside the raw limits of the two services and beside peers, in one run.
 //!
-//! `cargo xtask bench` builds and starts `bench run`. Rounds are shuffled, every arm has a fresh topic,
-//! subscription and table, load comes in a closed loop from one generator, and an arm with a wrong row or
-//! dead letter is void. Ratios within a round are what counts: the host's speed cancels out of them.
-//!
-//! The other commands are the raw limits, each a process of its own while it is measured. The program is
-//! written against the clients alone and shares no code with the pipeline that it is compared with.
+//! `cargo xtask bench` builds and starts `bench run`. Ratios within a round are what counts: the host's speed
+//! cancels out of them. The other commands are the raw limits, each a process of its own while it is measured:
+//! written against the clients alone, they share no code with the pipeline that is compared with them.
 #![allow(clippy::disallowed_methods, reason = "it measures by the real clock and pauses no time")]
 
 mod arm;
-mod bodies;
-mod dead_letter;
-mod dead_letter_store;
-mod dead_letter_topic;
+mod check;
 mod facts;
-mod latency;
 mod launch;
-mod measured;
 mod messages;
-mod minimal;
 mod options;
 mod peers;
+mod published;
 mod relay;
+mod results;
 mod run;
-mod table;
 mod usage;
 
 use anyhow::Result;
-use arm::Kind;
 use clap::Parser;
-use std::io::Write;
-use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use options::Arm;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::{io::Write, process::ExitCode};
 use tokio::runtime::Builder;
 
 /// The benchmark and its raw limits; PUBSUB_EMULATOR_HOST and CASSANDRA_CONTACT_POINTS name the services.
@@ -39,61 +30,40 @@ use tokio::runtime::Builder;
 enum Command {
     /// Run the arms and print the results
     Run(options::Options),
-    /// R0: publish N orders
-    Publish { project: String, n: i64 },
-    /// R1: pull N orders and ack them
-    Pull { project: String, n: u64, streams: usize },
-    /// R2: insert N orders
-    Insert { keyspace: String, n: i64, window: usize },
-    /// R3: select and update N payments
-    Update { keyspace: String, n: i64, window: usize },
-    /// The shortest loop over both clients
-    Minimal { kind: Kind, project: String, keyspace: String, n: u64, streams: usize, window: usize },
+    /// Be the program of a raw limit or of the shortest loop, for N events
+    Limit { arm: Arm, project: String, keyspace: String, n: i64, streams: usize },
     /// Take N messages of a topic's subscription; print requests they came in, bytes, and billed bytes
     Billed { project: String, topic: String, n: usize },
 }
 
 fn main() -> Result<ExitCode> {
     let command = Command::parse();
-    let mut runtime = match &command {
-        Command::Run(_) => Builder::new_multi_thread(),
-        // As the binaries: one thread.
-        _ => Builder::new_current_thread(),
-    };
-    runtime.enable_all().build()?.block_on(run(command))
-}
-
-async fn run(command: Command) -> Result<ExitCode> {
-    match command {
-        Command::Run(options) => return run::all(&options).await,
-        Command::Publish { project, n } => messages::publish(&project, n).await?,
-        Command::Pull { project, n, streams } => messages::pull(&project, n, streams).await?,
-        Command::Insert { keyspace, n, window } => facts::insert(&keyspace, n, window).await?,
-        Command::Update { keyspace, n, window } => facts::update(&keyspace, n, window).await?,
-        Command::Minimal { kind, project, keyspace, n, streams, window } => {
-            minimal::consume(&project, &keyspace, kind, n, streams, window).await?;
+    // As the binaries: one thread, except to run all.
+    let all = matches!(command, Command::Run(_));
+    let mut runtime = if all { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    runtime.enable_all().build()?.block_on(async {
+        match command {
+            Command::Run(options) => return run::all(&options).await,
+            Command::Limit { arm, project, keyspace, n, streams } => match arm {
+                Arm::R0Publish => messages::publish(&project, n).await?,
+                Arm::R1Pull => messages::pull(&project, n, streams).await?,
+                Arm::R2Insert | Arm::R3Update => {
+                    facts::write(&keyspace, arm.kind(), 1..=n, || count(n)).await?
+                }
+                _ => messages::consume(&project, &keyspace, arm.kind(), n, streams).await?,
+            },
+            Command::Billed { project, topic, n } => messages::billed(&project, &topic, n).await?,
         }
-        Command::Billed { project, topic, n } => messages::billed(&project, &topic, n).await?,
-    }
-    Ok(ExitCode::SUCCESS)
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
-/// Counts events that are done, and prints `done TOTAL` every now and then.
-struct Progress {
-    done: AtomicU64,
-    of: u64,
-}
-
-impl Progress {
-    fn new(of: u64) -> Self {
-        Self { done: AtomicU64::new(0), of }
-    }
-
-    fn add_one(&self) {
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done == 1 || done.is_multiple_of(200) || done == self.of {
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "done {done}").and_then(|()| out.flush());
-        }
+/// Counts an event of `n` that is done, and prints `done TOTAL` every now and then.
+fn count(n: i64) {
+    static DONE: AtomicI64 = AtomicI64::new(0);
+    let done = DONE.fetch_add(1, Relaxed) + 1;
+    if done == 1 || done % 200 == 0 || done == n {
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "done {done}").and_then(|()| out.flush());
     }
 }

@@ -1,25 +1,26 @@
-//! Pub/Sub: topics, load, and the limits of publishing and pulling.
+//! Pub/Sub: topics, load, the limits of publishing and pulling, and the shortest loop over both services.
 
-use crate::Progress;
-use crate::arm::Kind;
-use crate::bodies::body;
+use crate::facts::{Facts, T};
+use crate::{arm::Kind, count, published::message};
 use anyhow::{Context, Result, bail};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use google_cloud_auth::credentials::anonymous::Builder as Anonymous;
 use google_cloud_pubsub::client::{Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
-use google_cloud_pubsub::model::Message;
 use google_cloud_pubsub::subscriber::MessageStream;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use tokio::sync::watch;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Messages published and not yet acknowledged by the service, at most.
 const WINDOW: usize = 5_000;
 
+/// Returns the emulator's address.
+pub fn emulator() -> Result<String> {
+    std::env::var("PUBSUB_EMULATOR_HOST").context("PUBSUB_EMULATOR_HOST is not set")
+}
+
 fn endpoint() -> Result<String> {
-    let host = std::env::var("PUBSUB_EMULATOR_HOST").context("PUBSUB_EMULATOR_HOST is not set")?;
-    Ok(format!("http://{host}"))
+    Ok(format!("http://{}", emulator()?))
 }
 
 fn topic_name(project: &str, topic: &str) -> String {
@@ -30,28 +31,15 @@ fn subscription_name(project: &str, topic: &str) -> String {
     format!("projects/{project}/subscriptions/{topic}-sub")
 }
 
-async fn admins() -> Result<(TopicAdmin, SubscriptionAdmin)> {
-    let topics = TopicAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
-    let subscriptions =
-        SubscriptionAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
-    Ok((topics.build().await?, subscriptions.build().await?))
-}
-
-/// Creates a topic and its subscription.
-pub async fn create(project: &str, name: &str) -> Result<()> {
-    let (topics, subscriptions) = admins().await?;
-    topics.create_topic().set_name(topic_name(project, name)).send().await?;
-    let create = subscriptions.create_subscription().set_name(subscription_name(project, name));
-    create.set_topic(topic_name(project, name)).set_ack_deadline_seconds(60).send().await?;
-    Ok(())
-}
-
 /// Deletes a topic and its subscription: the emulator goes on serving the streams of a program that
 /// ended, twenty times a second each, for as long as their subscription is there.
 pub async fn delete(project: &str, name: &str) -> Result<()> {
-    let (topics, subscriptions) = admins().await?;
-    subscriptions.delete_subscription().set_subscription(subscription_name(project, name)).send().await?;
-    topics.delete_topic().set_topic(topic_name(project, name)).send().await?;
+    let (topic, subscription) = (topic_name(project, name), subscription_name(project, name));
+    let admin =
+        SubscriptionAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
+    admin.build().await?.delete_subscription().set_subscription(subscription).send().await?;
+    let admin = TopicAdmin::builder().with_endpoint(endpoint()?).with_credentials(Anonymous::new().build());
+    admin.build().await?.delete_topic().set_topic(topic).send().await?;
     Ok(())
 }
 
@@ -76,52 +64,32 @@ pub fn stream(subscriber: &Subscriber, project: &str, topic: &str) -> MessageStr
     subscriber.subscribe(subscription).set_max_outstanding_messages(1_000i64).build()
 }
 
-/// Returns an event as a message.
-pub fn message(kind: Kind, id: i64) -> Message {
-    Message::new().set_data(body(kind, id))
-}
-
 /// R0: publishes flat out.
 pub async fn publish(project: &str, n: i64) -> Result<()> {
-    let progress = Progress::new(n.unsigned_abs());
     let (_permit, permitted) = watch::channel(n);
-    let message = |id| message(Kind::Order, id);
-    feed_and_count(project, Kind::Order.topic(), n, permitted, message, || progress.add_one()).await
+    feed(project, Kind::Order, n, 0, permitted, || count(n)).await
 }
 
-/// Load in a closed loop: publishes up to the total that is permitted.
+/// Publishes events 1 to `n`, up to the total that is permitted, and calls `count` for each that the service
+/// has acknowledged.
 pub async fn feed(
     project: &str,
-    topic: &str,
+    kind: Kind,
     n: i64,
-    permitted: watch::Receiver<i64>,
-    message: impl Fn(i64) -> Message,
-) -> Result<()> {
-    feed_and_count(project, topic, n, permitted, message, || {}).await
-}
-
-async fn feed_and_count(
-    project: &str,
-    topic: &str,
-    n: i64,
+    began: i64,
     mut permitted: watch::Receiver<i64>,
-    message: impl Fn(i64) -> Message,
     count: impl Fn(),
 ) -> Result<()> {
-    let publisher = publisher(project, topic).await?;
+    let publisher = publisher(project, kind.topic()).await?;
     let mut receipts = FuturesUnordered::new();
-    let mut id = 0;
-    while id < n {
-        let total = *permitted.wait_for(|total| *total > id).await?;
-        while id < total.min(n) {
-            id += 1;
-            receipts.push(publisher.publish(message(id)));
-            while receipts.len() >= WINDOW
-                && let Some(receipt) = receipts.next().await
-            {
-                receipt?;
-                count();
-            }
+    for id in 1..=n {
+        permitted.wait_for(|total| *total >= id).await?;
+        receipts.push(publisher.publish(message(kind, id, began)));
+        while receipts.len() >= WINDOW
+            && let Some(receipt) = receipts.next().await
+        {
+            receipt?;
+            count();
         }
     }
     while let Some(receipt) = receipts.next().await {
@@ -132,17 +100,15 @@ async fn feed_and_count(
 }
 
 /// R1: pulls and acks.
-pub async fn pull(project: &str, n: u64, streams: usize) -> Result<()> {
+pub async fn pull(project: &str, n: i64, streams: usize) -> Result<()> {
     let subscriber = subscriber().await?;
-    let progress = Arc::new(Progress::new(n));
     let mut tasks = JoinSet::new();
     for _ in 0..streams {
         let mut stream = stream(&subscriber, project, Kind::Order.topic());
-        let progress = Arc::clone(&progress);
         tasks.spawn(async move {
             while let Some(Ok((_, handler))) = stream.next().await {
                 handler.ack();
-                progress.add_one();
+                count(n);
             }
         });
     }
@@ -150,11 +116,39 @@ pub async fn pull(project: &str, n: u64, streams: usize) -> Result<()> {
     bail!("a stream ended")
 }
 
-/// A request is billed as this many bytes at least.
-const LEAST_BILLED: usize = 1_000;
+/// The shortest loop over both services that works, without end: pull, decode, write, ack; a task per message,
+/// and nothing of what makes it safe to run.
+pub async fn consume(project: &str, keyspace: &str, kind: Kind, n: i64, streams: usize) -> Result<()> {
+    let (facts, subscriber) = (Facts::open(keyspace).await?, subscriber().await?);
+    let permits = Arc::new(Semaphore::new(kind.window()));
+    let mut tasks = JoinSet::new();
+    for _ in 0..streams {
+        let mut stream = stream(&subscriber, project, kind.topic());
+        let (facts, permits) = (Arc::clone(&facts), Arc::clone(&permits));
+        tasks.spawn(async move {
+            while let Some((message, handler)) = stream.next().await.transpose()? {
+                let permit = Arc::clone(&permits).acquire_owned().await?;
+                let facts = Arc::clone(&facts);
+                tokio::spawn(async move {
+                    match facts.write(kind, &message.data, T + 1).await {
+                        Ok(()) => handler.ack(),
+                        Err(error) => eprintln!("not written: {error}"),
+                    }
+                    count(n);
+                    drop(permit);
+                });
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    bail!("every stream ended")
+}
 
 /// Prints how the messages of a subscription were batched and billed: the emulator stamps all messages of
-/// a publish request with the same time.
+/// a publish request with the same time, and a request is billed as 1,000 bytes at least.
 pub async fn billed(project: &str, topic: &str, n: usize) -> Result<()> {
     let subscriber = subscriber().await?;
     let mut stream = stream(&subscriber, project, topic);
@@ -168,13 +162,11 @@ pub async fn billed(project: &str, topic: &str, n: usize) -> Result<()> {
         handler.ack();
     }
     let bytes: usize = requests.values().sum();
-    let billed: usize = requests.values().map(|bytes| (*bytes).max(LEAST_BILLED)).sum();
+    let billed: usize = requests.values().map(|bytes| (*bytes).max(1_000)).sum();
+    let [each, billed_each] = [bytes, billed].map(|all| all as f64 / n as f64);
+    let (requests, over) = (requests.len(), billed_each / each);
     println!(
-        "{n} messages in {} requests: {:.0} bytes each, {:.0} billed, {:.3} of the least",
-        requests.len(),
-        bytes as f64 / n as f64,
-        billed as f64 / n as f64,
-        billed as f64 / bytes as f64
+        "{n} messages in {requests} requests: {each:.0} bytes each, {billed_each:.0} billed, {over:.3} of the least"
     );
     Ok(())
 }

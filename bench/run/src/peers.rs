@@ -1,30 +1,22 @@
 //! The same work in Go and in Python: built where their toolchain is, left out with a line where not.
 
-use crate::arm::Peer;
+use crate::arm::Program;
 use crate::options::Arm;
-use crate::usage::quiet;
-use anyhow::{Context, Result, bail};
-use std::path::Path;
-use std::process::Stdio;
+use anyhow::{Context, Result, ensure};
+use std::{path::Path, process::Stdio};
 use tokio::process::Command;
 
 /// Builds the peers of `arms` into `out`, and removes the arms whose peer does not build.
-pub async fn build(arms: &mut Vec<Arm>, out: &Path) -> Result<()> {
-    std::fs::create_dir_all(out).with_context(|| format!("could not create {}", out.display()))?;
-    for peer in [Peer::Go, Peer::Python] {
-        if !arms.iter().any(|arm| arm.peer() == Some(peer)) {
+pub async fn build(arms: &mut Vec<Arm>, out: &Path) {
+    for peer in [Program::Go, Program::Python] {
+        if !arms.iter().any(|arm| arm.program() == peer) {
             continue;
         }
-        let built = match peer {
-            Peer::Go => go(out).await,
-            Peer::Python => python(out).await,
-        };
-        if let Err(error) = built {
+        if let Err(error) = if peer == Program::Go { go(out).await } else { python(out).await } {
             eprintln!("left out: {peer:?} ({error:#})");
-            arms.retain(|arm| arm.peer() != Some(peer));
+            arms.retain(|arm| arm.program() != peer);
         }
     }
-    Ok(())
 }
 
 async fn go(out: &Path) -> Result<()> {
@@ -43,11 +35,9 @@ async fn python(out: &Path) -> Result<()> {
 }
 
 async fn done(command: &mut Command) -> Result<()> {
-    let output = quiet(command).stderr(Stdio::piped()).spawn().context("could not start it")?;
-    let output = output.wait_with_output().await?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        bail!("{:?} failed: {}", command.as_std(), errors.trim().lines().last().unwrap_or_default());
-    }
+    let output = command.stdin(Stdio::null()).output().await.context("could not start it")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let last = errors.trim().lines().last().unwrap_or_default();
+    ensure!(output.status.success(), "{:?} failed: {last}", command.as_std());
     Ok(())
 }

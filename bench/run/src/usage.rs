@@ -1,14 +1,8 @@
 //! The resources that a process used, as the system counts them: processor time, memory, instructions.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::{Child, Command};
-
-/// Detaches a command from this process's standard streams.
-pub fn quiet(command: &mut Command) -> &mut Command {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
-}
 
 /// Returns nanoseconds on a processor, over all threads that live.
 pub fn cpu_ns(pid: u32) -> u64 {
@@ -36,26 +30,21 @@ pub fn signal(pid: u32, signal: Signal) {
 }
 
 /// A `perf` that counts a process's instructions in user mode, where it is allowed to.
-pub struct Counter {
-    perf: Child,
-    file: PathBuf,
-}
+pub struct Counter(Option<Child>);
 
 impl Counter {
-    /// Starts counting; returns `None` where there is no `perf`.
-    pub fn start(pid: u32, folder: &Path) -> Option<Self> {
-        let file = folder.join(format!("perf-{pid}.csv"));
+    /// Starts counting where there is a `perf`.
+    pub fn start(pid: u32) -> Self {
         let mut perf = Command::new("perf");
-        perf.args(["stat", "-x", ",", "-e", "instructions:u", "-p", &pid.to_string(), "-o"]).arg(&file);
-        let perf = quiet(&mut perf).kill_on_drop(true).spawn().ok()?;
-        Some(Self { perf, file })
+        perf.args(["stat", "-x", ",", "-e", "instructions:u", "-p", &pid.to_string()]).kill_on_drop(true);
+        Self(perf.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok())
     }
 
-    /// Ends counting and returns the number.
-    pub async fn stop(mut self) -> Option<u64> {
-        signal(self.perf.id()?, Signal::INT);
-        self.perf.wait().await.ok()?;
-        instructions(&std::fs::read_to_string(&self.file).ok()?)
+    /// Ends counting and returns the number, if there is one.
+    pub async fn stop(self) -> Option<u64> {
+        let perf = self.0?;
+        signal(perf.id()?, Signal::INT);
+        instructions(&String::from_utf8_lossy(&perf.wait_with_output().await.ok()?.stderr))
     }
 }
 

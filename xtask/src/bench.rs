@@ -2,9 +2,10 @@
 
 use crate::guard::Guard;
 use crate::services;
-use crate::workspace::{cargo, target};
-use anyhow::{Result, bail};
+use crate::workspace::cargo;
+use anyhow::{Result, ensure};
 use std::path::Path;
+use std::process::Command;
 
 #[allow(dead_code, reason = "the program that is started reads the rest")]
 #[path = "../../bench/run/src/options.rs"]
@@ -12,9 +13,8 @@ mod options;
 
 pub use options::Options as Bench;
 
-/// The binaries that are measured, and the package they are of.
-const PACKAGE: &str = "ecom";
-const BINARIES: [&str; 4] = ["order_consumer", "payment_consumer", "dlq_handler", "ecom_setup"];
+/// The targets that are built, after the profile.
+const TARGETS: &str = "-p ecom -p bench --bin bench --bin order_consumer --bin payment_consumer --bin dlq_handler --bin ecom_setup";
 
 /// Runs the benchmark; returns 1 if an arm is void.
 pub fn run(root: &Path, options: &Bench) -> Result<u8> {
@@ -22,22 +22,17 @@ pub fn run(root: &Path, options: &Bench) -> Result<u8> {
     // The guard removes its folder in the end; results, logs and peers stay.
     let dir = out.join("services");
     let mut guard = Guard::start(&dir)?;
-    let profile = &options.profile;
+    let profile = options.profile.as_str();
     if !options.no_build {
-        let mut words = vec!["build", "--profile", profile, "-p", PACKAGE, "-p", "bench", "--bin", "bench"];
-        words.extend(BINARIES.iter().flat_map(|name| ["--bin", name]));
-        if !guard.run(&mut cargo(root, words))? {
-            bail!("what is to be measured does not build");
-        }
+        let words = ["build", "--profile", profile].into_iter().chain(TARGETS.split(' '));
+        ensure!(guard.run(&mut cargo(root, words))?, "what is to be measured does not build");
     }
-    let folder = target(root).join(if profile == "dev" { "debug" } else { profile });
-    let mut command = std::process::Command::new(folder.join("bench"));
+    let target = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+    let folder = target.join(if profile == "dev" { "debug" } else { profile });
+    let mut command = Command::new(folder.join("bench"));
     command.arg("run").args(std::env::args_os().skip(2)).arg("--out").arg(out).current_dir(root);
-    for result in services::up(root, &services::Options::private(&dir))? {
-        match result {
-            Ok(endpoint) => drop(command.env(endpoint.service.variable(), endpoint.address)),
-            Err((_, error)) => return Err(error),
-        }
+    if let Some((_, error)) = services::up_for(&mut command, root, &dir)?.pop() {
+        return Err(error);
     }
     Ok(u8::from(!guard.run(&mut command)?))
 }

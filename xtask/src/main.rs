@@ -9,7 +9,6 @@
 mod bench;
 mod ci;
 mod guard;
-mod process;
 mod services;
 mod test;
 mod workspace;

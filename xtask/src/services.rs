@@ -4,13 +4,13 @@ mod docker;
 mod native;
 mod state;
 
-use crate::process::{self, INTERVAL};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use state::{Runner, Started, lock};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A service that the project needs beside itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,8 +22,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// Both services.
-    pub const ALL: [Self; 2] = [Self::Emulator, Self::Cassandra];
+    const ALL: [Self; 2] = [Self::Emulator, Self::Cassandra];
 
     /// Returns the name in options, files and messages.
     pub fn name(self) -> &'static str {
@@ -34,7 +33,7 @@ impl Service {
     }
 
     /// Returns the environment variable that gives its address to programs.
-    pub fn variable(self) -> &'static str {
+    fn variable(self) -> &'static str {
         match self {
             Self::Emulator => "PUBSUB_EMULATOR_HOST",
             Self::Cassandra => "CASSANDRA_CONTACT_POINTS",
@@ -48,13 +47,12 @@ impl Service {
         }
     }
 
-    /// Returns the limits of a start and of a stop.
-    fn patience(self) -> (Duration, Duration) {
-        let (start, stop) = match self {
-            Self::Emulator => (60, 5),
-            Self::Cassandra => (180, 30),
-        };
-        (Duration::from_secs(start), Duration::from_secs(stop))
+    /// Returns what its log says when it listens.
+    fn ready_line(self) -> &'static str {
+        match self {
+            Self::Emulator => "Server started",
+            Self::Cassandra => "Startup complete",
+        }
     }
 
     fn log(self, dir: &Path) -> PathBuf {
@@ -63,21 +61,26 @@ impl Service {
 
     /// Returns true if the service answers at `address`.
     fn answers(self, address: &str) -> bool {
+        let mut streams = address.split(',').filter_map(|point| connect(point.trim(), self.usual_port()));
         match self {
-            Self::Emulator => native::emulator_answers(address),
-            Self::Cassandra => {
-                address.split(',').any(|point| connect(point.trim(), self.usual_port()).is_some())
-            }
+            Self::Emulator => streams.any(|stream| says_ok(&stream)),
+            Self::Cassandra => streams.next().is_some(),
         }
     }
 }
 
 /// Connects to `host:port` or `host` within two seconds.
 fn connect(point: &str, usual_port: u16) -> Option<TcpStream> {
-    let has_port = point.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let target = if has_port { point.to_owned() } else { format!("{point}:{usual_port}") };
-    let mut found = target.to_socket_addrs().ok()?;
+    let with_usual_port = |_| format!("{point}:{usual_port}").to_socket_addrs();
+    let mut found = point.to_socket_addrs().or_else(with_usual_port).ok()?;
     found.find_map(|address| TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok())
+}
+
+/// Returns true if `GET /` is answered with `Ok`, as an emulator does; it leaves the connection open.
+fn says_ok(mut stream: &TcpStream) -> bool {
+    let limit = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    let asked = limit.and_then(|()| stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    asked.is_ok() && BufReader::new(stream).lines().map_while(Result::ok).any(|line| line == "Ok")
 }
 
 /// The moment at which Cassandra syncs its commit log to disk.
@@ -150,13 +153,6 @@ pub struct Options {
     commitlog_sync: CommitlogSync,
 }
 
-impl Options {
-    /// Returns the options of a private pair in `dir`.
-    pub fn private(dir: &Path) -> Self {
-        Self { dir: Dir { given: Some(dir.to_path_buf()) }, free_ports: true, ..Self::default() }
-    }
-}
-
 /// The fate of Cassandra's data when it stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
@@ -166,128 +162,113 @@ pub enum Data {
     Wiped,
 }
 
-/// A service that can be used.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    /// The service.
-    pub service: Service,
-    /// `host:port`, or a list of them for Cassandra.
-    pub address: String,
-    how: String,
-}
-
 /// Runs a command; returns the exit code.
 pub fn run(root: &Path, command: Command) -> Result<u8> {
+    let mut code = 0;
     match command {
         Command::Up { options, env } => {
-            let mut failed = false;
-            for result in up(root, &options)? {
+            for (service, result) in up(root, &options)? {
                 match result {
-                    Ok(endpoint) => {
-                        println!("export {}={}", endpoint.service.variable(), shell_word(&endpoint.address))
-                    }
-                    Err((_, error)) => {
+                    Ok(address) => println!("export {}={}", service.variable(), shell_word(&address)),
+                    Err(error) => {
                         eprintln!("error: {error:#}");
-                        failed = true;
+                        code = 1;
                     }
                 }
             }
-            if !failed && !env {
+            if code == 0 && !env {
                 eprintln!("give that to your shell with: eval \"$({})\"", options.dir.spell("up --env"));
                 eprintln!("end it with: {}", options.dir.spell("down"));
             }
-            Ok(u8::from(failed))
         }
         Command::Down { dir, wipe } => {
             if !down(root, &dir.path(root)?, if wipe { Data::Wiped } else { Data::Kept })? {
                 eprintln!("nothing was started here");
             }
-            Ok(0)
         }
         Command::Status(dir) => {
-            let mut code = 0;
             for service in Service::ALL {
                 let (runs, text) = status(root, &dir, service)?;
                 println!("{:<10} {text}", service.name());
                 code = if runs { code } else { 3 };
             }
-            Ok(code)
         }
     }
+    Ok(code)
 }
 
-/// Brings the services up, both at once, and returns one result per service asked for. What runs
-/// already is left as it is.
-pub fn up(root: &Path, options: &Options) -> Result<Vec<Result<Endpoint, (Service, anyhow::Error)>>> {
-    let dir = options.dir.path(root)?;
-    let _lock = lock(&dir)?;
+/// Brings up a pair in `dir` for `command`, which gets the addresses; returns what could not be started.
+pub fn up_for(command: &mut std::process::Command, root: &Path, dir: &Path) -> Result<Vec<(Service, Error)>> {
+    let dir = Dir { given: Some(dir.to_path_buf()) };
+    let mut missing = Vec::new();
+    for (service, result) in up(root, &Options { dir, free_ports: true, ..Options::default() })? {
+        command.env_remove(service.variable());
+        match result {
+            Ok(address) => drop(command.env(service.variable(), address)),
+            Err(error) => missing.push((service, error)),
+        }
+    }
+    Ok(missing)
+}
+
+/// Brings the services up, both at once, and returns the address or the error of each one asked for.
+/// What runs already is left as it is.
+fn up(root: &Path, options: &Options) -> Result<Vec<(Service, Result<String>)>> {
+    let dir = &options.dir.path(root)?;
+    let _lock = lock(dir)?;
     let wanted = Service::ALL.into_iter().filter(|service| options.only.is_none_or(|only| only == *service));
     Ok(std::thread::scope(|scope| {
-        let start = |service| {
-            let dir = &dir;
-            (service, scope.spawn(move || bring_up(root, dir, options, service)))
-        };
+        let start = |service| (service, scope.spawn(move || bring_up(root, dir, options, service)));
         let threads: Vec<_> = wanted.map(start).collect();
         let results = threads.into_iter().map(|(service, thread)| {
             let result = thread.join().unwrap_or_else(|_| Err(anyhow!("the thread that starts it panicked")));
-            if let Ok(Endpoint { address, how, .. }) = &result {
-                eprintln!("{} at {address}: {how}", service.name());
-            }
-            result.map_err(|error| (service, error))
+            (service, result)
         });
         results.collect()
     }))
 }
 
-fn bring_up(root: &Path, dir: &Path, options: &Options, service: Service) -> Result<Endpoint> {
+/// Returns the address at which a service can be used, started if need be.
+fn bring_up(root: &Path, dir: &Path, options: &Options, service: Service) -> Result<String> {
+    let (name, variable) = (service.name(), service.variable());
     let started = Started::read(dir, service)?;
-    let variable = service.variable();
     if let Some(address) = given(service, started.as_ref()) {
         if service.answers(&address) {
-            return Ok(Endpoint { service, address, how: format!("given by {variable}") });
+            eprintln!("{name} at {address}: given by {variable}");
+            return Ok(address);
         }
         bail!(
             "nothing answers at {variable} = {address}\nhint: start it, or have one started: unset {variable}"
         );
     }
-    if let Some(started) = &started
-        && started.is_running(root, service)
-    {
-        await_ready(service, dir, started)?;
-        let how = format!("running already {}", started.by());
-        return Ok(Endpoint { service, address: started.address.clone(), how });
-    }
-    // A service that died comes back on the port that its clients know.
-    let before = started.and_then(|started| started.address.rsplit_once(':')?.1.parse().ok());
-    let usual = (!options.free_ports).then_some(service.usual_port());
-    let ports: Vec<u16> = before.into_iter().chain(usual).collect();
-    let started = match native::find(root, service) {
-        Ok(program) => native::start(&program, dir, &ports, options.commitlog_sync)?,
-        Err(native) => match docker::find() {
-            Ok(()) => docker::start(root, dir, service, &ports)?,
-            Err(docker) => bail!("cannot start {}: {docker}; {native}; or set {variable}", service.name()),
-        },
+    let (how, started) = match started {
+        Some(started) if started.is_running(root, dir, service) => {
+            if let Runner::Native { .. } = started.runner {
+                native::await_ready(service, &service.log(dir), &started.address)?;
+            }
+            ("running already", started)
+        }
+        died => {
+            // It comes back on the port that its clients know.
+            let before = died.and_then(|died| died.address.rsplit_once(':')?.1.parse().ok());
+            let usual = (!options.free_ports).then_some(service.usual_port());
+            let ports: Vec<u16> = before.into_iter().chain(usual).collect();
+            ("started now", start(root, dir, service, &ports, options.commitlog_sync)?)
+        }
     };
-    Ok(Endpoint { service, how: format!("started now {}", started.by()), address: started.address })
+    eprintln!("{name} at {}: {how} {}", started.address, started.by());
+    Ok(started.address)
 }
 
-/// Waits until a native service can be used; fails when it dies or takes too long.
-fn await_ready(service: Service, dir: &Path, started: &Started) -> Result<()> {
-    let Runner::Native { pid, marker } = &started.runner else { return Ok(()) };
-    let (log, name) = (service.log(dir), service.name());
-    let (begin, (limit, _)) = (Instant::now(), service.patience());
-    loop {
-        if !process::is_alive(*pid, marker) {
-            bail!("{name} died while starting\nhint: its log is {}", log.display());
-        }
-        if native::log_says_ready(service, &log) && service.answers(&started.address) {
-            return Ok(());
-        }
-        if begin.elapsed() > limit {
-            bail!("{name} was not ready after {} s\nhint: its log is {}", limit.as_secs(), log.display());
-        }
-        std::thread::sleep(INTERVAL);
+fn start(root: &Path, dir: &Path, service: Service, ports: &[u16], sync: CommitlogSync) -> Result<Started> {
+    let native = match native::find(root, service) {
+        Ok(program) => return native::start(&program, dir, ports, sync),
+        Err(native) => native,
+    };
+    if let Err(docker) = docker::find() {
+        bail!("cannot start {}: {docker}; {native}; or set {}", service.name(), service.variable());
     }
+    docker::start(root, dir, service, ports)
 }
 
 /// Ends what `up` started in `dir`, and nothing else; returns whether there was anything.
@@ -299,7 +280,7 @@ pub fn down(root: &Path, dir: &Path, data: Data) -> Result<bool> {
     let mut any = false;
     for service in Service::ALL {
         let Some(started) = Started::read(dir, service)? else { continue };
-        stop(root, dir, service, &started, data)?;
+        started.stop(root, dir, service, data)?;
         any = true;
         let variable = service.variable();
         if std::env::var(variable).is_ok_and(|value| value == started.address) {
@@ -313,20 +294,9 @@ pub fn down(root: &Path, dir: &Path, data: Data) -> Result<bool> {
     Ok(any)
 }
 
-fn stop(root: &Path, dir: &Path, service: Service, started: &Started, data: Data) -> Result<()> {
-    let how = match &started.runner {
-        Runner::Native { pid, marker } => process::stop(*pid, marker, service.patience().1),
-        Runner::Docker { project } => docker::stop(root, project, data).map(|()| "stopped")?,
-    };
-    eprintln!("{} {} {how}", service.name(), started.by());
-    Started::remove(dir, service);
-    Ok(())
-}
-
+/// Returns true if the service runs, and its state in words.
 fn status(root: &Path, dir: &Dir, service: Service) -> Result<(bool, String)> {
     let (variable, path) = (service.variable(), dir.path(root)?);
-    let (log, hint) = (service.log(&path), format!("start it: {}", dir.spell("up")));
-    let log = log.display();
     let started = Started::read(&path, service)?;
     if let Some(address) = given(service, started.as_ref()) {
         return Ok(match service.answers(&address) {
@@ -337,9 +307,11 @@ fn status(root: &Path, dir: &Dir, service: Service) -> Result<(bool, String)> {
             ),
         });
     }
+    let hint = format!("start it: {}", dir.spell("up"));
     let Some(started) = started else { return Ok((false, format!("not running; {hint}"))) };
-    let (by, address) = (started.by(), &started.address);
-    Ok(match (started.is_running(root, service), service.answers(address)) {
+    let (by, address, log) = (started.by(), &started.address, service.log(&path));
+    let log = log.display();
+    Ok(match (started.is_running(root, &path, service), service.answers(address)) {
         (true, true) => (true, format!("running at {address}, started by `services up` {by}, log {log}")),
         (true, false) => (false, format!("alive {by} but not answering at {address}, log {log}")),
         (false, _) => (false, format!("died {by}, log {log}; {hint}")),

@@ -1,25 +1,21 @@
 //! `test`: private services, every test, each feature alone, and an account of what was left out.
 
 use crate::guard::Guard;
-use crate::services::{self, Options};
+use crate::services;
 use crate::workspace::cargo;
 use anyhow::{Result, bail};
 use std::path::Path;
 
-/// The package of the binaries.
-const PACKAGE: &str = "ecom";
 /// Features that must each build without the others.
 const FEATURES: [&str; 3] = ["pubsub", "cassandra", "embedded"];
 
 /// The extent of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Everything that this host can run; the rest is listed at the end.
+    /// What this host can run; the rest is listed at the end.
     Available,
     /// Everything: what is missing is a failure.
     Required,
-    /// Everything, and the benchmark's own tests.
-    Ci,
 }
 
 impl Scope {
@@ -54,58 +50,43 @@ pub fn tests(root: &Path, arguments: &[String], scope: Scope) -> Result<bool> {
     result
 }
 
-fn with_services(
-    root: &Path,
-    dir: &Path,
-    arguments: &[String],
-    scope: Scope,
-    guard: &mut Guard,
-) -> Result<bool> {
-    let mut command = cargo(root, words(arguments, scope));
-    let mut missing = Vec::new();
-    for result in services::up(root, &Options::private(dir))? {
-        match result {
-            Ok(endpoint) => drop(command.env(endpoint.service.variable(), endpoint.address)),
-            Err((service, error)) => {
-                command.env_remove(service.variable());
-                let error = format!("{error:#}").replace('\n', "\n    ");
-                missing.push(format!("  tests that need {}: {error}", service.name()));
-            }
-        }
-    }
+fn with_services(root: &Path, dir: &Path, words: &[String], scope: Scope, guard: &mut Guard) -> Result<bool> {
+    let mut command = cargo(root, cargo_test(words));
+    let missing = services::up_for(&mut command, root, dir)?;
+    let lines = missing.iter().map(|(service, error)| {
+        format!("\n  tests that need {}: {}", service.name(), format!("{error:#}").replace('\n', "\n    "))
+    });
+    let missing: String = lines.collect();
     if scope == Scope::Available {
         command.env_remove("REQUIRE_SERVICES");
     } else if missing.is_empty() {
         command.env("REQUIRE_SERVICES", "1");
     } else {
-        bail!("REQUIRE_SERVICES=1, but something is missing:\n{}", missing.join("\n"));
+        bail!("REQUIRE_SERVICES=1, but something is missing:{missing}");
     }
     let passed = guard.run(&mut command)?;
     if !missing.is_empty() {
-        eprintln!("\nnot run:\n{}", missing.join("\n"));
+        eprintln!("\nnot run:{missing}");
     }
     Ok(passed)
 }
 
-/// Returns the words of `cargo test`: the whole workspace unless the arguments choose packages.
-fn words(arguments: &[String], scope: Scope) -> Vec<String> {
-    let mut words = vec!["test".to_owned(), "--all-features".to_owned()];
-    let chooses = |word: &String| word == "-p" || word.starts_with("--package");
-    if !arguments.iter().take_while(|word| *word != "--").any(chooses) {
-        words.extend(["--workspace".to_owned(), "--exclude=micro".to_owned()]);
-        words.extend((scope != Scope::Ci).then(|| "--exclude=bench".to_owned()));
-    }
-    words.extend_from_slice(arguments);
-    words
+/// Returns the words of `cargo test`: the whole workspace without the benchmark unless the arguments
+/// choose packages.
+fn cargo_test(arguments: &[String]) -> Vec<String> {
+    let chooses = |word: &String| ["-p", "--workspace"].contains(&&**word) || word.starts_with("--package");
+    let chosen = arguments.iter().take_while(|word| *word != "--").any(chooses);
+    let packages: &[_] = if chosen { &[] } else { &["--workspace", "--exclude=micro", "--exclude=bench"] };
+    let words = ["test", "--all-features"].iter().chain(packages).map(|word| (*word).to_owned());
+    words.chain(arguments.iter().cloned()).collect()
 }
 
 /// Checks each feature alone; returns whether all build.
 pub fn features(root: &Path) -> Result<bool> {
+    let words = "check -p ecom --lib --bins --no-default-features --features";
     let mut passed = true;
     for feature in FEATURES {
-        let words =
-            ["check", "-p", PACKAGE, "--lib", "--bins", "--no-default-features", "--features", feature];
-        passed &= cargo(root, words).status()?.success();
+        passed &= cargo(root, words.split(' ').chain([feature])).status()?.success();
     }
     Ok(passed)
 }
@@ -115,14 +96,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_follow_the_whole_workspace_or_the_package_they_choose() {
-        let words = |line: &str, scope| {
-            words(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), scope).join(" ")
-        };
+    fn arguments_follow_the_whole_workspace_or_the_packages_they_choose() {
+        let words =
+            |line: &str| cargo_test(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).join(" ");
         let all = "test --all-features --workspace --exclude=micro --exclude=bench";
-        assert_eq!(words("late", Scope::Available), format!("{all} late"));
-        assert_eq!(words("-- -p", Scope::Required), format!("{all} -- -p"));
-        assert_eq!(words("late", Scope::Ci), "test --all-features --workspace --exclude=micro late");
-        assert_eq!(words("-p xtask", Scope::Ci), "test --all-features -p xtask");
+        assert_eq!(words("late"), format!("{all} late"));
+        assert_eq!(words("-- -p"), format!("{all} -- -p"));
+        let ci = "--workspace --exclude=micro late";
+        assert_eq!(words(ci), format!("test --all-features {ci}"));
+        assert_eq!(words("-p xtask"), "test --all-features -p xtask");
     }
 }

@@ -1,4 +1,4 @@
-//! The workspace's folders, and cargo commands in it.
+//! The workspace's root, cargo commands in it, and programs on PATH.
 
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -7,22 +7,14 @@ use std::process::{Command, Stdio};
 /// Returns the workspace's root. It is looked up at run time: with a shared target folder, two
 /// checkouts may run the same binary.
 pub fn root() -> Result<PathBuf> {
-    let start = match std::env::var_os("CARGO_MANIFEST_DIR") {
-        Some(manifest) => PathBuf::from(manifest),
-        None => std::env::current_dir().context("could not read the current folder")?,
-    };
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let start =
+        manifest.map_or_else(std::env::current_dir, Ok).context("could not read the current folder")?;
     let root = start.ancestors().find(|folder| folder.join("xtask/Cargo.toml").is_file());
     root.map(Path::to_path_buf).with_context(|| {
-        format!(
-            "found no workspace at or above {}\nhint: run `cargo xtask` inside the repository",
-            start.display()
-        )
+        let start = start.display();
+        format!("found no workspace at or above {start}\nhint: run `cargo xtask` inside the repository")
     })
-}
-
-/// Returns the folder that cargo builds into.
-pub fn target(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target))
 }
 
 /// Returns a cargo command in the root, without input and without the variables that `cargo run`
@@ -33,12 +25,15 @@ pub fn cargo<S: AsRef<str>>(root: &Path, arguments: impl IntoIterator<Item = S>)
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root).stdin(Stdio::null());
     for (name, _) in std::env::vars() {
-        if name.starts_with("CARGO_PKG_")
-            || name.starts_with("CARGO_MANIFEST_")
-            || name == "CARGO_PRIMARY_PACKAGE"
-        {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PRIMARY_PACKAGE"].iter().any(|it| name.starts_with(it)) {
             command.env_remove(name);
         }
     }
     command
+}
+
+/// Returns the first file called `name` on PATH.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

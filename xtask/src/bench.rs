@@ -1,8 +1,7 @@
 //! `bench`: builds what is measured, starts services and runs `bench/run` on them.
 
 use crate::guard::Guard;
-use crate::services;
-use crate::workspace::cargo;
+use crate::{cargo, services};
 use anyhow::{Result, ensure};
 use std::path::Path;
 use std::process::Command;
@@ -13,8 +12,8 @@ mod options;
 
 pub use options::Options as Bench;
 
-/// The targets that are built, after the profile.
-const TARGETS: &str = "-p ecom -p bench --bin bench --bin order_consumer --bin payment_consumer --bin dlq_handler --bin ecom_setup";
+/// The binaries that are measured, and the one that measures.
+const BINARIES: &str = "-p ecom -p bench --bin bench --bin order_consumer --bin payment_consumer --bin dlq_handler --bin ecom_setup";
 
 /// Runs the benchmark; returns 1 if an arm is void.
 pub fn run(root: &Path, options: &Bench) -> Result<u8> {
@@ -22,10 +21,10 @@ pub fn run(root: &Path, options: &Bench) -> Result<u8> {
     // The guard removes its folder in the end; results, logs and peers stay.
     let dir = out.join("services");
     let mut guard = Guard::start(&dir)?;
-    let profile = options.profile.as_str();
+    let profile = &options.profile;
     if !options.no_build {
-        let words = ["build", "--profile", profile].into_iter().chain(TARGETS.split(' '));
-        ensure!(guard.run(&mut cargo(root, words))?, "what is to be measured does not build");
+        let mut build = cargo(root, &format!("build --profile {profile} {BINARIES}"), &[]);
+        ensure!(guard.run(&mut build)?, "what is to be measured does not build");
     }
     let target = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
     let folder = target.join(if profile == "dev" { "debug" } else { profile });

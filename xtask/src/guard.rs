@@ -1,9 +1,8 @@
 //! Ends what a run started, however the run ends: done, failed, Ctrl-C, killed.
 //!
-//! A killed process cannot clean up, so another one does: `xtask guard DIR` reads a pipe from the
-//! run. When the pipe closes it ends the process group that still runs and the services of DIR. A
-//! normal end takes the same path. (`PR_SET_PDEATHSIG` would reach direct children only: not the
-//! test binaries under cargo, nor what those start.)
+//! A killed process cannot clean up, so another one does: `xtask guard DIR` reads a pipe from the run.
+//! When the pipe closes it ends the process group that still runs and the services of DIR.
+//! (`PR_SET_PDEATHSIG` would reach direct children only: not the test binaries under cargo.)
 
 use crate::services;
 use anyhow::{Context, Result};
@@ -12,14 +11,11 @@ use std::fs;
 use std::io::{BufRead, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-/// The run's end of the pipe. Dropping it ends everything and waits until that is done.
+/// The watcher, with the pipe to it. Dropping it closes the pipe and waits until all has ended.
 #[derive(Debug)]
-pub struct Guard {
-    watcher: Child,
-    pipe: Option<ChildStdin>,
-}
+pub struct Guard(Child);
 
 impl Guard {
     /// Starts the watcher over the services of `dir`, which it removes in the end.
@@ -27,16 +23,14 @@ impl Guard {
         fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("guard").arg(dir).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-        let mut watcher = command.spawn().context("could not start the guard of this run")?;
-        let pipe = watcher.stdin.take();
-        Ok(Self { watcher, pipe })
+        command.spawn().map(Self).context("could not start the guard of this run")
     }
 
     /// Runs a command in a process group of its own; returns whether it succeeded.
     pub fn run(&mut self, command: &mut Command) -> Result<bool> {
         let name = command.get_program().display().to_string();
-        let mut child =
-            command.process_group(0).spawn().with_context(|| format!("could not start {name}"))?;
+        let child = command.process_group(0).spawn();
+        let mut child = child.with_context(|| format!("could not start {name}"))?;
         self.send(&child.id().to_string());
         let status = child.wait().with_context(|| format!("could not wait for {name}"))?;
         self.send("0");
@@ -49,16 +43,13 @@ impl Guard {
     }
 
     fn send(&mut self, line: &str) {
-        if let Some(pipe) = &mut self.pipe {
-            let _ = writeln!(pipe, "{line}");
-        }
+        let _ = self.0.stdin.as_mut().map(|pipe| writeln!(pipe, "{line}"));
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.pipe = None;
-        let _ = self.watcher.wait();
+        let _ = self.0.wait();
     }
 }
 

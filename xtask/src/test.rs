@@ -1,9 +1,8 @@
 //! `test`: private services, every test, each feature alone, and an account of what was left out.
 
 use crate::guard::Guard;
-use crate::services;
-use crate::workspace::cargo;
-use anyhow::{Result, bail};
+use crate::{cargo, services};
+use anyhow::{Result, ensure};
 use std::path::Path;
 
 /// Features that must each build without the others.
@@ -21,10 +20,8 @@ pub enum Scope {
 impl Scope {
     /// Reads `REQUIRE_SERVICES`; empty and `0` mean no.
     pub fn from_environment() -> Self {
-        match std::env::var("REQUIRE_SERVICES") {
-            Ok(value) if !value.is_empty() && value != "0" => Self::Required,
-            _ => Self::Available,
-        }
+        let value = std::env::var("REQUIRE_SERVICES").unwrap_or_default();
+        if ["", "0"].contains(&value.as_str()) { Self::Available } else { Self::Required }
     }
 }
 
@@ -51,42 +48,35 @@ pub fn tests(root: &Path, arguments: &[String], scope: Scope) -> Result<bool> {
 }
 
 fn with_services(root: &Path, dir: &Path, words: &[String], scope: Scope, guard: &mut Guard) -> Result<bool> {
-    let mut command = cargo(root, cargo_test(words));
-    let missing = services::up_for(&mut command, root, dir)?;
-    let lines = missing.iter().map(|(service, error)| {
+    let mut command = cargo(root, cargo_test(words), words);
+    let missing = services::up_for(&mut command, root, dir)?.into_iter().map(|(service, error)| {
         format!("\n  tests that need {}: {}", service.name(), format!("{error:#}").replace('\n', "\n    "))
     });
-    let missing: String = lines.collect();
-    if scope == Scope::Available {
-        command.env_remove("REQUIRE_SERVICES");
-    } else if missing.is_empty() {
-        command.env("REQUIRE_SERVICES", "1");
-    } else {
-        bail!("REQUIRE_SERVICES=1, but something is missing:{missing}");
-    }
-    let passed = guard.run(&mut command)?;
+    let missing: String = missing.collect();
+    let required = scope == Scope::Required;
+    ensure!(!required || missing.is_empty(), "REQUIRE_SERVICES=1, but something is missing:{missing}");
+    let passed = guard.run(command.env("REQUIRE_SERVICES", if required { "1" } else { "0" }))?;
     if !missing.is_empty() {
         eprintln!("\nnot run:{missing}");
     }
     Ok(passed)
 }
 
-/// Returns the words of `cargo test`: the whole workspace without the benchmark unless the arguments
-/// choose packages.
-fn cargo_test(arguments: &[String]) -> Vec<String> {
-    let chooses = |word: &String| ["-p", "--workspace"].contains(&&**word) || word.starts_with("--package");
-    let chosen = arguments.iter().take_while(|word| *word != "--").any(chooses);
-    let packages: &[_] = if chosen { &[] } else { &["--workspace", "--exclude=micro", "--exclude=bench"] };
-    let words = ["test", "--all-features"].iter().chain(packages).map(|word| (*word).to_owned());
-    words.chain(arguments.iter().cloned()).collect()
+/// Returns the words before the arguments: the whole workspace, unless they choose packages.
+fn cargo_test(arguments: &[String]) -> &'static str {
+    let chooses = |word: &String| word == "-p" || word == "--workspace" || word.starts_with("--package");
+    if arguments.iter().take_while(|word| *word != "--").any(chooses) {
+        return "test --all-features";
+    }
+    "test --all-features --workspace --exclude=micro --exclude=bench"
 }
 
 /// Checks each feature alone; returns whether all build.
 pub fn features(root: &Path) -> Result<bool> {
-    let words = "check -p ecom --lib --bins --no-default-features --features";
     let mut passed = true;
     for feature in FEATURES {
-        passed &= cargo(root, words.split(' ').chain([feature])).status()?.success();
+        let words = format!("check -p ecom --lib --bins --no-default-features --features {feature}");
+        passed &= cargo(root, &words, &[]).status()?.success();
     }
     Ok(passed)
 }
@@ -97,13 +87,11 @@ mod tests {
 
     #[test]
     fn arguments_follow_the_whole_workspace_or_the_packages_they_choose() {
-        let words =
-            |line: &str| cargo_test(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).join(" ");
+        let words = |line: &str| cargo_test(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         let all = "test --all-features --workspace --exclude=micro --exclude=bench";
-        assert_eq!(words("late"), format!("{all} late"));
-        assert_eq!(words("-- -p"), format!("{all} -- -p"));
-        let ci = "--workspace --exclude=micro late";
-        assert_eq!(words(ci), format!("test --all-features {ci}"));
-        assert_eq!(words("-p xtask"), "test --all-features -p xtask");
+        assert_eq!(words("late"), all);
+        assert_eq!(words("-- -p"), all);
+        assert_eq!(words("--workspace --exclude=micro late"), "test --all-features");
+        assert_eq!(words("-p xtask"), "test --all-features");
     }
 }

@@ -1,7 +1,6 @@
 //! Services as plain Java processes of this host.
 
 use super::{CommitlogSync, Runner, Service, Started};
-use crate::workspace::on_path;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File, TryLockError};
@@ -13,18 +12,20 @@ use std::time::{Duration, Instant};
 
 /// The release of Cassandra; the compose file names the same one.
 const CASSANDRA: &str = "5.0.8";
+/// What the log of an emulator or a node says when it listens.
+const READY: [&str; 2] = ["Server started", "Startup complete"];
+/// What [`stop`] returns of a process that had ended before.
+const GONE: &str = "was not running any more";
 const START_LIMIT: Duration = Duration::from_secs(180);
 /// The time that a service gets to end by itself.
 pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A service's program.
-#[derive(Debug)]
 pub struct Program {
     service: Service,
     java: PathBuf,
     /// The emulator's jar, or the folder of Cassandra's jars.
     jars: PathBuf,
-    /// Cassandra's files of the repository.
     files: PathBuf,
 }
 
@@ -46,17 +47,14 @@ pub fn start(program: &Program, dir: &Path, mut ports: &[u16], sync: CommitlogSy
     loop {
         attempts -= 1;
         let [port, storage] = free_ports(ports)?;
-        let command = match service {
-            Service::Emulator => emulator(program, port),
-            Service::Cassandra => cassandra(program, &data_folder(dir), port, storage, sync)?,
-        };
+        let command = command(program, &dir.join(name), port, storage, sync)?;
         eprintln!("starting {name}");
         Started::remove(dir, service);
         let _ = fs::rename(&log, log.with_extension("previous.log"));
         let pid = launch(command, &log).with_context(|| format!("could not start {name}"))?.id();
         let started = Started { address: format!("127.0.0.1:{port}"), runner: Runner::Native { pid } };
         started.write(dir, service)?;
-        let Err(error) = await_ready(service, &log, &started.address) else { return Ok(started) };
+        let Err(error) = await_ready(service, dir, &started) else { return Ok(started) };
         let died = stop(pid, &log, STOP_LIMIT) == GONE;
         Started::remove(dir, service);
         let text = read(&log);
@@ -71,39 +69,29 @@ pub fn start(program: &Program, dir: &Path, mut ports: &[u16], sync: CommitlogSy
     }
 }
 
-fn emulator(program: &Program, port: u16) -> Command {
-    let mut command = Command::new(&program.java);
-    command.args(["-Xmx1g", "-jar"]).arg(&program.jars).args(["--host=127.0.0.1", &format!("--port={port}")]);
-    command
-}
-
-/// Returns the command of a node in `home`; its configuration and the JVM's flags are in the repository.
-fn cassandra(
-    program: &Program,
-    home: &Path,
-    port: u16,
-    storage: u16,
-    sync: CommitlogSync,
-) -> Result<Command> {
-    fs::create_dir_all(home.join("tmp")).with_context(|| format!("could not create {}", home.display()))?;
-    let agent = jar(&program.jars, "jamm-").context("Cassandra's jars are incomplete: no jamm")?;
-    let mut command = Command::new(&program.java);
-    command.current_dir(home).arg(format!("-javaagent:{}", agent.display()));
-    command.arg(format!("@{}", program.files.join("jvm.args").display()));
-    command.arg(format!("-Dcassandra.settings.native_transport_port={port}"));
-    command.arg(format!("-Dcassandra.settings.storage_port={storage}"));
-    if sync == CommitlogSync::Batch {
-        command
-            .args(["sync=batch", "sync_period=0ms"].map(|it| format!("-Dcassandra.settings.commitlog_{it}")));
+/// Returns the command of a service in `home`. Cassandra's configuration is in the repository.
+fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: CommitlogSync) -> Result<Command> {
+    let Program { service, java, jars, files } = program;
+    let mut command = Command::new(java);
+    if *service == Service::Emulator {
+        command.args(["-Xmx1g", "-jar"]).arg(jars).args(["--host=127.0.0.1", &format!("--port={port}")]);
+        return Ok(command);
     }
-    let class_path = format!("{}:{}/*", program.files.display(), program.jars.display());
+    fs::create_dir_all(home.join("tmp")).with_context(|| format!("could not create {}", home.display()))?;
+    let agent = jar(jars, "jamm-").context("Cassandra's jars are incomplete: no jamm")?;
+    command.current_dir(home).args([
+        format!("-javaagent:{}", agent.display()),
+        format!("@{}/jvm.args", files.display()),
+        format!("-Dcassandra.settings.native_transport_port={port}"),
+        format!("-Dcassandra.settings.storage_port={storage}"),
+    ]);
+    if sync == CommitlogSync::Batch {
+        let settings = ["commitlog_sync=batch", "commitlog_sync_period=0ms"];
+        command.args(settings.map(|setting| format!("-Dcassandra.settings.{setting}")));
+    }
+    let class_path = format!("{}:{}/*", files.display(), jars.display());
     command.args(["-cp", &class_path, "org.apache.cassandra.service.CassandraDaemon"]);
     Ok(command)
-}
-
-/// Returns the folder of a node's data.
-pub fn data_folder(dir: &Path) -> PathBuf {
-    dir.join("cassandra")
 }
 
 /// Starts a process in a group of its own. It writes and locks `log` for as long as it runs: the lock is
@@ -126,17 +114,17 @@ fn read(log: &Path) -> String {
 
 /// Waits until a service can be used; fails when it dies or takes too long. Its log must say that it
 /// listens, too: another server may have the port.
-pub fn await_ready(service: Service, log: &Path, address: &str) -> Result<()> {
-    let (name, hint) = (service.name(), format!("hint: its log is {}", log.display()));
-    let ready = || read(log).contains(service.ready_line()) && service.answers(address);
-    let in_time = wait_until(START_LIMIT, || !is_alive(log) || ready());
+pub fn await_ready(service: Service, dir: &Path, started: &Started) -> Result<()> {
+    let Runner::Native { .. } = started.runner else { return Ok(()) };
+    let (name, log) = (service.name(), service.log(dir));
+    let hint = format!("hint: its log is {}", log.display());
+    let listens = || READY.iter().any(|line| read(&log).contains(line));
+    let ready = || listens() && service.answers(&started.address);
+    let in_time = wait_until(START_LIMIT, || !is_alive(&log) || ready());
     ensure!(in_time, "{name} was not ready after {} s\n{hint}", START_LIMIT.as_secs());
-    ensure!(is_alive(log), "{name} died while starting\n{hint}");
+    ensure!(is_alive(&log), "{name} died while starting\n{hint}");
     Ok(())
 }
-
-/// What [`stop`] returns of a process that had ended before.
-const GONE: &str = "was not running any more";
 
 /// Ends the process that writes `log`: SIGTERM, then SIGKILL after `grace`. Returns what happened.
 pub fn stop(pid: u32, log: &Path, grace: Duration) -> &'static str {
@@ -182,7 +170,7 @@ fn java() -> Result<PathBuf> {
         let output = Command::new(java).arg("-version").output();
         output.is_ok_and(|output| String::from_utf8_lossy(&output.stderr).contains(" version \"17"))
     };
-    let found = own.chain(on_path("java")).chain(homes.flat_map(of_home)).find(is_17);
+    let found = own.chain(which::which("java")).chain(homes.flat_map(of_home)).find(is_17);
     found.context("found no Java 17\nhint: install a JDK 17, or set JAVA_HOME to one")
 }
 
@@ -192,10 +180,9 @@ fn emulator_jar() -> Result<PathBuf> {
     let sdk = std::env::var("CLOUDSDK_ROOT")
         .or_else(|_| ask().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()));
     let lib = Path::new(sdk.unwrap_or_default().trim()).join("platform/pubsub-emulator/lib");
-    jar(&lib, "cloud-pubsub-emulator-").context(
-        "found no Pub/Sub emulator in a gcloud SDK\nhint: gcloud components install pubsub-emulator (Debian: \
-         google-cloud-cli-pubsub-emulator)",
-    )
+    let hint = "hint: gcloud components install pubsub-emulator (Debian: google-cloud-cli-pubsub-emulator)";
+    let found = jar(&lib, "cloud-pubsub-emulator-");
+    found.with_context(|| format!("found no Pub/Sub emulator in a gcloud SDK\n{hint}"))
 }
 
 /// Returns the last jar whose name starts with `name`.
@@ -211,19 +198,16 @@ fn jar(folder: &Path, name: &str) -> Option<PathBuf> {
 /// there. A fetch works in a folder of its own that gets its name when complete, under a lock.
 fn cassandra_jars(java: &Path, files: &Path) -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
     let cache = cache.context("neither XDG_CACHE_HOME nor HOME is set")?;
     let home = cache.join(format!("ecom-pipeline/cassandra-{CASSANDRA}"));
     let (lib, partial) = (home.join("lib"), home.join("partial"));
-    if lib.is_dir() {
-        return Ok(lib);
-    }
-    on_path("mvn")
-        .context("found no Maven to fetch Cassandra's jars with\nhint: install Maven (mvn on PATH)")?;
     let _lock = super::state::lock(&home)?;
     if lib.is_dir() {
         return Ok(lib);
     }
+    let hint = "hint: install Maven (mvn on PATH)";
+    ensure!(which::which("mvn").is_ok(), "found no Maven to fetch Cassandra's jars with\n{hint}");
     let _ = fs::remove_dir_all(&partial);
     eprintln!("fetching Cassandra {CASSANDRA} through Maven (about 70 MB, once per user)");
     let mut maven = Command::new("mvn");
@@ -234,10 +218,9 @@ fn cassandra_jars(java: &Path, files: &Path) -> Result<PathBuf> {
     maven.envs(java.canonicalize()?.ancestors().nth(2).map(|home| ("JAVA_HOME", home)));
     // What the first attempt has fetched, the second one does not fetch again.
     let mut attempt = || maven.stdin(Stdio::null()).stdout(std::io::stderr()).status();
-    ensure!(
-        attempt()?.success() || attempt()?.success(),
-        "maven could not fetch Cassandra {CASSANDRA}\nhint: run the command again, it goes on where it stopped"
-    );
+    let fetched = attempt()?.success() || attempt()?.success();
+    let hint = "hint: run the command again, it goes on where it stopped";
+    ensure!(fetched, "maven could not fetch Cassandra {CASSANDRA}\n{hint}");
     fs::rename(&partial, &lib).with_context(|| format!("could not create {}", lib.display()))?;
     Ok(lib)
 }
@@ -255,15 +238,10 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_does_not_write_the_log_is_never_signalled() {
+    fn only_the_process_that_writes_the_log_is_ended_even_against_its_will() {
         let log = tempfile::NamedTempFile::new().unwrap();
+        assert!(!is_alive(log.path()));
         assert_eq!(stop(std::process::id(), log.path(), Duration::ZERO), GONE);
-        assert_eq!(stop(std::process::id(), Path::new("absent.log"), Duration::ZERO), GONE);
-    }
-
-    #[test]
-    fn a_process_that_ignores_sigterm_is_killed() {
-        let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]);
         let mut child = launch(command, log.path()).unwrap();
@@ -271,6 +249,6 @@ mod tests {
         assert!(is_alive(log.path()));
         assert_eq!(stop(child.id(), log.path(), Duration::ZERO), "did not end when asked, killed");
         assert!(!child.wait().unwrap().success());
-        assert!(!is_alive(log.path()));
+        assert_eq!(stop(child.id(), log.path(), Duration::ZERO), GONE);
     }
 }

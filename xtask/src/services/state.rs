@@ -55,11 +55,11 @@ impl Started {
         dir.join(format!("{}.json", service.name()))
     }
 
-    /// Returns true while the process or the container is there.
-    pub fn is_running(&self, root: &Path, dir: &Path, service: Service) -> bool {
+    /// Returns true while the process runs, or the container answers.
+    pub fn is_running(&self, dir: &Path, service: Service) -> bool {
         match &self.runner {
             Runner::Native { .. } => native::is_alive(&service.log(dir)),
-            Runner::Docker { project } => docker::is_running(root, project, service),
+            Runner::Docker { .. } => service.answers(&self.address),
         }
     }
 

@@ -13,7 +13,8 @@ mod options;
 pub use options::Options as Bench;
 
 /// The binaries that are measured, and the one that measures.
-const BINARIES: &str = "-p ecom -p bench --bin bench --bin order_consumer --bin payment_consumer --bin dlq_handler --bin ecom_setup";
+const BINARIES: &str = "-p ecom -p bench --bin bench --bin order_consumer --bin payment_consumer \
+    --bin dlq_handler --bin ecom_setup";
 
 /// Runs the benchmark; returns 1 if an arm is void.
 pub fn run(root: &Path, options: &Bench) -> Result<u8> {

@@ -1,10 +1,10 @@
 //! `bench`: builds what is measured, starts services and runs `bench/run` on them.
 
 use crate::guard::Guard;
-use crate::services;
-use crate::workspace::{cargo, target};
-use anyhow::{Result, bail};
+use crate::{cargo, services};
+use anyhow::{Result, ensure};
 use std::path::Path;
+use std::process::Command;
 
 #[allow(dead_code, reason = "the program that is started reads the rest")]
 #[path = "../../bench/run/src/options.rs"]
@@ -12,9 +12,9 @@ mod options;
 
 pub use options::Options as Bench;
 
-/// The binaries that are measured, and the package they are of.
-const PACKAGE: &str = "ecom";
-const BINARIES: [&str; 4] = ["order_consumer", "payment_consumer", "dlq_handler", "ecom_setup"];
+/// The binaries that are measured, and the one that measures.
+const BINARIES: &str = "-p ecom -p bench --bin bench --bin order_consumer --bin payment_consumer \
+    --bin dlq_handler --bin ecom_setup";
 
 /// Runs the benchmark; returns 1 if an arm is void.
 pub fn run(root: &Path, options: &Bench) -> Result<u8> {
@@ -24,20 +24,15 @@ pub fn run(root: &Path, options: &Bench) -> Result<u8> {
     let mut guard = Guard::start(&dir)?;
     let profile = &options.profile;
     if !options.no_build {
-        let mut words = vec!["build", "--profile", profile, "-p", PACKAGE, "-p", "bench", "--bin", "bench"];
-        words.extend(BINARIES.iter().flat_map(|name| ["--bin", name]));
-        if !guard.run(&mut cargo(root, words))? {
-            bail!("what is to be measured does not build");
-        }
+        let mut build = cargo(root, &format!("build --profile {profile} {BINARIES}"), &[]);
+        ensure!(guard.run(&mut build)?, "what is to be measured does not build");
     }
-    let folder = target(root).join(if profile == "dev" { "debug" } else { profile });
-    let mut command = std::process::Command::new(folder.join("bench"));
+    let target = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+    let folder = target.join(if profile == "dev" { "debug" } else { profile });
+    let mut command = Command::new(folder.join("bench"));
     command.arg("run").args(std::env::args_os().skip(2)).arg("--out").arg(out).current_dir(root);
-    for result in services::up(root, &services::Options::private(&dir))? {
-        match result {
-            Ok(endpoint) => drop(command.env(endpoint.service.variable(), endpoint.address)),
-            Err((_, error)) => return Err(error),
-        }
+    if let Some((_, error)) = services::up_for(&mut command, root, &dir)?.pop() {
+        return Err(error);
     }
     Ok(u8::from(!guard.run(&mut command)?))
 }

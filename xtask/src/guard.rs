@@ -1,101 +1,82 @@
 //! Ends what a run started, however the run ends: done, failed, Ctrl-C, killed.
 //!
-//! A killed process cannot clean up, so another one does: `xtask guard DIR` reads a pipe from the
-//! run. When the pipe closes it ends the process groups that still run and the services of DIR. A
-//! normal end takes the same path. (`PR_SET_PDEATHSIG` would reach direct children only: not the
-//! test binaries under cargo, nor what those start.)
+//! A killed process cannot clean up, so another one does: `xtask guard DIR` reads a pipe from the run.
+//! When the pipe closes it ends the process group that still runs and the services of DIR.
+//! (`PR_SET_PDEATHSIG` would reach direct children only: not the test binaries under cargo.)
 
-use crate::{process, services};
+use crate::services;
 use anyhow::{Context, Result};
-use rustix::process::{Signal, kill_process_group, test_kill_process_group};
-use std::collections::BTreeSet;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::fs;
 use std::io::{BufRead, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
 
-/// The run's end of the pipe. Dropping it ends everything and waits until that is done.
+/// The watcher, with the pipe to it. Dropping it closes the pipe and waits until all has ended.
 #[derive(Debug)]
-pub struct Guard {
-    watcher: Child,
-    pipe: Option<ChildStdin>,
-}
+pub struct Guard(Child);
 
 impl Guard {
     /// Starts the watcher over the services of `dir`, which it removes in the end.
     pub fn start(dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
+        fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("guard").arg(dir).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-        let mut watcher = command.spawn().context("could not start the guard of this run")?;
-        let pipe = watcher.stdin.take();
-        Ok(Self { watcher, pipe })
+        command.spawn().map(Self).context("could not start the guard of this run")
     }
 
     /// Runs a command in a process group of its own; returns whether it succeeded.
     pub fn run(&mut self, command: &mut Command) -> Result<bool> {
         let name = command.get_program().display().to_string();
-        let mut child =
-            command.process_group(0).spawn().with_context(|| format!("could not start {name}"))?;
-        self.tell(&format!("started {}", child.id()));
+        let child = command.process_group(0).spawn();
+        let mut child = child.with_context(|| format!("could not start {name}"))?;
+        self.send(&child.id().to_string());
         let status = child.wait().with_context(|| format!("could not wait for {name}"))?;
-        self.tell(&format!("ended {}", child.id()));
+        self.send("0");
         Ok(status.success())
     }
 
     /// Keeps the services' logs when everything else is removed.
     pub fn keep_logs(&mut self) {
-        self.tell("keep-logs");
+        self.send("keep-logs");
     }
 
-    fn tell(&mut self, line: &str) {
-        if let Some(pipe) = &mut self.pipe {
-            let _ = writeln!(pipe, "{line}");
-        }
+    fn send(&mut self, line: &str) {
+        let _ = self.0.stdin.as_mut().map(|pipe| writeln!(pipe, "{line}"));
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.pipe = None;
-        let _ = self.watcher.wait();
+        let _ = self.0.wait();
     }
 }
 
-/// Reads the run's lines until the pipe closes, then cleans up.
+/// Reads the run's lines until the pipe closes, then cleans up. A line is the process group that runs
+/// now, 0 for none, or `keep-logs`.
 pub fn watch(root: &Path, dir: &Path) -> Result<u8> {
-    let (mut groups, mut keep_logs) = (BTreeSet::new(), false);
+    let (mut group, mut keep_logs) = (None, false);
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-        match line.split_once(' ') {
-            Some(("started", group)) => groups.extend(group.parse::<u32>()),
-            Some(("ended", group)) => groups.retain(|running| running.to_string() != group),
-            _ => keep_logs |= line == "keep-logs",
+        match line.parse() {
+            Ok(id) => group = Pid::from_raw(id),
+            Err(_) => keep_logs = true,
         }
     }
-    for group in groups.into_iter().filter_map(process::pid) {
-        let ended = || test_kill_process_group(group).is_err();
-        let _ = kill_process_group(group, Signal::TERM);
-        if !process::wait_until(Duration::from_secs(5), ended) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+    if let Some(group) = group {
+        let _ = kill_process_group(group, Signal::KILL);
     }
-    services::down(root, dir, services::Data::Wiped)?;
-    remove(dir, keep_logs)?;
+    clean_up(root, dir, keep_logs)?;
     Ok(0)
 }
 
-fn remove(dir: &Path, keep_logs: bool) -> Result<()> {
-    if !keep_logs {
-        return std::fs::remove_dir_all(dir).with_context(|| format!("could not remove {}", dir.display()));
+fn clean_up(root: &Path, dir: &Path, keep_logs: bool) -> Result<()> {
+    services::down(root, dir, services::Data::Wiped)?;
+    if keep_logs {
+        eprintln!("the services' logs are in {}", dir.display());
+        return fs::remove_file(dir.join("lock")).context("could not remove the lock of the services");
     }
-    for file in std::fs::read_dir(dir)?.flatten().map(|entry| entry.path()) {
-        if file.is_file() && file.extension().is_none_or(|extension| extension != "log") {
-            let _ = std::fs::remove_file(file);
-        }
-    }
-    eprintln!("the services' logs are in {}", dir.display());
-    Ok(())
+    fs::remove_dir_all(dir).with_context(|| format!("could not remove {}", dir.display()))
 }
 
 #[cfg(test)]
@@ -105,14 +86,15 @@ mod tests {
     #[test]
     fn a_failed_run_leaves_nothing_but_logs() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["emulator.log", "emulator.json", "lock"] {
-            std::fs::write(folder.path().join(name), "").unwrap();
+        let dir = folder.path();
+        let state = r#"{"address":"127.0.0.1:1","runner":{"native":{"pid":4294967295}}}"#;
+        for (name, text) in [("emulator.log", ""), ("emulator.json", state), ("lock", "")] {
+            fs::write(dir.join(name), text).unwrap();
         }
-        remove(folder.path(), true).unwrap();
-        let left: Vec<_> =
-            std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+        clean_up(dir, dir, true).unwrap();
+        let left: Vec<_> = fs::read_dir(dir).unwrap().flatten().map(|entry| entry.file_name()).collect();
         assert_eq!(left, ["emulator.log"]);
-        remove(folder.path(), false).unwrap();
-        assert!(!folder.path().exists());
+        clean_up(dir, dir, false).unwrap();
+        assert!(!dir.exists());
     }
 }

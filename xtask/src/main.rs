@@ -9,15 +9,13 @@
 mod bench;
 mod ci;
 mod guard;
-mod process;
 mod services;
 mod test;
-mod workspace;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode, Stdio};
 
 const SOURCES: &str = "\
 Services are taken from, in this order:
@@ -39,8 +37,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start, stop and show a Pub/Sub emulator and a Cassandra node
-    #[command(subcommand)]
-    Services(services::Command),
+    Services {
+        /// Keep state, logs and data in DIR (default: target/services); each folder is an independent pair
+        #[arg(long, global = true)]
+        dir: Option<PathBuf>,
+        #[command(subcommand)]
+        command: services::Command,
+    },
     /// Start private services, run every test, and check each feature alone
     Test {
         /// Arguments of `cargo test`; the feature checks are then left out
@@ -69,15 +72,31 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<u8> {
-    let root = workspace::root()?;
+    let current = std::env::current_dir().context("could not read the current folder")?;
+    let root = current.ancestors().find(|folder| folder.join("xtask/Cargo.toml").is_file());
+    let root = root.context("found no workspace here\nhint: run `cargo xtask` inside the repository")?;
     match command {
-        Command::Services(command) => services::run(&root, command),
-        Command::Test { arguments } => test::run(&root, &arguments, test::Scope::from_environment()),
-        Command::Bench(options) => bench::run(&root, &options),
-        Command::Micro => ci::micro(&root, test::Scope::from_environment()),
-        Command::Ci => ci::run(&root),
-        Command::Guard { dir } => guard::watch(&root, &dir),
+        Command::Services { dir, command } => services::run(root, dir, command),
+        Command::Test { arguments } => test::run(root, &arguments, test::Scope::from_environment()),
+        Command::Bench(options) => bench::run(root, &options),
+        Command::Micro => Ok(u8::from(!ci::micro(root, test::Scope::from_environment())?)),
+        Command::Ci => ci::run(root),
+        Command::Guard { dir } => guard::watch(root, &dir),
     }
+}
+
+/// Returns a cargo command in the root, without input and without the variables that `cargo run` set for
+/// xtask itself, which would make some build scripts run again.
+fn cargo(root: &Path, words: &str, arguments: &[String]) -> process::Command {
+    eprintln!("{}", format!("cargo {words} {}", arguments.join(" ")).trim_end());
+    let mut command = process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(words.split(' ')).args(arguments).current_dir(root).stdin(Stdio::null());
+    for (name, _) in std::env::vars() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PRIMARY_PACKAGE"].iter().any(|it| name.starts_with(it)) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 #[cfg(test)]

@@ -1,34 +1,27 @@
 //! `test`: private services, every test, each feature alone, and an account of what was left out.
 
 use crate::guard::Guard;
-use crate::services::{self, Options};
-use crate::workspace::cargo;
-use anyhow::{Result, bail};
+use crate::{cargo, services};
+use anyhow::{Result, ensure};
 use std::path::Path;
 
-/// The package of the binaries.
-const PACKAGE: &str = "ecom";
 /// Features that must each build without the others.
 const FEATURES: [&str; 3] = ["pubsub", "cassandra", "embedded"];
 
 /// The extent of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Everything that this host can run; the rest is listed at the end.
+    /// What this host can run; the rest is listed at the end.
     Available,
     /// Everything: what is missing is a failure.
     Required,
-    /// Everything, and the benchmark's own tests.
-    Ci,
 }
 
 impl Scope {
     /// Reads `REQUIRE_SERVICES`; empty and `0` mean no.
     pub fn from_environment() -> Self {
-        match std::env::var("REQUIRE_SERVICES") {
-            Ok(value) if !value.is_empty() && value != "0" => Self::Required,
-            _ => Self::Available,
-        }
+        let value = std::env::var("REQUIRE_SERVICES").unwrap_or_default();
+        if ["", "0"].contains(&value.as_str()) { Self::Available } else { Self::Required }
     }
 }
 
@@ -54,58 +47,36 @@ pub fn tests(root: &Path, arguments: &[String], scope: Scope) -> Result<bool> {
     result
 }
 
-fn with_services(
-    root: &Path,
-    dir: &Path,
-    arguments: &[String],
-    scope: Scope,
-    guard: &mut Guard,
-) -> Result<bool> {
-    let mut command = cargo(root, words(arguments, scope));
-    let mut missing = Vec::new();
-    for result in services::up(root, &Options::private(dir))? {
-        match result {
-            Ok(endpoint) => drop(command.env(endpoint.service.variable(), endpoint.address)),
-            Err((service, error)) => {
-                command.env_remove(service.variable());
-                let error = format!("{error:#}").replace('\n', "\n    ");
-                missing.push(format!("  tests that need {}: {error}", service.name()));
-            }
-        }
-    }
-    if scope == Scope::Available {
-        command.env_remove("REQUIRE_SERVICES");
-    } else if missing.is_empty() {
-        command.env("REQUIRE_SERVICES", "1");
-    } else {
-        bail!("REQUIRE_SERVICES=1, but something is missing:\n{}", missing.join("\n"));
-    }
-    let passed = guard.run(&mut command)?;
+fn with_services(root: &Path, dir: &Path, words: &[String], scope: Scope, guard: &mut Guard) -> Result<bool> {
+    let mut command = cargo(root, cargo_test(words), words);
+    let missing = services::up_for(&mut command, root, dir)?.into_iter().map(|(service, error)| {
+        format!("\n  tests that need {}: {}", service.name(), format!("{error:#}").replace('\n', "\n    "))
+    });
+    let missing: String = missing.collect();
+    let required = scope == Scope::Required;
+    ensure!(!required || missing.is_empty(), "REQUIRE_SERVICES=1, but something is missing:{missing}");
+    let passed = guard.run(command.env("REQUIRE_SERVICES", if required { "1" } else { "0" }))?;
     if !missing.is_empty() {
-        eprintln!("\nnot run:\n{}", missing.join("\n"));
+        eprintln!("\nnot run:{missing}");
     }
     Ok(passed)
 }
 
-/// Returns the words of `cargo test`: the whole workspace unless the arguments choose packages.
-fn words(arguments: &[String], scope: Scope) -> Vec<String> {
-    let mut words = vec!["test".to_owned(), "--all-features".to_owned()];
-    let chooses = |word: &String| word == "-p" || word.starts_with("--package");
-    if !arguments.iter().take_while(|word| *word != "--").any(chooses) {
-        words.extend(["--workspace".to_owned(), "--exclude=micro".to_owned()]);
-        words.extend((scope != Scope::Ci).then(|| "--exclude=bench".to_owned()));
+/// Returns the words before the arguments: the whole workspace, unless they choose packages.
+fn cargo_test(arguments: &[String]) -> &'static str {
+    let chooses = |word: &String| word == "-p" || word == "--workspace" || word.starts_with("--package");
+    if arguments.iter().take_while(|word| *word != "--").any(chooses) {
+        return "test --all-features";
     }
-    words.extend_from_slice(arguments);
-    words
+    "test --all-features --workspace --exclude=micro --exclude=bench"
 }
 
 /// Checks each feature alone; returns whether all build.
 pub fn features(root: &Path) -> Result<bool> {
     let mut passed = true;
     for feature in FEATURES {
-        let words =
-            ["check", "-p", PACKAGE, "--lib", "--bins", "--no-default-features", "--features", feature];
-        passed &= cargo(root, words).status()?.success();
+        let words = format!("check -p ecom --lib --bins --no-default-features --features {feature}");
+        passed &= cargo(root, &words, &[]).status()?.success();
     }
     Ok(passed)
 }
@@ -115,14 +86,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_follow_the_whole_workspace_or_the_package_they_choose() {
-        let words = |line: &str, scope| {
-            words(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), scope).join(" ")
-        };
+    fn arguments_follow_the_whole_workspace_or_the_packages_they_choose() {
+        let words = |line: &str| cargo_test(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         let all = "test --all-features --workspace --exclude=micro --exclude=bench";
-        assert_eq!(words("late", Scope::Available), format!("{all} late"));
-        assert_eq!(words("-- -p", Scope::Required), format!("{all} -- -p"));
-        assert_eq!(words("late", Scope::Ci), "test --all-features --workspace --exclude=micro late");
-        assert_eq!(words("-p xtask", Scope::Ci), "test --all-features -p xtask");
+        assert_eq!(words("late"), all);
+        assert_eq!(words("-- -p"), all);
+        assert_eq!(words("--workspace --exclude=micro late"), "test --all-features");
+        assert_eq!(words("-p xtask"), "test --all-features");
     }
 }

@@ -1,27 +1,31 @@
 //! Services as plain Java processes of this host.
 
-use super::{CommitlogSync, Runner, Service, Started, await_ready, connect};
-use crate::process::{self, on_path};
-use anyhow::{Context, Result, anyhow, bail};
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use super::{CommitlogSync, Runner, Service, Started};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File, TryLockError};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The release of Cassandra; the compose file names the same one.
 const CASSANDRA: &str = "5.0.8";
+/// What the log of an emulator or a node says when it listens.
+const READY: [&str; 2] = ["Server started", "Startup complete"];
+/// What [`stop`] returns of a process that had ended before.
+const GONE: &str = "was not running any more";
+const START_LIMIT: Duration = Duration::from_secs(180);
+/// The time that a service gets to end by itself.
+pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A service's program.
-#[derive(Debug)]
 pub struct Program {
     service: Service,
     java: PathBuf,
     /// The emulator's jar, or the folder of Cassandra's jars.
     jars: PathBuf,
-    /// Cassandra's files of the repository.
     files: PathBuf,
 }
 
@@ -35,226 +39,189 @@ pub fn find(root: &Path, service: Service) -> Result<Program> {
     Ok(Program { service, java, jars, files })
 }
 
-/// Starts a service in a process group of its own and waits until it is ready. It takes other ports
-/// when another process was quicker to take the chosen ones, and shows the end of its log when it fails.
-pub fn start(program: &Program, dir: &Path, ports: &[u16], sync: CommitlogSync) -> Result<Started> {
-    let (service, mut ports) = (program.service, ports);
-    let (name, log) = (service.name(), service.log(dir));
-    let marker = format!("-Decom.service={}/{name}", dir.display());
-    for attempts_left in [2, 1, 0] {
-        let [port, storage, tls_storage] = free_ports([ports, &[7000], &[7001]])?;
-        let mut command = match service {
-            Service::Emulator => emulator(program, &marker, port),
-            Service::Cassandra => {
-                cassandra(program, &marker, &data_folder(dir), [port, storage, tls_storage], sync)?
-            }
-        };
+/// Starts a service and waits until it is ready. It takes other ports when another process was quicker
+/// to take the chosen ones, and shows the end of its log when it fails.
+pub fn start(program: &Program, dir: &Path, mut ports: &[u16], sync: CommitlogSync) -> Result<Started> {
+    let (service, name, log) = (program.service, program.service.name(), program.service.log(dir));
+    let mut attempts = 3;
+    loop {
+        attempts -= 1;
+        let [port, storage] = free_ports(ports)?;
+        let command = command(program, &dir.join(name), port, storage, sync)?;
         eprintln!("starting {name}");
+        Started::remove(dir, service);
         let _ = fs::rename(&log, log.with_extension("previous.log"));
-        let output = File::create(&log).with_context(|| format!("could not create {}", log.display()))?;
-        command.env("MALLOC_ARENA_MAX", "4").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = command.process_group(0).spawn().with_context(|| format!("could not start {name}"))?;
-        let (pid, address) = (child.id(), format!("127.0.0.1:{port}"));
-        let started = Started { address, runner: Runner::Native { pid, marker: marker.clone() } };
+        let pid = launch(command, &log).with_context(|| format!("could not start {name}"))?.id();
+        let started = Started { address: format!("127.0.0.1:{port}"), runner: Runner::Native { pid } };
         started.write(dir, service)?;
         let Err(error) = await_ready(service, dir, &started) else { return Ok(started) };
-        let died = !process::is_alive(pid, &marker);
-        process::stop(pid, &marker, service.patience().1);
+        let died = stop(pid, &log, STOP_LIMIT) == GONE;
         Started::remove(dir, service);
-        if attempts_left > 0 && died && process::tail(&log, 200).to_lowercase().contains("in use") {
-            eprintln!("{name} lost its port to another process, trying other ports");
-            ports = &[];
-            continue;
+        let text = read(&log);
+        if attempts == 0 || !died || !text.to_lowercase().contains("in use") {
+            let lines: Vec<&str> = text.lines().collect();
+            let end = lines[lines.len().saturating_sub(40)..].join("\n");
+            eprintln!("the last lines of {}:\n{end}", log.display());
+            return Err(error);
         }
-        eprintln!("the last lines of {}:\n{}", log.display(), process::tail(&log, 40));
-        return Err(error);
+        eprintln!("{name} lost its port to another process, trying other ports");
+        ports = &[];
     }
-    bail!("{name} found no ports it could keep")
 }
 
-fn emulator(program: &Program, marker: &str, port: u16) -> Command {
-    let mut command = Command::new(&program.java);
-    command.args(["-Xmx1g", marker, "-jar"]).arg(&program.jars);
-    command.args(["--host=127.0.0.1", &format!("--port={port}")]);
-    command
-}
-
-/// Writes `cassandra.yaml` and returns the command; logback and the JVM's flags are in the repository.
-fn cassandra(
-    program: &Program,
-    marker: &str,
-    home: &Path,
-    ports: [u16; 3],
-    sync: CommitlogSync,
-) -> Result<Command> {
-    for folder in ["conf", "tmp", "triggers"] {
-        fs::create_dir_all(home.join(folder))
-            .with_context(|| format!("could not create {}", home.display()))?;
+/// Returns the command of a service in `home`. Cassandra's configuration is in the repository.
+fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: CommitlogSync) -> Result<Command> {
+    let Program { service, java, jars, files } = program;
+    let mut command = Command::new(java);
+    if *service == Service::Emulator {
+        command.args(["-Xmx1g", "-jar"]).arg(jars).args(["--host=127.0.0.1", &format!("--port={port}")]);
+        return Ok(command);
     }
-    let template = fs::read_to_string(program.files.join("cassandra.yaml"))?;
-    fs::write(home.join("conf/cassandra.yaml"), yaml(&template, ports, sync))?;
-    let mut agent = std::ffi::OsString::from("-javaagent:");
-    agent.push(jar(&program.jars, "jamm-").context("Cassandra's jars are incomplete: no jamm")?);
-    let mut command = Command::new(&program.java);
-    command.current_dir(home).arg(marker).arg(agent);
-    for (property, folder) in [
-        ("java.io.tmpdir", "tmp"),
-        ("jna.tmpdir", "tmp"),
-        ("cassandra.triggers_dir", "triggers"),
-        ("cassandra.storagedir", ""),
-        ("cassandra.logdir", ""),
-    ] {
-        command.arg(format!("-D{property}={}", home.join(folder).display()));
+    fs::create_dir_all(home.join("tmp")).with_context(|| format!("could not create {}", home.display()))?;
+    let agent = jar(jars, "jamm-").context("Cassandra's jars are incomplete: no jamm")?;
+    command.current_dir(home).args([
+        format!("-javaagent:{}", agent.display()),
+        format!("@{}/jvm.args", files.display()),
+        format!("-Dcassandra.settings.native_transport_port={port}"),
+        format!("-Dcassandra.settings.storage_port={storage}"),
+    ]);
+    if sync == CommitlogSync::Batch {
+        let settings = ["commitlog_sync=batch", "commitlog_sync_period=0ms"];
+        command.args(settings.map(|setting| format!("-Dcassandra.settings.{setting}")));
     }
-    // Cassandra and logback find their files on the class path: conf first, it has the filled-in one.
-    let class_path = format!("conf:{}:{}/*", program.files.display(), program.jars.display());
-    command.arg(format!("@{}", program.files.join("jvm.args").display()));
+    let class_path = format!("{}:{}/*", files.display(), jars.display());
     command.args(["-cp", &class_path, "org.apache.cassandra.service.CassandraDaemon"]);
     Ok(command)
 }
 
-fn yaml(template: &str, [native, storage, tls_storage]: [u16; 3], sync: CommitlogSync) -> String {
-    let sync = match sync {
-        CommitlogSync::Periodic => "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms\n",
-        CommitlogSync::Batch => "commitlog_sync: batch\n",
-    };
-    let filled = [("{native}", native), ("{storage}", storage), ("{tls_storage}", tls_storage)]
-        .iter()
-        .fold(template.to_owned(), |text, (name, port)| text.replace(name, &port.to_string()));
-    filled + sync
+/// Starts a process in a group of its own. It writes and locks `log` for as long as it runs: the lock is
+/// of the open file, which the process has as its standard output.
+fn launch(mut command: Command, log: &Path) -> std::io::Result<Child> {
+    let output = File::create(log)?;
+    output.lock()?;
+    command.env("MALLOC_ARENA_MAX", "4").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    command.process_group(0).spawn()
 }
 
-/// Returns the folder of a node's data and configuration.
-pub fn data_folder(dir: &Path) -> PathBuf {
-    dir.join("cassandra")
+/// Returns true while the process that writes `log` runs.
+pub fn is_alive(log: &Path) -> bool {
+    File::open(log).is_ok_and(|log| matches!(log.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Returns true if the log says that the service listens; another server may hold its port.
-pub fn log_says_ready(service: Service, log: &Path) -> bool {
-    let line = match service {
-        Service::Emulator => "Server started",
-        Service::Cassandra => "Startup complete",
-    };
-    fs::read(log).is_ok_and(|raw| String::from_utf8_lossy(&raw).contains(line))
+fn read(log: &Path) -> String {
+    fs::read(log).map(|raw| String::from_utf8_lossy(&raw).into_owned()).unwrap_or_default()
 }
 
-/// Returns true if an emulator answers `Ok` to `GET /`.
-pub fn emulator_answers(address: &str) -> bool {
-    let ask = || -> Option<String> {
-        let mut stream = connect(address, Service::Emulator.usual_port())?;
-        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-        write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-        let mut reply = Vec::new();
-        // Where the connection stays open, the read times out with the answer.
-        let _ = stream.read_to_end(&mut reply);
-        Some(String::from_utf8_lossy(&reply).into_owned())
-    };
-    ask().is_some_and(|reply| {
-        let body = reply.split_once("\r\n\r\n").map(|(_, body)| body.trim_start().starts_with("Ok"));
-        reply.starts_with("HTTP/1.1 200") && body == Some(true)
-    })
+/// Waits until a service can be used; fails when it dies or takes too long. Its log must say that it
+/// listens, too: another server may have the port.
+pub fn await_ready(service: Service, dir: &Path, started: &Started) -> Result<()> {
+    let Runner::Native { .. } = started.runner else { return Ok(()) };
+    let (name, log) = (service.name(), service.log(dir));
+    let hint = format!("hint: its log is {}", log.display());
+    let listens = || READY.iter().any(|line| read(&log).contains(line));
+    let ready = || listens() && service.answers(&started.address);
+    let in_time = wait_until(START_LIMIT, || !is_alive(&log) || ready());
+    ensure!(in_time, "{name} was not ready after {} s\n{hint}", START_LIMIT.as_secs());
+    ensure!(is_alive(&log), "{name} died while starting\n{hint}");
+    Ok(())
 }
 
-/// Returns one free port per list: the first of the list that is free, else any. Free means now:
-/// another process may take it before the service does.
-pub fn free_ports<const N: usize>(preferred: [&[u16]; N]) -> Result<[u16; N]> {
-    let mut held = Vec::with_capacity(N);
-    for ports in preferred {
-        let mut candidates = ports.iter().copied().chain([0]);
-        let listener = candidates.find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
-        held.push(listener.context("found no free port on 127.0.0.1")?);
+/// Ends the process that writes `log`: SIGTERM, then SIGKILL after `grace`. Returns what happened.
+pub fn stop(pid: u32, log: &Path, grace: Duration) -> &'static str {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| is_alive(log));
+    let Some(pid) = pid else { return GONE };
+    let _ = kill_process(pid, Signal::TERM);
+    if wait_until(grace, || !is_alive(log)) {
+        return "stopped";
     }
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&held) {
-        *port = listener.local_addr()?.port();
+    let _ = kill_process(pid, Signal::KILL);
+    wait_until(Duration::from_secs(10), || !is_alive(log));
+    "did not end when asked, killed"
+}
+
+/// Checks `done` until it holds or `limit` has passed; returns whether it holds.
+fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while !done() {
+        if start.elapsed() >= limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(ports)
+    true
+}
+
+/// Returns two free ports of 127.0.0.1, the first one of `preferred` if any of those is free. Free means
+/// now: another process may take it before the service does.
+pub fn free_ports(preferred: &[u16]) -> Result<[u16; 2]> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
+    let listeners = preferred.iter().copied().chain([0]).find_map(bind).zip(bind(0));
+    let (first, second) = listeners.context("found no free port on 127.0.0.1")?;
+    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
 }
 
 /// Returns a Java 17, the version that Cassandra 5.0 runs on: of JAVA_HOME, PATH, the usual folders.
 fn java() -> Result<PathBuf> {
-    let mut found: Vec<PathBuf> =
-        std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java")).into_iter().collect();
-    found.extend(on_path("java"));
-    for folder in ["/usr/lib/jvm", "/Library/Java/JavaVirtualMachines"] {
-        let homes = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        found.extend(homes.flat_map(|home| [home.join("bin/java"), home.join("Contents/Home/bin/java")]));
-    }
+    let folders = ["/usr/lib/jvm", "/Library/Java/JavaVirtualMachines"].into_iter().flat_map(fs::read_dir);
+    let homes = folders.flatten().flatten().map(|entry| entry.path());
+    let of_home = |home: PathBuf| [home.join("bin/java"), home.join("Contents/Home/bin/java")];
+    let own = std::env::var_os("JAVA_HOME").map(PathBuf::from).into_iter().flat_map(of_home);
     let is_17 = |java: &PathBuf| {
         let output = Command::new(java).arg("-version").output();
         output.is_ok_and(|output| String::from_utf8_lossy(&output.stderr).contains(" version \"17"))
     };
-    found.into_iter().find(is_17).context("found no Java 17\nhint: install a JDK 17, or set JAVA_HOME to one")
+    let found = own.chain(which::which("java")).chain(homes.flat_map(of_home)).find(is_17);
+    found.context("found no Java 17\nhint: install a JDK 17, or set JAVA_HOME to one")
 }
 
 /// Returns the emulator's jar of the SDK that CLOUDSDK_ROOT or `gcloud` names.
 fn emulator_jar() -> Result<PathBuf> {
     let ask = || Command::new("gcloud").args(["info", "--format=value(installation.sdk_root)"]).output();
-    let sdk = match std::env::var("CLOUDSDK_ROOT") {
-        Ok(root) => root,
-        Err(_) => {
-            ask().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
-        }
-    };
-    let lib = Path::new(sdk.trim()).join("platform/pubsub-emulator/lib");
-    jar(&lib, "cloud-pubsub-emulator-").ok_or_else(|| {
-        anyhow!(
-            "found no Pub/Sub emulator in a gcloud SDK\nhint: gcloud components install pubsub-emulator \
-             (Debian: google-cloud-cli-pubsub-emulator)"
-        )
-    })
+    let sdk = std::env::var("CLOUDSDK_ROOT")
+        .or_else(|_| ask().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()));
+    let lib = Path::new(sdk.unwrap_or_default().trim()).join("platform/pubsub-emulator/lib");
+    let hint = "hint: gcloud components install pubsub-emulator (Debian: google-cloud-cli-pubsub-emulator)";
+    let found = jar(&lib, "cloud-pubsub-emulator-");
+    found.with_context(|| format!("found no Pub/Sub emulator in a gcloud SDK\n{hint}"))
 }
 
 /// Returns the last jar whose name starts with `name`.
 fn jar(folder: &Path, name: &str) -> Option<PathBuf> {
-    let files = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-    let is_it = |path: &PathBuf| {
-        path.extension().is_some_and(|extension| extension == "jar")
-            && path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
-    };
-    files.filter(is_it).max()
+    let files = fs::read_dir(folder).ok()?.flatten().filter(|entry| {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        file.starts_with(name) && file.ends_with(".jar")
+    });
+    files.map(|entry| entry.path()).max()
 }
 
 /// Returns the folder of Cassandra's jars in the user's cache, fetched through Maven if it is not
 /// there. A fetch works in a folder of its own that gets its name when complete, under a lock.
 fn cassandra_jars(java: &Path, files: &Path) -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-    let cache = cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("ecom-pipeline");
-    let home = cache.join(format!("cassandra-{CASSANDRA}"));
-    let (lib, partial) = (home.join("lib"), cache.join(format!("cassandra-{CASSANDRA}.partial")));
-    if jar(&lib, "cassandra-all-").is_some() {
+    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    let cache = cache.context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let home = cache.join(format!("ecom-pipeline/cassandra-{CASSANDRA}"));
+    let (lib, partial) = (home.join("lib"), home.join("partial"));
+    let _lock = super::state::lock(&home)?;
+    if lib.is_dir() {
         return Ok(lib);
     }
-    if on_path("mvn").is_none() {
-        bail!("found no Maven to fetch Cassandra's jars with\nhint: install Maven (mvn on PATH)");
-    }
-    fs::create_dir_all(&cache).with_context(|| format!("could not create {}", cache.display()))?;
-    let lock = File::create(cache.join(format!("cassandra-{CASSANDRA}.lock")))?;
-    lock.lock().context("could not lock the cache of Cassandra's jars")?;
-    if jar(&lib, "cassandra-all-").is_some() {
-        return Ok(lib);
-    }
+    let hint = "hint: install Maven (mvn on PATH)";
+    ensure!(which::which("mvn").is_ok(), "found no Maven to fetch Cassandra's jars with\n{hint}");
     let _ = fs::remove_dir_all(&partial);
-    fs::create_dir_all(&partial)?;
     eprintln!("fetching Cassandra {CASSANDRA} through Maven (about 70 MB, once per user)");
     let mut maven = Command::new("mvn");
     maven.args(["-B", "-ntp", "-q", "-f"]).arg(files.join("pom.xml"));
     maven.arg("org.apache.maven.plugins:maven-dependency-plugin:3.9.0:copy-dependencies");
     maven.args(["-DincludeScope=runtime", &format!("-Dcassandra.version={CASSANDRA}")]);
-    maven.arg(format!("-DoutputDirectory={}", partial.join("lib").display()));
-    if let Some(home) = java.canonicalize()?.ancestors().nth(2) {
-        maven.env("JAVA_HOME", home);
-    }
+    maven.arg(format!("-DoutputDirectory={}", partial.display()));
+    maven.envs(java.canonicalize()?.ancestors().nth(2).map(|home| ("JAVA_HOME", home)));
     // What the first attempt has fetched, the second one does not fetch again.
     let mut attempt = || maven.stdin(Stdio::null()).stdout(std::io::stderr()).status();
-    if !attempt()?.success() && !attempt()?.success() {
-        bail!(
-            "maven could not fetch Cassandra {CASSANDRA}\nhint: run the command again, it goes on where it stopped"
-        );
-    }
-    let _ = fs::remove_dir_all(&home);
-    fs::rename(&partial, &home).with_context(|| format!("could not create {}", home.display()))?;
+    let fetched = attempt()?.success() || attempt()?.success();
+    let hint = "hint: run the command again, it goes on where it stopped";
+    ensure!(fetched, "maven could not fetch Cassandra {CASSANDRA}\n{hint}");
+    fs::rename(&partial, &lib).with_context(|| format!("could not create {}", lib.display()))?;
     Ok(lib)
 }
 
@@ -263,38 +230,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_yaml_names_the_chosen_ports_and_the_commit_log_mode_and_each_key_once() {
-        let template = include_str!("../../cassandra/cassandra.yaml");
-        for (sync, lines) in [
-            (CommitlogSync::Periodic, ["commitlog_sync: periodic", "commitlog_sync_period: 10000ms"]),
-            (CommitlogSync::Batch, ["commitlog_sync: batch", "storage_port: 7100"]),
-        ] {
-            let yaml = yaml(template, [9142, 7100, 7101], sync);
-            let all = [
-                "native_transport_port: 9142",
-                "ssl_storage_port: 7101",
-                "      - seeds: \"127.0.0.1:7100\"",
-            ];
-            for line in all.into_iter().chain(lines) {
-                assert!(yaml.lines().any(|found| found == line), "no line {line:?} in\n{yaml}");
-            }
-            assert!(!yaml.contains('{'), "{yaml}");
-            let keys =
-                yaml.lines().filter(|line| !line.starts_with([' ', '#'])).map(|line| line.split(':').next());
-            let mut keys: Vec<_> = keys.collect();
-            let all = keys.len();
-            keys.sort_unstable();
-            keys.dedup();
-            assert_eq!(keys.len(), all);
-        }
+    fn ports_in_use_are_passed_over_and_none_is_given_out_twice() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        let [a, b] = free_ports(&[taken, taken]).unwrap();
+        assert!(a != b && a != taken && b != taken, "{a} {b} {taken}");
     }
 
     #[test]
-    fn ports_in_use_are_passed_over_and_none_is_given_out_twice() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let taken = [taken.local_addr().unwrap().port()];
-        let _holds = TcpListener::bind((Ipv4Addr::LOCALHOST, taken[0]));
-        let [a, b, c] = free_ports([&taken, &taken, &[]]).unwrap();
-        assert!(a != b && b != c && a != c, "{a} {b} {c}");
+    fn only_the_process_that_writes_the_log_is_ended_even_against_its_will() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        assert!(!is_alive(log.path()));
+        assert_eq!(stop(std::process::id(), log.path(), Duration::ZERO), GONE);
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]);
+        let mut child = launch(command, log.path()).unwrap();
+        assert!(wait_until(START_LIMIT, || read(log.path()).contains("ready")));
+        assert!(is_alive(log.path()));
+        assert_eq!(stop(child.id(), log.path(), Duration::ZERO), "did not end when asked, killed");
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(stop(child.id(), log.path(), Duration::ZERO), GONE);
     }
 }

@@ -123,6 +123,9 @@ fn refused(context: &Context, error: CorrectionError) -> Result<Exit, CliError> 
             let hint = "discard this dead letter, and publish a new event for the other order";
             return Err(CliError::usage(message).hint(hint));
         }
+        CorrectionError::TimeTaken { .. } => {
+            "change the body, so that it is published at another time".to_owned()
+        }
         CorrectionError::Unchanged => {
             return Err(CliError::usage(message).hint("to apply the dead letter as it is, retry it"));
         }

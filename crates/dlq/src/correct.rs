@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use super::body_difference::{FieldDifference, difference};
-use super::correction_claims::{self, CorrectionClaims};
+use super::correction_claims::{self, CorrectionClaims, held};
 use super::fact_summary::{OrderSummary, PaymentSummary, ReplacedFact};
 use super::outcome_counts::OutcomeCounts;
 use super::{DeadLetterQueue, execute, times};
@@ -124,6 +124,14 @@ pub enum CorrectionError {
         /// The body's order.
         is: OrderId,
     },
+    /// The row came to hold another event at the time that this body has claimed.
+    #[error("order {order} has another event at {} us, the time that this body has claimed", t.micros())]
+    TimeTaken {
+        /// The order.
+        order: OrderId,
+        /// The event time.
+        t: EventTime,
+    },
     /// The body is not changed.
     #[error("the corrected body is the same as the dead letter's, byte for byte")]
     Unchanged,
@@ -237,8 +245,18 @@ impl DeadLetterQueue {
         if is_same && self.check(&subject, dead_letter.t).await? != ApplyCheck::Conflict {
             return Err(CorrectionError::Unchanged);
         }
-        let t = dead_letter.t.correction(number.unwrap_or_else(|| claims.next()));
+        let number = match number {
+            Some(number) => number,
+            None => {
+                let held = held(&self.retrier, self.facts.as_ref(), &record, is).await?;
+                claims.next_free(dead_letter.t, held)
+            }
+        };
+        let t = dead_letter.t.correction(number);
         let verdict = self.check(&subject, t).await?.into();
+        if verdict == Verdict::Conflict {
+            return Err(CorrectionError::TimeTaken { order: is, t });
+        }
         drop(subject);
         let fact = match verdict {
             Verdict::AppliesNow => self.retrier.read(|| self.facts.fact(is)).await?,

@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use ecom_domain::dead_letter::{
-    ClaimStatus, CorrectionClaim, DeadLetterChange, DeadLetterRecord, HistoryAction, HistoryEntry, sha256,
+    ClaimStatus, CorrectionClaim, DeadLetterChange, DeadLetterRecord, EventKind, HistoryAction, HistoryEntry,
+    sha256,
 };
+use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
-use ecom_pipeline::durable::RoleError;
+use ecom_pipeline::durable::{Retrier, RoleError};
+use ecom_store::FactStore;
 
 /// The longest that an operator waits after a conflicting claim before it claims again.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
@@ -50,6 +53,13 @@ impl CorrectionClaims {
         self.claimed.iter().map(|claim| claim.number.saturating_add(1)).max().unwrap_or_default()
     }
 
+    /// Returns the next number that no body has claimed and whose event time the row does not hold: two events
+    /// with one event time would mix.
+    pub(super) fn next_free(&self, t: EventTime, held: Option<EventTime>) -> u32 {
+        let next = self.next();
+        if held == Some(t.correction(next)) { next.saturating_add(1) } else { next }
+    }
+
     /// Returns the order that the first corrected body is about.
     pub(super) fn order_id(&self) -> Option<OrderId> {
         self.claimed.first().map(|claim| claim.order_id)
@@ -81,7 +91,8 @@ pub(super) async fn claim(
         if let Some(number) = claims.number_of(&hash) {
             return Ok(number);
         }
-        let number = claims.next();
+        let held = held(resolver.retrier.as_ref(), resolver.facts.as_ref(), record, order_id).await?;
+        let number = claims.next_free(record.dead_letter.t, held);
         let claim = CorrectionClaim {
             number,
             sha256: hash.clone(),
@@ -97,6 +108,20 @@ pub(super) async fn claim(
         write(resolver, record, withdrawn).await?;
         tokio::time::sleep(RETRY_WAIT.mul_f64(resolver.entropy.share())).await;
     }
+}
+
+/// Returns the event time that the row of an order holds in the column group of this dead letter.
+pub(super) async fn held(
+    retrier: &Retrier,
+    facts: &dyn FactStore,
+    record: &DeadLetterRecord,
+    order_id: OrderId,
+) -> Result<Option<EventTime>, RoleError> {
+    let fact = retrier.read(|| facts.fact(order_id)).await?;
+    Ok(fact.and_then(|fact| match record.dead_letter.kind {
+        EventKind::Order => fact.order_written_at,
+        EventKind::Payment => fact.payment_written_at,
+    }))
 }
 
 async fn read(

@@ -3,6 +3,10 @@
 
 /// The most that an event may date itself ahead of its publish time: 5 s, in microseconds.
 pub const FUTURE_BOUND_US: i64 = 5_000_000;
+/// The most that a producer's clock can be fast, in microseconds: a day. Later times are not those of a clock.
+const FAST_CLOCK_US: i64 = 24 * 3_600 * 1_000_000;
+/// The time of a fast clock is set back by a multiple of this, in microseconds.
+const SET_BACK_US: i64 = 10_000_000;
 /// The number of distinct event times within one millisecond of publish time.
 const SLOTS: u64 = 1_000;
 
@@ -17,6 +21,7 @@ impl EventTime {
         let bound = stamp.base_us.saturating_add(FUTURE_BOUND_US);
         Self(match stamp.claimed_us {
             Some(claimed) if claimed <= bound => claimed,
+            Some(claimed) if claimed - bound <= FAST_CLOCK_US => set_back(claimed, bound),
             Some(_) => bound.saturating_add(stamp.slot),
             None => stamp.base_us.saturating_add(stamp.slot),
         })
@@ -71,6 +76,14 @@ impl Stamp {
             .unwrap_or(publish_time_us);
         Self::source(publish_time_us, origin_message_id.unwrap_or(message_id), event_time)
     }
+}
+
+/// Sets the time of a fast clock back to the last 10 s before the bound. The events of one producer keep their
+/// differences, and so their order, while its lead over the server's clock stays between two multiples of 10 s
+/// plus the bound. A clock that is fast by whole hours is set right.
+fn set_back(claimed: i64, bound: i64) -> i64 {
+    let ahead = claimed - bound;
+    claimed - (ahead + SET_BACK_US - 1) / SET_BACK_US * SET_BACK_US
 }
 
 /// Parses `event_time_us`; `None` unless it is decimal digits, positive, and fits 64 bits.
@@ -138,10 +151,59 @@ mod tests {
     }
 
     #[test]
-    fn an_event_from_the_future_is_clamped_and_keeps_its_producers_order() {
+    fn an_event_from_the_far_future_is_clamped() {
         for claimed in ["4102444800000000", "9223372036854775807"] {
             assert_eq!(t("41", Some(claimed)), BASE + FUTURE_BOUND_US + 41);
             assert_eq!(t("42", Some(claimed)), BASE + FUTURE_BOUND_US + 42);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_fast_by_an_hour_is_set_right() {
+        let hour = 3_600_000_000;
+        let claimed = (PUBLISHED - 20_000 + hour).to_string();
+        assert_eq!(t("7", Some(&claimed)), PUBLISHED - 20_000);
+        let bound = BASE + FUTURE_BOUND_US;
+        assert_eq!(t("7", Some(&(bound + 1).to_string())), bound + 1 - SET_BACK_US);
+        assert_eq!(t("7", Some(&(bound + SET_BACK_US).to_string())), bound);
+    }
+
+    proptest! {
+        /// A batch has one publish time, and its ids cross a multiple of 1,000 somewhere.
+        #[test]
+        fn a_producer_with_a_fast_clock_keeps_its_order(
+            fast in 6_000_000_i64..FAST_CLOCK_US - 10_000_000,
+            first_id in 0_u64..5_000,
+            batches in prop::collection::vec((1_i64..200_000, 1_usize..50), 1..20),
+        ) {
+            // The publish delay below must not cross a multiple of 10 s.
+            let beyond = (fast - FUTURE_BOUND_US) % SET_BACK_US;
+            prop_assume!((1_000_000..SET_BACK_US).contains(&beyond));
+            let (mut now, mut id, mut last) = (PUBLISHED, first_id, i64::MIN);
+            for (delay, events) in batches {
+                let published = now + i64::try_from(events).expect("few") + delay;
+                for _ in 0..events {
+                    (now, id) = (now + 1, id + 1);
+                    let claimed = (now + fast).to_string();
+                    let stamp = Stamp::source(published, &id.to_string(), Some(&claimed));
+                    let t = EventTime::of(&stamp).micros();
+                    prop_assert!(t > last, "{t} after {last}");
+                    last = t;
+                }
+                now = published;
+            }
+        }
+
+        /// Without times of their own, the events of a batch are in order unless its ids cross a multiple of 1,000
+        /// between them: no function of a publish time in milliseconds and one id can order those.
+        #[test]
+        fn a_batch_without_event_times_is_in_order_up_to_a_multiple_of_a_thousand(
+            first in 0_u64..10_000, next in 1_u64..1_000,
+        ) {
+            let second = first + next;
+            let t = |id: u64| t(&id.to_string(), None);
+            prop_assert_ne!(t(first), t(second));
+            prop_assert_eq!(t(first) < t(second), first / 1_000 == second / 1_000);
         }
     }
 

@@ -26,6 +26,7 @@ on_every_store![
     a_correction_about_another_order_is_refused,
     the_first_correction_fixes_the_order_of_a_dead_letter_that_named_none,
     of_two_payments_with_one_event_time_either_can_be_chosen,
+    a_correction_never_takes_the_event_time_that_the_row_holds,
     closed_dead_letters_are_not_corrected,
     a_corrected_order_recovers_its_open_payments,
     a_correction_that_is_dead_lettered_again_is_reported,
@@ -309,4 +310,20 @@ async fn a_correction_that_is_dead_lettered_again_is_reported(store: &TestStore)
     store.record(&back).await;
     let status = queue.correction_status(&plan, &done, &resolver, Duration::from_secs(60)).await.unwrap();
     assert_eq!(status, CorrectionStatus::DeadLettered(back.id));
+}
+
+async fn a_correction_never_takes_the_event_time_that_the_row_holds(store: &TestStore) {
+    let (order, t) = (store.own_order(), store.own_time());
+    let dead_letter = incomplete(order, t);
+    store.record(&dead_letter).await;
+    store.order(order, t - 10).await;
+    // The next event of the batch that the broken one was in.
+    store.payment(4, order, t + 1).await;
+    let body = payment_body(5, order);
+    let plan = store.operator().plan_correction(&dead_letter.id, Bytes::from(body.clone())).await.unwrap();
+    assert_eq!((plan.verdict, plan.t), (Verdict::AppliesNow, EventTime::stored(t + 2)));
+    let done = corrected(store, &dead_letter, &body, &Topic::default()).await.unwrap();
+    assert_eq!(done.t, EventTime::stored(t + 2), "published as planned");
+    let replaced = store.history(&dead_letter).await.last().and_then(|entry| entry.replaced.clone());
+    assert!(replaced.unwrap().contains("\"payment_id\":4"));
 }

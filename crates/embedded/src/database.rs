@@ -144,8 +144,9 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_handler(Some(move |tries: i32| wait_for_lock(tries, busy_timeout)))?;
-    // While another process creates the file, this fails as busy without calling the handler.
+    // Without a handler: while another process creates the file, this fails as busy without calling one, and a
+    // handler that waits as well would multiply the time limit.
+    connection.busy_timeout(Duration::ZERO)?;
     let mut tries = 0;
     while let Err(error) = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
         if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || !wait_for_lock(tries, busy_timeout) {
@@ -153,6 +154,7 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
         }
         tries += 1;
     }
+    connection.busy_handler(Some(move |tries: i32| wait_for_lock(tries, busy_timeout)))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
@@ -270,6 +272,20 @@ mod tests {
         assert!(open(dir.path(), Options::existing()).is_ok(), "read-only commands still open the file");
         stopped.execute_batch("COMMIT").unwrap();
         process.engine.write(|connection| connection.execute("DELETE FROM facts", [])).await.unwrap();
+    }
+
+    #[test]
+    fn a_file_that_stays_locked_is_given_up_after_the_busy_timeout() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = raw(dir.path());
+        outside.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let options = Options { busy_timeout: Duration::from_millis(200), ..Options::new(Vec::new()) };
+        // With a wait within each wait, this took 20 s.
+        let (opened, opening) = std::sync::mpsc::channel();
+        let folder = dir.path().to_owned();
+        std::thread::spawn(move || opened.send(open(&folder, options).map(drop)));
+        let error = opening.recv_timeout(Duration::from_secs(10)).unwrap().unwrap_err();
+        assert!(matches!(error, OpenError::Unavailable { .. }), "{error}");
     }
 
     #[tokio::test]

@@ -27,8 +27,8 @@ pub(crate) async fn run_with_admin<T>(
     let roles: Vec<RoleHandle> = roles.iter().map(|&role| role.clone()).collect();
     let stop = context.stop.clone();
     let not_ready = move || match () {
-        () if stop.is_cancelled() => Some("draining"),
-        () if roles.iter().any(RoleHandle::in_outage) => Some("bus or store does not answer"),
+        () if stop.is_cancelled() => Some("draining".into()),
+        () if roles.iter().any(RoleHandle::in_outage) => Some("bus or store does not answer".into()),
         () => None,
     };
     tokio::select! {

@@ -82,7 +82,22 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
     empty(&folder)?;
     let plan = plan(&context.config, cli.orders)?;
     let started = Instant::now();
-    let (bus, store) = wiring::both(&context, DataFolder::Create).await?;
+    let roles = Roles::new(&context);
+    let demo = run_and_verify(&context, &folder, plan, &roles);
+    let found = run_with_admin(&context, &roles.0.each_ref(), demo).await?;
+    let took = started.elapsed();
+    write_summary(&context, &roles.0.each_ref().map(|role| Summary::of(&role.metrics, took)))?;
+    report(&context, cli, &found, took)?;
+    Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
+}
+
+async fn run_and_verify(
+    context: &Context,
+    folder: &Path,
+    plan: ScenarioPlan,
+    roles: &Roles,
+) -> Result<Verification, CliError> {
+    let (bus, store) = wiring::both(context, DataFolder::Create).await?;
     let run = context.run_id();
     let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), run, context.clock.now_us());
     manifest.write(&folder.join(MANIFEST)).map_err(|error| CliError::failed(error.to_string()))?;
@@ -93,16 +108,12 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
         clock: context.clock,
         entropy: Arc::clone(&context.entropy),
         stop_conditions: StopConditions::default(),
+        startup: context.startup.clone(),
         stop: context.stop.child_token(),
     };
-    let roles = Roles::new(&context);
-    let found =
-        run_with_admin(&context, &roles.0.each_ref(), run_roles(&context, &deps, &roles, &manifest)).await?;
+    let found = run_roles(context, &deps, roles, &manifest).await?;
     close(deps.bus.as_ref()).await;
-    let took = started.elapsed();
-    write_summary(&context, &roles.0.each_ref().map(|role| Summary::of(&role.metrics, took)))?;
-    report(&context, cli, &found, took)?;
-    Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
+    Ok(found)
 }
 
 /// The demo's own defaults, and its folder: the one a flag names, else a subfolder of the configured

@@ -33,6 +33,8 @@ async fn the_admin_server_of_every_role_serves_health_and_metrics() {
     for (role, received) in [("order_consumer", 5), ("payment_consumer", 0), ("dlq_handler", 0)] {
         let mut running = dir.start(role, &["--admin-listen", "127.0.0.1:0"]);
         let address = running.serves().await;
+        let ready = async || get(&address, "/readyz").await.starts_with("HTTP/1.1 200 ").then_some(());
+        eventually(&format!("{role} has started"), ready).await;
         for path in ["/livez", "/readyz"] {
             let answer = get(&address, path).await;
             assert!(

@@ -79,7 +79,7 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
         output::data(&format!("✓ nothing to provision; the demo would empty {}\n", folder.display()))?;
         return Ok(Exit::Done);
     }
-    empty(&folder)?;
+    empty(&context, &folder)?;
     let plan = plan(&context.config, cli.orders)?;
     let started = Instant::now();
     let roles = Roles::new(&context);
@@ -146,16 +146,15 @@ fn check_folder(folder: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Empties the folder of an earlier demo.
-fn empty(folder: &Path) -> Result<(), CliError> {
+/// Empties the folder of an earlier demo, unless a process has its store open.
+fn empty(context: &Context, folder: &Path) -> Result<(), CliError> {
     let failed =
         |error: std::io::Error| CliError::failed(format!("could not empty {}: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
-    for name in [STORE, "ecom_store.db-wal", "ecom_store.db-shm", MANIFEST] {
-        match std::fs::remove_file(folder.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
-        }
+    wiring::remove_embedded(context)?;
+    match std::fs::remove_file(folder.join(MANIFEST)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
     }
     std::fs::write(folder.join(MARKER), "").map_err(failed)
 }

@@ -172,6 +172,19 @@ async fn open_embedded(
     })
 }
 
+/// Deletes the embedded file, unless a process has it open.
+pub(crate) fn remove_embedded(context: &Context) -> Result<(), CliError> {
+    #[cfg(feature = "embedded")]
+    return ecom_embedded::remove(&context.config.embedded.data_dir).map_err(|error| {
+        let is_in_use = matches!(error, ecom_embedded::RemoveError::InUse { .. });
+        let error = CliError::failed(error.to_string());
+        let hint = "stop the processes that have it open, or name another folder: --data-dir DIR";
+        if is_in_use { error.hint(hint) } else { error }
+    });
+    #[cfg(not(feature = "embedded"))]
+    return Err(super::config::not_built(&context.config));
+}
+
 /// Connects Pub/Sub for provisioning.
 #[cfg(feature = "pubsub")]
 pub(crate) async fn pubsub(context: &Context) -> Result<ecom_bus_pubsub::Pubsub, CliError> {

@@ -25,6 +25,8 @@ mod on_services;
 #[cfg(feature = "embedded")]
 mod outage;
 pub mod program;
+#[cfg(all(unix, feature = "embedded"))]
+mod replaced;
 #[cfg(feature = "embedded")]
 mod runbook;
 #[cfg(feature = "embedded")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::file_identity::FileIdentity;
 use super::job::{EngineError, Job, TransactionKind};
 use super::open_error::OpenError;
 use super::options::{Absent, Options};
@@ -26,6 +27,8 @@ const STATEMENTS: usize = 64;
 /// The file and the connection to it; reconnects after an error.
 pub(super) struct Database {
     path: PathBuf,
+    /// The file that was opened first; another file at its path is another store.
+    identity: FileIdentity,
     busy_timeout: Duration,
     connection: Option<Connection>,
 }
@@ -39,12 +42,14 @@ impl Database {
         };
         let mut connection = connect(&path, options.absent, options.busy_timeout)
             .map_err(|source| unavailable(&path, source))?;
+        let identity = FileIdentity::of(&path)
+            .map_err(|source| OpenError::Unavailable { path: path.clone(), source: Box::new(source) })?;
         let found = schema::provision(&mut connection, &options.routes)
             .map_err(|source| unavailable(&path, source))?;
         if found != schema::VERSION {
             return Err(OpenError::SchemaVersion { path, found, expected: schema::VERSION });
         }
-        Ok(Self { path, busy_timeout: options.busy_timeout, connection: Some(connection) })
+        Ok(Self { path, identity, busy_timeout: options.busy_timeout, connection: Some(connection) })
     }
 
     /// Returns the path of the file.
@@ -57,13 +62,15 @@ impl Database {
         self.connection = None;
     }
 
-    /// Runs the jobs in one transaction.
+    /// Runs the jobs in one transaction, and fails where its file has been moved, deleted or replaced since.
     pub(super) fn run(
         &mut self,
         kind: TransactionKind,
         jobs: &mut [Box<dyn Job>],
     ) -> Result<(), EngineError> {
+        // Errors of a file that is gone are errors of its absence.
         let outcome = self.transact(kind, jobs);
+        let outcome = self.verify_identity().and(outcome);
         if let Err(error) = &outcome
             && !error.is_busy()
         {
@@ -73,10 +80,20 @@ impl Database {
         outcome
     }
 
+    fn verify_identity(&self) -> Result<(), EngineError> {
+        if self.identity.is_at(&self.path) {
+            return Ok(());
+        }
+        Err(EngineError::Replaced(self.path.as_path().into()))
+    }
+
     fn transact(&mut self, kind: TransactionKind, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.path, Absent::Refuse, self.busy_timeout)?,
+            None => {
+                self.verify_identity()?;
+                connect(&self.path, Absent::Refuse, self.busy_timeout)?
+            }
         };
         let connection = self.connection.insert(connection);
         let outcome = match kind {
@@ -305,6 +322,33 @@ mod tests {
         assert!(error.is_outage(), "{error}");
         // A new connection does not have the limit.
         process.engine.write(fill).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_moved_or_replaced_is_refused_for_reads_and_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, moved) = (dir.path().join(FILE_NAME), dir.path().join("moved"));
+        let (open_meanwhile, closed_meanwhile) = (process(dir.path()), process(dir.path()));
+        publish(&open_meanwhile, 1).await;
+        closed_meanwhile.close().await;
+        std::fs::rename(&file, &moved).unwrap();
+        for replaced in [false, true] {
+            if replaced {
+                std::fs::write(&file, "").unwrap();
+            }
+            for process in [&open_meanwhile, &closed_meanwhile] {
+                let read = process.fact(OrderId(1)).await.unwrap_err();
+                let write =
+                    process.engine.write(|connection| connection.execute("DELETE FROM facts", [])).await;
+                let write = process.store_error("record an order", write.unwrap_err());
+                for error in [read, write] {
+                    assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+                    let text = error.to_string();
+                    assert!(text.contains("ecom_store.db was moved, deleted or replaced"), "{text}");
+                }
+            }
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"", "the other file is left alone");
     }
 
     #[tokio::test]

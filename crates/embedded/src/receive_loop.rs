@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,7 +45,14 @@ pub(super) fn start(
     let (intake, deliveries) = mpsc::channel(options.buffer.max(1));
     let stop = StopSignals::default();
     let healthy = Arc::new(AtomicBool::new(true));
-    let handle = FeedHandle { stop: stop.clone(), healthy: healthy.clone(), engine: engine.clone(), row };
+    let failure = Arc::new(OnceLock::new());
+    let handle = FeedHandle {
+        stop: stop.clone(),
+        healthy: healthy.clone(),
+        failure: failure.clone(),
+        engine: engine.clone(),
+        row,
+    };
     let receive_loop = ReceiveLoop {
         engine,
         row,
@@ -64,6 +71,7 @@ pub(super) fn start(
         next_extension: Instant::now(),
         failures: 0,
         healthy,
+        failure,
         stop,
     };
     tokio::spawn(receive_loop.run());
@@ -85,6 +93,7 @@ struct StopSignals {
 struct FeedHandle {
     stop: StopSignals,
     healthy: Arc<AtomicBool>,
+    failure: Arc<OnceLock<String>>,
     engine: Engine,
     row: SubscriptionRow,
 }
@@ -101,6 +110,10 @@ impl Feed for FeedHandle {
             Ok(false) => Backlog::Empty,
             Ok(true) | Err(_) => Backlog::Left,
         }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
 
     fn close(&self) {
@@ -186,6 +199,8 @@ struct ReceiveLoop {
     failures: u32,
     /// True if the last transaction succeeded.
     healthy: Arc<AtomicBool>,
+    /// The error that ended the loop.
+    failure: Arc<OnceLock<String>>,
     stop: StopSignals,
 }
 
@@ -215,6 +230,11 @@ impl ReceiveLoop {
             }
             match self.transact(limit, extended).await {
                 Ok(leased) => self.deliver(leased, limit),
+                Err(error) if error.is_lasting() => {
+                    self.healthy.store(false, Ordering::Relaxed);
+                    self.failure.get_or_init(|| error.to_string());
+                    return;
+                }
                 Err(error) => self.back_off(&error).await,
             }
         }
@@ -594,6 +614,22 @@ mod tests {
         soon(until(false)).await;
         outside.execute_batch("ALTER TABLE elsewhere RENAME TO messages").unwrap();
         soon(until(true)).await;
+    }
+
+    #[tokio::test]
+    async fn a_feed_whose_file_is_gone_ends_with_the_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        publish(&process, 1).await;
+        let subscription = subscribe(&process).await;
+        let delivery = soon(subscription.next()).await.unwrap();
+        std::fs::remove_file(dir.path().join(super::super::FILE_NAME)).unwrap();
+        assert!(soon(subscription.next()).await.is_none());
+        let cause = subscription.failure().unwrap();
+        assert!(cause.contains("moved, deleted or replaced"), "{cause}");
+        assert!(!subscription.answers());
+        delivery.ack();
+        soon(subscription.stop()).await;
     }
 
     #[tokio::test]

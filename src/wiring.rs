@@ -164,6 +164,9 @@ async fn open_embedded(
     let opened = opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
     opened.map_err(|error| match &error {
         OpenError::Unavailable { .. } => Attempt::Later(CliError::failed(error.to_string())),
+        OpenError::NotWritable { .. } => Attempt::Never(CliError::failed(error.to_string()).hint(
+            "let this user write the folder and the files in it, or name another folder with --data-dir DIR",
+        )),
         OpenError::Missing { .. } => Attempt::Never(
             CliError::failed(error.to_string())
                 .hint("start a producer or a consumer first, or name the folder with --data-dir DIR"),

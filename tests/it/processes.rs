@@ -20,6 +20,8 @@ mod heartbeats;
 mod inspect;
 #[cfg(feature = "embedded")]
 mod killed;
+#[cfg(all(unix, feature = "embedded"))]
+mod not_writable;
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 mod on_services;
 #[cfg(feature = "embedded")]

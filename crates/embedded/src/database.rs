@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::file_identity::FileIdentity;
 use super::job::{EngineError, Job, TransactionKind};
@@ -36,16 +36,12 @@ pub(super) struct Database {
 impl Database {
     /// Opens the file, and creates what the options ask for. Fails where the file has another schema version.
     pub(super) fn open(path: PathBuf, options: &Options) -> Result<Self, OpenError> {
-        let unavailable = |path: &Path, source: rusqlite::Error| OpenError::Unavailable {
-            path: path.to_owned(),
-            source: Box::new(source),
-        };
         let mut connection = connect(&path, options.absent, options.busy_timeout)
-            .map_err(|source| unavailable(&path, source))?;
+            .map_err(|source| OpenError::of(&path, source))?;
         let identity = FileIdentity::of(&path)
             .map_err(|source| OpenError::Unavailable { path: path.clone(), source: Box::new(source) })?;
         let found = schema::provision(&mut connection, &options.routes)
-            .map_err(|source| unavailable(&path, source))?;
+            .map_err(|source| OpenError::of(&path, source))?;
         if found != schema::VERSION {
             return Err(OpenError::SchemaVersion { path, found, expected: schema::VERSION });
         }
@@ -75,7 +71,11 @@ impl Database {
             && !error.is_busy()
         {
             // After a full disk or an I/O error, a new connection is the safest way to recover.
-            self.connection = None;
+            if let Some(connection) = self.connection.take()
+                && error.is_out_of_space()
+            {
+                make_room(&connection);
+            }
         }
         outcome
     }
@@ -150,6 +150,13 @@ fn write_with_savepoints(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> 
     execute(connection, "COMMIT")
 }
 
+/// Moves the write-ahead log into the file, which has room for the pages it already has, and gives its space
+/// back. Otherwise a log that cannot grow would stop every process until one of them is alone.
+fn make_room(connection: &Connection) {
+    // Where this fails, too, the next failed transaction tries again.
+    drop(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+}
+
 fn execute(connection: &Connection, sql: &str) -> Result<(), EngineError> {
     connection.prepare_cached(sql)?.execute([])?;
     Ok(())
@@ -171,6 +178,9 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
         }
         tries += 1;
     }
+    if absent == Absent::Create {
+        refuse_read_only(&connection)?;
+    }
     connection.busy_handler(Some(move |tries: i32| wait_for_lock(tries, busy_timeout)))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -180,6 +190,20 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
+}
+
+/// Fails where the file, or its log, may only be read: `SQLite` opens it all the same, for those who only read.
+fn refuse_read_only(connection: &Connection) -> rusqlite::Result<()> {
+    if connection.is_readonly(MAIN_DB)? {
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY),
+            None,
+        ));
+    }
+    match connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
+        Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Waits briefly for the lock; returns false after `busy_timeout`.

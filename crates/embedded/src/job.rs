@@ -48,12 +48,10 @@ impl EngineError {
             Self::Stopped => true,
             Self::Replaced(_) => false,
             Self::Sqlite(error) => error.sqlite_error_code().is_some_and(|code| match code {
-                ErrorCode::PermissionDenied
-                | ErrorCode::OperationAborted
+                ErrorCode::OperationAborted
                 | ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::OutOfMemory
-                | ErrorCode::ReadOnly
                 | ErrorCode::OperationInterrupted
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::DiskFull
@@ -78,7 +76,26 @@ impl EngineError {
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             Self::Replaced(_) => true,
-            Self::Stopped | Self::Sqlite(_) => false,
+            Self::Stopped => false,
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::ReadOnly
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                )
+            ),
+        }
+    }
+
+    /// Returns whether a file could not be written, as it cannot on a full disk.
+    pub(super) fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Stopped | Self::Replaced(_) => false,
+            Self::Sqlite(error) => {
+                matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+            }
         }
     }
 }

@@ -151,3 +151,16 @@ async fn a_role_that_starts_without_its_bus_or_store_serves_its_admin_port() {
         );
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_log_that_cannot_grow_is_moved_into_the_file_while_another_process_has_it_open() {
+    let dir = TestDir::new();
+    dir.run("ecom_setup", &[]).await.with(0);
+    // Otherwise the producer would be the last to close the file, which moves the log.
+    let table = Table::of(&dir).await;
+    let events = ["--order-ids", "1-1000", "--rate", "500/s"];
+    let producer = dir.program("orders_producer", &[&events[..], &PLAIN].concat()).with_file_limit(2_048);
+    producer.run().await.with(0);
+    assert_eq!(table.published(), 1_000);
+}

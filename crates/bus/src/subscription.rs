@@ -25,7 +25,7 @@ pub trait Feed: Send + Sync {
     /// Asks the bus for the backlog.
     async fn backlog(&self) -> Backlog;
 
-    /// Returns the cause for which the tasks ended without being told to, because receiving can never succeed
+    /// Returns the cause for which the tasks ended without `close`, because receiving can never succeed
     /// again.
     fn failure(&self) -> Option<String> {
         None

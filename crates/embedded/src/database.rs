@@ -30,6 +30,8 @@ pub(super) struct Database {
     /// The file that was opened first; another file at its path is another store.
     identity: FileIdentity,
     busy_timeout: Duration,
+    /// Set after a write that found no space.
+    lacks_space: bool,
     connection: Option<Connection>,
 }
 
@@ -45,7 +47,13 @@ impl Database {
         if found != schema::VERSION {
             return Err(OpenError::SchemaVersion { path, found, expected: schema::VERSION });
         }
-        Ok(Self { path, identity, busy_timeout: options.busy_timeout, connection: Some(connection) })
+        Ok(Self {
+            path,
+            identity,
+            busy_timeout: options.busy_timeout,
+            lacks_space: false,
+            connection: Some(connection),
+        })
     }
 
     /// Returns the path of the file.
@@ -71,11 +79,8 @@ impl Database {
             && !error.is_busy()
         {
             // After a full disk or an I/O error, a new connection is the safest way to recover.
-            if let Some(connection) = self.connection.take()
-                && error.is_out_of_space()
-            {
-                make_room(&connection);
-            }
+            self.connection = None;
+            self.lacks_space |= error.is_out_of_space();
         }
         outcome
     }
@@ -96,6 +101,9 @@ impl Database {
             }
         };
         let connection = self.connection.insert(connection);
+        if kind == TransactionKind::Write && std::mem::take(&mut self.lacks_space) {
+            make_room(connection);
+        }
         let outcome = match kind {
             TransactionKind::Read => read(connection, jobs),
             TransactionKind::Write => write(connection, jobs),
@@ -150,8 +158,9 @@ fn write_with_savepoints(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> 
     execute(connection, "COMMIT")
 }
 
-/// Moves the write-ahead log into the file, which has room for the pages it already has, and gives its space
-/// back. Otherwise a log that cannot grow would stop every process until one of them is alone.
+/// Moves the write-ahead log into the file and gives its space back, before the next transaction takes the
+/// space that has become free. The log has every version of a page, and the file one. Otherwise a log that
+/// cannot grow would stop every process until one of them is alone.
 fn make_room(connection: &Connection) {
     // Where this fails, too, the next failed transaction tries again.
     drop(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));

@@ -106,17 +106,17 @@ impl Program {
         self
     }
 
-    /// Runs it as a user that file permissions apply to: where the tests run as root, as `nobody`.
+    /// Runs it as a user that file permissions apply to: as another one where the tests run as root.
     #[cfg(unix)]
     pub fn unprivileged(mut self) -> Self {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
         use std::os::unix::process::CommandExt;
 
-        const NOBODY: u32 = 65_534;
+        const UNPRIVILEGED: u32 = 65_534;
         let folder = self.output.parent().unwrap();
         if std::fs::metadata(folder).unwrap().uid() == 0 {
             std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
-            self.command.uid(NOBODY).gid(NOBODY);
+            self.command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         }
         self
     }

@@ -5,8 +5,8 @@ use super::program::{Running, TestDir};
 use super::table::Table;
 
 /// Starts every kind of program that stays on the file, and waits until each has opened it.
-async fn start_holders(dir: &TestDir) -> Vec<Running> {
-    let mut holders = vec![
+async fn start_all(dir: &TestDir) -> Vec<Running> {
+    let mut started = vec![
         dir.start(
             "orders_producer",
             &[&["--loop", "--order-ids", "1-50", "--rate", "20/s"], &PLAIN[..]].concat(),
@@ -16,19 +16,19 @@ async fn start_holders(dir: &TestDir) -> Vec<Running> {
         dir.start("dlq_handler", &[]),
     ];
     let table = Table::of(dir).await;
-    for holder in &mut holders {
-        holder.says("using ").await;
+    for running in &mut started {
+        running.says("using ").await;
     }
     let mut watching = dir.start("dlq_handler", &["triage", "--watch", "1s"]);
     watching.says("using ").await;
-    holders.push(watching);
+    started.push(watching);
     drop(table);
-    holders
+    started
 }
 
-async fn each_fails(holders: Vec<Running>) {
-    for holder in holders {
-        let ended = holder.ended().await.with(1);
+async fn each_fails(started: Vec<Running>) {
+    for running in started {
+        let ended = running.ended().await.with(1);
         let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
         assert!(error.contains("ecom_store.db was moved, deleted or replaced"), "{}", ended.stderr);
     }
@@ -37,20 +37,20 @@ async fn each_fails(holders: Vec<Running>) {
 #[tokio::test]
 async fn whoever_has_a_deleted_file_open_fails() {
     let dir = TestDir::new();
-    let holders = start_holders(&dir).await;
+    let started = start_all(&dir).await;
     std::fs::remove_dir_all(dir.path("data")).unwrap();
-    each_fails(holders).await;
+    each_fails(started).await;
     assert!(!dir.path("data").exists(), "no program creates another file in its place");
 }
 
 #[tokio::test]
 async fn whoever_has_a_replaced_file_open_fails_and_the_new_file_is_not_written() {
     let dir = TestDir::new();
-    let holders = start_holders(&dir).await;
+    let started = start_all(&dir).await;
     dir.run("ecom_setup", &["--data-dir", "new"]).await.with(0);
     std::fs::rename(dir.path("data"), dir.path("old")).unwrap();
     std::fs::rename(dir.path("new"), dir.path("data")).unwrap();
-    each_fails(holders).await;
+    each_fails(started).await;
     let table = Table::of(&dir).await;
     assert_eq!((table.published(), table.facts()), (0, 0));
 }

@@ -1,5 +1,6 @@
 //! The admin server of a process, where the configuration has an address for it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::context::Context;
@@ -8,8 +9,8 @@ use super::role_handle::RoleHandle;
 use ecom_telemetry::admin::AdminServer;
 use ecom_telemetry::metrics::registry;
 
-/// Does the work of these roles while the admin server serves their metrics and readiness. An address that
-/// cannot be bound is a usage error.
+/// Does the work of these roles, from connecting to closing, while the admin server serves their metrics and
+/// readiness. An address that cannot be bound is a usage error.
 pub(crate) async fn run_with_admin<T>(
     context: &Context,
     roles: &[&RoleHandle],
@@ -25,11 +26,14 @@ pub(crate) async fn run_with_admin<T>(
     let dead_letter_gauges = roles.iter().find_map(|role| role.dead_letter_gauges.clone());
     let registry = registry(roles.iter().map(|role| Arc::clone(&role.metrics)).collect(), dead_letter_gauges);
     let roles: Vec<RoleHandle> = roles.iter().map(|&role| role.clone()).collect();
-    let stop = context.stop.clone();
-    let not_ready = move || match () {
-        () if stop.is_cancelled() => Some("draining"),
-        () if roles.iter().any(RoleHandle::in_outage) => Some("bus or store does not answer"),
-        () => None,
+    let (stop, startup) = (context.stop.clone(), context.startup.clone());
+    let not_ready = move || {
+        if stop.is_cancelled() {
+            return Some("draining".into());
+        }
+        let in_outage = || roles.iter().any(RoleHandle::in_outage);
+        let outage = || in_outage().then_some("bus or store does not answer".into());
+        startup.pending().map(Cow::Owned).or_else(outage)
     };
     tokio::select! {
         biased;

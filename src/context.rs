@@ -11,6 +11,7 @@ use super::cli::Common;
 use super::config::{Config, Loaded};
 use super::exit::{self, CliError, Exit};
 use super::logs;
+use super::startup::Startup;
 use ecom_clock::{Clock, Entropy};
 use ecom_config::{Set, Sources};
 use ecom_pipeline::actor::Actor;
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) entropy: Arc<Entropy>,
     /// Cancelled by the first signal.
     pub(crate) stop: CancellationToken,
+    /// The calls of bus and store at the start.
+    pub(crate) startup: Startup,
     /// The start of the process.
     pub(crate) started: Instant,
     /// The errors of the parts of the dead-letter store that were passed over.
@@ -43,6 +46,15 @@ impl Context {
         let errors = Vec::from_iter(unreadable.iter().map(String::as_str)).join("\n");
         Err(CliError::failed(format!("{errors}\nthe dead letters of these parts are missing above"))
             .hint("if Cassandra read too many tombstones, they go with compaction after gc_grace_seconds"))
+    }
+
+    /// The context of a role. With an admin port, whoever watches it sees an outage there, so the role waits
+    /// it out at its start, too; otherwise it fails after `connect.timeout`, as every other command does.
+    pub(crate) fn of_role(self) -> Self {
+        match self.config.admin.listen {
+            Some(_) => Self { startup: self.startup.without_limit(), ..self },
+            None => self,
+        }
     }
 
     /// The signature of a person's history entries: `ECOM_ACTOR`, else user@host.
@@ -150,12 +162,14 @@ where
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let signals = tokio::spawn(watch_signals(stop.clone()));
+        let startup = Startup::new(loaded.config.connect.timeout, stop.clone());
         let context = Context {
             config: loaded.config,
             common: common.clone(),
             clock: Clock::System,
             entropy: Arc::new(Entropy::system()),
             stop,
+            startup,
             started: Instant::now(),
             unreadable: Arc::default(),
         };

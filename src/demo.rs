@@ -79,10 +79,25 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
         output::data(&format!("✓ nothing to provision; the demo would empty {}\n", folder.display()))?;
         return Ok(Exit::Done);
     }
-    empty(&folder)?;
+    empty(&context, &folder)?;
     let plan = plan(&context.config, cli.orders)?;
     let started = Instant::now();
-    let (bus, store) = wiring::both(&context, DataFolder::Create).await?;
+    let roles = Roles::new(&context);
+    let demo = run_and_verify(&context, &folder, plan, &roles);
+    let found = run_with_admin(&context, &roles.0.each_ref(), demo).await?;
+    let took = started.elapsed();
+    write_summary(&context, &roles.0.each_ref().map(|role| Summary::of(&role.metrics, took)))?;
+    report(&context, cli, &found, took)?;
+    Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
+}
+
+async fn run_and_verify(
+    context: &Context,
+    folder: &Path,
+    plan: ScenarioPlan,
+    roles: &Roles,
+) -> Result<Verification, CliError> {
+    let (bus, store) = wiring::both(context, DataFolder::Create).await?;
     let run = context.run_id();
     let manifest = Manifest::new(Streams::Both, EventSource::Scenario(plan), run, context.clock.now_us());
     manifest.write(&folder.join(MANIFEST)).map_err(|error| CliError::failed(error.to_string()))?;
@@ -93,16 +108,12 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
         clock: context.clock,
         entropy: Arc::clone(&context.entropy),
         stop_conditions: StopConditions::default(),
+        startup: context.startup.clone(),
         stop: context.stop.child_token(),
     };
-    let roles = Roles::new(&context);
-    let found =
-        run_with_admin(&context, &roles.0.each_ref(), run_roles(&context, &deps, &roles, &manifest)).await?;
+    let found = run_roles(context, &deps, roles, &manifest).await?;
     close(deps.bus.as_ref()).await;
-    let took = started.elapsed();
-    write_summary(&context, &roles.0.each_ref().map(|role| Summary::of(&role.metrics, took)))?;
-    report(&context, cli, &found, took)?;
-    Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
+    Ok(found)
 }
 
 /// The demo's own defaults, and its folder: the one a flag names, else a subfolder of the configured
@@ -135,16 +146,15 @@ fn check_folder(folder: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Empties the folder of an earlier demo.
-fn empty(folder: &Path) -> Result<(), CliError> {
+/// Empties the folder of an earlier demo, unless a process has its store open.
+fn empty(context: &Context, folder: &Path) -> Result<(), CliError> {
     let failed =
         |error: std::io::Error| CliError::failed(format!("could not empty {}: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
-    for name in [STORE, "ecom_store.db-wal", "ecom_store.db-shm", MANIFEST] {
-        match std::fs::remove_file(folder.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
-        }
+    wiring::remove_embedded(context)?;
+    match std::fs::remove_file(folder.join(MANIFEST)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
     }
     std::fs::write(folder.join(MARKER), "").map_err(failed)
 }

@@ -1,5 +1,6 @@
 //! `dlq_handler`: its subcommands, and the role itself.
 
+use super::admin::run_with_admin;
 use super::bulk::{self, BulkCommand};
 use super::cli::{DlqCommand, DlqHandler, RunArgs};
 use super::context::Context;
@@ -10,6 +11,7 @@ use super::roles::{RoleDeps, supervise};
 use super::setup;
 use ecom_domain::role::Role;
 use ecom_pipeline::retry_queue::RetryQueue;
+use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::sweep::{WaitingDeadLetters, sweep};
 
 /// The time without a message after which `--once` considers the topic drained.
@@ -21,8 +23,8 @@ pub(crate) async fn main(context: Context, cli: &DlqHandler) -> Result<Exit, Cli
         return setup::check(&context).await;
     }
     let exit = match &cli.command {
-        None => run(&context, &cli.run).await,
-        Some(DlqCommand::Run(args)) => run(&context, args).await,
+        None => return run(context.of_role(), &cli.run).await,
+        Some(DlqCommand::Run(args)) => return run(context.of_role(), args).await,
         Some(DlqCommand::Triage(args)) => inspect::triage(&context, args).await,
         Some(DlqCommand::List(args)) => inspect::list(&context, args).await,
         Some(DlqCommand::Show(args)) => inspect::show(&context, args).await,
@@ -38,24 +40,34 @@ pub(crate) async fn main(context: Context, cli: &DlqHandler) -> Result<Exit, Cli
     Ok(exit)
 }
 
-async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
+async fn run(context: Context, args: &RunArgs) -> Result<Exit, CliError> {
     let mut bounds = args.consumer.bounds.bounds();
     if args.once {
         bounds.idle = Some(bounds.idle.unwrap_or(DRAINED));
     }
     let handle = RoleHandle::new(Role::DlqHandler, &context.entropy).with_dead_letter_gauges(context.clock);
+    let role = run_role(&context, args, bounds, &handle);
+    run_with_admin(&context, &[&handle], role).await
+}
+
+async fn run_role(
+    context: &Context,
+    args: &RunArgs,
+    bounds: StopConditions,
+    handle: &RoleHandle,
+) -> Result<Exit, CliError> {
     let deps = RoleDeps::connect(context, bounds).await?;
     let actor = context.actor(Role::DlqHandler.as_str());
     if !args.once {
-        return supervise(context, &deps, &handle, deps.dlq_handler(&handle, actor)).await;
+        return supervise(context, &deps, handle, deps.dlq_handler(handle, actor)).await;
     }
     let once = async {
         let (retry_queue, _offered) = RetryQueue::channel();
-        deps.dead_letter_intake(&handle, actor.clone(), retry_queue).await?;
+        deps.dead_letter_intake(handle, actor.clone(), retry_queue).await?;
         if context.stop.is_cancelled() {
             return Ok(());
         }
-        let summary = sweep(&deps.resolver(&handle, actor), WaitingDeadLetters::AreAttempted).await?;
+        let summary = sweep(&deps.resolver(handle, actor), WaitingDeadLetters::AreAttempted).await?;
         eprintln!(
             "checked {} dead letters: {} recovered, {} still open, {} removed after their retention period",
             summary.dead_letters, summary.recovered, summary.open, summary.removed
@@ -66,5 +78,5 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
         }
         Ok(())
     };
-    supervise(context, &deps, &handle, once).await
+    supervise(context, &deps, handle, once).await
 }

@@ -20,6 +20,7 @@ mod role_handle;
 mod roles;
 mod setup;
 mod shutdown;
+mod startup;
 mod summary;
 mod wiring;
 

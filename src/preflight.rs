@@ -1,29 +1,16 @@
 //! Checks before a role starts.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
 use super::exit::CliError;
+use super::startup::{Attempt, Startup};
 use ecom_bus::{Bus, BusError, TopicState};
 
-/// The longest that a bus that does not answer is asked again.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The time between two requests.
-const INTERVAL: Duration = Duration::from_millis(200);
-
 /// Refuses a topic without a subscription: what is published there is lost.
-pub(crate) async fn require_subscription(bus: &dyn Bus, topic: &str) -> Result<(), CliError> {
-    let started = Instant::now();
-    let state = loop {
-        match bus.topic_state(topic).await {
-            Ok(state) => break state,
-            Err(error) if error.is_outage() && started.elapsed() < PATIENCE => {
-                tokio::time::sleep(INTERVAL).await;
-            }
-            Err(error) => return Err(missing_on_bus(error)),
-        }
-    };
+pub(crate) async fn require_subscription(
+    startup: &Startup,
+    bus: &dyn Bus,
+    topic: &str,
+) -> Result<(), CliError> {
+    let state = startup.ask(async || bus.topic_state(topic).await.map_err(failed_on_bus)).await?;
     let missing =
         |what: String| Err(CliError::failed(what).hint("create it: ecom_setup, with the same configuration"));
     match state {
@@ -43,8 +30,10 @@ pub(crate) async fn require_subscription(bus: &dyn Bus, topic: &str) -> Result<(
     }
 }
 
-/// The error of a topic or subscription that could not be used.
-pub(crate) fn missing_on_bus(error: BusError) -> CliError {
-    CliError::failed(error.to_string())
-        .hint("see what is missing: ecom_setup --check, with the same configuration")
+/// A failed attempt to use a topic or subscription.
+pub(crate) fn failed_on_bus(error: BusError) -> Attempt {
+    let is_outage = error.is_outage();
+    let error = CliError::failed(error.to_string())
+        .hint("see what is missing: ecom_setup --check, with the same configuration");
+    if is_outage { Attempt::Later(error) } else { Attempt::Never(error) }
 }

@@ -8,12 +8,13 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
+use super::admin::run_with_admin;
 use super::cli::{Preset, ProducerArgs};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::heartbeats::run_producer_with_heartbeat;
 use super::output;
-use super::preflight::require_subscription;
+use super::preflight::{failed_on_bus, require_subscription};
 use super::role_handle::RoleHandle;
 use super::setup;
 use super::shutdown::{close, run_until_drained};
@@ -33,20 +34,32 @@ pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) 
     if context.common.check {
         return setup::check(&context).await;
     }
+    let context = context.of_role();
+    let handle = RoleHandle::new(Role::producer_of(kind), &context.entropy);
+    run_with_admin(&context, &[&handle], run_producer(&context, args, kind, &handle)).await
+}
+
+async fn run_producer(
+    context: &Context,
+    args: &ProducerArgs,
+    kind: EventKind,
+    handle: &RoleHandle,
+) -> Result<Exit, CliError> {
     let streams = match kind {
         EventKind::Order => Streams::Orders,
         EventKind::Payment => Streams::Payments,
     };
     let topic = context.config.bus.topics.of(kind);
     let source = source(&context.config.producer, args)?;
-    let handle = RoleHandle::new(Role::producer_of(kind), &context.entropy);
-    let (bus, operations) = wiring::bus(&context).await?;
-    require_subscription(bus.as_ref(), topic).await?;
+    let (bus, operations) = wiring::bus(context).await?;
+    require_subscription(&context.startup, bus.as_ref(), topic).await?;
     let max_outstanding = context.config.producer.max_outstanding;
-    let publisher = bus.publisher(topic, max_outstanding).await?;
+    let publisher = async || bus.publisher(topic, max_outstanding).await.map_err(failed_on_bus);
+    let publisher = context.startup.ask(publisher).await?;
+    context.startup.complete();
     let manifest = match (&args.manifest, &source) {
         (None, _) => None,
-        (Some(path), Some(source)) => Some(write_manifest(&context, path, streams, source, kind)?),
+        (Some(path), Some(source)) => Some(write_manifest(context, path, streams, source, kind)?),
         (Some(_), None) => {
             return Err(CliError::usage(
                 "--manifest cannot be written for --from -: stdin is not known before it is published",
@@ -54,15 +67,15 @@ pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) 
             .hint("put the lines into a file and pass it with --from FILE"));
         }
     };
-    let settings = settings(&context, &handle, publisher, kind, max_outstanding);
+    let settings = settings(context, handle, publisher, kind, max_outstanding);
     let events = events(source.as_ref(), args, kind).await?;
     let mut published = 0;
     let producing = async {
         published = produce(&settings, events).await?;
         Ok(())
     };
-    let producing = run_producer_with_heartbeat(&context, &handle, operations, producing);
-    let outcome = run_until_drained(&context, &handle, producing).await;
+    let producing = run_producer_with_heartbeat(context, handle, operations, producing);
+    let outcome = run_until_drained(context, handle, producing).await;
     if let (Some(path), Some(manifest)) = (&args.manifest, manifest) {
         close_manifest(path, manifest, kind, published, outcome.is_ok())?;
         let verify = output::command("ecom_facts", &context.common);
@@ -70,7 +83,7 @@ pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) 
         eprintln!("next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s");
     }
     close(bus.as_ref()).await;
-    summarise(&context, &handle)?;
+    summarise(context, handle)?;
     outcome.map(|()| Exit::Done)
 }
 

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::admin::run_with_admin;
 use super::cli::ConsumerArgs;
 use super::config::{self, Config, DeliveryTiming};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::heartbeats::run_with_heartbeat;
-use super::preflight::{missing_on_bus, require_subscription};
+use super::preflight::{failed_on_bus, require_subscription};
 use super::role_handle::RoleHandle;
 use super::setup;
 use super::shutdown::{close, run_until_drained};
+use super::startup::Startup;
 use super::summary::summarise;
 use super::wiring::{self, DataFolder, Store};
 use ecom_bus::{Bus, Streams, SubscribeOptions};
@@ -57,6 +59,8 @@ pub(crate) struct RoleDeps {
     pub(crate) entropy: Arc<Entropy>,
     /// End a consumer without a stop signal.
     pub(crate) stop_conditions: StopConditions,
+    /// The calls of bus and store before the role receives.
+    pub(crate) startup: Startup,
     /// Once cancelled, the role drains and ends.
     pub(crate) stop: CancellationToken,
 }
@@ -75,6 +79,7 @@ impl RoleDeps {
             clock: context.clock,
             entropy: Arc::clone(&context.entropy),
             stop_conditions,
+            startup: context.startup.clone(),
             stop: context.stop.clone(),
         })
     }
@@ -174,8 +179,10 @@ impl RoleDeps {
             ack_deadline,
             idle_rotation: stream_idle_rotation,
         };
-        let subscription = Arc::new(self.bus.subscribe(source, options).await.map_err(missing_on_bus)?);
+        let subscribe = async || self.bus.subscribe(source, options).await.map_err(failed_on_bus);
+        let subscription = Arc::new(self.startup.ask(subscribe).await?);
         handle.watch(&subscription);
+        self.startup.complete();
         let settings = ConsumerSettings {
             subscription,
             source: source.to_owned(),
@@ -204,10 +211,11 @@ impl RoleDeps {
         handle: &RoleHandle,
     ) -> Result<DeadLetterPublisher, CliError> {
         let topic = &self.config.bus.topics.dead_letters;
-        require_subscription(self.bus.as_ref(), topic).await?;
+        require_subscription(&self.startup, self.bus.as_ref(), topic).await?;
         let max_outstanding = self.config.consumer.max_in_flight * 2;
+        let publisher = async || self.bus.publisher(topic, max_outstanding).await.map_err(failed_on_bus);
         Ok(DeadLetterPublisher {
-            publisher: self.bus.publisher(topic, max_outstanding).await.map_err(missing_on_bus)?,
+            publisher: self.startup.ask(publisher).await?,
             kind,
             subscription: source.to_owned(),
             clock: self.clock,
@@ -235,13 +243,16 @@ pub(crate) async fn run_consumer(
     if context.common.check {
         return setup::check(&context).await;
     }
+    let context = context.of_role();
     let handle = RoleHandle::new(Role::consumer_of(kind), &context.entropy);
-    let deps = RoleDeps::connect(&context, args.bounds.bounds()).await?;
-    supervise(&context, &deps, &handle, deps.consume_events(kind, &handle)).await
+    let consumer = async {
+        let deps = RoleDeps::connect(&context, args.bounds.bounds()).await?;
+        supervise(&context, &deps, &handle, deps.consume_events(kind, &handle)).await
+    };
+    run_with_admin(&context, &[&handle], consumer).await
 }
 
-/// Runs a role with heartbeats and the admin server until it has ended or drained, closes the bus, and prints
-/// the summary.
+/// Runs a role with heartbeats until it has ended or drained, closes the bus, and prints the summary.
 pub(crate) async fn supervise(
     context: &Context,
     deps: &RoleDeps,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::admin::run_with_admin;
 use super::context::Context;
 use super::exit::CliError;
 use super::role_handle::RoleHandle;
@@ -11,17 +10,9 @@ use ecom_bus::Bus;
 /// The longest that closing the bus may take once everything in flight is finished.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// Runs a role with the admin server until it ends by itself, or until a signal stops it and it has drained.
+/// Runs a role until it ends by itself, or until a signal stops it and it has drained.
 /// A role that does not drain within the grace period is an error.
 pub(crate) async fn run_until_drained(
-    context: &Context,
-    handle: &RoleHandle,
-    role: impl Future<Output = Result<(), CliError>>,
-) -> Result<(), CliError> {
-    run_with_admin(context, &[handle], within_grace(context, handle, role)).await
-}
-
-async fn within_grace(
     context: &Context,
     handle: &RoleHandle,
     role: impl Future<Output = Result<(), CliError>>,

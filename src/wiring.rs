@@ -3,18 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 use super::config::Config;
 use super::context::Context;
 use super::exit::CliError;
+use super::startup::Attempt;
 use ecom_bus::Bus;
 use ecom_store::{DeadLetterStore, FactStore, OperationsStore};
-
-/// Pause between attempts to reach a service that is down at the start.
-const RECONNECT: Duration = Duration::from_millis(500);
 
 /// Pause between attempts in the background of a command that needs no store.
 const RECONNECT_IN_BACKGROUND: Duration = Duration::from_secs(60);
@@ -46,26 +43,18 @@ pub(crate) enum DataFolder {
     MustExist,
 }
 
-/// A failed attempt to connect.
-enum Attempt {
-    /// Another attempt may succeed.
-    Later(CliError),
-    /// No further attempt can succeed.
-    Never(CliError),
-}
-
 /// Connects bus and store, and logs what they are.
 pub(crate) async fn both(context: &Context, folder: DataFolder) -> Result<(Arc<dyn Bus>, Store), CliError> {
     #[cfg(feature = "embedded")]
     if context.config.bus.kind == ecom_config::BusKind::Embedded
         && context.config.store.kind == ecom_config::StoreKind::Embedded
     {
-        let embedded = reached(context, async || open_embedded(context, folder)).await?;
+        let embedded = context.startup.reach(async || open_embedded(context, folder).await).await?;
         log_backends(&[&embedded.describe()]);
         return Ok((embedded.clone(), Store::new(embedded)));
     }
-    let bus = reached(context, async || connect_bus(context, folder).await).await?;
-    let store = reached(context, async || connect_store(context, folder).await).await?;
+    let bus = context.startup.reach(async || connect_bus(context, folder).await).await?;
+    let store = context.startup.reach(async || connect_store(context, folder).await).await?;
     log_backends(&[&bus.describe(), &store.facts.describe()]);
     Ok((bus, store))
 }
@@ -81,7 +70,7 @@ pub(crate) async fn bus(
         let (bus, store) = both(context, DataFolder::Create).await?;
         return Ok((bus, Some(store.operations)));
     }
-    let bus = reached(context, async || connect_bus(context, DataFolder::Create).await).await?;
+    let bus = context.startup.reach(async || connect_bus(context, DataFolder::Create).await).await?;
     log_backends(&[&bus.describe()]);
     Ok((bus, None))
 }
@@ -106,7 +95,7 @@ pub(crate) async fn operations(context: &Context) -> Arc<dyn OperationsStore> {
 
 /// Connects the store alone, and logs what it is.
 pub(crate) async fn store(context: &Context, folder: DataFolder) -> Result<Store, CliError> {
-    let store = reached(context, async || connect_store(context, folder).await).await?;
+    let store = context.startup.reach(async || connect_store(context, folder).await).await?;
     log_backends(&[&store.facts.describe()]);
     Ok(store)
 }
@@ -115,36 +104,11 @@ fn log_backends(parts: &[&str]) {
     tracing::info!("using {}", parts.join(" and "));
 }
 
-/// Tries to connect until `connect.timeout` or a signal.
-async fn reached<T>(context: &Context, connect: impl AsyncFn() -> Result<T, Attempt>) -> Result<T, CliError> {
-    let deadline = Instant::now() + context.config.connect.timeout;
-    let mut is_logged = false;
-    loop {
-        let attempt = tokio::select! {
-            biased;
-            () = context.stop.cancelled() => return Err(CliError::failed("stopped before bus and store were reached")),
-            attempt = connect() => attempt,
-        };
-        match attempt {
-            Ok(connected) => return Ok(connected),
-            Err(Attempt::Never(stop)) => return Err(stop),
-            Err(Attempt::Later(stop)) if Instant::now() + RECONNECT >= deadline => return Err(stop),
-            Err(Attempt::Later(stop)) => {
-                if !std::mem::replace(&mut is_logged, true) {
-                    let timeout = humantime::format_duration(context.config.connect.timeout);
-                    tracing::warn!("{stop}; trying for {timeout}");
-                }
-                tokio::time::sleep(RECONNECT).await;
-            }
-        }
-    }
-}
-
 async fn connect_bus(context: &Context, folder: DataFolder) -> Result<Arc<dyn Bus>, Attempt> {
     match context.config.bus.kind {
         #[cfg(feature = "embedded")]
         ecom_config::BusKind::Embedded => {
-            open_embedded(context, folder).map(|embedded| embedded as Arc<dyn Bus>)
+            open_embedded(context, folder).await.map(|embedded| embedded as Arc<dyn Bus>)
         }
         #[cfg(feature = "pubsub")]
         ecom_config::BusKind::Pubsub => {
@@ -158,7 +122,7 @@ async fn connect_bus(context: &Context, folder: DataFolder) -> Result<Arc<dyn Bu
 async fn connect_store(context: &Context, folder: DataFolder) -> Result<Store, Attempt> {
     match context.config.store.kind {
         #[cfg(feature = "embedded")]
-        ecom_config::StoreKind::Embedded => open_embedded(context, folder).map(Store::new),
+        ecom_config::StoreKind::Embedded => open_embedded(context, folder).await.map(Store::new),
         #[cfg(feature = "cassandra")]
         ecom_config::StoreKind::Cassandra => connect_cassandra(&context.config).await,
         #[cfg(not(all(feature = "embedded", feature = "cassandra")))]
@@ -185,14 +149,24 @@ fn routes(config: &Config) -> Vec<ecom_embedded::Route> {
 }
 
 #[cfg(feature = "embedded")]
-fn open_embedded(context: &Context, folder: DataFolder) -> Result<Arc<ecom_embedded::Embedded>, Attempt> {
+async fn open_embedded(
+    context: &Context,
+    folder: DataFolder,
+) -> Result<Arc<ecom_embedded::Embedded>, Attempt> {
     use ecom_embedded::{OpenError, Options, open};
     let options = match folder {
         DataFolder::Create => Options { clock: context.clock, ..Options::new(routes(&context.config)) },
         DataFolder::MustExist => Options { clock: context.clock, ..Options::existing() },
     };
-    open(&context.config.embedded.data_dir, options).map_err(|error| match &error {
+    let data_dir = context.config.embedded.data_dir.clone();
+    // It waits for the lock of another process; probes are answered meanwhile.
+    let opened = tokio::task::spawn_blocking(move || open(&data_dir, options)).await;
+    let opened = opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    opened.map_err(|error| match &error {
         OpenError::Unavailable { .. } => Attempt::Later(CliError::failed(error.to_string())),
+        OpenError::NotWritable { .. } => Attempt::Never(CliError::failed(error.to_string()).hint(
+            "let this user write the folder and the files in it, or name another folder with --data-dir DIR",
+        )),
         OpenError::Missing { .. } => Attempt::Never(
             CliError::failed(error.to_string())
                 .hint("start a producer or a consumer first, or name the folder with --data-dir DIR"),
@@ -201,10 +175,23 @@ fn open_embedded(context: &Context, folder: DataFolder) -> Result<Arc<ecom_embed
     })
 }
 
+/// Deletes the embedded file, unless a process has it open.
+pub(crate) fn remove_embedded(context: &Context) -> Result<(), CliError> {
+    #[cfg(feature = "embedded")]
+    return ecom_embedded::remove(&context.config.embedded.data_dir).map_err(|error| {
+        let is_in_use = matches!(error, ecom_embedded::RemoveError::InUse { .. });
+        let error = CliError::failed(error.to_string());
+        let hint = "stop the processes that have it open, or name another folder: --data-dir DIR";
+        if is_in_use { error.hint(hint) } else { error }
+    });
+    #[cfg(not(feature = "embedded"))]
+    return Err(super::config::not_built(&context.config));
+}
+
 /// Connects Pub/Sub for provisioning.
 #[cfg(feature = "pubsub")]
 pub(crate) async fn pubsub(context: &Context) -> Result<ecom_bus_pubsub::Pubsub, CliError> {
-    reached(context, async || connect_pubsub(&context.config).await).await
+    context.startup.reach(async || connect_pubsub(&context.config).await).await
 }
 
 #[cfg(feature = "pubsub")]
@@ -247,11 +234,13 @@ fn cassandra_failed(error: &ecom_store_cassandra::ConnectError) -> Attempt {
 pub(crate) async fn apply_schema(
     context: &Context,
 ) -> Result<Vec<ecom_store_cassandra::provision::Check>, CliError> {
-    reached(context, async || {
-        let applied = ecom_store_cassandra::provision::apply(&context.config.store.cassandra).await;
-        applied.map_err(|error| cassandra_failed(&error))
-    })
-    .await
+    context
+        .startup
+        .reach(async || {
+            let applied = ecom_store_cassandra::provision::apply(&context.config.store.cassandra).await;
+            applied.map_err(|error| cassandra_failed(&error))
+        })
+        .await
 }
 
 #[cfg(feature = "cassandra")]

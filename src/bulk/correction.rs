@@ -91,7 +91,7 @@ async fn publish<'p>(
     plan: &'p CorrectionPlan,
 ) -> Result<Result<CorrectionReport<'p>, CorrectionError>, CliError> {
     let topic = context.config.bus.topics.of(plan.record.dead_letter.kind);
-    require_subscription(bus, topic).await?;
+    require_subscription(&context.startup, bus, topic).await?;
     let publisher = bus.publisher(topic, 1).await?;
     let operation_plan = queue.plan_one(OperationKind::Correct, &plan.record, plan.verdict);
     let operation = queue.begin(operation_plan, args.note.clone()).await?;

@@ -20,11 +20,15 @@ mod heartbeats;
 mod inspect;
 #[cfg(feature = "embedded")]
 mod killed;
+#[cfg(all(unix, feature = "embedded"))]
+mod not_writable;
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 mod on_services;
 #[cfg(feature = "embedded")]
 mod outage;
 pub mod program;
+#[cfg(all(unix, feature = "embedded"))]
+mod replaced;
 #[cfg(feature = "embedded")]
 mod runbook;
 #[cfg(feature = "embedded")]

@@ -25,6 +25,12 @@ pub trait Feed: Send + Sync {
     /// Asks the bus for the backlog.
     async fn backlog(&self) -> Backlog;
 
+    /// Returns the cause for which the tasks ended without `close`, because receiving can never succeed
+    /// again.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
     /// Tells the tasks to stop receiving. Returns at once.
     fn close(&self);
 
@@ -44,7 +50,7 @@ impl Subscription {
         Self { deliveries: Mutex::new(deliveries), feed }
     }
 
-    /// Returns the next delivery, or `None` once the subscription is stopped. Cancel-safe: no delivery is
+    /// Returns the next delivery, or `None` once the subscription is stopped or has failed. Cancel-safe: no delivery is
     /// lost if the future is dropped.
     pub async fn next(&self) -> Option<Delivery> {
         self.deliveries.lock().await.recv().await
@@ -53,6 +59,12 @@ impl Subscription {
     /// Returns whether the bus answers requests for messages. It does if there are none.
     pub fn answers(&self) -> bool {
         self.feed.answers()
+    }
+
+    /// Returns the cause for which the subscription ended without being stopped: receiving can never succeed
+    /// again.
+    pub fn failure(&self) -> Option<String> {
+        self.feed.failure()
     }
 
     /// Asks the bus for the backlog. That no delivery arrives does not mean that it is empty: on a busy host,

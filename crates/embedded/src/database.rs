@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
+use super::file_identity::FileIdentity;
 use super::job::{EngineError, Job, TransactionKind};
 use super::open_error::OpenError;
 use super::options::{Absent, Options};
@@ -26,25 +27,33 @@ const STATEMENTS: usize = 64;
 /// The file and the connection to it; reconnects after an error.
 pub(super) struct Database {
     path: PathBuf,
+    /// The file that was opened first; another file at its path is another store.
+    identity: FileIdentity,
     busy_timeout: Duration,
+    /// Set after a write that found no space.
+    lacks_space: bool,
     connection: Option<Connection>,
 }
 
 impl Database {
     /// Opens the file, and creates what the options ask for. Fails where the file has another schema version.
     pub(super) fn open(path: PathBuf, options: &Options) -> Result<Self, OpenError> {
-        let unavailable = |path: &Path, source: rusqlite::Error| OpenError::Unavailable {
-            path: path.to_owned(),
-            source: Box::new(source),
-        };
         let mut connection = connect(&path, options.absent, options.busy_timeout)
-            .map_err(|source| unavailable(&path, source))?;
+            .map_err(|source| OpenError::of(&path, source))?;
+        let identity = FileIdentity::of(&path)
+            .map_err(|source| OpenError::Unavailable { path: path.clone(), source: Box::new(source) })?;
         let found = schema::provision(&mut connection, &options.routes)
-            .map_err(|source| unavailable(&path, source))?;
+            .map_err(|source| OpenError::of(&path, source))?;
         if found != schema::VERSION {
             return Err(OpenError::SchemaVersion { path, found, expected: schema::VERSION });
         }
-        Ok(Self { path, busy_timeout: options.busy_timeout, connection: Some(connection) })
+        Ok(Self {
+            path,
+            identity,
+            busy_timeout: options.busy_timeout,
+            lacks_space: false,
+            connection: Some(connection),
+        })
     }
 
     /// Returns the path of the file.
@@ -57,28 +66,44 @@ impl Database {
         self.connection = None;
     }
 
-    /// Runs the jobs in one transaction.
+    /// Runs the jobs in one transaction, and fails where its file has been moved, deleted or replaced since.
     pub(super) fn run(
         &mut self,
         kind: TransactionKind,
         jobs: &mut [Box<dyn Job>],
     ) -> Result<(), EngineError> {
+        // Errors of a file that is gone are errors of its absence.
         let outcome = self.transact(kind, jobs);
+        let outcome = self.verify_identity().and(outcome);
         if let Err(error) = &outcome
             && !error.is_busy()
         {
             // After a full disk or an I/O error, a new connection is the safest way to recover.
             self.connection = None;
+            self.lacks_space |= error.is_out_of_space();
         }
         outcome
+    }
+
+    fn verify_identity(&self) -> Result<(), EngineError> {
+        if self.identity.is_at(&self.path) {
+            return Ok(());
+        }
+        Err(EngineError::Replaced(self.path.as_path().into()))
     }
 
     fn transact(&mut self, kind: TransactionKind, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.path, Absent::Refuse, self.busy_timeout)?,
+            None => {
+                self.verify_identity()?;
+                connect(&self.path, Absent::Refuse, self.busy_timeout)?
+            }
         };
         let connection = self.connection.insert(connection);
+        if kind == TransactionKind::Write && std::mem::take(&mut self.lacks_space) {
+            make_room(connection);
+        }
         let outcome = match kind {
             TransactionKind::Read => read(connection, jobs),
             TransactionKind::Write => write(connection, jobs),
@@ -133,6 +158,14 @@ fn write_with_savepoints(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> 
     execute(connection, "COMMIT")
 }
 
+/// Moves the write-ahead log into the file and gives its space back, before the next transaction takes the
+/// space that has become free. The log has every version of a page, and the file one. Otherwise a log that
+/// cannot grow would stop every process until one of them is alone.
+fn make_room(connection: &Connection) {
+    // Where this fails, too, the next failed transaction tries again.
+    drop(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+}
+
 fn execute(connection: &Connection, sql: &str) -> Result<(), EngineError> {
     connection.prepare_cached(sql)?.execute([])?;
     Ok(())
@@ -144,8 +177,9 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_handler(Some(move |tries: i32| wait_for_lock(tries, busy_timeout)))?;
-    // While another process creates the file, this fails as busy without calling the handler.
+    // Without a handler: while another process creates the file, this fails as busy without calling one, and a
+    // handler that waits as well would multiply the time limit.
+    connection.busy_timeout(Duration::ZERO)?;
     let mut tries = 0;
     while let Err(error) = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
         if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || !wait_for_lock(tries, busy_timeout) {
@@ -153,6 +187,10 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
         }
         tries += 1;
     }
+    if absent == Absent::Create {
+        refuse_read_only(&connection)?;
+    }
+    connection.busy_handler(Some(move |tries: i32| wait_for_lock(tries, busy_timeout)))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
@@ -161,6 +199,20 @@ fn connect(path: &Path, absent: Absent, busy_timeout: Duration) -> rusqlite::Res
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
+}
+
+/// Fails where the file, or its log, may only be read: `SQLite` opens it all the same, for those who only read.
+fn refuse_read_only(connection: &Connection) -> rusqlite::Result<()> {
+    if connection.is_readonly(MAIN_DB)? {
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY),
+            None,
+        ));
+    }
+    match connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
+        Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Waits briefly for the lock; returns false after `busy_timeout`.
@@ -272,6 +324,20 @@ mod tests {
         process.engine.write(|connection| connection.execute("DELETE FROM facts", [])).await.unwrap();
     }
 
+    #[test]
+    fn a_file_that_stays_locked_is_given_up_after_the_busy_timeout() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = raw(dir.path());
+        outside.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let options = Options { busy_timeout: Duration::from_millis(200), ..Options::new(Vec::new()) };
+        // With a wait within each wait, this took 20 s.
+        let (opened, opening) = std::sync::mpsc::channel();
+        let folder = dir.path().to_owned();
+        std::thread::spawn(move || opened.send(open(&folder, options).map(drop)));
+        let error = opening.recv_timeout(Duration::from_secs(10)).unwrap().unwrap_err();
+        assert!(matches!(error, OpenError::Unavailable { .. }), "{error}");
+    }
+
     #[tokio::test]
     async fn a_full_disk_is_an_outage_that_passes() {
         let dir = tempfile::tempdir().unwrap();
@@ -289,6 +355,33 @@ mod tests {
         assert!(error.is_outage(), "{error}");
         // A new connection does not have the limit.
         process.engine.write(fill).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_moved_or_replaced_is_refused_for_reads_and_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, moved) = (dir.path().join(FILE_NAME), dir.path().join("moved"));
+        let (open_meanwhile, closed_meanwhile) = (process(dir.path()), process(dir.path()));
+        publish(&open_meanwhile, 1).await;
+        closed_meanwhile.close().await;
+        std::fs::rename(&file, &moved).unwrap();
+        for replaced in [false, true] {
+            if replaced {
+                std::fs::write(&file, "").unwrap();
+            }
+            for process in [&open_meanwhile, &closed_meanwhile] {
+                let read = process.fact(OrderId(1)).await.unwrap_err();
+                let write =
+                    process.engine.write(|connection| connection.execute("DELETE FROM facts", [])).await;
+                let write = process.store_error("record an order", write.unwrap_err());
+                for error in [read, write] {
+                    assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+                    let text = error.to_string();
+                    assert!(text.contains("ecom_store.db was moved, deleted or replaced"), "{text}");
+                }
+            }
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"", "the other file is left alone");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The embedded bus and store: opens the file and keeps its engine.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,8 +38,13 @@ pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
         Absent::Create => {
             std::fs::create_dir_all(&dir).map_err(|source| OpenError::DataFolder { path: dir, source })?
         }
-        Absent::Refuse if path.is_file() => {}
-        Absent::Refuse => return Err(OpenError::Missing { path }),
+        Absent::Refuse => match std::fs::metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(OpenError::NotWritable { path, source: Box::new(error) });
+            }
+            Ok(_) | Err(_) => return Err(OpenError::Missing { path }),
+        },
     }
     let description = format!("embedded at {}", path.display()).into();
     let database = Database::open(path, &options)?;

@@ -1,5 +1,6 @@
 //! Jobs of the engine thread, and the error they fail with.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
@@ -28,6 +29,13 @@ pub(super) enum EngineError {
     /// The error of `SQLite`, shared by all jobs of the transaction.
     #[error(transparent)]
     Sqlite(Arc<rusqlite::Error>),
+    /// The path does not name the file that was opened: what is written to that file is lost.
+    #[error(
+        "{} was moved, deleted or replaced while this process had it open; start it again to use what is there \
+         now",
+        .0.display()
+    )]
+    Replaced(Arc<Path>),
     /// The engine thread has ended.
     #[error("the engine thread has ended")]
     Stopped,
@@ -38,13 +46,12 @@ impl EngineError {
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Stopped => true,
+            Self::Replaced(_) => false,
             Self::Sqlite(error) => error.sqlite_error_code().is_some_and(|code| match code {
-                ErrorCode::PermissionDenied
-                | ErrorCode::OperationAborted
+                ErrorCode::OperationAborted
                 | ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::OutOfMemory
-                | ErrorCode::ReadOnly
                 | ErrorCode::OperationInterrupted
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::DiskFull
@@ -60,8 +67,35 @@ impl EngineError {
     /// Returns whether another process holds the write lock, so that the connection itself is usable.
     pub(super) fn is_busy(&self) -> bool {
         match self {
-            Self::Stopped => false,
+            Self::Stopped | Self::Replaced(_) => false,
             Self::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy),
+        }
+    }
+
+    /// Returns whether no job of this process can succeed any more.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Replaced(_) => true,
+            Self::Stopped => false,
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::ReadOnly
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                )
+            ),
+        }
+    }
+
+    /// Returns whether a file could not be written, as it cannot on a full disk.
+    pub(super) fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Stopped | Self::Replaced(_) => false,
+            Self::Sqlite(error) => {
+                matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::job::EngineError;
 use super::receive_transaction::{
-    self, DeliveryResponse, DeliveryToken, LeasedMessage, ReceiveTransaction, SubscriptionRow,
+    self, DeliveryResponse, DeliveryToken, LONGEST_ACK_DEADLINE, LeasedMessage, ReceiveTransaction,
+    SubscriptionRow,
 };
 use super::topic_notifier::TopicNotifier;
 use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, ReceivedMessage, SubscribeOptions, Subscription};
@@ -45,7 +46,14 @@ pub(super) fn start(
     let (intake, deliveries) = mpsc::channel(options.buffer.max(1));
     let stop = StopSignals::default();
     let healthy = Arc::new(AtomicBool::new(true));
-    let handle = FeedHandle { stop: stop.clone(), healthy: healthy.clone(), engine: engine.clone(), row };
+    let failure = Arc::new(OnceLock::new());
+    let handle = FeedHandle {
+        stop: stop.clone(),
+        healthy: healthy.clone(),
+        failure: failure.clone(),
+        engine: engine.clone(),
+        row,
+    };
     let receive_loop = ReceiveLoop {
         engine,
         row,
@@ -53,7 +61,7 @@ pub(super) fn start(
         notifications: notifier.subscribe(),
         notifier,
         clock,
-        ack_deadline: options.ack_deadline.max(SHORTEST_ACK_DEADLINE),
+        ack_deadline: options.ack_deadline.clamp(SHORTEST_ACK_DEADLINE, LONGEST_ACK_DEADLINE),
         max_outstanding: options.max_outstanding.max(1),
         intake: Some(intake),
         responses: Arc::default(),
@@ -64,6 +72,7 @@ pub(super) fn start(
         next_extension: Instant::now(),
         failures: 0,
         healthy,
+        failure,
         stop,
     };
     tokio::spawn(receive_loop.run());
@@ -85,6 +94,7 @@ struct StopSignals {
 struct FeedHandle {
     stop: StopSignals,
     healthy: Arc<AtomicBool>,
+    failure: Arc<OnceLock<String>>,
     engine: Engine,
     row: SubscriptionRow,
 }
@@ -101,6 +111,10 @@ impl Feed for FeedHandle {
             Ok(false) => Backlog::Empty,
             Ok(true) | Err(_) => Backlog::Left,
         }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
 
     fn close(&self) {
@@ -186,6 +200,8 @@ struct ReceiveLoop {
     failures: u32,
     /// True if the last transaction succeeded.
     healthy: Arc<AtomicBool>,
+    /// The error that ended the loop.
+    failure: Arc<OnceLock<String>>,
     stop: StopSignals,
 }
 
@@ -215,6 +231,11 @@ impl ReceiveLoop {
             }
             match self.transact(limit, extended).await {
                 Ok(leased) => self.deliver(leased, limit),
+                Err(error) if error.is_lasting() => {
+                    self.healthy.store(false, Ordering::Relaxed);
+                    self.failure.get_or_init(|| error.to_string());
+                    return;
+                }
                 Err(error) => self.back_off(&error).await,
             }
         }
@@ -362,11 +383,14 @@ async fn free_slot(intake: Option<&mpsc::Sender<Delivery>>) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::path::Path;
 
     use futures_util::FutureExt;
 
+    use super::super::Embedded;
     use super::super::testing::{
-        an_hour_before, an_hour_later, number, process, publish, raw, soon, subscribe, subscribe_with,
+        an_hour_before, an_hour_later, minutes_later, number, process, publish, raw, soon, subscribe,
+        subscribe_with,
     };
     use super::*;
     use ecom_bus::Attributes;
@@ -447,15 +471,14 @@ mod tests {
         assert_eq!(third.received.attempt, 3);
     }
 
-    #[tokio::test]
-    async fn messages_of_a_killed_process_are_redelivered_when_their_leases_expire() {
-        let dir = tempfile::tempdir().unwrap();
+    /// Publishes ten messages and leases them in a process that is killed.
+    fn lease_ten_and_die(dir: &Path, open: fn(&Path) -> Arc<Embedded>) {
         // Its runtime ends with it; nothing is acked, flushed or closed.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
-                    let process = process(dir.path());
+                    let process = open(dir);
                     publish(&process, 10).await;
                     let subscription = subscribe(&process).await;
                     std::mem::forget(soon(subscription.next()).await.unwrap());
@@ -465,22 +488,50 @@ mod tests {
                 runtime.shutdown_background();
             });
         });
-        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages WHERE due > 0"), 10);
-        let later = an_hour_later(dir.path());
-        let subscription = subscribe(&later).await;
+        assert_eq!(number(dir, "SELECT count(*) FROM messages WHERE due > 0"), 10);
+    }
+
+    async fn ack_ten_redeliveries(dir: &Path, process: &Embedded) {
+        let subscription = subscribe(process).await;
         for _ in 0..10 {
             let delivery = soon(subscription.next()).await.unwrap();
             assert_eq!(delivery.received.attempt, 2);
             delivery.ack();
         }
         subscription.stop().await;
-        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 0);
+        assert_eq!(number(dir, "SELECT count(*) FROM messages"), 0);
+    }
+
+    #[tokio::test]
+    async fn messages_of_a_killed_process_are_redelivered_when_their_leases_expire() {
+        let dir = tempfile::tempdir().unwrap();
+        lease_ten_and_die(dir.path(), process);
+        ack_ten_redeliveries(dir.path(), &minutes_later(dir.path())).await;
+    }
+
+    #[tokio::test]
+    async fn a_lease_taken_under_a_clock_that_is_an_hour_ahead_does_not_hide_its_messages() {
+        let dir = tempfile::tempdir().unwrap();
+        lease_ten_and_die(dir.path(), an_hour_later);
+        ack_ten_redeliveries(dir.path(), &process(dir.path())).await;
+    }
+
+    #[tokio::test]
+    async fn an_idle_consumer_finds_a_lease_taken_under_a_clock_that_is_an_hour_ahead() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        let subscription = subscribe(&process).await;
+        publish(&process, 1).await;
+        let delivery = soon(subscription.next()).await.unwrap();
+        raw(dir.path()).execute("UPDATE messages SET due = due + 3600000000", []).unwrap();
+        let again = soon(subscription.next()).await.unwrap();
+        assert_eq!((&again.received.id, again.received.attempt), (&delivery.received.id, 2));
     }
 
     #[tokio::test]
     async fn an_ack_or_nack_of_a_lost_lease_has_no_effect() {
         let dir = tempfile::tempdir().unwrap();
-        let (slow, later) = (process(dir.path()), an_hour_later(dir.path()));
+        let (slow, later) = (process(dir.path()), minutes_later(dir.path()));
         publish(&slow, 2).await;
         let slows = subscribe(&slow).await;
         let (acked, nacked) = (soon(slows.next()).await.unwrap(), soon(slows.next()).await.unwrap());
@@ -597,10 +648,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_feed_whose_file_is_gone_ends_with_the_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = process(dir.path());
+        publish(&process, 1).await;
+        let subscription = subscribe(&process).await;
+        let delivery = soon(subscription.next()).await.unwrap();
+        std::fs::remove_file(dir.path().join(super::super::FILE_NAME)).unwrap();
+        assert!(soon(subscription.next()).await.is_none());
+        let cause = subscription.failure().unwrap();
+        assert!(cause.contains("moved, deleted or replaced"), "{cause}");
+        assert!(!subscription.answers());
+        delivery.ack();
+        soon(subscription.stop()).await;
+    }
+
+    #[tokio::test]
     async fn the_backlog_is_what_is_published_and_not_acked() {
         let dir = tempfile::tempdir().unwrap();
         let process = process(dir.path());
-        let (subscription, later) = (subscribe(&process).await, subscribe(&an_hour_later(dir.path())).await);
+        let (subscription, later) = (subscribe(&process).await, subscribe(&minutes_later(dir.path())).await);
         assert_eq!(later.backlog().await, Backlog::Empty);
         publish(&process, 1).await;
         assert_eq!(subscription.backlog().await, Backlog::Left, "not delivered, or not acked");

@@ -1,12 +1,18 @@
 //! The transaction of a receive loop: applies acks and nacks, extends leases, and leases messages.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension};
+
+use ecom_clock::micros;
 
 const ACK: &str = "DELETE FROM messages WHERE subscription = ?1 AND id = ?2 AND attempt = ?3";
 /// Extends a lease; with 0 as the new deadline, a nack.
 const SET_DUE: &str = "UPDATE messages SET due = ?4 WHERE subscription = ?1 AND id = ?2 AND attempt = ?3";
-const REDELIVERABLE: &str = "SELECT id, attempt + 1, publish_time, attributes, body FROM messages
+const EXPIRED: &str = "SELECT id, attempt + 1, publish_time, attributes, body FROM messages
     WHERE subscription = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3";
+const IMPLAUSIBLE: &str = "SELECT id, attempt + 1, publish_time, attributes, body FROM messages
+    WHERE subscription = ?1 AND due > ?2 ORDER BY due, id LIMIT ?3";
 const LEASE_REDELIVERY: &str =
     "UPDATE messages SET attempt = ?3, due = ?4 WHERE subscription = ?1 AND id = ?2";
 const CURSOR: &str = "SELECT cursor FROM subscriptions WHERE id = ?1";
@@ -18,8 +24,14 @@ const ADVANCE: &str = "UPDATE subscriptions SET cursor = ?2 WHERE id = ?1";
 const HAS_DELIVERABLE: &str = "SELECT EXISTS (
         SELECT 1 FROM messages
         WHERE subscription = ?1 AND id > (SELECT cursor FROM subscriptions WHERE id = ?1))
-    OR EXISTS (SELECT 1 FROM messages WHERE subscription = ?1 AND due <= ?2)";
+    OR EXISTS (SELECT 1 FROM messages WHERE subscription = ?1 AND due <= ?2)
+    OR EXISTS (SELECT 1 FROM messages WHERE subscription = ?1 AND due > ?3)";
 const HAS_UNACKED: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE subscription = ?1)";
+
+/// The longest ack deadline.
+pub(super) const LONGEST_ACK_DEADLINE: Duration = Duration::from_secs(600);
+/// The time that a transaction may have waited for the file since it read its clock, and more.
+const WAITED: Duration = Duration::from_secs(60);
 
 /// The row ids of a subscription.
 #[derive(Clone, Copy, Debug)]
@@ -122,10 +134,13 @@ impl ReceiveTransaction {
         leased: &mut Vec<LeasedMessage>,
     ) -> rusqlite::Result<()> {
         let subscription = self.row.subscription;
-        connection
-            .prepare_cached(REDELIVERABLE)?
-            .query_map((subscription, self.now, sql_limit(self.limit)), leased_message)?
-            .try_for_each(|message| message.map(|message| leased.push(message)))?;
+        for (sql, bound) in [(EXPIRED, self.now), (IMPLAUSIBLE, latest_deadline(self.now))] {
+            let limit = sql_limit(self.limit - leased.len());
+            connection
+                .prepare_cached(sql)?
+                .query_map((subscription, bound, limit), leased_message)?
+                .try_for_each(|message| message.map(|message| leased.push(message)))?;
+        }
         let mut update = connection.prepare_cached(LEASE_REDELIVERY)?;
         for LeasedMessage { token, .. } in leased {
             update.execute((subscription, token.message, token.attempt, self.until))?;
@@ -158,12 +173,20 @@ pub(super) fn has_deliverable(
     row: SubscriptionRow,
     now: i64,
 ) -> rusqlite::Result<bool> {
-    connection.prepare_cached(HAS_DELIVERABLE)?.query_row((row.subscription, now), |row| row.get(0))
+    connection
+        .prepare_cached(HAS_DELIVERABLE)?
+        .query_row((row.subscription, now, latest_deadline(now)), |row| row.get(0))
 }
 
 /// Returns whether the subscription has a message that is not acked, leased or not.
 pub(super) fn has_unacked(connection: &Connection, row: SubscriptionRow) -> rusqlite::Result<bool> {
     connection.prepare_cached(HAS_UNACKED)?.query_row([row.subscription], |row| row.get(0))
+}
+
+/// Returns the latest ack deadline that a process can have set by `now`. A later one was set under a clock
+/// that was ahead, and counts as over: it would hide its message until the clock gets there.
+fn latest_deadline(now: i64) -> i64 {
+    now.saturating_add(micros(LONGEST_ACK_DEADLINE + WAITED))
 }
 
 fn sql_limit(limit: usize) -> i64 {
@@ -192,7 +215,8 @@ mod tests {
         for (sql, expected) in [
             (ACK, "SEARCH messages USING PRIMARY KEY (subscription=? AND id=?)"),
             (SET_DUE, "SEARCH messages USING PRIMARY KEY (subscription=? AND id=?)"),
-            (REDELIVERABLE, "SEARCH messages USING INDEX messages_by_due (subscription=? AND due<?)"),
+            (EXPIRED, "SEARCH messages USING INDEX messages_by_due (subscription=? AND due<?)"),
+            (IMPLAUSIBLE, "SEARCH messages USING INDEX messages_by_due (subscription=? AND due>?)"),
             (LEASE_REDELIVERY, "SEARCH messages USING PRIMARY KEY (subscription=? AND id=?)"),
             (NEW, "SEARCH messages USING PRIMARY KEY (subscription=? AND id>?)"),
             (LEASE_NEW, "SEARCH messages USING PRIMARY KEY (subscription=? AND id>? AND id<?)"),

@@ -156,7 +156,7 @@ CREATE TABLE subscriptions (
 );
 CREATE TABLE messages (
     -- One row per message and subscription, deleted by the ack. due is the end of the ack deadline; 0 means
-    -- deliver now, null means never delivered. attempt counts deliveries and names the current one: an ack
+    -- deliver now, as does a time later than any deadline set now; null means never delivered. attempt counts deliveries and names the current one: an ack
     -- or nack of an earlier attempt has no effect.
     subscription INTEGER NOT NULL,
     id INTEGER NOT NULL,

@@ -10,14 +10,20 @@ use ecom_clock::Clock;
 
 pub(super) const TOPIC: &str = "orders_data";
 pub(super) const SUBSCRIPTION: &str = "orders_data-sub";
-const HOUR_US: i64 = 3_600_000_000;
+const MINUTE_US: i64 = 60_000_000;
+const HOUR_US: i64 = 60 * MINUTE_US;
 
 /// Opens the file as a separate process would: with a separate engine.
 pub(super) fn process(dir: &Path) -> Arc<Embedded> {
     at(dir, Clock::System)
 }
 
-/// Opens the file as a process whose clock is an hour ahead: to it all leases of others have expired.
+/// Opens the file five minutes later: to it all leases of others have expired.
+pub(super) fn minutes_later(dir: &Path) -> Arc<Embedded> {
+    at(dir, Clock::anchored(Clock::System.now_us() + 5 * MINUTE_US))
+}
+
+/// Opens the file as a process whose clock is an hour ahead.
 pub(super) fn an_hour_later(dir: &Path) -> Arc<Embedded> {
     at(dir, Clock::anchored(Clock::System.now_us() + HOUR_US))
 }

@@ -47,6 +47,14 @@ pub enum RoleError {
     /// The subscription with this short name ended without being stopped.
     #[error("subscription {0} ended without being stopped")]
     SubscriptionEnded(String),
+    /// Receiving from a subscription can never succeed again.
+    #[error("could not receive from subscription {subscription}: {cause}")]
+    SubscriptionFailed {
+        /// The short name of the subscription.
+        subscription: String,
+        /// The cause, from the bus.
+        cause: String,
+    },
 }
 
 /// Retries calls through outages, with full jitter between 50 ms and 5 s.

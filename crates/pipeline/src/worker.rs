@@ -117,7 +117,11 @@ impl<H: Handler> WorkerPool<H> {
                 delivery = self.subscription.next() => delivery,
             };
             let Some(delivery) = delivery else {
-                return Err(RoleError::SubscriptionEnded(self.source.clone()));
+                let subscription = self.source.clone();
+                return Err(match self.subscription.failure() {
+                    Some(cause) => RoleError::SubscriptionFailed { subscription, cause },
+                    None => RoleError::SubscriptionEnded(subscription),
+                });
             };
             if !self.take_one() {
                 delivery.nack();

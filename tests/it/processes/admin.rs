@@ -1,5 +1,7 @@
 //! The admin server, requested as a probe or a scraper does.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::PLAIN;
@@ -31,6 +33,8 @@ async fn the_admin_server_of_every_role_serves_health_and_metrics() {
     for (role, received) in [("order_consumer", 5), ("payment_consumer", 0), ("dlq_handler", 0)] {
         let mut running = dir.start(role, &["--admin-listen", "127.0.0.1:0"]);
         let address = running.serves().await;
+        let ready = async || get(&address, "/readyz").await.starts_with("HTTP/1.1 200 ").then_some(());
+        eventually(&format!("{role} has started"), ready).await;
         for path in ["/livez", "/readyz"] {
             let answer = get(&address, path).await;
             assert!(
@@ -99,6 +103,23 @@ async fn the_handler_exports_gauges_of_the_dead_letter_store_and_of_heartbeats()
     let oldest: f64 = metrics.lines().find_map(|line| line.strip_prefix(oldest)).unwrap().parse().unwrap();
     assert!(0.0 < oldest && oldest < PATIENCE.as_secs_f64(), "{oldest}");
     handler.drained().await.with(0);
+}
+
+#[tokio::test]
+async fn more_idle_connections_than_are_served_do_not_block_liveness() {
+    let dir = TestDir::new();
+    let mut running = dir.start("order_consumer", &["--admin-listen", "127.0.0.1:0"]);
+    let address = running.serves().await;
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(tokio::net::TcpStream::connect(&address).await.unwrap());
+    }
+    let answer = within(Duration::from_secs(20), "/livez responds", get(&address, "/livez")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // A client that sends nothing is disconnected.
+    let mut last = idle.pop().unwrap();
+    assert_eq!(within(PATIENCE, "it is closed", last.read(&mut [0])).await.unwrap(), 0);
+    running.drained().await.with(0);
 }
 
 #[tokio::test]

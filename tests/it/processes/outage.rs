@@ -2,7 +2,7 @@
 
 use super::PLAIN;
 use super::admin::get;
-use super::program::{TestDir, eventually};
+use super::program::{Running, TestDir, eventually};
 use super::table::{Table, consume};
 
 #[tokio::test]
@@ -81,4 +81,86 @@ async fn a_producer_waits_out_an_outage_and_publishes_everything() {
     consume(&dir, "order_consumer", &[]).await;
     dir.run("ecom_facts", &["verify", "--manifest", "orders.json"]).await.with(0);
     assert_eq!(table.dead_letters(), 0);
+}
+
+/// The arguments of each role with an admin port, and a time limit of its start that has passed at once.
+const ROLES: [&str; 5] =
+    ["orders_producer", "payments_producer", "order_consumer", "payment_consumer", "dlq_handler"];
+const OBSERVED: [&str; 4] = ["--admin-listen", "127.0.0.1:0", "--connect-timeout", "1ms"];
+
+/// Waits until the role is alive and not ready, with a reason that names the cause.
+async fn is_waiting(running: &mut Running, cause: &str) -> String {
+    let admin = running.serves().await;
+    eventually("it is not ready for the right reason", async || {
+        let answer = get(&admin, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        answer.contains(cause).then_some(())
+    })
+    .await;
+    assert!(
+        get(&admin, "/livez").await.starts_with("HTTP/1.1 200 "),
+        "an outage does not call for a restart"
+    );
+    assert!(get(&admin, "/metrics").await.starts_with("HTTP/1.1 200 "));
+    admin
+}
+
+#[tokio::test]
+async fn a_role_that_starts_while_the_file_is_locked_serves_its_admin_port_and_begins_once_it_is_free() {
+    let dir = TestDir::new();
+    std::fs::create_dir(dir.path("data")).unwrap();
+    let locked = rusqlite::Connection::open(dir.path("data/ecom_store.db")).unwrap();
+    locked.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut started = Vec::new();
+    for role in ROLES {
+        let args: &[&str] = if role.ends_with("producer") { &["--rate", "10/s"] } else { &[] };
+        let mut running = dir.start(role, &[&OBSERVED, args].concat());
+        let admin = is_waiting(&mut running, "locked").await;
+        started.push((running, admin));
+    }
+    locked.execute_batch("ROLLBACK").unwrap();
+    drop(locked);
+    for (running, admin) in started {
+        eventually("it is ready", async || is_ready(&admin, "200").await.then_some(())).await;
+        running.drained().await.with(0);
+    }
+}
+
+#[cfg(all(feature = "pubsub", feature = "cassandra"))]
+#[tokio::test]
+async fn a_role_that_starts_without_its_bus_or_store_serves_its_admin_port() {
+    let dir = TestDir::new();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (host, points) =
+        (format!("bus.pubsub.emulator_host={closed}"), format!("store.cassandra.contact_points={closed}"));
+    let no_bus = ["--set", "bus.kind=pubsub", "--set", "bus.pubsub.project=shop", "--set", &host];
+    let no_store = ["--set", "store.kind=cassandra", "--set", &points];
+    for (role, missing) in [
+        ("orders_producer", &no_bus[..]),
+        ("order_consumer", &no_bus),
+        ("payment_consumer", &no_store),
+        ("dlq_handler", &no_store),
+    ] {
+        let mut running = dir.start(role, &[&OBSERVED[..], missing].concat());
+        is_waiting(&mut running, &closed).await;
+        let ended = running.drained().await.with(1);
+        assert!(
+            ended.stderr.contains("error: stopped before bus and store were reached"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_log_that_cannot_grow_is_moved_into_the_file_while_another_process_has_it_open() {
+    let dir = TestDir::new();
+    dir.run("ecom_setup", &[]).await.with(0);
+    // Otherwise the producer would be the last to close the file, which moves the log.
+    let table = Table::of(&dir).await;
+    let events = ["--order-ids", "1-1000", "--rate", "500/s"];
+    let producer = dir.program("orders_producer", &[&events[..], &PLAIN].concat()).with_file_limit(2_048);
+    producer.run().await.with(0);
+    assert_eq!(table.published(), 1_000);
 }

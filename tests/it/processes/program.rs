@@ -106,6 +106,36 @@ impl Program {
         self
     }
 
+    /// Runs it as a user that file permissions apply to: as another one where the tests run as root.
+    #[cfg(unix)]
+    pub fn unprivileged(mut self) -> Self {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        use std::os::unix::process::CommandExt;
+
+        const UNPRIVILEGED: u32 = 65_534;
+        let folder = self.output.parent().unwrap();
+        if std::fs::metadata(folder).unwrap().uid() == 0 {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+            self.command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+        }
+        self
+    }
+
+    /// Lets it write no file beyond this many KiB, as on a full disk.
+    #[cfg(unix)]
+    pub fn with_file_limit(mut self, kib: u32) -> Self {
+        let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(limited).arg(self.command.get_program()).args(self.command.get_args());
+        command.env_clear().stdin(Stdio::null());
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap());
+        }
+        command.current_dir(self.command.get_current_dir().unwrap());
+        self.command = command;
+        self
+    }
+
     /// Starts the program.
     pub fn start(mut self) -> Running {
         let (stdout, stderr) = (self.output.with_extension("out"), self.output.with_extension("err"));

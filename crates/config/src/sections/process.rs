@@ -10,7 +10,8 @@ use super::super::fields::{self, HOUR, MS, duration, host_and_port_or_none};
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectConfig {
-    /// Time limit for reaching bus and store at the start, 1 ms to 1 h; 30 s by default.
+    /// Time limit for reaching bus and store at the start, 1 ms to 1 h; 30 s by default. Does not apply to a
+    /// role with an admin port.
     #[serde(deserialize_with = "duration::<_, MS, HOUR>")]
     pub timeout: Duration,
 }

@@ -13,6 +13,7 @@ use super::logs;
 use ecom_clock::{Clock, Entropy};
 use ecom_config::{Set, Sources};
 use ecom_pipeline::actor::Actor;
+use ecom_telemetry::stderr;
 
 /// The context of a command.
 pub(crate) struct Context {
@@ -157,7 +158,9 @@ async fn watch_signals(stop: CancellationToken) {
     }
     stop.cancel();
     if signal().await.is_ok() {
-        eprintln!("stopped by a second signal; the bus delivers what was in flight again on the next start");
+        stderr::say(
+            "stopped by a second signal; the bus delivers what was in flight again on the next start",
+        );
         std::process::exit(130);
     }
 }

@@ -11,6 +11,7 @@ use super::setup;
 use ecom_domain::role::Role;
 use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::sweep::sweep;
+use ecom_telemetry::stderr;
 
 /// The time without a message after which `--once` considers the topic drained.
 const DRAINED: std::time::Duration = std::time::Duration::from_secs(2);
@@ -54,10 +55,10 @@ async fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
             return Ok(());
         }
         let summary = sweep(&deps.resolver(&handle, actor), None).await?;
-        eprintln!(
+        stderr::say(format_args!(
             "checked {} dead letters: {} recovered, {} still open, {} removed after their retention period",
             summary.dead_letters, summary.recovered, summary.open, summary.removed
-        );
+        ));
         Ok(())
     };
     supervise(context, &deps, &handle, once).await

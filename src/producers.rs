@@ -27,6 +27,7 @@ use ecom_scenario::manifest::{ManifestBody, PublishedCounts};
 use ecom_scenario::{
     EventSource, MAX_COPY_DISTANCE, Manifest, Mixture, PlannedEvent, Reference, ScenarioPlan, Streams,
 };
+use ecom_telemetry::stderr;
 
 /// Runs the producer of a kind of events: `orders_producer` or `payments_producer`.
 pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<Exit, CliError> {
@@ -67,7 +68,9 @@ pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) 
         close_manifest(path, manifest, kind, published, outcome.is_ok())?;
         let verify = output::command("ecom_facts", &context.common);
         let path = output::quoted(&path.display().to_string());
-        eprintln!("next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s");
+        stderr::say(format_args!(
+            "next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s"
+        ));
     }
     close(bus.as_ref()).await;
     summarise(&context, &handle)?;

@@ -9,6 +9,7 @@ use super::exit::{CliError, Exit};
 use super::output;
 use super::wiring;
 use ecom_config::{BusKind, StoreKind};
+use ecom_telemetry::stderr;
 
 /// A line of the checklist: something that is needed, whether it is there, and how to create it.
 struct Line {
@@ -49,7 +50,7 @@ async fn apply(context: &Context) -> Result<Exit, CliError> {
     if !lines.iter().all(|line| line.good) {
         return Ok(Exit::NegativeResult);
     }
-    eprintln!("next: start order_consumer, payment_consumer and dlq_handler with the same configuration");
+    stderr::say("next: start order_consumer, payment_consumer and dlq_handler with the same configuration");
     Ok(Exit::Done)
 }
 

@@ -19,6 +19,7 @@ use ecom_dlq::DeadLetterQueue;
 use ecom_dlq::row::{Bodies, DeadLetterRow};
 use ecom_dlq::selection::{Detail, SelectedDeadLetter, Selection};
 use ecom_store::StoreError;
+use ecom_telemetry::stderr;
 
 /// Runs `dlq_handler list`.
 pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CliError> {
@@ -45,7 +46,7 @@ pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Cli
     };
     progress.done();
     match written {
-        Ok(()) => eprintln!("{}", rows.summary(args.limit)),
+        Ok(()) => stderr::say(rows.summary(args.limit)),
         Err(stop) if stop.is_closed_pipe() => {}
         Err(stop) => return Err(stop),
     }

@@ -29,6 +29,8 @@ pub mod program;
 mod runbook;
 #[cfg(feature = "embedded")]
 pub mod table;
+#[cfg(all(feature = "embedded", target_os = "linux"))]
+mod unheard;
 
 /// The flags of a producer for one order and one payment each, without any irregularity.
 #[cfg(feature = "embedded")]

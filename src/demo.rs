@@ -234,6 +234,7 @@ async fn publish(
         clock: deps.clock,
         entropy: Arc::clone(&deps.entropy),
         stop: deps.stop.clone(),
+        acknowledged_to: Arc::default(),
     };
     let mut events = manifest.events(kind).map_err(|error| CliError::failed(error.to_string()))?;
     let on_time = on_time(manifest.source.order_ids(kind));

@@ -12,6 +12,8 @@ mod card_numbers;
 mod demo;
 #[cfg(feature = "embedded")]
 mod endings;
+#[cfg(all(feature = "embedded", target_os = "linux"))]
+mod from_files;
 #[cfg(feature = "embedded")]
 mod handler;
 #[cfg(feature = "embedded")]

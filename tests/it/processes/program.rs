@@ -108,6 +108,12 @@ impl Program {
         self
     }
 
+    /// Reads stdin from there.
+    pub fn stdin_from(mut self, stdin: Stdio) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
     /// Writes stdout there, instead of keeping it for the test.
     pub fn stdout(mut self, stdout: Stdio) -> Self {
         self.stdout = Some(stdout);
@@ -152,6 +158,14 @@ impl Running {
     /// Returns its stdout so far.
     pub fn stdout(&self) -> String {
         read(&self.stdout)
+    }
+
+    /// Returns the most memory that it has occupied so far, in MiB.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
     }
 
     /// Returns whether it has not ended.

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use super::PLAIN;
-use super::program::{Program, TestDir, eventually};
+use super::program::{TestDir, eventually};
 use super::table::Table;
 
 /// A stderr that takes nothing: a full disk, and a pipe whose reader has closed it.

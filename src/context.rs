@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cli::Common;
-use super::config::{Config, Loaded};
+use super::config::{self, Config, Loaded};
 use super::exit::{self, CliError, Exit};
 use super::logs;
 use ecom_clock::{Clock, Entropy};
@@ -89,6 +89,10 @@ pub(crate) fn main_with<F>(
 where
     F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
+    // Errors of the configuration come before its log format is known.
+    stderr::set_json(
+        common.is_json() || std::env::var("ECOM__LOG__FORMAT").is_ok_and(|format| format == "json"),
+    );
     exit::code(prepared(common, flags, own, guard).and_then(|loaded| match loaded {
         None => Ok(Exit::Done),
         Some(loaded) => run(common, loaded, command),
@@ -113,11 +117,23 @@ fn prepared(
     }
     ecom_config::guard(&loaded, &sources.env, common.embedded || guard == Guard::Exempt)
         .map_err(|error| CliError::usage(error.to_string()).hint(error.hint()))?;
+    refuse_without_effect(&sources.sets, &loaded.config)?;
     if common.print_config {
         super::output::data(&loaded.print())?;
         return Ok(None);
     }
     Ok(Some(loaded))
+}
+
+/// Refuses a flag of a backend that is not used.
+fn refuse_without_effect(sets: &[Set], config: &Config) -> Result<(), CliError> {
+    for set in sets.iter().filter(|set| set.origin != "--set") {
+        if let Some(unused) = config::unused(config, &set.key) {
+            return Err(CliError::usage(format!("{} has no effect: {unused}", set.origin))
+                .hint("leave it out, or choose the backend it is for"));
+        }
+    }
+    Ok(())
 }
 
 fn load(sources: &Sources) -> Result<Loaded, CliError> {

@@ -146,7 +146,7 @@ fn csv_text(rows: &[impl Serialize]) -> Result<String, CliError> {
 async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, CliError> {
     let store = wiring::store(context, DataFolder::MustExist).await?;
     let mut sink = output::sink(args.out.as_deref())?;
-    let written = export_to(&mut sink, store.facts.facts(), args.format).await;
+    let written = export_to(&mut sink, store.facts.facts(), args.format()).await;
     match written.and_then(|rows| sink.flush().map(|()| rows).map_err(CliError::from)) {
         Ok(rows) => stderr::say(format_args!("exported {} rows", output::count(rows))),
         Err(error) if error.is_closed_pipe() => {}

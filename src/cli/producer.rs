@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 
-use super::{Common, given};
+use super::{Common, Mode, Modes, given};
 use ecom_config::Set;
 
 const AFTER_ORDERS: &str = "\
@@ -50,6 +50,18 @@ pub(crate) struct PaymentsProducer {
     pub(crate) producer: ProducerArgs,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+impl Modes for OrdersProducer {
+    fn modes(&self) -> Vec<Mode> {
+        self.producer.modes(&self.common)
+    }
+}
+
+impl Modes for PaymentsProducer {
+    fn modes(&self) -> Vec<Mode> {
+        self.producer.modes(&self.common)
+    }
 }
 
 /// Fixed data sets.
@@ -121,6 +133,43 @@ pub(crate) struct MixtureArgs {
 }
 
 impl ProducerArgs {
+    fn modes(&self, common: &Common) -> Vec<Mode> {
+        let mode = match (self.preset, self.from.is_empty()) {
+            (_, false) => Mode {
+                name: "with --from",
+                without_effect: &[
+                    "order_ids",
+                    "seed",
+                    "late_orders",
+                    "missing_orders",
+                    "duplicates",
+                    "order_updates",
+                    "second_payments",
+                    "invalid",
+                    "late_by",
+                ],
+            },
+            (Some(Preset::Reference), true) => Mode {
+                name: "with --preset",
+                without_effect: &[
+                    "order_ids",
+                    "skip",
+                    "late_orders",
+                    "missing_orders",
+                    "duplicates",
+                    "order_updates",
+                    "second_payments",
+                    "invalid",
+                    "late_by",
+                ],
+            },
+            (None, true) => Mode { name: "without --from", without_effect: &["skip"] },
+        };
+        let mut modes = common.modes();
+        modes.push(mode);
+        modes
+    }
+
     /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         let mut sets = self.mixture.sets();

@@ -110,12 +110,13 @@ impl RowDetails<'_> {
 }
 
 async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
-    let store = wiring::store(context, DataFolder::MustExist).await?;
+    let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
     let Some(fact) = store.facts.fact(OrderId(args.order_id)).await? else {
         let (order, store) = (args.order_id, store.facts.describe());
         stderr::error(format_args!("no row for order {order} in {store}"), None);
         return Ok(Exit::NegativeResult);
     };
+    wiring::log_store(&store);
     let shown = RowDetails {
         row: Row::from(&fact),
         order_written_at: fact.order_written_at.map(|at| rfc3339(at.micros())),
@@ -186,7 +187,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     }
     let units =
         Units::of(&manifests, EventContent::of).map_err(|error| CliError::usage(error.to_string()))?;
-    let store = wiring::store(context, DataFolder::MustExist).await?;
+    let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
         let found = verify(&units, store.facts.as_ref(), store.dead_letter_store.as_ref()).await?;

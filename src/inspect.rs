@@ -54,7 +54,7 @@ pub(crate) fn queue(context: &Context, store: &Store) -> DeadLetterQueue {
 
 /// Opens the store. Never creates a data folder.
 pub(crate) async fn open(context: &Context) -> Result<DeadLetterQueue, CliError> {
-    let store = wiring::store(context, DataFolder::MustExist).await?;
+    let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
     Ok(queue(context, &store))
 }
 
@@ -130,6 +130,7 @@ pub(crate) async fn show(context: &Context, args: &DeadLetterArgs) -> Result<Exi
         return Ok(Exit::NegativeResult);
     };
     if args.body {
+        tracing::info!("using {}", queue.facts.describe());
         write(args.out.as_deref(), &shown.record.dead_letter.body.bytes)?;
         if !shown.record.dead_letter.body.is_whole() {
             stderr::say(

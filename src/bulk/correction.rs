@@ -61,7 +61,7 @@ async fn correct_on(
         (true, OutputFormat::Json) => return output::data(&json(&plan)).map(|()| Exit::Done),
         (false, _) => stderr::say(render::plan(&plan)),
     }
-    if !confirm::confirm(context, "publish it, and discard the dead letter?", args.yes).await? {
+    if !confirm::confirm(context, &render::question(&plan), args.yes).await? {
         stderr::say("nothing was changed");
         return Ok(Exit::NegativeResult);
     }

@@ -141,13 +141,17 @@ impl<W: Write> Rows<W> {
         Ok(())
     }
 
-    /// The number of dead letters, and a note if there may be more.
+    /// The number of dead letters, and a note if there may be more; the store, unless the rows name it.
     fn summary(&self, limit: usize) -> String {
         let more = match limit > 0 && self.written == limit as u64 {
             true => format!(", the newest {limit}; --limit 0 for all"),
             false => String::new(),
         };
-        format!("{}{more}, from {}", counted(self.written, "dead letter"), self.store)
+        let from = match self.format {
+            Format::Table | Format::Json => String::new(),
+            Format::Csv => format!(", from {}", self.store),
+        };
+        format!("{}{more}{from}", counted(self.written, "dead letter"))
     }
 }
 

@@ -22,6 +22,8 @@ mod heartbeats;
 mod inspect;
 #[cfg(feature = "embedded")]
 mod killed;
+#[cfg(feature = "embedded")]
+mod last_words;
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
 mod on_services;
 #[cfg(feature = "embedded")]

@@ -23,6 +23,7 @@ use ecom_dlq::plan::{OperationPlan, PlanPurpose};
 use ecom_dlq::selection::Selection;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus};
 use ecom_domain::dead_letter::DeadLetterId;
+use ecom_telemetry::stderr;
 
 pub(crate) use correction::correct;
 
@@ -86,7 +87,7 @@ impl<'a> BulkCommand<'a> {
     /// Runs the command.
     pub(crate) async fn execute(self, context: &Context) -> Result<Exit, CliError> {
         let Some(request) = self.parse(context)? else {
-            eprintln!("no ids on stdin: nothing to do");
+            stderr::say("no ids on stdin: nothing to do");
             return Ok(Exit::Done);
         };
         let queue = inspect::open(context).await?;
@@ -165,7 +166,7 @@ impl<'a> BulkCommand<'a> {
             return Ok(Decision::Exit(if is_named { Exit::NegativeResult } else { Exit::Done }));
         }
         if !confirm::confirm(context, &render::question(&plan), self.options.yes).await? {
-            eprintln!("nothing was changed");
+            stderr::say("nothing was changed");
             return Ok(Decision::Exit(Exit::NegativeResult));
         }
         let operation = queue.begin(plan, self.note.map(str::to_owned)).await?;
@@ -180,7 +181,7 @@ impl<'a> BulkCommand<'a> {
             (true, OutputFormat::Json) => output::data(&render::plan_json(plan, self.rate)),
             (true, OutputFormat::Table) => output::data(&text),
             (false, _) => {
-                eprintln!("{text}");
+                stderr::say(text);
                 Ok(())
             }
         }
@@ -194,9 +195,9 @@ impl<'a> BulkCommand<'a> {
         id: &OperationId,
     ) -> Result<Decision, CliError> {
         let Some(operation) = queue.retrier.read(|| queue.operations.operation(id)).await? else {
-            eprintln!("error: there is no operation {id} in {}", queue.facts.describe());
-            let handler = output::command("dlq_handler", &context.common);
-            eprintln!("hint: list the operations: {handler} history");
+            let (handler, store) = (output::command("dlq_handler", &context.common), queue.facts.describe());
+            let hint = format!("list the operations: {handler} history");
+            stderr::error(format_args!("there is no operation {id} in {store}"), Some(&hint));
             return Ok(Decision::Exit(Exit::NegativeResult));
         };
         if operation.kind != self.kind {
@@ -213,10 +214,10 @@ impl<'a> BulkCommand<'a> {
             let counts = OutcomeCounts::read(&operation.outcomes);
             let (store, end) = (queue.facts.describe(), OperationEnd::Finished);
             self.show_report(&OperationReport { store, operation, end, counts })?;
-            eprintln!("the operation was already finished: nothing to do");
+            stderr::say("the operation was already finished: nothing to do");
             return Ok(Decision::Exit(Exit::Done));
         }
-        eprintln!("{}", render::resumed(&operation));
+        stderr::say(render::resumed(&operation));
         Ok(Decision::Execute(operation, StartMode::Resumed, Exit::Done))
     }
 
@@ -262,7 +263,9 @@ impl<'a> BulkCommand<'a> {
                 if let Some(selection) = reopened(operation) {
                     let retry = NextAction::Retry { selection };
                     let retry = output::spelt(&Command::from(&retry), &context.common);
-                    eprintln!("next: retry them now instead of at their next attempt: {retry}");
+                    stderr::say(format_args!(
+                        "next: retry them now instead of at their next attempt: {retry}"
+                    ));
                 }
                 Ok(exit)
             }
@@ -274,10 +277,13 @@ impl<'a> BulkCommand<'a> {
             }
             OperationEnd::Differed => {
                 let differed = output::count(counts.differed);
-                eprintln!("error: {differed} of the first dead letters did not match the predicted outcome");
-                if operation.state == OperationStatus::Stopped {
-                    eprintln!("hint: review them; to continue anyway: {resume}");
-                }
+                let error =
+                    format_args!("{differed} of the first dead letters did not match the predicted outcome");
+                let hint = format!("review them; to continue anyway: {resume}");
+                stderr::error(
+                    error,
+                    Some(hint.as_str()).filter(|_| operation.state == OperationStatus::Stopped),
+                );
                 Ok(Exit::NegativeResult)
             }
         }

@@ -6,6 +6,7 @@ mod demo;
 mod dlq_handler;
 mod facts;
 mod inspect;
+mod modes;
 mod producer;
 mod setup;
 mod shared;
@@ -20,11 +21,13 @@ pub(crate) use facts::{ExportArgs, Facts, FactsCommand, ShowArgs, VerifyArgs};
 pub(crate) use inspect::{
     DeadLetterArgs, ExplainArgs, HistoryArgs, ListArgs, OutputFormat, ReportArgs, ReportFormat, TriageArgs,
 };
+pub(crate) use modes::parse;
 pub(crate) use producer::{OrdersProducer, PaymentsProducer, Preset, ProducerArgs};
 pub(crate) use setup::{Print, Setup, SetupCommand, all};
 pub(crate) use shared::Common;
 
 use clap::ValueEnum;
+use modes::{Mode, Modes};
 
 use ecom_config::Set;
 

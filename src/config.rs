@@ -28,6 +28,24 @@ pub(crate) type Config = ecom_config::Config<PubsubSettings, CassandraSettings, 
 /// Every setting, and the origin of each value.
 pub(crate) type Loaded = ecom_config::Loaded<Config>;
 
+/// Returns the setting for which a key of a backend has no effect; `None` if it may have one.
+pub(crate) fn unused(config: &Config, key: &str) -> Option<String> {
+    let (bus, store) = (config.bus.kind, config.store.kind);
+    let bus_is = || format!("bus.kind is \"{bus:?}\"").to_lowercase();
+    let store_is = || format!("store.kind is \"{store:?}\"").to_lowercase();
+    let is_pubsub = bus == ecom_config::BusKind::Pubsub;
+    let is_cassandra = store == ecom_config::StoreKind::Cassandra;
+    match key {
+        "consumer.streams" if !is_pubsub => Some(bus_is()),
+        _ if key.starts_with("bus.pubsub.") && !is_pubsub => Some(bus_is()),
+        _ if key.starts_with("store.cassandra.") && !is_cassandra => Some(store_is()),
+        _ if key.starts_with("embedded.") && is_pubsub && is_cassandra => {
+            Some(format!("{}, {}", bus_is(), store_is()))
+        }
+        _ => None,
+    }
+}
+
 /// Returns the folder of the embedded bus and store.
 ///
 /// # Errors

@@ -8,13 +8,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cli::Common;
-use super::config::{Config, Loaded};
+use super::config::{self, Config, Loaded};
 use super::exit::{self, CliError, Exit};
 use super::logs;
 use super::startup::Startup;
 use ecom_clock::{Clock, Entropy};
 use ecom_config::{Set, Sources};
 use ecom_pipeline::actor::Actor;
+use ecom_telemetry::stderr;
 
 /// The context of a command.
 pub(crate) struct Context {
@@ -114,6 +115,10 @@ pub(crate) fn main_with<F>(
 where
     F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
+    // Errors of the configuration come before its log format is known.
+    stderr::set_json(
+        common.is_json() || std::env::var("ECOM__LOG__FORMAT").is_ok_and(|format| format == "json"),
+    );
     exit::code(prepared(common, flags, own, guard).and_then(|loaded| match loaded {
         None => Ok(Exit::Done),
         Some(loaded) => run(common, loaded, command),
@@ -138,11 +143,23 @@ fn prepared(
     }
     ecom_config::guard(&loaded, &sources.env, common.embedded || guard == Guard::Exempt)
         .map_err(|error| CliError::usage(error.to_string()).hint(error.hint()))?;
+    refuse_without_effect(&sources.sets, &loaded.config)?;
     if common.print_config {
         super::output::data(&loaded.print())?;
         return Ok(None);
     }
     Ok(Some(loaded))
+}
+
+/// Refuses a flag of a backend that is not used.
+fn refuse_without_effect(sets: &[Set], config: &Config) -> Result<(), CliError> {
+    for set in sets.iter().filter(|set| set.origin != "--set") {
+        if let Some(unused) = config::unused(config, &set.key) {
+            return Err(CliError::usage(format!("{} has no effect: {unused}", set.origin))
+                .hint("leave it out, or choose the backend it is for"));
+        }
+    }
+    Ok(())
 }
 
 fn load(sources: &Sources) -> Result<Loaded, CliError> {
@@ -186,7 +203,9 @@ async fn watch_signals(stop: CancellationToken) {
     }
     stop.cancel();
     if signal().await.is_ok() {
-        eprintln!("stopped by a second signal; the bus delivers what was in flight again on the next start");
+        stderr::say(
+            "stopped by a second signal; the bus delivers what was in flight again on the next start",
+        );
         std::process::exit(130);
     }
 }

@@ -34,6 +34,7 @@ use ecom_pipeline::sweep::{WaitingDeadLetters, sweep};
 use ecom_scenario::{
     EventContent, EventSource, Manifest, ScenarioPlan, Streams, Units, Verification, verify,
 };
+use ecom_telemetry::stderr;
 
 /// The default grace period of the demo. Late orders arrive later than this, so that their payments become
 /// dead letters and are recovered.
@@ -243,6 +244,7 @@ async fn publish(
         clock: deps.clock,
         entropy: Arc::clone(&deps.entropy),
         stop: deps.stop.clone(),
+        acknowledged_to: Arc::default(),
     };
     let mut events = manifest.events(kind).map_err(|error| CliError::failed(error.to_string()))?;
     let on_time = on_time(manifest.source.order_ids(kind));
@@ -299,7 +301,7 @@ async fn show_progress(roles: &Roles, manifest: &Manifest) {
         let done = roles.acked().min(total);
         bar.set_position(done);
         if !on_terminal && said.elapsed() >= Duration::from_secs(1) {
-            eprintln!("{} of {} messages", output::count(done), output::count(total));
+            stderr::say(format_args!("{} of {} messages", output::count(done), output::count(total)));
             said = Instant::now();
         }
         tokio::time::sleep(LOOK).await;

@@ -13,6 +13,7 @@ use ecom_domain::role::Role;
 use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::sweep::{WaitingDeadLetters, sweep};
+use ecom_telemetry::stderr;
 
 /// The time without a message after which `--once` considers the topic drained.
 const DRAINED: std::time::Duration = std::time::Duration::from_secs(2);
@@ -68,10 +69,10 @@ async fn run_role(
             return Ok(());
         }
         let summary = sweep(&deps.resolver(handle, actor), WaitingDeadLetters::AreAttempted).await?;
-        eprintln!(
+        stderr::say(format_args!(
             "checked {} dead letters: {} recovered, {} still open, {} removed after their retention period",
             summary.dead_letters, summary.recovered, summary.open, summary.removed
-        );
+        ));
         if summary.unreadable > 0 || summary.ended_early {
             return Err(CliError::failed("the sweep did not read all dead letters; see the warnings above")
                 .hint("run it again once the store answers"));

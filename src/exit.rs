@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use ecom_bus::BusError;
 use ecom_pipeline::durable::RoleError;
 use ecom_store::StoreError;
+use ecom_telemetry::stderr;
 
 /// The end of a process without an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,12 +100,7 @@ pub(crate) fn code(outcome: Result<Exit, CliError>) -> ExitCode {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::NegativeResult) => ExitCode::from(3),
         Err(stop) => {
-            for line in stop.message.lines() {
-                eprintln!("error: {line}");
-            }
-            for hint in stop.hint.iter().flat_map(|hint| hint.lines()) {
-                eprintln!("hint: {hint}");
-            }
+            stderr::error(stop.message, stop.hint.as_deref());
             ExitCode::from(stop.code)
         }
     }

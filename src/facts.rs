@@ -17,6 +17,7 @@ use ecom_codec::envelope::rfc3339;
 use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
 use ecom_scenario::{EventContent, Manifest, StreamCounts, Units, Verification, verify};
+use ecom_telemetry::stderr;
 
 /// The interval of `verify --wait`.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -109,11 +110,13 @@ impl RowDetails<'_> {
 }
 
 async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
-    let store = wiring::store(context, DataFolder::MustExist).await?;
+    let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
     let Some(fact) = store.facts.fact(OrderId(args.order_id)).await? else {
-        eprintln!("error: no row for order {} in {}", args.order_id, store.facts.describe());
+        let (order, store) = (args.order_id, store.facts.describe());
+        stderr::error(format_args!("no row for order {order} in {store}"), None);
         return Ok(Exit::NegativeResult);
     };
+    wiring::log_store(&store);
     let shown = RowDetails {
         row: Row::from(&fact),
         order_written_at: fact.order_written_at.map(|at| rfc3339(at.micros())),
@@ -144,9 +147,9 @@ fn csv_text(rows: &[impl Serialize]) -> Result<String, CliError> {
 async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, CliError> {
     let store = wiring::store(context, DataFolder::MustExist).await?;
     let mut sink = output::sink(args.out.as_deref())?;
-    let written = export_to(&mut sink, store.facts.facts(), args.format).await;
+    let written = export_to(&mut sink, store.facts.facts(), args.format()).await;
     match written.and_then(|rows| sink.flush().map(|()| rows).map_err(CliError::from)) {
-        Ok(rows) => eprintln!("exported {} rows", output::count(rows)),
+        Ok(rows) => stderr::say(format_args!("exported {} rows", output::count(rows))),
         Err(error) if error.is_closed_pipe() => {}
         Err(error) => return Err(error),
     }
@@ -184,7 +187,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     }
     let units =
         Units::of(&manifests, EventContent::of).map_err(|error| CliError::usage(error.to_string()))?;
-    let store = wiring::store(context, DataFolder::MustExist).await?;
+    let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
         let found = verify(&units, store.facts.as_ref(), store.dead_letter_store.as_ref()).await?;
@@ -204,9 +207,9 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     output::to(args.out.as_deref(), &text)?;
     if !found.is_clean() {
         let handler = output::command("dlq_handler", &context.common);
-        eprintln!(
+        stderr::say(format_args!(
             "next: check that all consumers run; to retry waiting dead letters now: {handler} run --once"
-        );
+        ));
     }
     Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
 }

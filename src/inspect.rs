@@ -13,7 +13,7 @@ use super::cli::{
 };
 use super::context::Context;
 use super::exit::{CliError, Exit};
-use super::output;
+use super::output::{self, Reader};
 use super::role_handle::RoleHandle;
 use super::roles::policy;
 use super::wiring::{self, DataFolder, Store};
@@ -27,6 +27,7 @@ use ecom_domain::order::OrderId;
 use ecom_domain::role::Role;
 use ecom_pipeline::concurrency_limit::START;
 use ecom_store::StoreError;
+use ecom_telemetry::stderr;
 
 pub(crate) use list::list;
 pub(crate) use progress::Progress;
@@ -54,7 +55,7 @@ pub(crate) fn queue(context: &Context, store: &Store) -> DeadLetterQueue {
 
 /// Opens the store. Never creates a data folder.
 pub(crate) async fn open(context: &Context) -> Result<DeadLetterQueue, CliError> {
-    let store = wiring::store(context, DataFolder::MustExist).await?;
+    let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
     Ok(queue(context, &store))
 }
 
@@ -87,8 +88,13 @@ pub(crate) async fn triage(context: &Context, args: &TriageArgs) -> Result<Exit,
             biased;
             () = context.stop.cancelled() => return Ok(Exit::Done),
             triage = queue.triage(&policy, &|_| {}) => match triage {
-                Ok(triage) => output::data(&format!("{clear}{}\n", rendered(context, triage, args.format)))?,
-                Err(error) if error.is_outage() => eprintln!("{error}; trying again"),
+                Ok(triage) => {
+                    let text = format!("{clear}{}\n", rendered(context, triage, args.format));
+                    if output::data_to_reader(&text)? == Reader::Closed {
+                        return Ok(Exit::Done);
+                    }
+                }
+                Err(error) if error.is_outage() => stderr::say(format_args!("{error}; trying again")),
                 Err(error) => return Err(error.into()),
             },
         }
@@ -116,19 +122,20 @@ pub(crate) async fn show(context: &Context, args: &DeadLetterArgs) -> Result<Exi
     let queue = open(context).await?;
     let spell = |command: &Command| output::spelt(command, &context.common);
     let Some(mut shown) = unless_stopped(context, queue.show(&args.id)).await? else {
-        eprintln!("error: there is no dead letter {} in {}", args.id, queue.facts.describe());
         let list = NextAction::List { selection: Selection::default() };
         let list = spell(&Command::from(&list));
-        eprintln!(
-            "hint: resolved dead letters are removed after their retention period; list the rest: {list}"
-        );
+        let hint =
+            format!("resolved dead letters are removed after their retention period; list the rest: {list}");
+        let (id, store) = (&args.id, queue.facts.describe());
+        stderr::error(format_args!("there is no dead letter {id} in {store}"), Some(&hint));
         return Ok(Exit::NegativeResult);
     };
     if args.body {
+        tracing::info!("using {}", queue.facts.describe());
         write(args.out.as_deref(), &shown.record.dead_letter.body.bytes)?;
         if !shown.record.dead_letter.body.is_whole() {
-            eprintln!(
-                "the body is truncated: the dead-letter store keeps only the beginning of a large body"
+            stderr::say(
+                "the body is truncated: the dead-letter store keeps only the beginning of a large body",
             );
         }
         return Ok(Exit::Done);
@@ -159,11 +166,11 @@ pub(crate) async fn explain(context: &Context, args: &ExplainArgs) -> Result<Exi
     let spell = |command: &Command| output::spelt(command, &context.common);
     let Some(mut timeline) = unless_stopped(context, queue.explain(OrderId(args.order_id))).await? else {
         let (order, store) = (args.order_id, queue.facts.describe());
-        eprintln!("error: there is no row and no dead letter for order {order} in {store}");
         let handler = output::command("dlq_handler", &context.common);
-        eprintln!(
-            "hint: if {order} is a payment id, list its dead letters: {handler} list --payment {order}"
-        );
+        let hint =
+            format!("if {order} is a payment id, list its dead letters: {handler} list --payment {order}");
+        let error = format_args!("there is no row and no dead letter for order {order} in {store}");
+        stderr::error(error, Some(&hint));
         return Ok(Exit::NegativeResult);
     };
     let text = match args.format {
@@ -215,7 +222,7 @@ pub(crate) async fn history(context: &Context, args: &HistoryArgs) -> Result<Exi
             }
             let bytes = csv.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
             let count = render::counted(history.operations.len() as u64, "operation");
-            eprintln!("{count}, from {}", history.store);
+            stderr::say(format_args!("{count}, from {}", history.store));
             String::from_utf8_lossy(&bytes).into_owned()
         }
     };

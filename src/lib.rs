@@ -26,15 +26,13 @@ mod wiring;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use config::Loaded;
 use context::Guard;
 use ecom_domain::dead_letter::EventKind;
 
 /// Runs `orders_producer`.
 pub fn orders_producer() -> ExitCode {
-    let cli = cli::OrdersProducer::parse();
+    let cli: cli::OrdersProducer = cli::parse();
     let sets = cli.producer.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
         producers::run(context, &cli.producer, EventKind::Order).await
@@ -43,7 +41,7 @@ pub fn orders_producer() -> ExitCode {
 
 /// Runs `payments_producer`.
 pub fn payments_producer() -> ExitCode {
-    let cli = cli::PaymentsProducer::parse();
+    let cli: cli::PaymentsProducer = cli::parse();
     let sets = cli.producer.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
         producers::run(context, &cli.producer, EventKind::Payment).await
@@ -52,7 +50,7 @@ pub fn payments_producer() -> ExitCode {
 
 /// Runs `order_consumer`.
 pub fn order_consumer() -> ExitCode {
-    let cli = cli::OrderConsumer::parse();
+    let cli: cli::OrderConsumer = cli::parse();
     let sets = cli.consumer.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
         roles::run_consumer(context, &cli.consumer, EventKind::Order).await
@@ -61,7 +59,7 @@ pub fn order_consumer() -> ExitCode {
 
 /// Runs `payment_consumer`.
 pub fn payment_consumer() -> ExitCode {
-    let cli = cli::PaymentConsumer::parse();
+    let cli: cli::PaymentConsumer = cli::parse();
     let sets = cli.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
         roles::run_consumer(context, &cli.consumer, EventKind::Payment).await
@@ -70,28 +68,28 @@ pub fn payment_consumer() -> ExitCode {
 
 /// Runs `dlq_handler`.
 pub fn dlq_handler() -> ExitCode {
-    let cli = cli::DlqHandler::parse();
+    let cli: cli::DlqHandler = cli::parse();
     context::main(&cli.common, cli.sets(), Guard::On, async |context| dlq::main(context, &cli).await)
 }
 
 /// Runs `ecom_setup`.
 pub fn ecom_setup() -> ExitCode {
-    let cli = cli::Setup::parse();
+    let cli: cli::Setup = cli::parse();
     if let Some(cli::SetupCommand::Completions { shell }) = cli.command {
         return setup::completions(shell);
     }
-    context::main(&cli.common, Vec::new(), Guard::On, async |context| setup::main(context, &cli).await)
+    context::main(&cli.common, cli.sets(), Guard::On, async |context| setup::main(context, &cli).await)
 }
 
 /// Runs `ecom_facts`.
 pub fn ecom_facts() -> ExitCode {
-    let cli = cli::Facts::parse();
+    let cli: cli::Facts = cli::parse();
     context::main(&cli.common, Vec::new(), Guard::On, async |context| facts::main(context, &cli).await)
 }
 
 /// Runs `ecom_demo`.
 pub fn ecom_demo() -> ExitCode {
-    let cli = cli::Demo::parse();
+    let cli: cli::Demo = cli::parse();
     let own = |loaded: &Loaded| demo::own_settings(loaded, cli.orders);
     let demo = async |context| demo::main(context, &cli).await;
     context::main_with(&cli.common, cli.sets(), own, Guard::Exempt, demo)

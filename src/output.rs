@@ -8,14 +8,27 @@ use super::exit::CliError;
 use crate::render::command::Command;
 pub(crate) use crate::render::{count, list, table};
 
+/// The reader of stdout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reader {
+    /// It may read more.
+    Reads,
+    /// It has closed the pipe.
+    Closed,
+}
+
 /// Writes data to stdout.
 pub(crate) fn data(text: &str) -> Result<(), CliError> {
+    data_to_reader(text).map(|_| ())
+}
+
+/// Writes data to stdout, for a command that writes again and again for as long as somebody reads.
+pub(crate) fn data_to_reader(text: &str) -> Result<Reader, CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CliError::failed(format!("could not write to stdout: {error}")))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(Reader::Reads),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Closed),
+        Err(error) => Err(CliError::failed(format!("could not write to stdout: {error}"))),
     }
 }
 

@@ -1,15 +1,16 @@
 //! `orders_producer` and `payments_producer`: from flags to a stream of events and a manifest.
 
+mod input;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::admin::run_with_admin;
 use super::cli::{Preset, ProducerArgs};
+use super::config::Config;
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::heartbeats::run_producer_with_heartbeat;
@@ -20,14 +21,17 @@ use super::setup;
 use super::shutdown::{close, run_until_drained};
 use super::summary::summarise;
 use super::wiring;
+use crate::render::counted;
 use ecom_config::ProducerConfig;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::role::Role;
 use ecom_pipeline::produce::{DUPLICATE_DISTANCE, OutgoingEvent, ProducerSettings, produce};
-use ecom_scenario::manifest::{ManifestBody, PublishedCounts};
+use ecom_scenario::manifest::PublishedCounts;
 use ecom_scenario::{
     EventSource, MAX_COPY_DISTANCE, Manifest, Mixture, PlannedEvent, Reference, ScenarioPlan, Streams,
 };
+use ecom_telemetry::stderr;
+use input::{Input, InputEnd, is_stdin};
 
 /// Runs the producer of a kind of events: `orders_producer` or `payments_producer`.
 pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<Exit, CliError> {
@@ -50,25 +54,19 @@ async fn run_producer(
         EventKind::Payment => Streams::Payments,
     };
     let topic = context.config.bus.topics.of(kind);
-    let source = source(&context.config.producer, args)?;
+    let mut source = Source::of(&context.config, args)?;
     let (bus, operations) = wiring::bus(context).await?;
     require_subscription(&context.startup, bus.as_ref(), topic).await?;
     let max_outstanding = context.config.producer.max_outstanding;
     let publisher = async || bus.publisher(topic, max_outstanding).await.map_err(failed_on_bus);
     let publisher = context.startup.ask(publisher).await?;
     context.startup.complete();
-    let manifest = match (&args.manifest, &source) {
-        (None, _) => None,
-        (Some(path), Some(source)) => Some(write_manifest(context, path, streams, source, kind)?),
-        (Some(_), None) => {
-            return Err(CliError::usage(
-                "--manifest cannot be written for --from -: stdin is not known before it is published",
-            )
-            .hint("put the lines into a file and pass it with --from FILE"));
-        }
+    let manifest = match &args.manifest {
+        None => None,
+        Some(path) => Some(write_manifest(context, path, streams, source.planned(args)?, kind)?),
     };
     let settings = settings(context, handle, publisher, kind, max_outstanding);
-    let events = events(source.as_ref(), args, kind).await?;
+    let events = source.events(args, kind);
     let mut published = 0;
     let producing = async {
         published = produce(&settings, events).await?;
@@ -80,11 +78,53 @@ async fn run_producer(
         close_manifest(path, manifest, kind, published, outcome.is_ok())?;
         let verify = output::command("ecom_facts", &context.common);
         let path = output::quoted(&path.display().to_string());
-        eprintln!("next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s");
+        stderr::say(format_args!(
+            "next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s"
+        ));
     }
     close(bus.as_ref()).await;
     summarise(context, handle)?;
-    outcome.map(|()| Exit::Done)
+    match source {
+        Source::Planned(_) => outcome.map(|()| Exit::Done),
+        Source::Input(input) => {
+            let end = input.end(settings.acknowledged_to.event().max(args.skip));
+            end_of_input(&end, args.skip, outcome, context.stop.is_cancelled())
+        }
+    }
+}
+
+/// The exit of a run that publishes an input: an input that was not read to its end is a failure, unless
+/// `--count` was the end.
+fn end_of_input(
+    end: &InputEnd,
+    skip: u64,
+    outcome: Result<(), CliError>,
+    stopped: bool,
+) -> Result<Exit, CliError> {
+    let InputEnd { done, place, .. } = end;
+    let rest = format!("to publish the rest, repeat the command with --skip {done}");
+    if let Err(error) = outcome {
+        return Err(error.hint(rest));
+    }
+    if let Some(error) = &end.failed {
+        return Err(CliError::failed(error).hint(rest));
+    }
+    if stopped && !end.is_at_end {
+        let error = format!("stopped after {place}, before the end of the input");
+        return Err(CliError::failed(error).hint(rest));
+    }
+    if !end.is_at_end {
+        stderr::say(format_args!("published up to {place}; {rest}"));
+    }
+    if end.is_at_end && *done == skip && skip > 0 {
+        stderr::say(format_args!("nothing is left of the input after --skip {skip}"));
+    }
+    if end.rejected == 0 {
+        return Ok(Exit::Done);
+    }
+    let rejected = counted(end.rejected, "line");
+    stderr::error(format_args!("{rejected} of the input could not be published"), None);
+    Ok(Exit::NegativeResult)
 }
 
 fn settings(
@@ -104,17 +144,62 @@ fn settings(
         clock: context.clock,
         entropy: Arc::clone(&context.entropy),
         stop: context.stop.clone(),
+        acknowledged_to: Arc::default(),
     }
 }
 
-/// The source of the events, where it is known before publishing; `None` = stdin, or a file that is streamed.
-fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<EventSource>, CliError> {
-    if let Some(path) = &args.from {
-        let known = args.manifest.is_some() && path != Path::new("-");
-        return if known { read_bodies(path).map(Some) } else { Ok(None) };
+/// The source of the events.
+enum Source {
+    /// Generated.
+    Planned(EventSource),
+    /// The lines of files and stdin.
+    Input(Input),
+}
+
+impl Source {
+    fn of(config: &Config, args: &ProducerArgs) -> Result<Self, CliError> {
+        match args.from.is_empty() {
+            true => generated(&config.producer, args).map(Self::Planned),
+            false => Input::open(&args.from, args.skip, line_limit(config)).map(Self::Input),
+        }
     }
+
+    /// The source as a manifest has it. Files are read for that.
+    fn planned(&mut self, args: &ProducerArgs) -> Result<EventSource, CliError> {
+        match self {
+            Self::Planned(source) => Ok(source.clone()),
+            Self::Input(_) if args.from.iter().any(|path| is_stdin(path)) => Err(CliError::usage(
+                "--manifest cannot be written for --from -: stdin is not known before it is published",
+            )
+            .hint("put the lines into a file and pass it with --from FILE")),
+            Self::Input(input) => {
+                Ok(EventSource::Bodies { bodies: input.read(args.count.unwrap_or(u64::MAX))? })
+            }
+        }
+    }
+
+    fn events(&mut self, args: &ProducerArgs, kind: EventKind) -> BoxStream<'_, OutgoingEvent> {
+        match self {
+            Self::Planned(source) => outgoing(source.events(kind)).boxed(),
+            Self::Input(input) => input.events(args.count.unwrap_or(u64::MAX)).boxed(),
+        }
+    }
+}
+
+/// The most bytes of a line that are published: 16 MiB, or what the bus takes in one message.
+fn line_limit(config: &Config) -> usize {
+    const LINE_LIMIT: usize = 16 * 1024 * 1024;
+    match config.bus.kind {
+        #[cfg(feature = "pubsub")]
+        ecom_config::BusKind::Pubsub => LINE_LIMIT.min(ecom_bus_pubsub::MAX_BODY_BYTES),
+        _ => LINE_LIMIT,
+    }
+}
+
+/// The generated events that the arguments ask for.
+fn generated(config: &ProducerConfig, args: &ProducerArgs) -> Result<EventSource, CliError> {
     if args.preset == Some(Preset::Reference) {
-        return Ok(Some(EventSource::Reference(Reference { seed: config.seed, count: args.count })));
+        return Ok(EventSource::Reference(Reference { seed: config.seed, count: args.count }));
     }
     let (first, last) = args.order_ids;
     let mut plan = ScenarioPlan::try_new(config.seed, first..=last, mixture(config))
@@ -125,7 +210,7 @@ fn source(config: &ProducerConfig, args: &ProducerArgs) -> Result<Option<EventSo
     if let Some(count) = args.count {
         plan = plan.stopping_after(count);
     }
-    Ok(Some(EventSource::Scenario(plan)))
+    Ok(EventSource::Scenario(plan))
 }
 
 /// The mixture of events by the configuration.
@@ -141,39 +226,6 @@ pub(crate) fn mixture(config: &ProducerConfig) -> Mixture {
     }
 }
 
-fn read_bodies(path: &Path) -> Result<EventSource, CliError> {
-    let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
-    let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-    if lines.last().is_some_and(|line| line.is_empty()) {
-        lines.pop();
-    }
-    let bodies = lines.into_iter().map(|line| ManifestBody(Bytes::copy_from_slice(line))).collect();
-    Ok(EventSource::Bodies { bodies })
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
-    CliError::usage(format!("could not read {}: {error}", path.display()))
-}
-
-async fn events<'s>(
-    source: Option<&'s EventSource>,
-    args: &ProducerArgs,
-    kind: EventKind,
-) -> Result<BoxStream<'s, OutgoingEvent>, CliError> {
-    let count = args.count.unwrap_or(u64::MAX);
-    if let Some(source) = source {
-        return Ok(outgoing(source.events(kind)).boxed());
-    }
-    let path = args.from.as_deref().unwrap_or(Path::new("-"));
-    let bodies = if path == Path::new("-") {
-        lines(tokio::io::stdin()).boxed()
-    } else {
-        lines(tokio::fs::File::open(path).await.map_err(|error| unreadable(path, &error))?).boxed()
-    };
-    let numbered = bodies.zip(stream::iter(0..count));
-    Ok(numbered.map(|(body, event)| OutgoingEvent { body, event }).boxed())
-}
-
 // A copy is published with the event id and time of its first message, which the producer must still remember.
 const _: () = assert!(MAX_COPY_DISTANCE < DUPLICATE_DISTANCE as u64);
 
@@ -184,38 +236,18 @@ pub(crate) fn outgoing<'s>(
     stream::iter(planned.map(|planned| OutgoingEvent { body: planned.body, event: planned.event }))
 }
 
-/// Lines without their ends. A read error is logged and ends the stream.
-fn lines(reader: impl AsyncRead + Unpin + Send) -> impl Stream<Item = Bytes> + Send {
-    stream::unfold(BufReader::new(reader), |mut reader| async move {
-        let mut line = Vec::new();
-        match reader.read_until(b'\n', &mut line).await {
-            Ok(0) => None,
-            Ok(_) => {
-                if line.last() == Some(&b'\n') {
-                    line.pop();
-                }
-                Some((Bytes::from(line), reader))
-            }
-            Err(error) => {
-                tracing::error!("could not read the next line: {error}");
-                None
-            }
-        }
-    })
-}
-
 fn write_manifest(
     context: &Context,
     path: &Path,
     streams: Streams,
-    source: &EventSource,
+    source: EventSource,
     kind: EventKind,
 ) -> Result<Manifest, CliError> {
     if !source.is_bounded(kind) {
         return Err(CliError::usage("--manifest needs a bounded run").hint("add --count N"));
     }
     let run = context.run_id();
-    let manifest = Manifest::new(streams, source.clone(), run, context.clock.now_us());
+    let manifest = Manifest::new(streams, source, run, context.clock.now_us());
     manifest.write(path).map_err(|error| CliError::failed(error.to_string()))?;
     Ok(manifest)
 }

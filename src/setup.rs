@@ -9,6 +9,7 @@ use super::exit::{CliError, Exit};
 use super::output;
 use super::wiring;
 use ecom_config::{BusKind, StoreKind};
+use ecom_telemetry::stderr;
 
 /// A line of the checklist: something that is needed, whether it is there, and how to create it.
 struct Line {
@@ -49,7 +50,7 @@ async fn apply(context: &Context) -> Result<Exit, CliError> {
     if !lines.iter().all(|line| line.good) {
         return Ok(Exit::NegativeResult);
     }
-    eprintln!("next: start order_consumer, payment_consumer and dlq_handler with the same configuration");
+    stderr::say("next: start order_consumer, payment_consumer and dlq_handler with the same configuration");
     Ok(Exit::Done)
 }
 
@@ -94,8 +95,10 @@ async fn embedded(context: &Context, mode: Mode) -> Line {
         Mode::Check => wiring::DataFolder::MustExist,
         Mode::Apply => wiring::DataFolder::Create,
     };
-    match wiring::store(context, folder).await {
-        Ok(store) => Line { good: true, what: store.facts.describe(), fix: None },
+    let is_there = async || wiring::unnamed_store(context, wiring::DataFolder::MustExist).await.is_ok();
+    let state = if mode == Mode::Check || is_there().await { "present" } else { "created" };
+    match wiring::unnamed_store(context, folder).await {
+        Ok(store) => Line { good: true, what: format!("{} {state}", store.facts.describe()), fix: None },
         Err(error) => Line {
             good: false,
             what: error.to_string(),
@@ -151,15 +154,23 @@ async fn pubsub(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
 #[cfg(feature = "cassandra")]
 async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
     use ecom_store_cassandra::provision::{self, CheckState};
-    let checks = match mode {
-        Mode::Check => provision::check(&context.config.store.cassandra).await,
-        Mode::Apply => wiring::apply_schema(context).await?,
+    let (missing, checks) = match mode {
+        Mode::Check => (Vec::new(), provision::check(&context.config.store.cassandra).await),
+        Mode::Apply => {
+            let (before, after) = wiring::apply_schema(context).await?;
+            let missing = before.into_iter().filter(|check| check.state == CheckState::Missing);
+            (missing.map(|check| check.name).collect(), after)
+        }
     };
     let line = |check: provision::Check| {
+        let state = match check.state == CheckState::Present && missing.contains(&check.name) {
+            true => "created",
+            false => check.state.as_str(),
+        };
         let detail = check.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
         Line {
             good: check.state == CheckState::Present,
-            what: format!("{} {}{detail}", check.name, check.state.as_str()),
+            what: format!("{} {state}{detail}", check.name),
             fix: check.fix.map(|fix| match fix.as_str() {
                 "ecom_setup" => output::command("ecom_setup", &context.common),
                 _ => fix,

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::exit::CliError;
 use super::role_handle::RoleHandle;
 use ecom_bus::Bus;
+use ecom_telemetry::stderr;
 
 /// The longest that closing the bus may take once everything in flight is finished.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -26,7 +27,7 @@ pub(crate) async fn run_until_drained(
     let grace = context.config.shutdown.grace_period;
     let shown = humantime::format_duration(grace);
     let in_flight = || handle.metrics.in_flight.get();
-    eprintln!("draining {} in flight, up to {shown}; Ctrl-C again to stop now", in_flight());
+    stderr::say(format_args!("draining {} in flight, up to {shown}; Ctrl-C again to stop now", in_flight()));
     tokio::time::timeout(grace, role).await.unwrap_or_else(|_| {
         let left = in_flight();
         Err(CliError::failed(format!("the grace period of {shown} ran out with {left} in flight"))

@@ -95,9 +95,19 @@ pub(crate) async fn operations(context: &Context) -> Arc<dyn OperationsStore> {
 
 /// Connects the store alone, and logs what it is.
 pub(crate) async fn store(context: &Context, folder: DataFolder) -> Result<Store, CliError> {
-    let store = context.startup.reach(async || connect_store(context, folder).await).await?;
-    log_backends(&[&store.facts.describe()]);
+    let store = unnamed_store(context, folder).await?;
+    log_store(&store);
     Ok(store)
+}
+
+/// Logs what the store is.
+pub(crate) fn log_store(store: &Store) {
+    log_backends(&[&store.facts.describe()]);
+}
+
+/// Connects the store alone, for a command whose answer names it.
+pub(crate) async fn unnamed_store(context: &Context, folder: DataFolder) -> Result<Store, CliError> {
+    context.startup.reach(async || connect_store(context, folder).await).await
 }
 
 fn log_backends(parts: &[&str]) {
@@ -229,19 +239,23 @@ fn cassandra_failed(error: &ecom_store_cassandra::ConnectError) -> Attempt {
     }
 }
 
-/// Connects Cassandra and applies the schema.
+/// Connects Cassandra and applies the schema; returns the checklist before that, and after.
 #[cfg(feature = "cassandra")]
-pub(crate) async fn apply_schema(
-    context: &Context,
-) -> Result<Vec<ecom_store_cassandra::provision::Check>, CliError> {
+pub(crate) async fn apply_schema(context: &Context) -> Result<(Checklist, Checklist), CliError> {
+    use ecom_store_cassandra::provision;
     context
         .startup
         .reach(async || {
-            let applied = ecom_store_cassandra::provision::apply(&context.config.store.cassandra).await;
-            applied.map_err(|error| cassandra_failed(&error))
+            let settings = &context.config.store.cassandra;
+            let before = provision::check(settings).await;
+            let applied = provision::apply(settings).await;
+            applied.map(|after| (before, after)).map_err(|error| cassandra_failed(&error))
         })
         .await
 }
+
+#[cfg(feature = "cassandra")]
+type Checklist = Vec<ecom_store_cassandra::provision::Check>;
 
 #[cfg(feature = "cassandra")]
 async fn connect_cassandra(config: &Config) -> Result<Store, Attempt> {

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use crate::context::Context;
 use crate::exit::CliError;
+use ecom_telemetry::stderr;
 
 /// Fails if confirmation is required and there is no terminal to ask at.
 pub(super) fn require_terminal(yes: bool) -> Result<(), CliError> {
@@ -20,7 +21,7 @@ pub(super) async fn confirm(context: &Context, question: &str, yes: bool) -> Res
     if yes {
         return Ok(true);
     }
-    eprint!("{question} [y/N] ");
+    stderr::ask(format_args!("{question} [y/N]"));
     let (answer, answered) = tokio::sync::oneshot::channel();
     // A separate thread, so that the process may end while it still reads.
     std::thread::spawn(move || {
@@ -31,7 +32,7 @@ pub(super) async fn confirm(context: &Context, question: &str, yes: bool) -> Res
     tokio::select! {
         biased;
         () = context.stop.cancelled() => {
-            eprintln!();
+            stderr::end_line();
             Err(CliError::failed("stopped before anything was changed"))
         }
         answer = answered => {
@@ -48,7 +49,7 @@ fn is_yes(line: &str) -> bool {
 /// Announces, after the first signal, what the process waits for; never returns.
 pub(super) async fn announce_stop(context: &Context) -> Infallible {
     context.stop.cancelled().await;
-    eprintln!("stopping after the dead letters in flight; Ctrl-C again to stop now");
+    stderr::say("stopping after the dead letters in flight; Ctrl-C again to stop now");
     std::future::pending().await
 }
 

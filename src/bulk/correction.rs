@@ -27,6 +27,7 @@ use ecom_dlq::selection::Selection;
 use ecom_domain::bulk_operation::OperationKind;
 use ecom_domain::dead_letter::DeadLetterState;
 use ecom_domain::verdict::Verdict;
+use ecom_telemetry::stderr;
 
 /// The time that a consumer gets to handle the correction before it is reported as pending.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,10 +59,10 @@ async fn correct_on(
     match (args.dry_run, args.format) {
         (true, OutputFormat::Table) => return output::data(&render::plan(&plan)).map(|()| Exit::Done),
         (true, OutputFormat::Json) => return output::data(&json(&plan)).map(|()| Exit::Done),
-        (false, _) => eprintln!("{}", render::plan(&plan)),
+        (false, _) => stderr::say(render::plan(&plan)),
     }
-    if !confirm::confirm(context, "publish it, and discard the dead letter?", args.yes).await? {
-        eprintln!("nothing was changed");
+    if !confirm::confirm(context, &render::question(&plan), args.yes).await? {
+        stderr::say("nothing was changed");
         return Ok(Exit::NegativeResult);
     }
     let report = match publish(context, args, queue, bus, &plan).await? {
@@ -77,7 +78,7 @@ async fn correct_on(
         CorrectionStatus::DeadLettered(id) => (NextAction::Show { id }, Exit::NegativeResult),
         CorrectionStatus::Pending => (NextAction::Explain { order_id: plan.order_id }, Exit::Done),
     };
-    eprintln!("next: {}", output::spelt(&Command::from(&next), &context.common));
+    stderr::say(format_args!("next: {}", output::spelt(&Command::from(&next), &context.common)));
     Ok(exit)
 }
 
@@ -130,7 +131,7 @@ fn refused(context: &Context, error: CorrectionError) -> Result<Exit, CliError> 
             return Err(CliError::usage(message).hint("to apply the dead letter as it is, retry it"));
         }
         CorrectionError::AlreadyCorrected { .. } => {
-            eprintln!("{message}: nothing to do");
+            stderr::say(format_args!("{message}: nothing to do"));
             return Ok(Exit::Done);
         }
         CorrectionError::NotOpen { id, state: DeadLetterState::Discarded } => {
@@ -142,8 +143,7 @@ fn refused(context: &Context, error: CorrectionError) -> Result<Exit, CliError> 
             format!("list the dead letters: {}", spell(NextAction::List { selection }))
         }
     };
-    eprintln!("error: {message}");
-    eprintln!("hint: {hint}");
+    stderr::error(message, Some(&hint));
     Ok(Exit::NegativeResult)
 }
 

@@ -149,7 +149,10 @@ fn rate(text: &str) -> Result<Rate, String> {
 
 fn note(text: &str) -> Result<String, String> {
     let text = text.trim();
-    if text.is_empty() { Err("the note is empty".to_owned()) } else { Ok(text.to_owned()) }
+    match text.is_empty() || (text.starts_with('<') && text.ends_with('>')) {
+        true => Err("the note says nothing: write the reason".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
-use super::{Common, given};
+use super::{Common, Mode, Modes, given};
 use ecom_config::Set;
 use ecom_pipeline::stop_conditions::StopConditions;
 
@@ -58,6 +58,18 @@ pub(crate) struct PaymentConsumer {
     early_payment_limit: Option<usize>,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+impl Modes for OrderConsumer {
+    fn modes(&self) -> Vec<Mode> {
+        self.common.modes()
+    }
+}
+
+impl Modes for PaymentConsumer {
+    fn modes(&self) -> Vec<Mode> {
+        self.common.modes()
+    }
 }
 
 impl PaymentConsumer {

@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use super::producer::MixtureArgs;
-use super::{Common, Format, given};
+use super::{Common, Format, Mode, Modes, given};
 use ecom_config::Set;
 
 const AFTER: &str = "\
@@ -37,6 +37,12 @@ pub(crate) struct Demo {
     pub(crate) format: String,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+impl Modes for Demo {
+    fn modes(&self) -> Vec<Mode> {
+        self.common.modes()
+    }
 }
 
 impl Demo {

@@ -2,10 +2,11 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use super::Common;
 use super::bulk::{CorrectArgs, DiscardArgs, ReopenArgs, RetryArgs};
 use super::consumer::ConsumerArgs;
 use super::inspect::{DeadLetterArgs, ExplainArgs, HistoryArgs, ListArgs, ReportArgs, TriageArgs};
+use super::shared::OF_ROLES;
+use super::{Common, Mode, Modes};
 use ecom_config::Set;
 
 const AFTER: &str = "\
@@ -72,6 +73,22 @@ pub(crate) struct RunArgs {
     pub(crate) once: bool,
     #[command(flatten)]
     pub(crate) consumer: ConsumerArgs,
+}
+
+impl Modes for DlqHandler {
+    fn modes(&self) -> Vec<Mode> {
+        let mut modes = self.common.modes();
+        if self.command.is_some() {
+            modes.push(Mode {
+                name: "before a subcommand: `run` takes it behind its name",
+                without_effect: &["once", "streams", "max_in_flight", "count", "duration", "exit_on_idle"],
+            });
+        }
+        if !matches!(self.command, None | Some(DlqCommand::Run(_))) {
+            modes.push(Mode { name: "with this subcommand: it is for `run`", without_effect: OF_ROLES });
+        }
+        modes
+    }
 }
 
 impl DlqHandler {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{Common, Format};
+use super::shared::OF_ROLES;
+use super::{Common, Format, Mode, Modes};
 
 const AFTER: &str = "\
 Examples:
@@ -24,6 +25,14 @@ pub(crate) struct Facts {
     pub(crate) command: FactsCommand,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+impl Modes for Facts {
+    fn modes(&self) -> Vec<Mode> {
+        let mut modes = self.common.modes();
+        modes.push(Mode { name: "in ecom_facts: it is for roles", without_effect: OF_ROLES });
+        modes
+    }
 }
 
 /// Subcommands.
@@ -67,6 +76,13 @@ pub(crate) struct VerifyArgs {
     pub(crate) out: Option<PathBuf>,
 }
 
+impl ExportArgs {
+    /// The output format.
+    pub(crate) fn format(&self) -> Format {
+        if self.format == "json" { Format::Json } else { Format::Csv }
+    }
+}
+
 impl VerifyArgs {
     /// The output format.
     pub(crate) fn format(&self) -> Format {
@@ -78,8 +94,8 @@ impl VerifyArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ExportArgs {
     /// Output format; json = one object per line.
-    #[arg(long, value_name = "FORMAT", default_value = "csv")]
-    pub(crate) format: Format,
+    #[arg(long, value_name = "FORMAT", default_value = "csv", value_parser = ["csv", "json"])]
+    pub(crate) format: String,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 
-use super::{Common, given};
+use super::{Common, Mode, Modes, given};
 use ecom_config::Set;
 
 const AFTER_ORDERS: &str = "\
@@ -12,10 +12,12 @@ Examples:
   orders_producer --order-ids 1-10000 --rate max            10,000 orders, as fast as possible
   orders_producer --preset reference --count 160            a fixed data set: orders 1-80, twice
   orders_producer --order-ids 1-500 --manifest orders.json  write a manifest for ecom_facts verify
-  generate | orders_producer --from -                       publish each line as a body
+  orders_producer --from monday.jsonl tuesday.jsonl         publish each line as a body
+  generate | orders_producer --from -                       the same from stdin
 
-Exit codes: 0 done, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
-3 --check found something missing, 130 second signal";
+Exit codes: 0 done, 1 failed, the shutdown grace period ran out, or --from was not read to its end, \
+2 bad usage or configuration, 3 --check found something missing, or lines of --from were rejected, \
+130 second signal";
 
 const AFTER_PAYMENTS: &str = "\
 Examples:
@@ -23,8 +25,9 @@ Examples:
   payments_producer --preset reference               a fixed data set: payments of orders 1-500
   generate | payments_producer --from -              publish each line as a body
 
-Exit codes: 0 done, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
-3 --check found something missing, 130 second signal";
+Exit codes: 0 done, 1 failed, the shutdown grace period ran out, or --from was not read to its end, \
+2 bad usage or configuration, 3 --check found something missing, or lines of --from were rejected, \
+130 second signal";
 
 /// Publishes order events: generated from a seed, or the lines of a file.
 ///
@@ -47,6 +50,18 @@ pub(crate) struct PaymentsProducer {
     pub(crate) producer: ProducerArgs,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+impl Modes for OrdersProducer {
+    fn modes(&self) -> Vec<Mode> {
+        self.producer.modes(&self.common)
+    }
+}
+
+impl Modes for PaymentsProducer {
+    fn modes(&self) -> Vec<Mode> {
+        self.producer.modes(&self.common)
+    }
 }
 
 /// Fixed data sets.
@@ -77,9 +92,12 @@ pub(crate) struct ProducerArgs {
     /// Publish a fixed data set instead of generated events.
     #[arg(long, conflicts_with_all = ["cycle", "from"])]
     pub(crate) preset: Option<Preset>,
-    /// Publish each line of this file as a body, unchanged; - = stdin.
-    #[arg(long, value_name = "FILE", conflicts_with = "cycle")]
-    pub(crate) from: Option<PathBuf>,
+    /// Publish each line of these files as a body, unchanged; - = stdin. Blank lines are skipped.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "cycle")]
+    pub(crate) from: Vec<PathBuf>,
+    /// Skip the first N lines of --from: where a run stopped, it says which N continues it.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) skip: u64,
     /// Write a manifest of the published events to this file, for `ecom_facts verify`.
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
@@ -115,6 +133,43 @@ pub(crate) struct MixtureArgs {
 }
 
 impl ProducerArgs {
+    fn modes(&self, common: &Common) -> Vec<Mode> {
+        let mode = match (self.preset, self.from.is_empty()) {
+            (_, false) => Mode {
+                name: "with --from",
+                without_effect: &[
+                    "order_ids",
+                    "seed",
+                    "late_orders",
+                    "missing_orders",
+                    "duplicates",
+                    "order_updates",
+                    "second_payments",
+                    "invalid",
+                    "late_by",
+                ],
+            },
+            (Some(Preset::Reference), true) => Mode {
+                name: "with --preset",
+                without_effect: &[
+                    "order_ids",
+                    "skip",
+                    "late_orders",
+                    "missing_orders",
+                    "duplicates",
+                    "order_updates",
+                    "second_payments",
+                    "invalid",
+                    "late_by",
+                ],
+            },
+            (None, true) => Mode { name: "without --from", without_effect: &["skip"] },
+        };
+        let mut modes = common.modes();
+        modes.push(mode);
+        modes
+    }
+
     /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         let mut sets = self.mixture.sets();

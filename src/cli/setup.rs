@@ -2,9 +2,12 @@
 
 use clap::{Command, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::shared::OF_ROLES;
 use super::{
-    Common, Demo, DlqHandler, Facts, OrderConsumer, OrdersProducer, PaymentConsumer, PaymentsProducer,
+    Common, Demo, DlqHandler, Facts, Mode, Modes, OrderConsumer, OrdersProducer, PaymentConsumer,
+    PaymentsProducer,
 };
+use ecom_config::Set;
 
 const AFTER: &str = "\
 Examples:
@@ -27,6 +30,48 @@ pub(crate) struct Setup {
     pub(crate) print: Option<Print>,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+impl Modes for Setup {
+    fn modes(&self) -> Vec<Mode> {
+        let mut modes = self.common.modes();
+        modes.push(Mode { name: "in ecom_setup: it is for roles", without_effect: OF_ROLES });
+        if self.print.is_some() {
+            modes.push(Mode { name: "with --print", without_effect: &["check", "connect_timeout"] });
+        }
+        if self.command.is_some() {
+            modes.push(Mode {
+                name: "with completions",
+                without_effect: &[
+                    "print",
+                    "config",
+                    "set",
+                    "embedded",
+                    "data_dir",
+                    "project",
+                    "check",
+                    "print_config",
+                    "log_format",
+                    "verbose",
+                    "quiet",
+                    "connect_timeout",
+                ],
+            });
+        }
+        modes
+    }
+}
+
+impl Setup {
+    /// The backend of a script that is printed, whatever is configured.
+    pub(crate) fn sets(&self) -> Vec<Set> {
+        let set = |key, value| vec![Set::flag("--print", key, value)];
+        match self.print {
+            None => Vec::new(),
+            Some(Print::Gcloud | Print::Iam) => set("bus.kind", "pubsub"),
+            Some(Print::Cql) => set("store.kind", "cassandra"),
+        }
+    }
 }
 
 /// Subcommands.

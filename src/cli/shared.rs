@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::given;
+use super::{Mode, given};
 use ecom_config::Set;
 
 /// Flags that all binaries share.
@@ -59,7 +59,21 @@ enum LogFormat {
     Json,
 }
 
+/// The arguments that only a role has a use for.
+pub(super) const OF_ROLES: &[&str] = &["summary", "admin_listen"];
+
 impl Common {
+    /// The modes that these flags select.
+    pub(super) fn modes(&self) -> Vec<Mode> {
+        let print = Mode { name: "with --print-config", without_effect: &["check"] };
+        self.print_config.then_some(print).into_iter().collect()
+    }
+
+    /// Returns whether `--log-format json` is given.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.log_format, Some(LogFormat::Json))
+    }
+
     /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         let mut sets = self.set.clone();

@@ -19,6 +19,7 @@ use ecom_dlq::DeadLetterQueue;
 use ecom_dlq::row::{Bodies, DeadLetterRow};
 use ecom_dlq::selection::{Detail, SelectedDeadLetter, Selection};
 use ecom_store::StoreError;
+use ecom_telemetry::stderr;
 
 /// Runs `dlq_handler list`.
 pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CliError> {
@@ -45,7 +46,7 @@ pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Cli
     };
     progress.done();
     match written {
-        Ok(()) => eprintln!("{}", rows.summary(args.limit)),
+        Ok(()) => stderr::say(rows.summary(args.limit)),
         Err(stop) if stop.is_closed_pipe() => {}
         Err(stop) => return Err(stop),
     }
@@ -140,13 +141,17 @@ impl<W: Write> Rows<W> {
         Ok(())
     }
 
-    /// The number of dead letters, and a note if there may be more.
+    /// The number of dead letters, and a note if there may be more; the store, unless the rows name it.
     fn summary(&self, limit: usize) -> String {
         let more = match limit > 0 && self.written == limit as u64 {
             true => format!(", the newest {limit}; --limit 0 for all"),
             false => String::new(),
         };
-        format!("{}{more}, from {}", counted(self.written, "dead letter"), self.store)
+        let from = match self.format {
+            Format::Table | Format::Json => String::new(),
+            Format::Csv => format!(", from {}", self.store),
+        };
+        format!("{}{more}{from}", counted(self.written, "dead letter"))
     }
 }
 

@@ -6,9 +6,9 @@ use super::terminal::plain;
 use super::{count, counted, json, span, table_with};
 use ecom_dlq::execute::OperationReport;
 use ecom_dlq::outcome_counts::Misprediction;
-use ecom_dlq::plan::OperationPlan;
+use ecom_dlq::plan::{OperationPlan, PlannedDeadLetter};
 use ecom_domain::bulk_operation::{BulkOperation, OperationKind, OperationStatus};
-use ecom_domain::dead_letter::DeadLetterState;
+use ecom_domain::dead_letter::{DeadLetterState, EventKind};
 use ecom_domain::verdict::Verdict;
 
 /// Dead letters named one by one in a text.
@@ -136,9 +136,27 @@ pub fn report(report: &OperationReport) -> String {
     text
 }
 
-/// The question to confirm a plan.
+/// The question to confirm a plan. One dead letter is named with its order and payment.
 pub fn question(plan: &OperationPlan) -> String {
-    format!("{} {}?", plan.kind.as_str(), counted(plan.dead_letters, "dead letter"))
+    let (operation, dead_letters) = (plan.kind.as_str(), counted(plan.dead_letters, "dead letter"));
+    match &plan.only {
+        Some(only) => format!("{operation} {dead_letters}, {}?", subject(only)),
+        None => format!("{operation} {dead_letters}?"),
+    }
+}
+
+/// The order and payment of a dead letter, and its id.
+fn subject(only: &PlannedDeadLetter) -> String {
+    let PlannedDeadLetter { id, kind, order_id, payment_id } = only;
+    let number = |number: Option<String>| number.unwrap_or_else(|| "unknown".to_owned());
+    let order = number(order_id.map(|order| order.to_string()));
+    match kind {
+        EventKind::Order => format!("order {order} ({id})"),
+        EventKind::Payment => {
+            let payment = number(payment_id.map(|payment| payment.to_string()));
+            format!("payment {payment} of order {order} ({id})")
+        }
+    }
 }
 
 /// The line that announces a resumed operation.

@@ -7,6 +7,9 @@ use ecom_domain::bulk_operation::BulkOperation;
 use ecom_domain::dead_letter::DeadLetterId;
 use ecom_domain::role::Role;
 
+/// The note of a printed discard, which is offered where the row is right.
+const DISCARD_NOTE: &str = "the event in the row is the right one";
+
 /// A command line without the flags that name bus and store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Command {
@@ -48,7 +51,7 @@ impl From<&NextAction> for Command {
             NextAction::Correct { id } => {
                 Self::dlq_handler(["correct", id.as_str(), "--with", &body_file(id)])
             }
-            NextAction::Discard { id } => Self::dlq_handler(["discard", id.as_str(), "--note", "<why>"]),
+            NextAction::Discard { id } => Self::dlq_handler(["discard", id.as_str(), "--note", DISCARD_NOTE]),
             NextAction::Reopen { id } => Self::dlq_handler(["reopen", id.as_str()]),
             NextAction::Explain { order_id } => Self::dlq_handler(["explain", &order_id.to_string()]),
             NextAction::Triage => Self::dlq_handler(["triage"]),

@@ -5,6 +5,7 @@ use super::terminal::{plain, value};
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::body_difference::FieldDifference;
 use ecom_dlq::correct::{CorrectionPlan, CorrectionReport, CorrectionStatus};
+use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::role::Role;
 use ecom_domain::verdict::Verdict;
@@ -34,6 +35,17 @@ pub fn plan(plan: &CorrectionPlan) -> String {
     text
 }
 
+/// The question to confirm a correction.
+pub fn question(plan: &CorrectionPlan) -> String {
+    let (order, dead_letter) = (plan.order_id, &plan.record.dead_letter);
+    let event = match (dead_letter.kind, dead_letter.payment_id) {
+        (EventKind::Order, _) => format!("order {order}"),
+        (EventKind::Payment, Some(payment)) => format!("payment {payment} of order {order}"),
+        (EventKind::Payment, None) => format!("the payment of order {order}"),
+    };
+    format!("publish {event} as corrected, and discard dead letter {}?", dead_letter.id)
+}
+
 /// The effect of publishing an event with this verdict.
 fn effect(verdict: Verdict) -> &'static str {
     match verdict {
@@ -51,7 +63,10 @@ pub fn report(report: &CorrectionReport<'_>) -> String {
     let (id, kind) = (&plan.record.dead_letter.id, plan.record.dead_letter.kind);
     let (message, t) = (plain(&result.message_id), rfc3339(result.t.micros()));
     let mut text = format!("published as message {message} at {t}, operation {}\n", report.operation_id);
-    text.push_str(&format!("dead letter {id} is {}\n", result.outcome.as_str()));
+    text.push_str(&match result.outcome {
+        ActualOutcome::Discarded => format!("dead letter {id} is discarded: this message replaces it\n"),
+        outcome => format!("dead letter {id} is {}\n", outcome.as_str()),
+    });
     let (word, order) = (kind.as_str(), plan.order_id);
     text.push_str(&match &report.status {
         CorrectionStatus::Applied(Verdict::AlreadyApplied) => {

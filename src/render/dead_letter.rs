@@ -7,7 +7,7 @@ use ecom_codec::envelope::rfc3339;
 use ecom_dlq::body::BodyText;
 use ecom_dlq::show::DeadLetterDetails;
 use ecom_domain::bulk_operation::OperationId;
-use ecom_domain::dead_letter::{DeadLetterState, HistoryEntry};
+use ecom_domain::dead_letter::{DeadLetterState, HistoryAction, HistoryEntry};
 use ecom_domain::reason::Reason;
 
 /// Fields, attributes, body, history, verdict, the commands to run next.
@@ -26,6 +26,7 @@ pub fn text(shown: &DeadLetterDetails, spell: Spell<'_>) -> String {
         DeadLetterState::Waiting | DeadLetterState::Parked => {
             format!("\nverdict: {verdict}: {}\n", meaning(shown.verdict))
         }
+        state @ DeadLetterState::Discarded if corrected_by(state, &shown.history).is_some() => String::new(),
         DeadLetterState::Discarded => format!("\nverdict if it were open: {verdict}\n"),
         DeadLetterState::Recovered => format!("\nverdict now: {verdict}\n"),
     });
@@ -34,6 +35,20 @@ pub fn text(shown: &DeadLetterDetails, spell: Spell<'_>) -> String {
         false => text.push_str(&format!("\nnext:\n{}", next_step::lines(&shown.next, spell))),
     }
     text
+}
+
+/// A state in words: a dead letter whose corrected body was published is not lost.
+pub(super) fn state(state: DeadLetterState, history: &[HistoryEntry]) -> String {
+    match corrected_by(state, history) {
+        Some(message) => format!("{}: corrected by message {}", state.as_str(), plain(message)),
+        None => state.as_str().to_owned(),
+    }
+}
+
+/// The message that replaced a dead letter; `None` unless that is why it is discarded.
+pub(super) fn corrected_by(state: DeadLetterState, history: &[HistoryEntry]) -> Option<&str> {
+    let closed = history.iter().rev().find(|entry| entry.action == HistoryAction::Discarded)?;
+    closed.corrected_by.as_deref().filter(|_| state == DeadLetterState::Discarded)
 }
 
 fn fields(shown: &DeadLetterDetails) -> Vec<[String; 2]> {
@@ -48,7 +63,7 @@ fn fields(shown: &DeadLetterDetails) -> Vec<[String; 2]> {
     let next = next.map(|at| format!(", next at {}", time(at))).unwrap_or_default();
     let mut fields = vec![
         ["dead letter", dead_letter.id.as_str()].map(str::to_owned),
-        ["state".to_owned(), format!("{}{since}{reopened}", shown.record.state().as_str())],
+        ["state".to_owned(), format!("{}{since}{reopened}", state(shown.record.state(), &shown.history))],
         ["reason".to_owned(), format!("{} ({})", dead_letter.reason, dead_letter.reason.class().as_str())],
         ["detail".to_owned(), plain(&dead_letter.detail)],
         ["kind".to_owned(), dead_letter.kind.as_str().to_owned()],

@@ -71,6 +71,13 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
             (share * 100.0).floor()
         ));
     }
+    if report.corrected > 0 {
+        said.push(format!(
+            "corrected: {} of {} discarded; a message with another body replaced each",
+            count(report.corrected),
+            count(report.in_state(DeadLetterState::Discarded).dead_letters)
+        ));
+    }
     said.push(format!(
         "came back: {} reopened, {} failed corrections",
         count(report.reopened),

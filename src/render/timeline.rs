@@ -1,6 +1,7 @@
 //! The timeline of an order as text.
 
 use super::command::Spell;
+use super::dead_letter::{self, corrected_by};
 use super::terminal::plain;
 use super::{history_entry, list, meaning, next_step, or_dash, time};
 use ecom_codec::envelope::rfc3339;
@@ -24,7 +25,7 @@ pub fn text(timeline: &OrderTimeline, spell: Spell<'_>) -> String {
         text.push_str("\nno dead letters about this order\n");
     }
     for (index, explained) in timeline.dead_letters.iter().enumerate() {
-        text.push_str(&format!("\n{}", dead_letter(index + 1, explained, spell)));
+        text.push_str(&format!("\n{}", explanation(index + 1, explained, spell)));
     }
     if timeline.more {
         let shown = timeline.dead_letters.len();
@@ -93,11 +94,14 @@ fn subject(record: &DeadLetterRecord) -> String {
     }
 }
 
-fn dead_letter(number: usize, explained: &ExplainedDeadLetter, spell: Spell<'_>) -> String {
+fn explanation(number: usize, explained: &ExplainedDeadLetter, spell: Spell<'_>) -> String {
     let (record, verdict) = (&explained.selected.record, explained.verdict);
     let state = match record.state() {
         state @ (DeadLetterState::Waiting | DeadLetterState::Parked) => {
             format!("{}, {}: {}", state.as_str(), verdict.as_str(), meaning(verdict))
+        }
+        state @ DeadLetterState::Discarded if corrected_by(state, &explained.history).is_some() => {
+            dead_letter::state(state, &explained.history)
         }
         DeadLetterState::Discarded => format!("discarded; if it were open: {}", verdict.as_str()),
         DeadLetterState::Recovered => format!("recovered; now: {}", verdict.as_str()),

@@ -12,6 +12,8 @@ mod card_numbers;
 mod demo;
 #[cfg(feature = "embedded")]
 mod endings;
+#[cfg(all(feature = "embedded", target_os = "linux"))]
+mod from_files;
 #[cfg(feature = "embedded")]
 mod handler;
 #[cfg(feature = "embedded")]
@@ -20,6 +22,8 @@ mod heartbeats;
 mod inspect;
 #[cfg(feature = "embedded")]
 mod killed;
+#[cfg(feature = "embedded")]
+mod last_words;
 #[cfg(all(unix, feature = "embedded"))]
 mod not_writable;
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
@@ -33,6 +37,8 @@ mod replaced;
 mod runbook;
 #[cfg(feature = "embedded")]
 pub mod table;
+#[cfg(all(feature = "embedded", target_os = "linux"))]
+mod unheard;
 
 /// The flags of a producer for one order and one payment each, without any irregularity.
 #[cfg(feature = "embedded")]

@@ -27,6 +27,7 @@ mod subscribe;
 mod supervise;
 
 pub use gcloud::{print_gcloud, print_iam};
+pub use message::MAX_BODY_BYTES;
 pub use pubsub::Pubsub;
 pub use resources::{DesiredTopics, SubscribedTopic};
 pub use settings::PubsubSettings;

@@ -45,6 +45,9 @@ pub(super) enum InvalidMessage {
 /// encoding.
 const MAX_BYTES: usize = 10_000_000 - 2_048;
 
+/// The maximum size of a body, in bytes, beside attributes of at most 1 kB in total.
+pub const MAX_BODY_BYTES: usize = MAX_BYTES - 1_024;
+
 /// Checks a message before it joins a batch: the service rejects a batch as a whole, and the emulator does
 /// not check every limit.
 ///

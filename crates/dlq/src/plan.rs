@@ -10,6 +10,7 @@ use super::DeadLetterQueue;
 use super::selection::{Detail, SelectedDeadLetter, Selection};
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus, PlanBatch};
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, DeadLetterState, EventKind};
+use ecom_domain::order::OrderId;
 use ecom_domain::verdict::Verdict;
 use ecom_pipeline::durable::RoleError;
 
@@ -28,6 +29,19 @@ pub enum PlanPurpose {
     Begin,
 }
 
+/// A dead letter as the question to confirm its change names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlannedDeadLetter {
+    /// The dead letter.
+    pub id: DeadLetterId,
+    /// The kind of its event.
+    pub kind: EventKind,
+    /// Its order, where that could be read.
+    pub order_id: Option<OrderId>,
+    /// Its payment, where that could be read.
+    pub payment_id: Option<i64>,
+}
+
 /// A bulk operation that may be begun.
 #[derive(Serialize, Debug)]
 pub struct OperationPlan {
@@ -43,6 +57,9 @@ pub struct OperationPlan {
     pub left_alone: BTreeMap<DeadLetterState, u64>,
     /// Dead letters named by id that are not in the dead-letter store or do not pass the filters.
     pub not_found: BTreeSet<DeadLetterId>,
+    /// The dead letter, if it is one only.
+    #[serde(skip)]
+    pub only: Option<PlannedDeadLetter>,
     #[serde(skip)]
     id: OperationId,
     #[serde(skip)]
@@ -118,6 +135,7 @@ impl DeadLetterQueue {
             verdicts: BTreeMap::new(),
             left_alone: BTreeMap::new(),
             not_found: BTreeSet::new(),
+            only: None,
             id: OperationId::new(started_at, [a, b]),
             started_at,
             purpose,
@@ -179,6 +197,12 @@ impl OperationPlan {
             return;
         }
         self.dead_letters += 1;
+        self.only = (self.dead_letters == 1).then(|| PlannedDeadLetter {
+            id: dead_letter.id.clone(),
+            kind: dead_letter.kind,
+            order_id: dead_letter.order_id,
+            payment_id: dead_letter.payment_id,
+        });
         *self.verdicts.entry(verdict).or_default() += 1;
         self.filling.push((dead_letter.kind, dead_letter.id.clone(), verdict));
     }

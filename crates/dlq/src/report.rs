@@ -10,9 +10,12 @@ use serde::{Serialize, Serializer};
 
 use super::DeadLetterQueue;
 use super::next_action::{NextAction, NextReason, NextStep};
+use super::outcome_counts::OutcomeCounts;
 use super::role_status::{RoleProblem, RoleStatuses, WaitingDeadLetters, role_problems};
 use super::selection::{Detail, Selection};
 use super::times::{self, age_seconds};
+use ecom_domain::actual_outcome::ActualOutcome;
+use ecom_domain::bulk_operation::OperationKind;
 use ecom_domain::dead_letter::DeadLetterState;
 use ecom_domain::reason::{Class, Reason};
 use ecom_store::StoreError;
@@ -64,6 +67,8 @@ pub struct Report {
     pub arrivals: Vec<HourlyArrivals>,
     /// The median time from first failure to recovery; `None` if none recovered.
     pub median_recovery: Option<Duration>,
+    /// Discarded dead letters that a correction replaced, by the operations since then.
+    pub corrected: u64,
     /// Dead letters that were reopened.
     pub reopened: u64,
     /// Dead letters that are failed corrections of others.
@@ -139,6 +144,7 @@ impl Serialize for Report {
             by_class: BTreeMap<&'static str, u64>,
             open_by_class: BTreeMap<&'static str, u64>,
             recovered: RecoveredView,
+            corrected: u64,
             came_back: CameBackView,
             arrivals: &'r [HourlyArrivals],
             roles: &'r RoleStatuses,
@@ -197,6 +203,7 @@ impl Serialize for Report {
                 share: self.recovered_share(),
                 median_seconds: self.median_recovery.map(|took| took.as_secs_f64()),
             },
+            corrected: self.corrected,
             came_back: CameBackView { reopened: self.reopened, failed_corrections: self.failed_corrections },
             arrivals: &self.arrivals,
             roles: &self.roles,
@@ -232,6 +239,7 @@ impl DeadLetterQueue {
             since,
             arrivals: totals.hours(),
             median_recovery: totals.median_recovery(),
+            corrected: 0,
             reopened: totals.reopened,
             failed_corrections: totals.failed_corrections,
             groups: totals.groups,
@@ -239,8 +247,26 @@ impl DeadLetterQueue {
             causes,
             next: Vec::new(),
         };
+        let discarded = report.in_state(DeadLetterState::Discarded).dead_letters;
+        if discarded > 0 {
+            report.corrected = self.corrections(since).await?.min(discarded);
+        }
         report.next = next(&report);
         Ok(report)
+    }
+
+    /// The number of dead letters that corrections have closed, since then.
+    async fn corrections(&self, since: Option<i64>) -> Result<u64, StoreError> {
+        let mut corrected = 0;
+        let mut operations = self.operations.operations();
+        while let Some(operation) = operations.try_next().await? {
+            let is_in = since.is_none_or(|since| operation.started_at >= since);
+            if operation.kind == OperationKind::Correct && is_in {
+                let counts = OutcomeCounts::read(&operation.outcomes);
+                corrected += counts.outcomes.get(&ActualOutcome::Discarded).copied().unwrap_or_default();
+            }
+        }
+        Ok(corrected)
     }
 }
 

@@ -123,6 +123,7 @@ impl DeadLetterResolver {
                 &own
             }
         };
+        self.retrier.metrics().attempted.inc();
         let result = match state {
             DeadLetterState::Waiting if trigger != AttemptTrigger::Operator => {
                 self.await_order(&record, &subject, trigger).await?

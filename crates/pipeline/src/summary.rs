@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use ecom_domain::reason::Reason;
 use ecom_domain::role::Role;
-use ecom_telemetry::metrics::{DispositionLabel, RoleMetrics};
+use ecom_telemetry::metrics::{DispositionLabel, Resolution, RoleMetrics};
 
 /// The counts of one run of a role. They are an indication; the proof is `ecom_facts verify`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
@@ -31,13 +31,19 @@ pub struct Summary {
     pub buffered: u64,
     /// Dead letters published, by reason.
     pub dead_lettered: BTreeMap<&'static str, u64>,
+    /// Attempts to resolve dead letters, retries and rechecks.
+    pub retried: u64,
+    /// Dead letters recovered.
+    pub recovered: u64,
+    /// Dead letters parked after they waited.
+    pub parked: u64,
     /// Deliveries given back to the bus.
     pub nacked: u64,
     /// Redeliveries, where the bus counts delivery attempts.
     pub redelivered: u64,
     /// Duration of the run.
     pub elapsed_seconds: f64,
-    /// Messages acked or published per second.
+    /// Messages acked or published, and dead letters retried, per second.
     pub per_second: f64,
     /// Median time from delivery to ack or nack.
     pub p50_seconds: f64,
@@ -53,7 +59,7 @@ impl Summary {
             .map(|reason| (reason.as_str(), metrics.dead_letters(reason)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        let done = metrics.acked() + metrics.published.get();
+        let done = metrics.acked() + metrics.published.get() + metrics.attempted.get();
         Self {
             role: metrics.role,
             received: metrics.received.get(),
@@ -64,6 +70,9 @@ impl Summary {
             recorded: metrics.count(DispositionLabel::Recorded),
             buffered: metrics.buffered.get(),
             dead_lettered,
+            retried: metrics.attempted.get(),
+            recovered: metrics.resolutions(Resolution::Recovered),
+            parked: metrics.resolutions(Resolution::Parked),
             nacked: metrics.count(DispositionLabel::Nacked),
             redelivered: metrics.redelivered.get(),
             elapsed_seconds: elapsed.as_secs_f64(),
@@ -89,6 +98,9 @@ impl std::fmt::Display for Summary {
             ("superseded", self.superseded),
             ("recorded", self.recorded),
             ("buffered", self.buffered),
+            ("retried", self.retried),
+            ("recovered", self.recovered),
+            ("parked", self.parked),
             ("nacked", self.nacked),
             ("redelivered", self.redelivered),
         ];

@@ -1,6 +1,7 @@
-//! Metrics, logs, and the admin server that serves metrics and health.
+//! Metrics, logs, lines on stderr, and the admin server that serves metrics and health.
 
 pub mod admin;
 pub mod logs;
 pub mod metrics;
 pub mod quantiles;
+pub mod stderr;

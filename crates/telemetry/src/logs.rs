@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use crate::stderr::{self, Stderr};
 use ecom_card_numbers::mask;
 
 /// Client libraries log each request, so they log from WARN unless the filter asks for more.
@@ -41,19 +42,21 @@ pub fn init(filter: &str, verbosity: i8, format: LineFormat) -> Result<(), Parse
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(directives.join(","))?)
         .with_span_events(FmtSpan::CLOSE)
-        .with_writer(|| Masking(std::io::stderr()));
+        // The subscriber reports its own errors with a macro that panics where stderr cannot be written.
+        .log_internal_errors(false)
+        .with_writer(|| Masking(Stderr));
+    stderr::set_json(format == LineFormat::Json);
     match format {
         LineFormat::Text { color } => lines.with_ansi(color).with_target(false).init(),
         LineFormat::Json => lines.json().flatten_event(true).init(),
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        let mut stderr = std::io::stderr().lock();
-        // A closed stderr must not panic again.
-        writeln!(stderr, "{}", panic_line(&place, panic.payload())).ok();
+        let line = panic_line(&place, panic.payload());
         let backtrace = Backtrace::capture();
-        if backtrace.status() == BacktraceStatus::Captured {
-            writeln!(stderr, "{backtrace}").ok();
+        match backtrace.status() {
+            BacktraceStatus::Captured => stderr::panic(format_args!("{line}\n{backtrace}")),
+            _ => stderr::panic(line),
         }
     }));
     Ok(())

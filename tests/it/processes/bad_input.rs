@@ -34,8 +34,6 @@ fn broken(whole: &str) -> Vec<(&'static str, Vec<u8>)> {
     let field = |value: &str| whole.replacen('{', &format!("{{\"note\":{value},"), 1).into_bytes();
     vec![
         (UNDECODABLE, whole.as_bytes()[..whole.len() / 2].to_vec()),
-        (UNDECODABLE, Vec::new()),
-        (UNDECODABLE, b"   ".to_vec()),
         (UNDECODABLE, [&whole.as_bytes()[..whole.len() - 2], b"\xff\"}"].concat()),
         (UNDECODABLE, deep("[", "]").into_bytes()),
         (UNDECODABLE, field(&deep("[", "]"))),
@@ -199,6 +197,27 @@ async fn publish(bus: &Embedded, topic: &str, body: &str, attributes: &[(&str, &
         attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let publisher = bus.publisher(topic, 1).await.unwrap();
     publisher.publish(Message { body: body.to_owned().into(), attributes }).await.await.unwrap();
+}
+
+#[tokio::test]
+async fn empty_and_blank_bodies_of_other_programs_are_undecodable() {
+    let dir = TestDir::new();
+    let consumers = consumers(&dir);
+    let table = Table::of(&dir).await;
+    let bus = open(&dir.path("data"), Options::existing()).unwrap();
+    // Producers skip blank lines.
+    let blank = [(UNDECODABLE, Vec::new()), (UNDECODABLE, b"   ".to_vec())];
+    let mut wanted = expected("order", &blank);
+    wanted.append(&mut expected("payment", &blank));
+    for topic in ["orders_data", "payments_data"] {
+        for (_, body) in &blank {
+            publish(&bus, topic, std::str::from_utf8(body).unwrap(), &[]).await;
+        }
+    }
+    eventually("all are dead letters", async || (table.dead_letters() == 4).then_some(())).await;
+    assert_eq!(in_dead_letter_store(&table), wanted);
+    assert_eq!(table.facts(), 0);
+    all_are_running(consumers).await;
 }
 
 #[tokio::test]

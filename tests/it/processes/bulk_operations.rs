@@ -68,6 +68,7 @@ async fn without_a_selection_or_a_terminal_nothing_is_changed() {
         (&["reopen", "--state", "parked"], "error: confirmation required"),
         (&["retry", "--all", "--order", "1", "--yes"], "error: --all selects all open dead letters"),
         (&["discard", "--state", "open", "--yes"], "error: the following required arguments"),
+        (&["discard", "--state", "open", "--yes", "--note", "<why>"], "the note says nothing"),
         (
             &["retry", "--resume", "20240121T100130-ffffffff", "--reason", "invalid"],
             "error: --resume continues",
@@ -284,6 +285,16 @@ async fn a_corrected_order_is_published_applied_and_recovers_its_payments() {
     assert!(done.stdout.contains("the order was applied: the row of order 1 shows it"), "{}", done.stdout);
     assert!(done.stdout.contains(&format!("dead letter {id} is discarded")), "{}", done.stdout);
     assert_eq!(states(&dir).await, (1, 1), "its payment was recovered at once");
+    // A corrected dead letter does not look like a lost one.
+    let shown = dlq_handler(&dir, &["show", id]).await.with(0);
+    assert!(shown.stdout.contains("discarded: corrected by message "), "{}", shown.stdout);
+    assert!(!shown.stdout.contains("verdict if it were open"), "{}", shown.stdout);
+    let explained = dlq_handler(&dir, &["explain", "1"]).await.with(0);
+    assert!(explained.stdout.contains("order, discarded: corrected by message "), "{}", explained.stdout);
+    let report = dlq_handler(&dir, &["report"]).await.with(0);
+    assert!(report.stdout.contains("\ncorrected: 1 of 1 discarded"), "{}", report.stdout);
+    let report = dlq_handler(&dir, &["report", "--format", "json"]).await.with(0).json();
+    assert_eq!(report["corrected"], 1, "{report}");
     assert_eq!(table.number("SELECT count(payment_id) FROM orders_payments_facts WHERE quantity = 2"), 1);
     let again = piped(&dir, &correct, &broken.replace("\"two\"", "2")).await.with(0);
     assert!(again.stderr.contains("was already corrected by message"), "{}", again.stderr);
@@ -355,4 +366,32 @@ async fn at_a_terminal_only_a_yes_confirms() {
     assert_eq!(operations(&dir).await.len(), 0);
     let (code, shown) = Terminal::start(&dir, &["retry", "--all"]).answered("y\n").await;
     assert_eq!((code, states(&dir).await), (Some(0), (2, 0)), "{shown}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_question_about_one_dead_letter_names_its_order_and_payment() {
+    let dir = waiting(2).await;
+    let table = Table::of(&dir).await;
+    let found = table.rows("SELECT id, payment_id FROM dead_letters WHERE order_id = 2", |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+    });
+    let [(id, payment)] = &found[..] else { panic!("{found:?}") };
+    let question = format!("discard 1 dead letter, payment {payment} of order 2 ({id})? [y/N]");
+    for selection in [["--order", "2"], ["--payment", &payment.to_string()]] {
+        let args = [&["discard", "--note", "x"], &selection[..]].concat();
+        let (code, shown) = Terminal::start(&dir, &args).answered("n\n").await;
+        assert_eq!(code, Some(3), "{shown}");
+        assert!(shown.contains(&question), "{shown}");
+    }
+    let fixed = "{\"payment_id\":9,\"order_id\":2,\"payment_method\":\"Transfer\",\
+                 \"payment_status\":\"Completed\",\"payment_datetime\":\"2026-01-31\"}";
+    dir.write("fixed.json", fixed);
+    let args = ["correct", id, "--with", "fixed.json"];
+    let (code, shown) = Terminal::start(&dir, &args).answered("n\n").await;
+    assert_eq!(code, Some(3), "{shown}");
+    let question =
+        format!("publish payment {payment} of order 2 as corrected, and discard dead letter {id}? [y/N]");
+    assert!(shown.contains(&question), "{shown}");
+    assert_eq!((states(&dir).await, operations(&dir).await.len()), ((0, 0), 0));
 }

@@ -72,7 +72,7 @@ impl TestDir {
         command.args(args).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("HOME", self.folder.path()).env("PATH", "/usr/bin:/bin").env("COLUMNS", "100");
         let output = self.path(&format!(".{}-{name}", self.runs.fetch_add(1, Ordering::Relaxed)));
-        Program { name, command, output }
+        Program { name, command, output, stdout: None, stderr: None }
     }
 
     /// Runs a program with these arguments until it ends.
@@ -91,6 +91,8 @@ pub struct Program {
     name: &'static str,
     command: Command,
     output: PathBuf,
+    stdout: Option<Stdio>,
+    stderr: Option<Stdio>,
 }
 
 impl Program {
@@ -136,10 +138,29 @@ impl Program {
         self
     }
 
+    /// Reads stdin from there.
+    pub fn stdin_from(mut self, stdin: Stdio) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
+    /// Writes stdout there, instead of keeping it for the test.
+    pub fn stdout(mut self, stdout: Stdio) -> Self {
+        self.stdout = Some(stdout);
+        self
+    }
+
+    /// Writes stderr there, instead of keeping it for the test.
+    pub fn stderr(mut self, stderr: Stdio) -> Self {
+        self.stderr = Some(stderr);
+        self
+    }
+
     /// Starts the program.
     pub fn start(mut self) -> Running {
         let (stdout, stderr) = (self.output.with_extension("out"), self.output.with_extension("err"));
-        self.command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
+        let [out, err] = [&stdout, &stderr].map(|file| Stdio::from(File::create(file).unwrap()));
+        self.command.stdout(self.stdout.take().unwrap_or(out)).stderr(self.stderr.take().unwrap_or(err));
         let child = self.command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.name));
         Running { name: self.name, child, stdout, stderr }
     }
@@ -167,6 +188,14 @@ impl Running {
     /// Returns its stdout so far.
     pub fn stdout(&self) -> String {
         read(&self.stdout)
+    }
+
+    /// Returns the most memory that it has occupied so far, in MiB.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
     }
 
     /// Returns whether it has not ended.

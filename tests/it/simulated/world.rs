@@ -196,6 +196,7 @@ impl World {
             clock: Clock::anchored(self.broker.now_us()),
             entropy: Arc::clone(&self.entropy),
             stop: CancellationToken::new(),
+            acknowledged_to: Arc::default(),
         };
         let events = manifest.events(kind).unwrap();
         let outgoing = events.map(|planned| OutgoingEvent { body: planned.body, event: planned.event });

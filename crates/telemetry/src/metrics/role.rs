@@ -47,6 +47,8 @@ pub struct RoleMetrics {
     pub buffered: Counter,
     /// A producer's messages that were acknowledged, for its summary.
     pub published: Counter,
+    /// Attempts to resolve a waiting dead letter, for the handler's summary.
+    pub attempted: Counter,
     /// Deliveries in a worker or in the early-payment buffer; of a producer, messages not acknowledged yet.
     pub in_flight: Gauge,
     /// The current limit of messages in flight.
@@ -70,6 +72,7 @@ impl RoleMetrics {
             redelivered: Counter::default(),
             buffered: Counter::default(),
             published: Counter::default(),
+            attempted: Counter::default(),
             in_flight: Gauge::default(),
             in_flight_limit: Gauge::default(),
             deliveries: std::array::from_fn(|_| Durations::new(SECONDS)),
@@ -108,6 +111,11 @@ impl RoleMetrics {
     /// Counts a dead letter that was recovered or parked, and its age.
     pub fn resolved(&self, resolution: Resolution, age: Duration) {
         self.resolved[resolution as usize].observe(age);
+    }
+
+    /// Dead letters that ended with this resolution.
+    pub fn resolutions(&self, resolution: Resolution) -> u64 {
+        self.resolved[resolution as usize].count()
     }
 
     /// The durations of this call of the store; `None` unless the metrics are exported.

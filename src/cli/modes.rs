@@ -1,0 +1,89 @@
+//! Parsing, with the refusal of flags that have no effect in the mode that the other arguments select.
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, Parser};
+
+/// A mode of a command line, and the arguments that have no effect in it.
+pub(crate) struct Mode {
+    /// The mode, as the end of a sentence: `with --preset`.
+    pub(super) name: &'static str,
+    /// The ids of the arguments.
+    pub(super) without_effect: &'static [&'static str],
+}
+
+/// A command line whose flags depend on its mode.
+pub(crate) trait Modes: Parser {
+    /// The modes that the command line selects.
+    fn modes(&self) -> Vec<Mode>;
+}
+
+/// Parses the command line of the process. Ends it where the command line is wrong, or has a flag without
+/// effect.
+pub(crate) fn parse<C: Modes>() -> C {
+    try_parse(C::command().get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+fn try_parse<C: Modes>(matches: ArgMatches) -> Result<C, clap::Error> {
+    let mut command = C::command();
+    let parsed = C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    for mode in parsed.modes() {
+        if let Some(flag) = mode.without_effect.iter().find(|id| is_given(&matches, id)) {
+            let error = format!("{} has no effect {}", shown(&command, flag), mode.name);
+            return Err(command.error(ErrorKind::ArgumentConflict, error));
+        }
+    }
+    Ok(parsed)
+}
+
+fn is_given(matches: &ArgMatches, id: &str) -> bool {
+    matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// The flag of an argument, as it is typed.
+fn shown(command: &Command, id: &str) -> String {
+    let argument = command.get_arguments().find(|argument| argument.get_id() == id);
+    let flag = argument.and_then(|argument| argument.get_long()).unwrap_or(id);
+    format!("--{flag}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Demo;
+    use crate::cli::{
+        DlqHandler, Facts, OrderConsumer, OrdersProducer, PaymentConsumer, PaymentsProducer, Setup,
+    };
+
+    /// The ids that a command line has, and those that it names as without effect.
+    fn check<C: Modes>(words: &[&str]) {
+        let matches = C::command().try_get_matches_from(words).unwrap();
+        for mode in C::from_arg_matches(&matches).unwrap().modes() {
+            for id in mode.without_effect {
+                let known = C::command().get_arguments().any(|argument| argument.get_id() == id);
+                assert!(known, "{words:?}: there is no argument {id}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_argument_without_effect_exists() {
+        let id = "20240121-07-0123456789abcdef0123456789abcdef";
+        for words in
+            [&["x"][..], &["x", "--preset", "reference"], &["x", "--from", "-"], &["x", "--print-config"]]
+        {
+            check::<OrdersProducer>(words);
+            check::<PaymentsProducer>(words);
+        }
+        check::<OrderConsumer>(&["x"]);
+        check::<PaymentConsumer>(&["x"]);
+        for words in [&["x"][..], &["x", "run"], &["x", "triage"], &["x", "show", id]] {
+            check::<DlqHandler>(words);
+        }
+        for words in [&["x"][..], &["x", "--print", "cql"], &["x", "completions", "bash"]] {
+            check::<Setup>(words);
+        }
+        check::<Facts>(&["x", "show", "1"]);
+        check::<Demo>(&["x"]);
+    }
+}

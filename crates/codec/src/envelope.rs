@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 
 use crate::event::{self, Event};
+use crate::json;
 use crate::rejection::Rejection;
 use crate::screen::{self, ScreenedBody, screen};
 use ecom_bus::{Message, ReceivedMessage};
@@ -97,10 +98,12 @@ pub fn encode(
     set("dlq_reason", reason.as_str().into());
     set("dlq_source_message_id", truncated(&received.id, VALUE_LIMIT).to_owned().into());
     set("dlq_source_subscription", truncated(failure.source_subscription, VALUE_LIMIT).to_owned().into());
-    if let Some(order_id) = failure.order_id {
+    let given = (failure.order_id, failure.payment_id);
+    let (order_id, payment_id) = or_of_body(given, failure.kind, &received.message.body);
+    if let Some(order_id) = order_id {
         set("order_id", order_id.to_string().into());
     }
-    if let Some(payment_id) = failure.payment_id {
+    if let Some(payment_id) = payment_id {
         set("payment_id", payment_id.to_string().into());
     }
     let body = fitting_body(body.into_bytes(), set);
@@ -187,11 +190,11 @@ pub fn decode(received: &ReceivedMessage) -> DeadLetter {
     let kind = attribute("dlq_kind").and_then(EventKind::parse).unwrap_or(EventKind::Payment);
     let t = event_time(received);
     let attributes = masked(&message.attributes, t);
-    let given = attribute("dlq_reason").and_then(Reason::parse).map(|reason| Rejection {
-        reason,
-        detail: attributes.get("dlq_detail").unwrap_or_default().to_owned(),
-        order_id: attribute("order_id").and_then(id).map(OrderId),
-        payment_id: attribute("payment_id").and_then(id),
+    let given = attribute("dlq_reason").and_then(Reason::parse).map(|reason| {
+        let detail = attributes.get("dlq_detail").unwrap_or_default().to_owned();
+        let given = (attribute("order_id").and_then(id).map(OrderId), attribute("payment_id").and_then(id));
+        let (order_id, payment_id) = or_of_body(given, kind, &message.body);
+        Rejection { reason, detail, order_id, payment_id }
     });
     let screened = screen(&message.body);
     let rejection = match (&screened, given) {
@@ -221,6 +224,19 @@ pub fn decode(received: &ReceivedMessage) -> DeadLetter {
             .unwrap_or(received.publish_time_us),
         corrects: attribute("dlq_corrects").and_then(DeadLetterId::parse),
     }
+}
+
+/// Returns the given ids; in place of one that is missing, that of the body, whatever the body is.
+fn or_of_body(
+    (order_id, payment_id): (Option<OrderId>, Option<i64>),
+    kind: EventKind,
+    body: &[u8],
+) -> (Option<OrderId>, Option<i64>) {
+    if order_id.is_some() && (payment_id.is_some() || kind == EventKind::Order) {
+        return (order_id, payment_id);
+    }
+    let (of_body, payment_of_body) = json::ids(kind, body);
+    (order_id.or(of_body), payment_id.or(payment_of_body))
 }
 
 /// Returns the rejection of a message without a usable reason, or with a card number, from its body alone.
@@ -308,6 +324,22 @@ mod tests {
         assert_eq!((dead_letter.order_id, dead_letter.payment_id), (Some(OrderId(7)), Some(1007)));
         assert_eq!(dead_letter.first_failed_at, PUBLISHED + 2_000_000);
         assert_eq!(dead_letter.attributes.get("tenant"), Some("a"));
+    }
+
+    #[test]
+    fn a_dead_letter_without_ids_gets_those_of_its_body() {
+        let body = br#"{"payment_id":1007,"order_id":7,"payment_method":"\ud800"}"#;
+        let ids = |dead_letter: DeadLetter| (dead_letter.order_id, dead_letter.payment_id);
+        let of_body = (Some(OrderId(7)), Some(1007));
+        let reason = Attributes::from_iter([("dlq_reason", "handler_failed"), ("order_id", "soon")]);
+        assert_eq!(ids(decode(&received(body, reason))), of_body, "another publisher's");
+        let failure = DeliveryFailure { order_id: None, payment_id: None, ..failure() };
+        let message = dead(&received(body, Attributes::new()), &failure);
+        assert_eq!(
+            (message.attributes.get("order_id"), message.attributes.get("payment_id")),
+            (Some("7"), Some("1007"))
+        );
+        assert_eq!(ids(decode(&arrived(message))), of_body);
     }
 
     #[test]

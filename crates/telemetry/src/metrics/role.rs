@@ -45,6 +45,8 @@ pub struct RoleMetrics {
     pub redelivered: Counter,
     /// Payments that entered the early-payment buffer.
     pub buffered: Counter,
+    /// Deliveries whose `event_time_us` is unusable.
+    pub unusable_event_times: Counter,
     /// A producer's messages that were acknowledged, for its summary.
     pub published: Counter,
     /// Deliveries in a worker or in the early-payment buffer; of a producer, messages not acknowledged yet.
@@ -69,6 +71,7 @@ impl RoleMetrics {
             received: Counter::default(),
             redelivered: Counter::default(),
             buffered: Counter::default(),
+            unusable_event_times: Counter::default(),
             published: Counter::default(),
             in_flight: Gauge::default(),
             in_flight_limit: Gauge::default(),

@@ -66,7 +66,7 @@ impl Context {
     /// The signature of history entries: `ECOM_ACTOR`, else this name.
     pub(crate) fn actor(&self, name: &str) -> Actor {
         let name = std::env::var("ECOM_ACTOR").unwrap_or_else(|_| name.to_owned());
-        Actor { name, host: host_name(), run_id: self.run_id() }
+        Actor::new(&name, &host_name(), self.run_id())
     }
 
     /// A new id for a run of this process (`UUIDv7`).

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use ecom_domain::attributes::Attributes;
-use ecom_domain::event_time::{EventTime, Stamp};
+use ecom_domain::event_time::{self, EventTime, Stamp};
 
 /// A message to publish.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -42,7 +42,15 @@ impl ReceivedMessage {
     /// Returns the event time of a message on a source subscription (orders or payments): the claimed
     /// `event_time_us` if it is plausible, else a time derived from publish time and message id.
     pub fn event_time(&self) -> EventTime {
-        let claimed = self.message.attributes.get("event_time_us");
-        EventTime::of(&Stamp::source(self.publish_time_us, &self.id, claimed))
+        EventTime::of(&Stamp::source(self.publish_time_us, &self.id, self.claimed()))
+    }
+
+    /// Returns the claimed `event_time_us` if it is unusable, and the publish time stands for it.
+    pub fn unusable_event_time(&self) -> Option<&str> {
+        self.claimed().filter(|claimed| event_time::is_unusable(claimed))
+    }
+
+    fn claimed(&self) -> Option<&str> {
+        self.message.attributes.get("event_time_us")
     }
 }

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::card_number::CardNumber;
+use crate::encoding;
 use crate::run::Run;
-use crate::symbol::{ESCAPED, PLAIN, Symbol, symbol};
+use crate::symbol::{BEGINS, PLAIN, Symbol, symbol};
 
 /// The distance of the bytes that are probed. A run as long as a card number cannot fit between two probes.
 const STRIDE: usize = 8;
@@ -14,15 +15,25 @@ const MIN_BYTES: usize = 13;
 
 /// Returns the card numbers in these bytes, ordered by position. They may overlap.
 ///
-/// Allocates only if there is a card number, and inspects only every eighth byte of text without digits.
+/// Allocates only if there is a card number, and inspects only every eighth byte of text without digits and
+/// encodings.
 pub fn find(bytes: &[u8]) -> Vec<CardNumber> {
     // A floating-point number has few digits for a long number.
     if bytes.len() < MIN_BYTES && !bytes.contains(&b'.') {
         return Vec::new();
     }
-    let run_bytes = if bytes.contains(&b'\\') { &ESCAPED } else { &PLAIN };
-    let is_run = |byte: &u8| run_bytes[usize::from(*byte)];
     let mut cards = Vec::new();
+    match encoding::is_possible(bytes) {
+        true => search(bytes, 0..bytes.len(), &mut cards),
+        false => probe(bytes, &mut cards),
+    }
+    cards.sort_by_key(|card| card.start);
+    cards
+}
+
+/// Adds the card numbers in text without encodings to `cards`.
+fn probe(bytes: &[u8], cards: &mut Vec<CardNumber>) {
+    let is_run = |byte: &u8| PLAIN[usize::from(*byte)];
     let (mut probe, mut done) = (STRIDE - 1, 0);
     while let Some(byte) = bytes.get(probe) {
         if !is_run(byte) {
@@ -35,18 +46,18 @@ pub fn find(bytes: &[u8]) -> Vec<CardNumber> {
         // A floating-point number has digits on both sides of its point.
         let is_part = bytes.get(end) == Some(&b'.') || start > 0 && bytes[start - 1] == b'.';
         if is_part || end - start >= MIN_BYTES {
-            search(bytes, start..end, &mut cards);
+            search(bytes, start..end, cards);
         }
         (probe, done) = (end + STRIDE, end);
     }
-    cards.sort_by_key(|card| card.start);
-    cards
 }
 
-/// Adds the card numbers in a stretch of bytes that may be digits and gaps to `cards`.
+/// Adds the card numbers whose first digit is in this stretch of bytes to `cards`.
 fn search(bytes: &[u8], stretch: Range<usize>, cards: &mut Vec<CardNumber>) {
+    let begins = |byte: &u8| BEGINS[usize::from(*byte)];
     let mut at = stretch.start;
-    while at < stretch.end {
+    while let Some(gap) = bytes.get(at..stretch.end).and_then(|rest| rest.iter().position(begins)) {
+        at += gap;
         at = match symbol(bytes, at) {
             (Symbol::Digit(_), _) => {
                 let run = Run::at(bytes, at);

@@ -1,12 +1,13 @@
 //! Finds and masks full card numbers (primary account numbers, PANs) in any bytes.
 //!
-//! A card number is a run of 13 to 19 digits, with gaps of a few spaces or dashes between them, that has the
+//! A card number is a run of 13 to 19 digits, with gaps of a few spaces, dashes, underscores, slashes or line ends between them, that has the
 //! prefix and a length of one of six brands and passes the Luhn check. The bytes need not be JSON or UTF-8;
-//! JSON escapes are decoded if there are any. Masking replaces every byte of a digit by `*`, except for the
+//! JSON escapes, HTML character references and percent-encoded gaps are decoded if there are any. Masking replaces every byte of a digit by `*`, except for the
 //! last four digits. The length never changes, and less stays visible than PCI DSS 3.4.1 allows.
 
 mod brand;
 mod card_number;
+mod encoding;
 mod find;
 mod iban;
 mod mask;
@@ -43,6 +44,20 @@ mod tests {
             ("x4222222222222y", "x*********2222y"),
             ("4000000000000000006.0", "***************0006.0"),
             ("-4111111111111111", "-************1111"),
+            ("4111_1111_1111_1111", "****_****_****_1111"),
+            ("4111/1111/1111/1111", "****/****/****/1111"),
+            ("4111\\/1111\\/1111\\/1111", "****\\/****\\/****\\/1111"),
+            ("4111\n1111\n1111\n1111", "****\n****\n****\n1111"),
+            ("4111\r\n1111\t1111\r\n1111", "****\r\n****\t****\r\n1111"),
+            ("4111\\n1111\\r\\n1111\\t1111", "****\\n****\\r\\n****\\t1111"),
+            ("4111&nbsp;1111&nbsp;1111&nbsp;1111", "****&nbsp;****&nbsp;****&nbsp;1111"),
+            ("4111&#160;1111&#xA0;1111&amp;nbsp;1111", "****&#160;****&#xA0;****&amp;nbsp;1111"),
+            ("4111\\u0026nbsp;1111&ndash;1111&shy;1111", "****\\u0026nbsp;****&ndash;****&shy;1111"),
+            ("4&#49;11&nbsp;111111111111", "********&nbsp;********1111"),
+            ("4111%201111%201111%201111", "****%20****%20****%201111"),
+            ("4111%2D1111%0a1111%C2%A01111", "****%2D****%0a****%C2%A01111"),
+            ("4111%E2%80%911111%25201111_1111", "****%E2%80%91****%2520****_1111"),
+            ("card=4111+1111+1111+1111&x=1", "card=****+****+****+1111&x=1"),
             ("4111\u{a0}1111\u{2011}1111 1111", "****\u{a0}****\u{2011}**** 1111"),
         ] {
             assert_eq!(mask(text), masked);
@@ -106,6 +121,14 @@ mod tests {
             "sizes 38 39 40 41 42 43 44 45 46 47 48",
             "4111,1111,1111,1111",
             "4111    1111    1111    1111",
+            "2024/01/21 10/11/12",
+            "2024_01_21_1234567",
+            "1 +49 151 12345603",
+            "4111&lt;1111&gt;1111&amp;1111",
+            "4111%411111%3C1111%111",
+            "4111&1111&1111&1111",
+            "4111%1111%1111%1111",
+            "4111\\q1111\\q1111\\q1111",
             "iban DK46 0004 0044 0116 92, DK4600040044011692",
             "{\"price\":777.4222222222222}",
             "[1.0, -0.4222222222222 ]",
@@ -147,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_card_number_in_any_spelling_is_masked(number in card(), how in proptest::collection::vec((0u8..8, "|||||| |-| - "), 19), before in "[a-z\": ]{0,12}[a-z\":]", after in "[a-z\",}][a-z ]{0,12}") {
+        fn any_card_number_in_any_spelling_is_masked(number in card(), how in proptest::collection::vec((0u8..8, "|||||| |-| - |_|/|\n|&nbsp;|%20|\\\\n"), 19), before in "[a-z\": ]{0,12}[a-z\":]", after in "[a-z\",}][a-z ]{0,12}") {
             let spelling: String = number.iter().zip(&how).enumerate().map(|(nth, (digit, (how, gap)))| {
                 if nth == 0 { spelt(*digit, *how) } else { format!("{gap}{}", spelt(*digit, *how)) }
             }).collect();

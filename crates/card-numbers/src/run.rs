@@ -9,13 +9,16 @@ use crate::symbol::{Symbol, symbol};
 const SHORTEST: usize = 13;
 /// The number of digits of the longest card number.
 const LONGEST: usize = 19;
-/// The maximum number of spaces and dashes between two digits: ` - `.
+/// The maximum number of gaps between two digits: ` - `.
 const WIDEST_GAP: usize = 3;
 /// The number of last digits that masking keeps.
 pub(super) const KEPT: usize = 4;
 /// The minimum number of digits in a group of a card number that is only a part of its run: card numbers are
 /// written in groups of four.
 const GROUP: usize = 4;
+
+/// The spellings of a plus sign, alone and in a form.
+const PLUS: [&[u8]; 3] = [b"+", b"%2B", b"%2b"];
 
 /// A maximal run of digits with small gaps between them.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +139,9 @@ impl Run {
     /// Returns whether this is a phone number: with its country code, a German one has 13 digits and begins
     /// with a 4. Card numbers of 13 digits are no longer issued, and none is written with a plus sign.
     fn is_phone(&self, bytes: &[u8], card: &CardNumber) -> bool {
-        card.digits == SHORTEST && card.start == self.start && bytes[..self.start].ends_with(b"+")
+        card.digits == SHORTEST
+            && card.start == self.start
+            && PLUS.iter().any(|plus| bytes[..self.start].ends_with(plus))
     }
 }
 

@@ -1,11 +1,14 @@
 //! Bytes as the search for card numbers reads them: digits, gaps between digits, and everything else.
 
+use crate::encoding;
+
 /// A symbol of one or more bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Symbol {
     /// A decimal digit, 0 to 9, in ASCII, full width, Arabic, Persian, Devanagari, Bengali or Thai.
     Digit(u8),
-    /// A space or a dash of any width, or an invisible character: a soft hyphen, the NUL byte of UTF-16.
+    /// A space or a dash of any width, an underscore, a slash, the end of a line, or an invisible character: a soft
+    /// hyphen, the NUL byte of UTF-16.
     Gap,
     /// Anything else.
     Other,
@@ -13,14 +16,16 @@ pub(super) enum Symbol {
 
 /// Returns the symbol at offset `at` and its length in bytes, at least one.
 ///
-/// A JSON escape is one symbol with any number of backslashes: in JSON nested in a JSON text, `\\u0034` is
-/// still a digit.
+/// A JSON escape, an HTML character reference and a percent-encoded gap are one symbol each.
 #[inline]
 pub(super) fn symbol(bytes: &[u8], at: usize) -> (Symbol, usize) {
     match bytes[at] {
         digit @ b'0'..=b'9' => (Symbol::Digit(digit - b'0'), 1),
-        b' ' | b'-' | 0 => (Symbol::Gap, 1),
-        b'\\' => escaped(&bytes[at..]),
+        b' ' | b'-' | b'_' | b'/' | b'\t' | b'\n' | b'\r' | 0 => (Symbol::Gap, 1),
+        b'\\' => encoding::json(&bytes[at..]),
+        b'&' => encoding::nested(encoding::html(&bytes[at + 1..]), 1),
+        b'%' => encoding::nested(encoding::percent(&bytes[at + 1..]), 1),
+        b'+' if is_between_digits(bytes, at) => (Symbol::Gap, 1),
         byte if byte.is_ascii() => (Symbol::Other, 1),
         _ => decoded(&bytes[at..]).map_or((Symbol::Other, 1), |(code, length)| (of(code), length)),
     }
@@ -41,10 +46,19 @@ pub(super) fn digits(bytes: &[u8], start: usize, end: usize) -> impl Iterator<It
     })
 }
 
-fn of(code: u32) -> Symbol {
+/// Returns whether the byte at `at` has a digit on both sides, like the `+` that stands for a space in a form.
+fn is_between_digits(bytes: &[u8], at: usize) -> bool {
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    at.checked_sub(1).is_some_and(is_digit) && is_digit(at + 1)
+}
+
+/// Returns the symbol of a character.
+pub(super) fn of(code: u32) -> Symbol {
     let zero = match code {
-        0 | 0x20 | 0x2d | 0xa0 | 0xad => return Symbol::Gap,
-        0x2000..=0x200d | 0x2010..=0x2015 | 0x202f | 0x205f | 0x2060 | 0x2212 => return Symbol::Gap,
+        0 | 0x09 | 0x0a | 0x0d | 0x20 | 0x2d | 0x2f | 0x5f | 0xa0 | 0xad => return Symbol::Gap,
+        0x2000..=0x200d | 0x2010..=0x2015 | 0x2028 | 0x2029 | 0x202f | 0x205f | 0x2060 | 0x2212 => {
+            return Symbol::Gap;
+        }
         0x3000 | 0xfe58 | 0xfe63 | 0xfeff | 0xff0d => return Symbol::Gap,
         0x0030..=0x0039 => 0x0030,
         0x0660..=0x0669 => 0x0660,
@@ -59,7 +73,7 @@ fn of(code: u32) -> Symbol {
 }
 
 /// Decodes a UTF-8 character of two or three bytes. No digit and no gap is longer.
-fn decoded(bytes: &[u8]) -> Option<(u32, usize)> {
+pub(super) fn decoded(bytes: &[u8]) -> Option<(u32, usize)> {
     let tail = |nth| bytes.get(nth).filter(|byte| *byte & 0xc0 == 0x80).map(|byte| u32::from(byte & 0x3f));
     match bytes[0] {
         lead @ 0xc2..=0xdf => Some((u32::from(lead & 0x1f) << 6 | tail(1)?, 2)),
@@ -68,31 +82,16 @@ fn decoded(bytes: &[u8]) -> Option<(u32, usize)> {
     }
 }
 
-fn escaped(bytes: &[u8]) -> (Symbol, usize) {
-    let backslashes = bytes.iter().take_while(|byte| **byte == b'\\').count();
-    match bytes.get(backslashes..backslashes + 5) {
-        Some([b'u', hex @ ..]) => match hex_number(hex) {
-            Some(code) => (of(code), backslashes + 5),
-            None => (Symbol::Other, backslashes),
-        },
-        _ => (Symbol::Other, backslashes),
-    }
-}
+/// A table of byte values.
+pub(super) type ByteTable = [bool; 256];
 
-fn hex_number(hex: &[u8]) -> Option<u32> {
-    hex.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
-}
+/// The bytes that can be part of a digit or a gap in text without encodings.
+pub(super) static PLAIN: ByteTable = table(b"0123456789 -_/+\t\n\r\0\xc2\xd9\xdb\xe0\xe2\xe3\xef", true);
+/// The bytes that a digit or an encoding can begin with.
+pub(super) static BEGINS: ByteTable = table(b"0123456789\\&%\xd9\xdb\xe0\xef", false);
 
-/// A table of the byte values that can be part of a digit or a gap.
-pub(super) type RunBytes = [bool; 256];
-
-/// The bytes of digits and gaps in text without escapes.
-pub(super) static PLAIN: RunBytes = run_bytes(b"0123456789 -\0\xc2\xd9\xdb\xe0\xe2\xe3\xef");
-/// The bytes of digits and gaps in text with escapes.
-pub(super) static ESCAPED: RunBytes = run_bytes(b"0123456789 -\0\xc2\xd9\xdb\xe0\xe2\xe3\xef\\uabcdefABCDEF");
-
-/// Returns the table of these bytes and of all UTF-8 continuation bytes.
-const fn run_bytes(listed: &[u8]) -> RunBytes {
+/// Returns the table of these bytes, with or without all UTF-8 continuation bytes.
+const fn table(listed: &[u8], with_continuation: bool) -> ByteTable {
     let mut table = [false; 256];
     let mut at = 0;
     while at < listed.len() {
@@ -100,7 +99,7 @@ const fn run_bytes(listed: &[u8]) -> RunBytes {
         at += 1;
     }
     let mut byte = 0x80;
-    while byte < 0xc0 {
+    while with_continuation && byte < 0xc0 {
         table[byte] = true;
         byte += 1;
     }
@@ -116,10 +115,47 @@ mod tests {
         for four in ["4", "\\u0034", "\\\\u0034", "\u{ff14}", "\\uFF14", "\u{664}", "\u{6f4}", "\u{e54}"] {
             assert_eq!(symbol(four.as_bytes(), 0), (Symbol::Digit(4), four.len()), "{four}");
         }
-        for gap in [" ", "-", "\\u0020", "\u{a0}", "\\u00A0", "\u{2011}", "\u{3000}", "\u{ad}", "\0"] {
+        for gap in [
+            " ",
+            "-",
+            "\\u0020",
+            "\u{a0}",
+            "\\u00A0",
+            "\u{2011}",
+            "\u{3000}",
+            "\u{ad}",
+            "\0",
+            "_",
+            "/",
+            "\n",
+            "\\n",
+            "\\\\r",
+            "\\/",
+            "&nbsp;",
+            "%20",
+            "\\u0026#9;",
+        ] {
             assert_eq!(symbol(gap.as_bytes(), 0), (Symbol::Gap, gap.len()), "{gap:?}");
         }
-        for other in ["a", "\\n4", "\\\"", "\u{e9}", "\\u00e9", "\\u12", "\u{4e00}", "\u{1f4b3}", ",", "."] {
+        for other in [
+            "a",
+            "\\q4",
+            "+",
+            "&",
+            "&amp;",
+            "&#;",
+            "%",
+            "%2",
+            "%41",
+            "\\\"",
+            "\u{e9}",
+            "\\u00e9",
+            "\\u12",
+            "\u{4e00}",
+            "\u{1f4b3}",
+            ",",
+            ".",
+        ] {
             assert_eq!(symbol(other.as_bytes(), 0).0, Symbol::Other, "{other}");
         }
         for broken in [b"\xff4".as_slice(), b"\xc2", b"\xef\xbc", b"\xefab", b"\\"] {
@@ -134,7 +170,8 @@ mod tests {
             let (plain, escape) = (symbol(text.as_bytes(), 0).0, format!("\\u{:04x}", u32::from(code)));
             if plain != Symbol::Other {
                 assert!(text.bytes().all(|byte| PLAIN[usize::from(byte)]), "{code:?}");
-                assert!(escape.bytes().all(|byte| ESCAPED[usize::from(byte)]), "{escape}");
+                let is_digit = matches!(plain, Symbol::Digit(_));
+                assert!(!is_digit || BEGINS[usize::from(text.as_bytes()[0])], "{code:?}");
                 assert_eq!(symbol(escape.as_bytes(), 0), (plain, 6));
             }
         }

@@ -10,13 +10,15 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 
 use crate::event::{self, Event};
+use crate::json;
 use crate::rejection::Rejection;
-use crate::screen::{self, ScreenedBody, screen};
+use crate::screen::{self, ScreenedBody, is_sha256, screen};
 use ecom_bus::{Message, ReceivedMessage};
 use ecom_card_numbers::mask_text;
 use ecom_domain::attributes::{Attributes, Text};
+use ecom_domain::calendar::{DATED, date_time};
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, EventKind, StoredBody, sha256};
-use ecom_domain::event_time::{EventTime, Stamp};
+use ecom_domain::event_time::{EventTime, FUTURE_BOUND_US, Stamp};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 
@@ -49,6 +51,19 @@ const ENVELOPE_ATTRIBUTES: [&str; 14] = [
     "dlq_source_subscription",
     "order_id",
     "payment_id",
+];
+
+/// Those of them that every dead letter of a consumer has.
+const ALWAYS_SET: [&str; 9] = [
+    "dlq_attempt",
+    "dlq_consumer_version",
+    "dlq_detail",
+    "dlq_first_failed_at",
+    "dlq_kind",
+    "dlq_published_at",
+    "dlq_reason",
+    "dlq_source_message_id",
+    "dlq_source_subscription",
 ];
 
 /// The failure that a delivery is dead-lettered for.
@@ -97,10 +112,12 @@ pub fn encode(
     set("dlq_reason", reason.as_str().into());
     set("dlq_source_message_id", truncated(&received.id, VALUE_LIMIT).to_owned().into());
     set("dlq_source_subscription", truncated(failure.source_subscription, VALUE_LIMIT).to_owned().into());
-    if let Some(order_id) = failure.order_id {
+    let given = (failure.order_id, failure.payment_id);
+    let (order_id, payment_id) = or_of_body(given, failure.kind, &received.message.body);
+    if let Some(order_id) = order_id {
         set("order_id", order_id.to_string().into());
     }
-    if let Some(payment_id) = failure.payment_id {
+    if let Some(payment_id) = payment_id {
         set("payment_id", payment_id.to_string().into());
     }
     let body = fitting_body(body.into_bytes(), set);
@@ -110,7 +127,7 @@ pub fn encode(
 
 /// Masks card numbers in attributes. Of names that become equal by masking, one is kept.
 fn masked(attributes: &Attributes, t: EventTime) -> Attributes {
-    let mask = |(name, value)| (mask_text(name), masked_value(name, value, t));
+    let mask = |(name, value)| (mask_text(name), masked_value(attributes, name, value, t));
     let is_clean = |pair| matches!(mask(pair), (Cow::Borrowed(_), Cow::Borrowed(_)));
     if attributes.iter().all(is_clean) {
         return attributes.clone();
@@ -121,12 +138,24 @@ fn masked(attributes: &Attributes, t: EventTime) -> Attributes {
     masked.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
 }
 
-fn masked_value<'v>(name: &str, value: &'v str, t: EventTime) -> Cow<'v, str> {
+fn masked_value<'v>(attributes: &Attributes, name: &str, value: &'v str, t: EventTime) -> Cow<'v, str> {
     match name {
         // Later than is plausible, so it was clamped: the clamped time stands for it.
         "event_time_us" if matches!(mask_text(value), Cow::Owned(_)) => t.micros().to_string().into(),
+        // The bus assigned it, and the event time is derived from it.
+        "dlq_source_message_id" if is_message_id(value) && is_ours(attributes) => value.into(),
         _ => screen::mask_attribute(name, value),
     }
+}
+
+fn is_message_id(value: &str) -> bool {
+    value.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns whether attributes are a whole dead-letter envelope, as a consumer makes it. Another publisher's message
+/// on the dead-letter topic may have any of them, with any value.
+fn is_ours(attributes: &Attributes) -> bool {
+    ALWAYS_SET.iter().all(|name| attributes.get(name).is_some())
 }
 
 /// Returns the body, truncated only if it leaves no room for the envelope in a Pub/Sub request.
@@ -173,7 +202,7 @@ pub fn event_time(received: &ReceivedMessage) -> EventTime {
     EventTime::of(&Stamp::dead_letter(
         received.publish_time_us,
         &received.id,
-        attribute("dlq_published_at").and_then(micros),
+        attribute("dlq_published_at").and_then(parse_rfc3339),
         attribute("dlq_source_message_id"),
         attribute("event_time_us"),
     ))
@@ -187,11 +216,11 @@ pub fn decode(received: &ReceivedMessage) -> DeadLetter {
     let kind = attribute("dlq_kind").and_then(EventKind::parse).unwrap_or(EventKind::Payment);
     let t = event_time(received);
     let attributes = masked(&message.attributes, t);
-    let given = attribute("dlq_reason").and_then(Reason::parse).map(|reason| Rejection {
-        reason,
-        detail: attributes.get("dlq_detail").unwrap_or_default().to_owned(),
-        order_id: attribute("order_id").and_then(id).map(OrderId),
-        payment_id: attribute("payment_id").and_then(id),
+    let given = attribute("dlq_reason").and_then(Reason::parse).map(|reason| {
+        let detail = attributes.get("dlq_detail").unwrap_or_default().to_owned();
+        let given = (attribute("order_id").and_then(id).map(OrderId), attribute("payment_id").and_then(id));
+        let (order_id, payment_id) = or_of_body(given, kind, &message.body);
+        Rejection { reason, detail, order_id, payment_id }
     });
     let screened = screen(&message.body);
     let rejection = match (&screened, given) {
@@ -202,9 +231,10 @@ pub fn decode(received: &ReceivedMessage) -> DeadLetter {
     };
     let sent = screened.into_bytes();
     let mut body = StoredBody::keep(&sent);
-    if let (Some(length), Some(digest)) = (attribute("dlq_body_length"), attributes.get("dlq_body_sha256")) {
-        body.length = length.parse().unwrap_or(body.length);
-        body.sha256 = Some(digest.to_owned());
+    let length = attribute("dlq_body_length").and_then(id).and_then(|length| u64::try_from(length).ok());
+    let digest = attribute("dlq_body_sha256").filter(|digest| is_sha256(digest));
+    if let (Some(length), Some(digest)) = (length.filter(|length| *length > body.length), digest) {
+        (body.length, body.sha256) = (length, Some(digest.to_owned()));
     }
     DeadLetter {
         id: DeadLetterId::of(kind, t, &sent),
@@ -217,10 +247,24 @@ pub fn decode(received: &ReceivedMessage) -> DeadLetter {
         order_id: rejection.order_id,
         payment_id: rejection.payment_id,
         first_failed_at: attribute("dlq_first_failed_at")
-            .and_then(micros)
+            .and_then(parse_rfc3339)
+            .filter(|failed| *failed <= received.publish_time_us.saturating_add(FUTURE_BOUND_US))
             .unwrap_or(received.publish_time_us),
         corrects: attribute("dlq_corrects").and_then(DeadLetterId::parse),
     }
+}
+
+/// Returns the given ids; in place of one that is missing, that of the body, whatever the body is.
+fn or_of_body(
+    (order_id, payment_id): (Option<OrderId>, Option<i64>),
+    kind: EventKind,
+    body: &[u8],
+) -> (Option<OrderId>, Option<i64>) {
+    if order_id.is_some() && (payment_id.is_some() || kind == EventKind::Order) {
+        return (order_id, payment_id);
+    }
+    let (of_body, payment_of_body) = json::ids(kind, body);
+    (order_id.or(of_body), payment_id.or(payment_of_body))
 }
 
 /// Returns the rejection of a message without a usable reason, or with a card number, from its body alone.
@@ -242,14 +286,16 @@ pub(crate) fn is_envelope_attribute(name: &str) -> bool {
     ENVELOPE_ATTRIBUTES.contains(&name)
 }
 
-/// Formats microseconds since the epoch as RFC 3339, in UTC with six decimals. Times that chrono cannot
-/// represent are shown as 1970-01-01.
+/// Formats microseconds since the epoch as RFC 3339, in UTC with six decimals. A time outside of the years 1970
+/// to 9999 is shown as the nearest one in them.
 pub fn rfc3339(micros: i64) -> String {
-    DateTime::from_timestamp_micros(micros).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Micros, true)
+    date_time(micros).to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-fn micros(text: &str) -> Option<i64> {
-    DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_micros())
+/// Parses a time of the years 1970 to 9999, to microseconds since the epoch.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(time.timestamp_micros()).filter(|micros| DATED.contains(micros))
 }
 
 fn id(text: &str) -> Option<i64> {
@@ -308,6 +354,77 @@ mod tests {
         assert_eq!((dead_letter.order_id, dead_letter.payment_id), (Some(OrderId(7)), Some(1007)));
         assert_eq!(dead_letter.first_failed_at, PUBLISHED + 2_000_000);
         assert_eq!(dead_letter.attributes.get("tenant"), Some("a"));
+    }
+
+    #[test]
+    fn times_outside_of_the_years_1970_to_9999_are_unusable() {
+        for time in [
+            "0000-01-01T00:00:00+23:59",
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "1969-12-31T23:59:59.999999Z",
+            "9999-12-31T23:59:59-23:59",
+            "2024-01-21",
+            "soon",
+        ] {
+            let attributes = Attributes::from_iter([
+                ("dlq_reason", "order_not_found"),
+                ("dlq_published_at", time),
+                ("dlq_first_failed_at", time),
+            ]);
+            let foreign = received(b"{", attributes);
+            let dead_letter = decode(&foreign);
+            assert_eq!(dead_letter.t, foreign.event_time(), "{time}");
+            assert_eq!(dead_letter.first_failed_at, PUBLISHED, "{time}");
+            assert_eq!(DeadLetterId::parse(dead_letter.id.as_str()), Some(dead_letter.id), "{time}");
+        }
+    }
+
+    #[test]
+    fn a_first_failure_after_the_publish_time_is_unusable_for_it_would_wait_for_ever() {
+        let attributes = Attributes::from_iter([("dlq_first_failed_at", "9999-01-01T00:00:00Z")]);
+        assert_eq!(decode(&received(b"{", attributes)).first_failed_at, PUBLISHED);
+    }
+
+    #[test]
+    fn a_length_or_hash_that_no_body_has_is_unusable() {
+        let hash: &'static str = "0000000000000000000000000000000000000000000000000000000000000000";
+        for (length, hash) in [("18446744073709551615", hash), ("0", hash), ("-1", hash), ("9", "x")] {
+            let attributes = Attributes::from_iter([("dlq_body_length", length), ("dlq_body_sha256", hash)]);
+            let body = decode(&received(b"{}", attributes)).body;
+            assert_eq!((body.length, body.is_whole()), (2, true), "{length} {hash}");
+        }
+    }
+
+    #[test]
+    fn the_message_id_of_another_publisher_is_masked_and_keeps_its_event_time() {
+        for id in ["4111111111111111", "4111 1111 1111 1111", "card/4111-1111-1111-1111"] {
+            let attributes = Attributes::from_iter([("dlq_source_message_id", id)]);
+            let foreign = received(b"{", attributes);
+            let dead_letter = decode(&foreign);
+            assert_eq!(dead_letter.t, EventTime::of(&Stamp::source(PUBLISHED, id, None)), "{id}");
+            let stored = dead_letter.attributes.get("dlq_source_message_id").expect("kept");
+            assert!(
+                !stored.contains("4111") && stored.ends_with("1111") && stored.len() == id.len(),
+                "{stored}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_without_ids_gets_those_of_its_body() {
+        let body = br#"{"payment_id":1007,"order_id":7,"payment_method":"\ud800"}"#;
+        let ids = |dead_letter: DeadLetter| (dead_letter.order_id, dead_letter.payment_id);
+        let of_body = (Some(OrderId(7)), Some(1007));
+        let reason = Attributes::from_iter([("dlq_reason", "handler_failed"), ("order_id", "soon")]);
+        assert_eq!(ids(decode(&received(body, reason))), of_body, "another publisher's");
+        let failure = DeliveryFailure { order_id: None, payment_id: None, ..failure() };
+        let message = dead(&received(body, Attributes::new()), &failure);
+        assert_eq!(
+            (message.attributes.get("order_id"), message.attributes.get("payment_id")),
+            (Some("7"), Some("1007"))
+        );
+        assert_eq!(ids(decode(&arrived(message))), of_body);
     }
 
     #[test]
@@ -444,6 +561,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_time_is_formatted_as_a_time_that_is_read(at in any::<i64>(), bits in 0u32..63) {
+            let (first, last) = (0, 253_402_300_799_999_999);
+            let at = at >> bits;
+            prop_assert_eq!(parse_rfc3339(&rfc3339(at)), Some(at.clamp(first, last)));
+        }
+
         #[test]
         fn the_envelope_survives_the_hop(body in proptest::collection::vec(any::<u8>(), 0..300), names in proptest::collection::btree_map("[a-z_]{1,12}", ".{0,40}", 0..20), claimed in proptest::option::of(1i64..2_000_000_000_000_000), id in "[0-9]{1,18}", detail in ".{0,2000}") {
             let mut attributes: Attributes = names.clone().into_iter().collect();

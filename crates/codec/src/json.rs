@@ -4,14 +4,18 @@
 //! is `invalid`, and the detail names field and cause. A body with a full card number is `pan_detected`,
 //! whether or not it is valid otherwise: no order and no payment needs one.
 
+mod cause;
 mod fields;
+mod salvage;
 
 use std::borrow::Cow;
 
 use self::fields::{FieldValue, Fields};
+pub(crate) use self::salvage::ids;
 use crate::contract::{ORDER_FIELDS, PAYMENT_FIELDS};
 use crate::rejection::Rejection;
 use crate::screen;
+use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::{CardLastFour, Payment};
 use ecom_domain::reason::Reason;
@@ -54,8 +58,9 @@ pub(crate) fn pan_detected(
 
 /// Decodes an order event's body without searching it for card numbers.
 pub(crate) fn read_order(body: &[u8]) -> Result<Order<'_>, Rejection> {
-    let mut fields = Fields::<8>::read(body, &ORDER_FIELDS)?;
-    let mut check = ContractCheck { faults: fields.take_faults() };
+    let mut fields =
+        Fields::<8>::read(body, &ORDER_FIELDS).map_err(|fault| unread(EventKind::Order, body, fault))?;
+    let mut check = ContractCheck { body, faults: fields.take_faults() };
     let order = Order {
         order_id: OrderId(check.positive("order_id", fields.take(0))),
         customer_id: check.positive("customer_id", fields.take(1)),
@@ -71,8 +76,9 @@ pub(crate) fn read_order(body: &[u8]) -> Result<Order<'_>, Rejection> {
 
 /// Decodes a payment event's body without searching it for card numbers.
 pub(crate) fn read_payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
-    let mut fields = Fields::<6>::read(body, &PAYMENT_FIELDS)?;
-    let mut check = ContractCheck { faults: fields.take_faults() };
+    let mut fields =
+        Fields::<6>::read(body, &PAYMENT_FIELDS).map_err(|fault| unread(EventKind::Payment, body, fault))?;
+    let mut check = ContractCheck { body, faults: fields.take_faults() };
     let payment = Payment {
         payment_id: check.positive("payment_id", fields.take(0)),
         order_id: OrderId(check.positive("order_id", fields.take(1))),
@@ -84,12 +90,19 @@ pub(crate) fn read_payment(body: &[u8]) -> Result<Payment<'_>, Rejection> {
     check.finish(Some(payment.order_id), Some(payment.payment_id)).map(|()| payment)
 }
 
+/// Returns the rejection of a body whose fields could not be read, with the ids that could.
+fn unread(kind: EventKind, body: &[u8], (reason, detail): (Reason, String)) -> Rejection {
+    let (order_id, payment_id) = salvage::ids(kind, body);
+    Rejection { reason, detail, order_id, payment_id }
+}
+
 /// Checks fields against the contract and collects every fault.
-struct ContractCheck {
+struct ContractCheck<'b> {
+    body: &'b [u8],
     faults: Vec<String>,
 }
 
-impl ContractCheck {
+impl ContractCheck<'_> {
     fn fault(&mut self, field: &str, cause: &str) {
         self.faults.push(format!("{field}: {cause}"));
     }
@@ -98,18 +111,37 @@ impl ContractCheck {
         match value {
             FieldValue::Integer(number) if number > 0 => return number,
             FieldValue::Integer(_) => self.fault(field, "not positive"),
-            FieldValue::TooLarge => self.fault(field, "larger than 9223372036854775807"),
-            other => self.mismatch(field, "an integer", &other),
+            FieldValue::Unsigned(_) => self.fault(field, "larger than 9223372036854775807"),
+            other => match self.integer(field, &other) {
+                Some([b'-', ..]) => self.fault(field, "not positive"),
+                Some(_) => self.fault(field, "larger than 9223372036854775807"),
+                None => self.mismatch(field, "an integer", &other),
+            },
         }
         0
+    }
+
+    /// Returns the text of a number that is written as an integer but does not fit one: `-0`, or beyond 64 bits.
+    fn integer(&self, field: &str, value: &FieldValue<'_>) -> Option<&[u8]> {
+        match value {
+            FieldValue::Float(_) | FieldValue::OutOfRange => {
+                salvage::number(self.body, field).filter(|number| salvage::is_integer(number))
+            }
+            _ => None,
+        }
     }
 
     fn price(&mut self, field: &str, value: FieldValue<'_>) -> f64 {
         let price = match value {
             FieldValue::Float(price) => price,
-            #[expect(clippy::cast_precision_loss, reason = "a price above 2^53 is stored as a double")]
+            #[expect(clippy::cast_precision_loss, reason = "a price above 2^53 is the nearest double")]
             FieldValue::Integer(price) => price as f64,
-            FieldValue::TooLarge => 9_223_372_036_854_775_808.0,
+            #[expect(clippy::cast_precision_loss, reason = "a price above 2^53 is the nearest double")]
+            FieldValue::Unsigned(price) => price as f64,
+            FieldValue::OutOfRange => {
+                self.fault(field, "number out of range");
+                return 0.0;
+            }
             other => {
                 self.mismatch(field, "a number", &other);
                 return 0.0;
@@ -152,8 +184,11 @@ impl ContractCheck {
         let found = match found {
             FieldValue::Absent => return self.fault(field, "missing"),
             FieldValue::Null => "null",
-            FieldValue::Integer(_) | FieldValue::TooLarge => "an integer",
-            FieldValue::Float(_) => "a number with a fraction or exponent",
+            FieldValue::Integer(_) | FieldValue::Unsigned(_) => "an integer",
+            number @ (FieldValue::Float(_) | FieldValue::OutOfRange) => match self.integer(field, number) {
+                Some(_) => "an integer",
+                None => "a number with a fraction or exponent",
+            },
             FieldValue::Text(_) => "a text",
             FieldValue::Other(found) => found,
         };

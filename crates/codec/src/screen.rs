@@ -71,12 +71,17 @@ pub fn card_numbers(body: &[u8]) -> Option<String> {
 pub(crate) fn mask_attribute<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
     let is_exempt = match name {
         "order_id" | "payment_id" => value.parse::<i64>().is_ok_and(|id| id > 0),
-        "dlq_source_message_id" | "event_time_us" => true,
+        "event_time_us" => true,
         "dlq_corrects" => DeadLetterId::parse(value).is_some(),
-        "dlq_body_sha256" => value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "dlq_body_sha256" => is_sha256(value),
         _ => false,
     };
     if is_exempt { Cow::Borrowed(value) } else { ecom_card_numbers::mask_text(value) }
+}
+
+/// Returns whether a text is a SHA-256 in hex.
+pub(crate) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Removes the exempt ids from `cards` and returns the place of each that is left.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::DeadLetterQueue;
 use super::selection::{Detail, SelectedDeadLetter, Selection};
+use ecom_card_numbers::mask_text;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus, PlanBatch};
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, DeadLetterState, EventKind};
 use ecom_domain::order::OrderId;
@@ -147,7 +148,7 @@ impl DeadLetterQueue {
     }
 
     /// Begins a planned operation: writes the rest of the plan, then the operation, so that every operation
-    /// in the operations store can be resumed.
+    /// in the operations store can be resumed. Card numbers in the note are masked, for operations are kept.
     pub async fn begin(
         &self,
         mut plan: OperationPlan,
@@ -161,7 +162,7 @@ impl DeadLetterQueue {
             actor: self.actor.name.clone(),
             host: self.actor.host.clone(),
             selection: plan.selection.written(),
-            note,
+            note: note.map(|note| mask_text(&note).into_owned()),
             dead_letters: plan.dead_letters,
             batches: plan.batches,
             state: OperationStatus::Begun,

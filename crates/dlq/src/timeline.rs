@@ -1,6 +1,5 @@
 //! The timeline of an order: its row, every dead letter about it, and their histories.
 
-use chrono::DateTime;
 use futures_util::{StreamExt, TryStreamExt};
 use serde::{Serialize, Serializer};
 
@@ -11,6 +10,7 @@ use super::next_action::{NextStep, after_timeline};
 use super::row::{Bodies, DeadLetterRow};
 use super::selection::SelectedDeadLetter;
 use super::times;
+use ecom_codec::envelope::parse_rfc3339;
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, HistoryEntry};
 use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
@@ -267,7 +267,7 @@ impl DeadLetterQueue {
 /// The publish time and subscription of the original message, from the dead letter's attributes.
 fn published(record: &DeadLetterRecord) -> Option<(i64, String)> {
     let attributes = &record.dead_letter.attributes;
-    let at = DateTime::parse_from_rfc3339(attributes.get("dlq_published_at")?).ok()?;
+    let at = parse_rfc3339(attributes.get("dlq_published_at")?)?;
     let subscription = attributes.get("dlq_source_subscription").unwrap_or_default();
-    Some((at.timestamp_micros(), subscription.to_owned()))
+    Some((at, subscription.to_owned()))
 }

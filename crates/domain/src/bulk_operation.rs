@@ -1,6 +1,7 @@
 //! Bulk operations on dead letters: who changed which dead letters, why, and how far it got. They are the
 //! audit log, and `--resume` continues from them.
 
+use super::calendar::date_time;
 use super::dead_letter::DeadLetterId;
 use super::verdict::Verdict;
 
@@ -13,7 +14,7 @@ impl OperationId {
     /// Returns the id of an operation that starts at `started_at`, in microseconds since the epoch. 12 of
     /// the random bits keep two operations of one microsecond apart.
     pub fn new(started_at: i64, random: [u8; 2]) -> Self {
-        let time = chrono::DateTime::from_timestamp_micros(started_at).unwrap_or_default();
+        let time = date_time(started_at);
         let micros = time.timestamp_subsec_micros();
         let random = u16::from_be_bytes(random) & 0xfff;
         Self(format!("{}-{micros:05x}{random:03x}", time.format("%Y%m%dT%H%M%S")))

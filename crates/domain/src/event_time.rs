@@ -1,12 +1,17 @@
 //! Event time: the clock that travels with an event, called T. It is a pure function of the message and
 //! never of a consumer's clock, so every redelivery, retry and replay of one message has the same T.
 
+use crate::calendar::DATED;
+
 /// The most that an event may date itself ahead of its publish time: 5 s, in microseconds.
 pub const FUTURE_BOUND_US: i64 = 5_000_000;
 /// The most that a producer's clock can be fast, in microseconds: a day. Later times are not those of a clock.
 const FAST_CLOCK_US: i64 = 24 * 3_600 * 1_000_000;
 /// The time of a fast clock is set back by a multiple of this, in microseconds.
 const SET_BACK_US: i64 = 10_000_000;
+/// The earliest time that an event may claim: 2000-01-01, in microseconds. An earlier one is a time in seconds or
+/// milliseconds.
+pub const EARLIEST_US: i64 = 946_684_800_000_000;
 /// The number of distinct event times within one millisecond of publish time.
 const SLOTS: u64 = 1_000;
 
@@ -37,9 +42,10 @@ impl EventTime {
         self.0
     }
 
-    /// Returns the event time of the `n`-th correction of this event's body, counted from 0.
+    /// Returns the event time of the `n`-th correction of this event's body, counted from 0: later than this one,
+    /// and one that an event may claim.
     pub fn correction(self, n: u32) -> Self {
-        Self(self.0.saturating_add(1 + i64::from(n)))
+        Self(self.0.max(EARLIEST_US - 1).saturating_add(1 + i64::from(n)))
     }
 }
 
@@ -72,7 +78,9 @@ impl Stamp {
         event_time: Option<&str>,
     ) -> Self {
         let publish_time_us = origin_publish_time_us
-            .filter(|origin| *origin <= publish_time_us.saturating_add(FUTURE_BOUND_US))
+            .filter(|origin| {
+                DATED.contains(origin) && *origin <= publish_time_us.saturating_add(FUTURE_BOUND_US)
+            })
             .unwrap_or(publish_time_us);
         Self::source(publish_time_us, origin_message_id.unwrap_or(message_id), event_time)
     }
@@ -86,12 +94,18 @@ fn set_back(claimed: i64, bound: i64) -> i64 {
     claimed - (ahead + SET_BACK_US - 1) / SET_BACK_US * SET_BACK_US
 }
 
-/// Parses `event_time_us`; `None` unless it is decimal digits, positive, and fits 64 bits.
+/// Returns whether the attribute `event_time_us` is unusable as received, so that the event has its publish time
+/// instead. Its publisher has to be mended: of two of its events, the newer one may lose.
+pub fn is_unusable(event_time: &str) -> bool {
+    claimed(event_time).is_none()
+}
+
+/// Parses `event_time_us`; `None` unless it is decimal digits, not before [`EARLIEST_US`], and fits 64 bits.
 fn claimed(text: &str) -> Option<i64> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    text.parse().ok().filter(|micros| *micros > 0)
+    text.parse().ok().filter(|micros| *micros >= EARLIEST_US)
 }
 
 /// Returns the offset of a message within its millisecond. Ids are consecutive within a publish batch,
@@ -217,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn an_event_time_before_2000_is_unusable_for_it_is_not_in_microseconds() {
+        for claimed in ["1", "1700000000", "1700000000000", "00001700000000123", "946684799999999"] {
+            assert_eq!(t("123456", Some(claimed)), BASE + 456, "{claimed:?}");
+        }
+        assert_eq!(t("123456", Some("946684800000000")), 946_684_800_000_000);
+    }
+
+    #[test]
     fn an_id_that_is_not_a_number_still_has_a_slot() {
         let one = t("message-a", None);
         assert!((BASE..BASE + 1_000).contains(&one));
@@ -253,7 +275,7 @@ mod tests {
         }
 
         #[test]
-        fn t_is_monotone_within_a_producer(published in 0i64..4_000_000_000_000_000, first in 1i64..4_000_000_000_000_000, gap in 1i64..1_000_000, id in 0u64..900, later in 1u64..99, waited in 0i64..1_000_000) {
+        fn t_is_monotone_within_a_producer(published in 0i64..4_000_000_000_000_000, first in 946_684_800_000_000i64..4_000_000_000_000_000, gap in 1i64..1_000_000, id in 0u64..900, later in 1u64..99, waited in 0i64..1_000_000) {
             let a = EventTime::of(&Stamp::source(published, &id.to_string(), Some(&first.to_string())));
             let b = EventTime::of(&Stamp::source(published + waited, &(id + later).to_string(), Some(&(first + gap).to_string())));
             prop_assert!(a < b, "{a:?} {b:?}");

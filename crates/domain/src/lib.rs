@@ -4,6 +4,7 @@ pub mod actual_outcome;
 pub mod attributes;
 pub mod backoff;
 pub mod bulk_operation;
+pub mod calendar;
 pub mod dead_letter;
 pub mod event_kind;
 pub mod event_time;

@@ -11,6 +11,7 @@ use super::concurrency_limit::{self, ConcurrencyBounds, ConcurrencyLimit};
 use super::delivery_counts::DeliveryCounts;
 use super::durable::RoleError;
 use super::early_payments::{EarlyPaymentBuffer, EarlyPaymentSettings};
+use super::event_time_check::EventTimeCheck;
 use super::handler::Handler;
 use super::stop_conditions::StopConditions;
 use super::worker::{PoolSize, WorkerPool, WorkerTasks};
@@ -61,6 +62,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
         remaining: AtomicU64::new(stop_conditions.count.unwrap_or(u64::MAX)),
         size: PoolSize::default(),
         counts: DeliveryCounts::default(),
+        event_times: EventTimeCheck::default(),
         metrics,
         stop: stop.clone(),
     });

@@ -13,6 +13,7 @@ mod delivery_counts;
 pub mod disposition;
 pub mod durable;
 pub mod early_payments;
+mod event_time_check;
 pub mod handler;
 pub mod heartbeat;
 pub mod order_locks;

@@ -16,6 +16,7 @@ use super::delivery_counts::DeliveryCounts;
 use super::disposition::Disposition;
 use super::durable::RoleError;
 use super::early_payments::{BufferPermit, BufferedPayment, EarlyPaymentBuffer};
+use super::event_time_check::EventTimeCheck;
 use super::handler::{Applied, Decoded, Handler, Unapplied};
 use ecom_bus::{Delivery, ReceivedMessage, Subscription};
 use ecom_domain::event_time::EventTime;
@@ -35,6 +36,7 @@ pub(super) struct WorkerPool<H: Handler> {
     pub(super) remaining: AtomicU64,
     pub(super) size: PoolSize,
     pub(super) counts: DeliveryCounts,
+    pub(super) event_times: EventTimeCheck,
     pub(super) metrics: Arc<RoleMetrics>,
     pub(super) stop: CancellationToken,
 }
@@ -132,6 +134,7 @@ impl<H: Handler> WorkerPool<H> {
             if delivery.received.attempt > 1 {
                 self.metrics.redelivered.inc();
             }
+            self.event_times.check(&delivery.received, &self.source, &self.metrics);
             self.metrics.in_flight.inc();
             self.process(InFlight::new(delivery, &self.source)).await?;
         }

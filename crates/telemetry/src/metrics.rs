@@ -34,6 +34,11 @@ const REDELIVERED: Family = Family::new(
 );
 const BUFFERED: Family =
     Family::new("messages_buffered", MetricKind::Counter, "Payments that entered the early-payment buffer");
+const UNUSABLE_EVENT_TIMES: Family = Family::new(
+    "event_times_unusable",
+    MetricKind::Counter,
+    "Deliveries whose event_time_us is no time in microseconds since 2000; the publish time stands for it",
+);
 const MESSAGE: Family = Family::new(
     "message",
     MetricKind::Seconds,

@@ -18,6 +18,7 @@ on_every_store![
     a_discard_closes_open_dead_letters_and_names_its_actor,
     discarding_twice_changes_nothing,
     applied_and_superseded_dead_letters_are_recovered_and_not_discarded,
+    a_card_number_in_a_note_is_masked_in_operation_and_history,
     a_handler_does_not_undo_a_discard,
     a_discarded_dead_letter_is_closed_once_a_redelivery_applied_it,
     a_reopened_dead_letter_waits_again_and_is_applied,
@@ -26,6 +27,20 @@ on_every_store![
     a_reopened_dead_letter_of_a_handler_panic_is_retried,
     only_parked_and_discarded_dead_letters_are_reopened,
 ];
+
+async fn a_card_number_in_a_note_is_masked_in_operation_and_history(store: &TestStore) {
+    let waiting = orphan(1, store.own_order(), store.own_time());
+    store.record(&waiting).await;
+    let queue = store.operator();
+    let plan =
+        queue.plan(OperationKind::Discard, named(&[&waiting]), PlanPurpose::Begin, &|_| {}).await.unwrap();
+    let operation = queue.begin(plan, Some("paid with 4111/1111 1111_1111".into())).await.unwrap();
+    assert_eq!(operation.note.as_deref(), Some("paid with ****/**** ****_1111"));
+    let resolver = queue.resolver(&operation, POLICY);
+    queue.execute(operation, &resolver, &options(StartMode::Fresh, 0)).await.unwrap();
+    let history = store.history(&waiting).await;
+    assert_eq!(history[0].note.as_deref(), Some("paid with ****/**** ****_1111"));
+}
 
 async fn a_discard_closes_open_dead_letters_and_names_its_actor(store: &TestStore) {
     let (order, t) = (store.own_order(), store.own_time());

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::cause;
 use crate::contract::BODY_LIMIT;
-use crate::rejection::Rejection;
 use ecom_domain::reason::Reason;
 
 /// The maximum nesting depth of a value whose content is ignored.
@@ -18,8 +18,12 @@ pub(super) enum FieldValue<'a> {
     Absent,
     Null,
     Integer(i64),
-    TooLarge,
+    /// An integer beyond the 63 bits of the others.
+    Unsigned(u64),
+    /// Any other number, as IEEE 754 rounds it: with a fraction, with an exponent, beyond 64 bits, or `-0`.
     Float(f64),
+    /// A number that no double can be.
+    OutOfRange,
     Text(Cow<'a, str>),
     Other(&'static str),
 }
@@ -34,37 +38,35 @@ impl<'a, const N: usize> Fields<'a, N> {
     /// Reads the named fields of a body.
     ///
     /// # Errors
-    /// `undecodable` unless the body is exactly one JSON object in UTF-8; `invalid` if it is larger than
-    /// [`BODY_LIMIT`] or has a number out of range.
-    pub(super) fn read(body: &'a [u8], names: &'static [&'static str; N]) -> Result<Self, Rejection> {
-        let reject = |reason, detail| Rejection { reason, detail, order_id: None, payment_id: None };
+    /// The reason and the detail: `undecodable` unless the body is exactly one JSON object in UTF-8; `invalid` if
+    /// it is larger than [`BODY_LIMIT`].
+    pub(super) fn read(body: &'a [u8], names: &'static [&'static str; N]) -> Result<Self, (Reason, String)> {
         if body.len() > BODY_LIMIT {
-            let detail = format!("body: {} bytes, at most {BODY_LIMIT}", body.len());
-            return Err(reject(Reason::Invalid, detail));
+            return Err((Reason::Invalid, format!("body: {} bytes, at most {BODY_LIMIT}", body.len())));
         }
-        let undecodable = |detail: String| reject(Reason::Undecodable, detail);
-        let text = std::str::from_utf8(body)
-            .map_err(|error| undecodable(format!("body: not UTF-8 from byte {}", error.valid_up_to())))?;
-        if text.trim_ascii().is_empty() {
-            return Err(undecodable("body: empty".to_owned()));
-        }
-        if !text.trim_ascii_start().starts_with('{') {
-            return Err(undecodable("body: not a JSON object".to_owned()));
-        }
+        let undecodable = |cause: String| (Reason::Undecodable, format!("body: {cause}"));
+        let Ok(text) = std::str::from_utf8(body) else {
+            return Err(undecodable(cause::of_bytes(body).unwrap_or_default()));
+        };
+        let parsed = match Self::parse(text, names, Numbers::Converted) {
+            Err(error) if is_out_of_range(&error) => Self::parse(text, names, Numbers::AsWritten),
+            parsed => parsed,
+        };
+        parsed.map_err(|error| {
+            undecodable(cause::of_bytes(body).unwrap_or_else(|| cause::of_syntax(text, &error)))
+        })
+    }
+
+    fn parse(
+        text: &'a str,
+        names: &'static [&'static str; N],
+        numbers: Numbers,
+    ) -> Result<Self, serde_json::Error> {
         let mut fields = Self { values: std::array::from_fn(|_| FieldValue::Absent), faults: Vec::new() };
         let mut json = serde_json::Deserializer::from_str(text);
-        let mut reading = None;
-        let parsed = ObjectReader { names, fields: &mut fields, reading: &mut reading }
-            .deserialize(&mut json)
-            .and_then(|()| json.end());
-        match parsed {
-            Ok(()) => Ok(fields),
-            Err(error) if error.to_string().starts_with("number out of range") => {
-                let field = reading.unwrap_or("body");
-                Err(reject(Reason::Invalid, format!("{field}: number out of range")))
-            }
-            Err(error) => Err(undecodable(format!("body: {error}"))),
-        }
+        ObjectReader { names, fields: &mut fields, numbers }.deserialize(&mut json)?;
+        json.end()?;
+        Ok(fields)
     }
 
     /// Takes the value of the field at this index of the names.
@@ -78,11 +80,24 @@ impl<'a, const N: usize> Fields<'a, N> {
     }
 }
 
-/// Reads one JSON object into `fields`; `reading` is the field to blame for an error.
+/// The way to read the numbers of a body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    /// Converted by the parser, which refuses a body with a number out of range.
+    Converted,
+    /// Each from its text, so that a number out of range is a fault of its field only.
+    AsWritten,
+}
+
+fn is_out_of_range(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("number out of range")
+}
+
+/// Reads one JSON object into `fields`.
 struct ObjectReader<'f, 'a, const N: usize> {
     names: &'static [&'static str; N],
     fields: &'f mut Fields<'a, N>,
-    reading: &'f mut Option<&'static str>,
+    numbers: Numbers,
 }
 
 impl<'de, const N: usize> DeserializeSeed<'de> for ObjectReader<'_, 'de, N> {
@@ -106,13 +121,14 @@ impl<'de, const N: usize> Visitor<'de> for ObjectReader<'_, 'de, N> {
                 ignore(map.next_value()?)?;
                 continue;
             };
-            *self.reading = Some(self.names[index]);
-            let value = map.next_value_seed(FieldReader)?;
+            let value = match self.numbers {
+                Numbers::Converted => map.next_value_seed(FieldReader)?,
+                Numbers::AsWritten => written(map.next_value()?)?,
+            };
             if !matches!(self.fields.values[index], FieldValue::Absent) {
                 self.fields.faults.push(format!("{}: given twice", self.names[index]));
             }
             self.fields.values[index] = value;
-            *self.reading = None;
         }
         Ok(())
     }
@@ -172,7 +188,7 @@ impl<'de> Visitor<'de> for FieldReader {
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(i64::try_from(number).map_or(FieldValue::TooLarge, FieldValue::Integer))
+        Ok(i64::try_from(number).map_or(FieldValue::Unsigned(number), FieldValue::Integer))
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
@@ -199,6 +215,14 @@ impl<'de> Visitor<'de> for FieldReader {
             ignore(value)?;
         }
         Ok(FieldValue::Other("an object"))
+    }
+}
+
+/// Reads a field's value from its text.
+fn written<E: serde::de::Error>(value: &RawValue) -> Result<FieldValue<'_>, E> {
+    match FieldReader.deserialize(&mut serde_json::Deserializer::from_str(value.get())) {
+        Err(error) if is_out_of_range(&error) => Ok(FieldValue::OutOfRange),
+        read => read.map_err(E::custom),
     }
 }
 

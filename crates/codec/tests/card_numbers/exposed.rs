@@ -103,7 +103,7 @@ enum Spelling {
     PartlyEscaped,
 }
 
-const SPELLINGS: [Spelling; 12] = [
+const SPELLINGS: [Spelling; 21] = [
     Spelling::Together,
     Spelling::Fours(" "),
     Spelling::Fours("-"),
@@ -111,6 +111,15 @@ const SPELLINGS: [Spelling; 12] = [
     Spelling::Fours("\u{a0}"),
     Spelling::Fours("\\u0020"),
     Spelling::Fours("\\u002D"),
+    Spelling::Fours("_"),
+    Spelling::Fours("/"),
+    Spelling::Fours("\n"),
+    Spelling::Fours("\\n"),
+    Spelling::Fours("\\r\\n"),
+    Spelling::Fours("&nbsp;"),
+    Spelling::Fours("&#160;"),
+    Spelling::Fours("%20"),
+    Spelling::Fours("+"),
     Spelling::EveryDigit,
     Spelling::RandomGaps,
     Spelling::FullWidth,
@@ -302,13 +311,16 @@ impl Numbers {
 /// Returns the text with escapes decoded, digits in ASCII, and everything removed that may separate digits.
 fn plain(text: &str) -> Vec<char> {
     let mut plain = Vec::new();
-    let mut rest = text;
+    let text = ["&nbsp;", "&#160;", "%20", "\\n", "\\r"]
+        .iter()
+        .fold(text.to_owned(), |text, gap| text.replace(gap, ""));
+    let mut rest = text.as_str();
     while let Some(first) = rest.chars().next() {
         let escape = rest.strip_prefix("\\u").and_then(|hex| hex.get(..4));
         let code = escape.and_then(|hex| u32::from_str_radix(hex, 16).ok()).and_then(char::from_u32);
         rest = &rest[if code.is_some() { 6 } else { first.len_utf8() }..];
         match code.unwrap_or(first) {
-            ' ' | '-' | '.' | '\u{a0}' | '\\' => {}
+            ' ' | '-' | '.' | '_' | '/' | '+' | '\n' | '\u{a0}' | '\\' => {}
             wide @ '\u{ff10}'..='\u{ff19}' => plain.extend(char::from_u32(u32::from(wide) - 0xff10 + 0x30)),
             other => plain.push(other),
         }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 pub type LookAlike = (&'static str, fn(&mut ChaCha8Rng) -> String);
 
 /// The kinds of numbers that look like card numbers. In a form, `#` is any digit.
-pub const LOOK_ALIKES: [LookAlike; 26] = [
+pub const LOOK_ALIKES: [LookAlike; 34] = [
     ("sequential order id", |rng| (4_000_000_000_u64 + rng.random_range(0..1_000_000_000)).to_string()),
     ("dated order id", |rng| filled(rng, "2024012#-########")),
     ("prefixed order id", |rng| filled(rng, "ORD-2024-##########")),
@@ -41,6 +41,14 @@ pub const LOOK_ALIKES: [LookAlike; 26] = [
     ("FedEx tracking", |rng| filled(rng, "7###########")),
     ("USPS tracking", |rng| filled(rng, "94## #### #### #### #### ##")),
     ("DHL tracking", |rng| filled(rng, "00340434###########")),
+    ("path with a date", |rng| filled(rng, "/2024/01/2#/########")),
+    ("name with a date", |rng| filled(rng, "export_2024_01_2#_##########")),
+    ("German phone with a slash", |rng| filled(rng, "0171/####### 030/########")),
+    ("phones on two lines", |rng| filled(rng, "0171 #######\\n030 ########")),
+    ("quantities on lines", |rng| filled(rng, "##\\n##\\n##\\n##\\n##\\n##\\n##\\n##")),
+    ("form", |rng| filled(rng, "id=##########&at=17########&from=%2B49+15#+########")),
+    ("escaped URL", |rng| filled(rng, "https:\\/\\/example.com\\/2024\\/########\\/####")),
+    ("number with separators", |rng| filled(rng, "1_###_###_###_###")),
     ("ISBN-13", |rng| filled(rng, "978-3-####-####-#")),
 ];
 

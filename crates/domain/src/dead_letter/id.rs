@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
-use chrono::{DateTime, Datelike};
+use chrono::Datelike;
 use sha2::{Digest, Sha256};
 
 use super::EventKind;
 use super::body::hex;
+use crate::calendar::date_time;
 use crate::event_time::EventTime;
 
 /// The number of buckets per day. Fixed: the bucket is part of every id and partition key.
@@ -68,12 +69,10 @@ impl std::fmt::Display for DeadLetterId {
     }
 }
 
-/// Returns the UTC day of `t` as the number `yyyymmdd`; the first day of the epoch where `t` is out of
-/// range.
+/// Returns the UTC day of `t` as the number `yyyymmdd`.
 fn day_of(t: EventTime) -> i64 {
-    DateTime::from_timestamp_micros(t.micros()).map_or(19_700_101, |time| {
-        i64::from(time.year()) * 10_000 + i64::from(time.month() * 100 + time.day())
-    })
+    let time = date_time(t.micros());
+    i64::from(time.year()) * 10_000 + i64::from(time.month() * 100 + time.day())
 }
 
 #[cfg(test)]

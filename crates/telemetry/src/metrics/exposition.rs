@@ -70,6 +70,7 @@ impl Collector for Roles {
         self.counter(encoder, &super::RECEIVED, |role| role.received.get())?;
         self.counter(encoder, &super::REDELIVERED, |role| role.redelivered.get())?;
         self.counter(encoder, &super::BUFFERED, |role| role.buffered.get())?;
+        self.counter(encoder, &super::UNUSABLE_EVENT_TIMES, |role| role.unusable_event_times.get())?;
         self.counters(encoder, &super::PUBLISHED_DEAD_LETTERS, |role| {
             let counted = |reason: Reason| (Some(("reason", reason.as_str())), role.dead_letters(reason));
             Reason::ALL.into_iter().map(counted).collect()

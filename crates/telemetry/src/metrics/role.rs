@@ -45,6 +45,8 @@ pub struct RoleMetrics {
     pub redelivered: Counter,
     /// Payments that entered the early-payment buffer.
     pub buffered: Counter,
+    /// Deliveries whose `event_time_us` is unusable.
+    pub unusable_event_times: Counter,
     /// A producer's messages that were acknowledged, for its summary.
     pub published: Counter,
     /// Attempts to resolve a waiting dead letter, for the handler's summary.
@@ -71,6 +73,7 @@ impl RoleMetrics {
             received: Counter::default(),
             redelivered: Counter::default(),
             buffered: Counter::default(),
+            unusable_event_times: Counter::default(),
             published: Counter::default(),
             attempted: Counter::default(),
             in_flight: Gauge::default(),

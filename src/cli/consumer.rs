@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
-use super::{Common, Mode, Modes, given};
+use super::{Common, Modes, given};
 use ecom_config::Set;
 use ecom_pipeline::stop_conditions::StopConditions;
 
@@ -60,17 +60,9 @@ pub(crate) struct PaymentConsumer {
     pub(crate) common: Common,
 }
 
-impl Modes for OrderConsumer {
-    fn modes(&self) -> Vec<Mode> {
-        self.common.modes()
-    }
-}
+impl Modes for OrderConsumer {}
 
-impl Modes for PaymentConsumer {
-    fn modes(&self) -> Vec<Mode> {
-        self.common.modes()
-    }
-}
+impl Modes for PaymentConsumer {}
 
 impl PaymentConsumer {
     /// The settings of the flags that were given.

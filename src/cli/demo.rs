@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use super::producer::MixtureArgs;
-use super::{Common, Format, Mode, Modes, given};
+use super::{Common, Format, Modes, given};
 use ecom_config::Set;
 
 const AFTER: &str = "\
@@ -39,11 +39,7 @@ pub(crate) struct Demo {
     pub(crate) common: Common,
 }
 
-impl Modes for Demo {
-    fn modes(&self) -> Vec<Mode> {
-        self.common.modes()
-    }
-}
+impl Modes for Demo {}
 
 impl Demo {
     /// The settings of the flags that were given.

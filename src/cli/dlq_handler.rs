@@ -77,7 +77,7 @@ pub(crate) struct RunArgs {
 
 impl Modes for DlqHandler {
     fn modes(&self) -> Vec<Mode> {
-        let mut modes = self.common.modes();
+        let mut modes = Vec::new();
         if self.command.is_some() {
             modes.push(Mode {
                 name: "before a subcommand: `run` takes it behind its name",

@@ -29,9 +29,7 @@ pub(crate) struct Facts {
 
 impl Modes for Facts {
     fn modes(&self) -> Vec<Mode> {
-        let mut modes = self.common.modes();
-        modes.push(Mode { name: "in ecom_facts: it is for roles", without_effect: OF_ROLES });
-        modes
+        vec![Mode { name: "in ecom_facts: it is for roles", without_effect: OF_ROLES }]
     }
 }
 

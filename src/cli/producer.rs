@@ -54,13 +54,13 @@ pub(crate) struct PaymentsProducer {
 
 impl Modes for OrdersProducer {
     fn modes(&self) -> Vec<Mode> {
-        self.producer.modes(&self.common)
+        vec![self.producer.mode()]
     }
 }
 
 impl Modes for PaymentsProducer {
     fn modes(&self) -> Vec<Mode> {
-        self.producer.modes(&self.common)
+        vec![self.producer.mode()]
     }
 }
 
@@ -133,8 +133,8 @@ pub(crate) struct MixtureArgs {
 }
 
 impl ProducerArgs {
-    fn modes(&self, common: &Common) -> Vec<Mode> {
-        let mode = match (self.preset, self.from.is_empty()) {
+    fn mode(&self) -> Mode {
+        match (self.preset, self.from.is_empty()) {
             (_, false) => Mode {
                 name: "with --from",
                 without_effect: &[
@@ -164,10 +164,7 @@ impl ProducerArgs {
                 ],
             },
             (None, true) => Mode { name: "without --from", without_effect: &["skip"] },
-        };
-        let mut modes = common.modes();
-        modes.push(mode);
-        modes
+        }
     }
 
     /// The settings of the flags that were given.

@@ -34,8 +34,7 @@ pub(crate) struct Setup {
 
 impl Modes for Setup {
     fn modes(&self) -> Vec<Mode> {
-        let mut modes = self.common.modes();
-        modes.push(Mode { name: "in ecom_setup: it is for roles", without_effect: OF_ROLES });
+        let mut modes = vec![Mode { name: "in ecom_setup: it is for roles", without_effect: OF_ROLES }];
         if self.print.is_some() {
             modes.push(Mode { name: "with --print", without_effect: &["check", "connect_timeout"] });
         }

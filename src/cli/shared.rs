@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::{Mode, given};
+use super::given;
 use ecom_config::Set;
 
 /// Flags that all binaries share.
@@ -63,12 +63,6 @@ enum LogFormat {
 pub(super) const OF_ROLES: &[&str] = &["summary", "admin_listen"];
 
 impl Common {
-    /// The modes that these flags select.
-    pub(super) fn modes(&self) -> Vec<Mode> {
-        let print = Mode { name: "with --print-config", without_effect: &["check"] };
-        self.print_config.then_some(print).into_iter().collect()
-    }
-
     /// Returns whether `--log-format json` is given.
     pub(crate) fn is_json(&self) -> bool {
         matches!(self.log_format, Some(LogFormat::Json))

@@ -73,7 +73,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     }
     if report.corrected > 0 {
         said.push(format!(
-            "corrected: {} of {} discarded; a message with another body replaced each",
+            "corrected: {} of {} discarded, replaced by corrected messages",
             count(report.corrected),
             count(report.in_state(DeadLetterState::Discarded).dead_letters)
         ));

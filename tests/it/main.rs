@@ -1,6 +1,6 @@
 //! All integration tests in one binary: it is linked once, and its modules share the services.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(clippy::print_stderr, clippy::print_stdout, reason = "the harness shows what a failed test printed")]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "the harness shows what a test printed")]
 #![allow(unreachable_pub, reason = "a test binary has no other users")]
 
 #[cfg(feature = "embedded")]

@@ -3,6 +3,7 @@
 use super::PLAIN;
 use super::program::{Running, TestDir};
 use super::table::Table;
+use crate::waiting::eventually;
 
 /// Starts every kind of program that stays on the file, and waits until each has opened it.
 async fn start_all(dir: &TestDir) -> Vec<Running> {
@@ -19,8 +20,8 @@ async fn start_all(dir: &TestDir) -> Vec<Running> {
     for running in &mut started {
         running.says("using ").await;
     }
-    let mut watching = dir.start("dlq_handler", &["triage", "--watch", "1s"]);
-    watching.says("using ").await;
+    let watching = dir.start("dlq_handler", &["triage", "--watch", "1s"]);
+    eventually("the watch shows something", async || (!watching.stdout().is_empty()).then_some(())).await;
     started.push(watching);
     drop(table);
     started

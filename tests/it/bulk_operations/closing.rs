@@ -37,7 +37,7 @@ async fn a_card_number_in_a_note_is_masked_in_operation_and_history(store: &Test
     let operation = queue.begin(plan, Some("paid with 4111/1111 1111_1111".into())).await.unwrap();
     assert_eq!(operation.note.as_deref(), Some("paid with ****/**** ****_1111"));
     let resolver = queue.resolver(&operation, POLICY);
-    queue.execute(operation, &resolver, &options(StartMode::Fresh, 0)).await.unwrap();
+    queue.execute(operation, &resolver, &options(ecom_dlq::execute::StartMode::Fresh, 0)).await.unwrap();
     let history = store.history(&waiting).await;
     assert_eq!(history[0].note.as_deref(), Some("paid with ****/**** ****_1111"));
 }

@@ -92,7 +92,7 @@ fn a_number_out_of_range_hides_no_other_fault() {
 fn broken_payments() -> Vec<(&'static str, Vec<u8>)> {
     let utf16 =
         |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<_>>();
-    let cut = |at: &str| PAYMENT[..PAYMENT.find(at).unwrap()].as_bytes().to_vec();
+    let cut = |at: &str| PAYMENT.as_bytes()[..PAYMENT.find(at).unwrap()].to_vec();
     let bom = format!("\u{feff}{PAYMENT}");
     vec![
         ("a lone surrogate", with(PAYMENT, "payment_method", r#""\ud800""#).into()),

@@ -53,7 +53,10 @@ fn next_look(record: &DeadLetterRecord, policy: &RetryPolicy, now: i64) -> i64 {
     let within = |most| now.saturating_add(micros(most));
     match record.state() {
         // The handler ignores due times beyond its own maximum backoff.
-        DeadLetterState::Waiting => policy.due(record).clamp(now, within(policy.backoff.ceiling(u32::MAX))),
+        DeadLetterState::Waiting => {
+            let (first, last) = (policy.backoff.ceiling(0), policy.backoff.ceiling(u32::MAX));
+            policy.due(record).clamp(within(first), within(last))
+        }
         DeadLetterState::Parked | DeadLetterState::Discarded | DeadLetterState::Recovered => {
             within(policy.sweep_interval)
         }

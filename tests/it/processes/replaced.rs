@@ -1,9 +1,8 @@
 //! The embedded file is moved, deleted or replaced while programs have it open.
 
 use super::PLAIN;
-use super::program::{Running, TestDir};
+use super::program::{Running, TestDir, eventually};
 use super::table::Table;
-use crate::waiting::eventually;
 
 /// Starts every kind of program that stays on the file, and waits until each has opened it.
 async fn start_all(dir: &TestDir) -> Vec<Running> {

@@ -46,10 +46,12 @@ impl ReceivedMessage {
     }
 
     /// Returns the claimed `event_time_us` if it is unusable, and the publish time stands for it.
+    #[inline]
     pub fn unusable_event_time(&self) -> Option<&str> {
         self.claimed().filter(|claimed| event_time::is_unusable(claimed))
     }
 
+    #[inline]
     fn claimed(&self) -> Option<&str> {
         self.message.attributes.get("event_time_us")
     }

@@ -17,16 +17,24 @@ pub(super) enum Symbol {
 /// Returns the symbol at offset `at` and its length in bytes, at least one.
 ///
 /// A JSON escape, an HTML character reference and a percent-encoded gap are one symbol each.
-#[inline]
+#[inline(always)]
 pub(super) fn symbol(bytes: &[u8], at: usize) -> (Symbol, usize) {
     match bytes[at] {
         digit @ b'0'..=b'9' => (Symbol::Digit(digit - b'0'), 1),
         b' ' | b'-' | b'_' | b'/' | b'\t' | b'\n' | b'\r' | 0 => (Symbol::Gap, 1),
+        b'\\' | b'&' | b'%' | b'+' | 0x80.. => rare(bytes, at),
+        _ => (Symbol::Other, 1),
+    }
+}
+
+/// Reads a symbol of several bytes. It is apart from the others so that they are read in place.
+#[inline(never)]
+fn rare(bytes: &[u8], at: usize) -> (Symbol, usize) {
+    match bytes[at] {
         b'\\' => encoding::json(&bytes[at..]),
         b'&' => encoding::nested(encoding::html(&bytes[at + 1..]), 1),
         b'%' => encoding::nested(encoding::percent(&bytes[at + 1..]), 1),
         b'+' if is_between_digits(bytes, at) => (Symbol::Gap, 1),
-        byte if byte.is_ascii() => (Symbol::Other, 1),
         _ => decoded(&bytes[at..]).map_or((Symbol::Other, 1), |(code, length)| (of(code), length)),
     }
 }

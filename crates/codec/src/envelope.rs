@@ -139,12 +139,14 @@ fn masked(attributes: &Attributes, t: EventTime) -> Attributes {
 }
 
 fn masked_value<'v>(attributes: &Attributes, name: &str, value: &'v str, t: EventTime) -> Cow<'v, str> {
-    match name {
-        // Later than is plausible, so it was clamped: the clamped time stands for it.
-        "event_time_us" if matches!(mask_text(value), Cow::Owned(_)) => t.micros().to_string().into(),
+    match (name, screen::mask_attribute(name, value)) {
+        // It is unusable, or later than is plausible: the event time stands for it.
+        ("event_time_us", Cow::Owned(_)) => t.micros().to_string().into(),
         // The bus assigned it, and the event time is derived from it.
-        "dlq_source_message_id" if is_message_id(value) && is_ours(attributes) => value.into(),
-        _ => screen::mask_attribute(name, value),
+        ("dlq_source_message_id", Cow::Owned(_)) if is_message_id(value) && is_ours(attributes) => {
+            value.into()
+        }
+        (_, masked) => masked,
     }
 }
 

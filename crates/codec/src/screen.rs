@@ -71,7 +71,6 @@ pub fn card_numbers(body: &[u8]) -> Option<String> {
 pub(crate) fn mask_attribute<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
     let is_exempt = match name {
         "order_id" | "payment_id" => value.parse::<i64>().is_ok_and(|id| id > 0),
-        "event_time_us" => true,
         "dlq_corrects" => DeadLetterId::parse(value).is_some(),
         "dlq_body_sha256" => is_sha256(value),
         _ => false,

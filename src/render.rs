@@ -21,6 +21,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use ecom_domain::verdict::Verdict;
+use ecom_telemetry::foreign_text::printable;
 
 /// A plain table: the first column aligned left, the others right.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
@@ -47,7 +48,7 @@ fn aligned<const N: usize>(
     table.load_style(presets::NOTHING);
     table.set_header(header);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.map(|cell| printable(&cell).into_owned()));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_cell_alignment(alignment(index));
@@ -60,7 +61,7 @@ pub fn list(rows: impl IntoIterator<Item = [String; 2]>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.map(|cell| printable(&cell).into_owned()));
     }
     trimmed(&table)
 }

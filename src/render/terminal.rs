@@ -1,17 +1,11 @@
 //! Text from messages as a terminal may show it: without control characters.
 
 use ecom_dlq::body::BodyText;
+use ecom_telemetry::foreign_text::{is_invisible, one_line};
 
-/// Foreign text on one line, control characters escaped.
+/// Foreign text on one line, control and invisible characters escaped.
 pub fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char.is_control() {
-            true => shown.extend(char.escape_default()),
-            false => shown.push(char),
-        }
-    }
-    shown
+    one_line(text).into_owned()
 }
 
 /// At most this many characters of a text, marked if there are more.
@@ -24,7 +18,8 @@ pub fn shortened(text: &str, chars: usize) -> String {
 
 /// A body: its text if that has no control characters except tabs and line feeds, otherwise base64.
 pub fn body(bytes: &[u8]) -> BodyText<'_> {
-    let is_harmless = |text: &str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t'));
+    let is_harmless =
+        |text: &str| text.chars().all(|c| !(c.is_control() || is_invisible(c)) || matches!(c, '\n' | '\t'));
     match BodyText::of(bytes) {
         BodyText::Utf8(text) if !is_harmless(text) => BodyText::base64(bytes),
         body => body,
@@ -35,7 +30,7 @@ pub fn body(bytes: &[u8]) -> BodyText<'_> {
 pub fn value(text: &str) -> String {
     let printable = |character: char| match character {
         '\t' => ' ',
-        character if character.is_control() => '\u{fffd}',
+        character if character.is_control() || is_invisible(character) => '\u{fffd}',
         character => character,
     };
     shortened(&text.chars().map(printable).collect::<String>(), 500)

@@ -7,7 +7,10 @@ use std::io::Write;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::repeated_lines::OnceAMinute;
 use crate::stderr::{self, Stderr};
 use ecom_card_numbers::mask;
 
@@ -47,8 +50,10 @@ pub fn init(filter: &str, verbosity: i8, format: LineFormat) -> Result<(), Parse
         .with_writer(|| Masking(Stderr));
     stderr::set_json(format == LineFormat::Json);
     match format {
-        LineFormat::Text { color } => lines.with_ansi(color).with_target(false).init(),
-        LineFormat::Json => lines.json().flatten_event(true).init(),
+        LineFormat::Text { color } => {
+            lines.with_ansi(color).with_target(false).finish().with(OnceAMinute::default()).init();
+        }
+        LineFormat::Json => lines.json().flatten_event(true).finish().with(OnceAMinute::default()).init(),
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);

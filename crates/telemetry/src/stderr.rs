@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::foreign_text::{printable, visible};
 use serde_json::{Map, Value};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -57,7 +58,8 @@ pub struct Stderr;
 impl Write for Stderr {
     fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
         // A failed write is final: nothing is left to report it to.
-        std::io::stderr().lock().write_all(text).ok();
+        let shown = String::from_utf8_lossy(text);
+        std::io::stderr().lock().write_all(visible(&shown).as_bytes()).ok();
         Ok(text.len())
     }
 
@@ -76,7 +78,7 @@ enum Level {
 fn write(level: Level, message: &dyn Display, fields: &[(&str, Value)]) {
     let text = match IS_JSON.load(Ordering::Relaxed) {
         true => as_json(level, &message.to_string(), fields, &now()),
-        false => as_text(level, &message.to_string(), fields),
+        false => printable(&as_text(level, &message.to_string(), fields)).into_owned(),
     };
     write_text(&text);
 }

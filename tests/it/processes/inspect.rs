@@ -167,3 +167,17 @@ async fn triage_with_watch_repeats_until_it_is_interrupted() {
     let ended = watching.ended().await.with(0);
     assert!(!ended.stdout.contains('\u{1b}'), "control sequences without a terminal");
 }
+
+#[tokio::test]
+async fn text_of_others_cannot_steer_the_terminal() {
+    let dir = TestDir::new();
+    let order = r#"{"order_id":1,"customer_id":1,"item":"a\u001b[2J\u0007\u202etxt","quantity":1,"price":1,"shipping_address":"b\u200b","order_status":"c","creation_date":"d"}"#;
+    dir.write("orders.jsonl", format!("{order}\n"));
+    dir.run("orders_producer", &["--from", "orders.jsonl"]).await.with(0);
+    consume(&dir, "order_consumer", &[]).await;
+    let shown = dir.run("ecom_facts", &["show", "1"]).await.with(0);
+    for escaped in [r"a\u{1b}[2J\u{7}\u{202e}txt", r"b\u{200b}"] {
+        assert!(shown.stdout.contains(escaped), "{}", shown.stdout);
+    }
+    assert!(!shown.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", shown.stdout);
+}

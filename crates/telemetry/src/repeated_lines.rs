@@ -1,0 +1,109 @@
+//! Warnings of client libraries that repeat, such as a server's warning with every response: each kind is logged
+//! once a minute, with the number of those left out.
+
+use std::collections::HashMap;
+use std::fmt::{Debug, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use crate::stderr;
+
+/// The time between two lines of a kind.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// The most kinds remembered.
+const KINDS: usize = 256;
+/// The length of the text that makes a kind, in bytes.
+const KIND_LENGTH: usize = 120;
+
+/// Lets one line of each kind through per minute. The lines of this program's own crates all pass: they are
+/// limited where they are written.
+#[derive(Default, Debug)]
+pub(super) struct OnceAMinute(Mutex<HashMap<String, Repeated>>);
+
+#[derive(Debug)]
+struct Repeated {
+    logged: Instant,
+    left_out: u64,
+}
+
+impl OnceAMinute {
+    /// Returns the number of lines left out since the last one of this kind if another may be logged now.
+    fn admit(&self, kind: String, now: Instant) -> Option<u64> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(repeated) = kinds.get_mut(&kind) {
+            if now < repeated.logged + INTERVAL {
+                repeated.left_out += 1;
+                return None;
+            }
+            repeated.logged = now;
+            return Some(std::mem::take(&mut repeated.left_out));
+        }
+        if kinds.len() >= KINDS {
+            kinds.clear();
+        }
+        kinds.insert(kind, Repeated { logged: now, left_out: 0 });
+        Some(0)
+    }
+}
+
+impl<S: Subscriber> Layer<S> for OnceAMinute {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        if metadata.target().starts_with("ecom") || *metadata.level() > Level::WARN {
+            return true;
+        }
+        let mut kind = Kind(metadata.target().to_owned());
+        event.record(&mut kind);
+        match self.admit(kind.0, Instant::now()) {
+            None => false,
+            Some(0) => true,
+            Some(left_out) => {
+                stderr::say(format_args!("{left_out} lines like the next one were left out"));
+                true
+            }
+        }
+    }
+}
+
+/// The start of a line's text, without numbers: addresses and counts differ between lines of one kind.
+struct Kind(String);
+
+impl Visit for Kind {
+    fn record_debug(&mut self, _: &Field, value: &dyn Debug) {
+        let mut text = String::new();
+        write!(text, "{value:?}").ok();
+        let room = KIND_LENGTH.saturating_sub(self.0.len());
+        self.0.extend(text.chars().filter(|c| !c.is_ascii_digit()).take(room));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_logged_once_a_minute_with_the_number_left_out() {
+        let (lines, start) = (OnceAMinute::default(), Instant::now());
+        let admit = |kind: &str, seconds| lines.admit(kind.to_owned(), start + Duration::from_secs(seconds));
+        assert_eq!(
+            (admit("a", 0), admit("a", 1), admit("b", 1), admit("a", 59)),
+            (Some(0), None, Some(0), None)
+        );
+        assert_eq!((admit("a", 60), admit("a", 61), admit("b", 61)), (Some(2), None, Some(0)));
+    }
+
+    #[test]
+    fn remembered_kinds_are_bounded() {
+        let (lines, now) = (OnceAMinute::default(), Instant::now());
+        for kind in 0..1_000 {
+            assert_eq!(lines.admit(kind.to_string(), now), Some(0));
+        }
+        assert!(lines.0.lock().expect("not poisoned").len() <= KINDS);
+    }
+}

@@ -108,8 +108,8 @@ pub(crate) struct ListArgs {
     /// Dead-letter IDs; none = all dead letters that pass the filters.
     #[arg(value_name = "ID", value_parser = dead_letter_id)]
     pub(crate) ids: Vec<DeadLetterId>,
-    /// Number of dead letters to list, newest first; 0 = all: newest day first, unsorted within each day,
-    /// and verdicts only with --verdict or --bodies.
+    /// Number of dead letters to list, newest first. 0 = all; they are then sorted by day only, and verdicts
+    /// are shown only with --verdict or --bodies.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: usize,
     /// Include bodies: as they are if UTF-8, otherwise in base64.

@@ -95,7 +95,7 @@ pub(crate) struct ProducerArgs {
     /// Publish each line of these files as a body, unchanged; - = stdin. Blank lines are skipped.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "cycle")]
     pub(crate) from: Vec<PathBuf>,
-    /// Skip the first N lines of --from: where a run stopped, it says which N continues it.
+    /// Skip the first N lines of --from; a run that stopped early prints the N to continue with.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) skip: u64,
     /// Write a manifest of the published events to this file, for `ecom_facts verify`.

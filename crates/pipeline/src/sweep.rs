@@ -93,8 +93,7 @@ pub async fn sweep(
         summary.count(result?);
     }
     if !summary.ended_early {
-        let forget = || resolver.dead_letter_store.forget_removed();
-        resolver.retrier.storing(StoreOperation::Remove).read(forget).await?;
+        resolver.retrier.read(|| resolver.dead_letter_store.forget_removed()).await?;
     }
     Ok(summary)
 }

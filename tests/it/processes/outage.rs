@@ -8,7 +8,7 @@ use super::table::{Table, consume};
 #[tokio::test]
 async fn while_the_file_is_locked_no_order_is_nacked_or_dead_lettered_and_afterwards_all_are_recorded() {
     let dir = TestDir::new();
-    let events = |manifest| ["--order-ids", "1-2000", "--rate", "max", "--manifest", manifest];
+    let events = |manifest| ["--order-ids", "1-10000", "--rate", "max", "--manifest", manifest];
     for (name, manifest) in [("orders_producer", "orders.json"), ("payments_producer", "payments.json")] {
         dir.run(name, &[&events(manifest)[..], &PLAIN].concat()).await.with(0);
     }
@@ -20,6 +20,7 @@ async fn while_the_file_is_locked_no_order_is_nacked_or_dead_lettered_and_afterw
 
     let locked = table.block_writers();
     let recorded = table.facts();
+    assert!(recorded < 10_000, "every order was recorded before the file was locked");
     eventually("it is not ready", async || is_ready(&admin, "503").await.then_some(())).await;
     assert!(
         get(&admin, "/livez").await.starts_with("HTTP/1.1 200 "),
@@ -28,7 +29,7 @@ async fn while_the_file_is_locked_no_order_is_nacked_or_dead_lettered_and_afterw
     assert_eq!(table.facts(), recorded, "written while the file was locked");
     drop(locked);
 
-    eventually("every order is recorded", async || (table.facts() == 2_000).then_some(())).await;
+    eventually("every order is recorded", async || (table.facts() == 10_000).then_some(())).await;
     eventually("it is ready again", async || is_ready(&admin, "200").await.then_some(())).await;
     orders.drained().await.with(0);
     let summary = std::fs::read(dir.path("orders-summary.json")).unwrap();

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::CliError;
+use ecom_clock::LogThrottle;
 
 /// Pause between two attempts.
 const RETRY: Duration = Duration::from_millis(500);
@@ -72,7 +73,7 @@ impl Startup {
     /// A signal ends the wait between two attempts.
     pub(crate) async fn ask<T>(&self, call: impl AsyncFn() -> Result<T, Attempt>) -> Result<T, CliError> {
         let started = Instant::now();
-        let mut warned: Option<Instant> = None;
+        let mut warnings = LogThrottle::every(WARN_EVERY);
         loop {
             let error = match call().await {
                 Ok(value) => return Ok(value),
@@ -85,9 +86,8 @@ impl Startup {
                 None => "until it succeeds".to_owned(),
             };
             self.set_pending(Some(format!("starting: {error}")));
-            if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            if warnings.admit(Instant::now()).is_some() {
                 tracing::warn!("{error}; trying {patience}");
-                warned = Some(Instant::now());
             }
             tokio::select! {
                 biased;

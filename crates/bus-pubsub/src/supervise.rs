@@ -19,7 +19,7 @@ use crate::stream::{StreamEnd, feed};
 use crate::stream_activity::StreamActivity;
 use crate::stream_limits::StreamLimits;
 use ecom_bus::Delivery;
-use ecom_clock::Entropy;
+use ecom_clock::{Entropy, LogThrottle};
 use ecom_domain::backoff::Backoff;
 
 /// The minimum delay before a stream is reopened.
@@ -66,7 +66,7 @@ enum StreamEvent {
 /// Keeps the stream open until `stop`, then waits for the acks of every stream that it opened.
 pub(super) async fn run(stream: SupervisedStream, channel: mpsc::Sender<Delivery>, stop: CancellationToken) {
     let backoff = Backoff::try_new(MIN_DELAY, MAX_DELAY).expect("0.1 s is above zero and below 30 s");
-    let mut throttle = LogThrottle::default();
+    let mut throttle = LogThrottle::every(LOG_INTERVAL);
     let mut retiring = JoinSet::new();
     let mut subscriber: Option<SharedSubscriber> = None;
     let mut dead = false;
@@ -221,25 +221,6 @@ impl ReopenReason {
     }
 }
 
-/// Admits one log line per [`LOG_INTERVAL`] and counts the suppressed ones.
-#[derive(Default)]
-struct LogThrottle {
-    last: Option<Instant>,
-    suppressed: u64,
-}
-
-impl LogThrottle {
-    /// Returns the number of lines suppressed before this one, or `None` if this one is suppressed.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.duration_since(last) < LOG_INTERVAL) {
-            self.suppressed += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use google_cloud_gax::error::rpc::Code;
@@ -250,7 +231,7 @@ mod tests {
     #[test]
     fn one_line_is_logged_in_ten_seconds_with_the_number_of_suppressed_ones() {
         let start = Instant::now();
-        let mut throttle = LogThrottle::default();
+        let mut throttle = LogThrottle::every(LOG_INTERVAL);
         assert_eq!(throttle.admit(start), Some(0));
         assert_eq!(throttle.admit(start + Duration::from_secs(1)), None);
         assert_eq!(throttle.admit(start + Duration::from_secs(9)), None);

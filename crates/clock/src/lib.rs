@@ -1,11 +1,15 @@
 //! Wall time and randomness as arguments, so that tests can control both.
 
+mod log_throttle;
+
 use std::sync::Mutex;
 use std::time::Duration;
 
 use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+
+pub use log_throttle::LogThrottle;
 
 /// A source of wall time.
 #[derive(Clone, Copy, Debug)]

@@ -245,23 +245,15 @@ impl DeadLetterQueue {
         if is_same && self.check(&subject, dead_letter.t).await? != ApplyCheck::Conflict {
             return Err(CorrectionError::Unchanged);
         }
-        let number = match number {
-            Some(number) => number,
-            None => {
-                let held = held(&self.retrier, self.facts.as_ref(), &record, is).await?;
-                claims.next_free(dead_letter.t, held)
-            }
-        };
-        let t = dead_letter.t.correction(number);
+        let fact = self.retrier.read(|| self.facts.fact(is)).await?;
+        let free = || claims.next_free(dead_letter.t, held(dead_letter.kind, fact.as_ref()));
+        let t = dead_letter.t.correction(number.unwrap_or_else(free));
         let verdict = self.check(&subject, t).await?.into();
         if verdict == Verdict::Conflict {
             return Err(CorrectionError::TimeTaken { order: is, t });
         }
         drop(subject);
-        let fact = match verdict {
-            Verdict::AppliesNow => self.retrier.read(|| self.facts.fact(is)).await?,
-            _ => None,
-        };
+        let fact = fact.filter(|_| verdict == Verdict::AppliesNow);
         let replaces = fact.as_ref().and_then(|fact| match dead_letter.kind {
             EventKind::Order => OrderSummary::of(fact).map(ReplacedFact::Order),
             EventKind::Payment => PaymentSummary::of(fact).map(ReplacedFact::Payment),

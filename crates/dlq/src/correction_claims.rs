@@ -10,10 +10,10 @@ use ecom_domain::dead_letter::{
     sha256,
 };
 use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
-use ecom_pipeline::durable::{Retrier, RoleError};
-use ecom_store::FactStore;
+use ecom_pipeline::durable::RoleError;
 
 /// The longest that an operator waits after a conflicting claim before it claims again.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
@@ -91,7 +91,8 @@ pub(super) async fn claim(
         if let Some(number) = claims.number_of(&hash) {
             return Ok(number);
         }
-        let held = held(resolver.retrier.as_ref(), resolver.facts.as_ref(), record, order_id).await?;
+        let fact = resolver.retrier.read(|| resolver.facts.fact(order_id)).await?;
+        let held = held(record.dead_letter.kind, fact.as_ref());
         let number = claims.next_free(record.dead_letter.t, held);
         let claim = CorrectionClaim {
             number,
@@ -110,18 +111,12 @@ pub(super) async fn claim(
     }
 }
 
-/// Returns the event time that the row of an order holds in the column group of this dead letter.
-pub(super) async fn held(
-    retrier: &Retrier,
-    facts: &dyn FactStore,
-    record: &DeadLetterRecord,
-    order_id: OrderId,
-) -> Result<Option<EventTime>, RoleError> {
-    let fact = retrier.read(|| facts.fact(order_id)).await?;
-    Ok(fact.and_then(|fact| match record.dead_letter.kind {
+/// Returns the event time that a row holds in the column group of this kind of event.
+pub(super) fn held(kind: EventKind, fact: Option<&Fact>) -> Option<EventTime> {
+    fact.and_then(|fact| match kind {
         EventKind::Order => fact.order_written_at,
         EventKind::Payment => fact.payment_written_at,
-    }))
+    })
 }
 
 async fn read(

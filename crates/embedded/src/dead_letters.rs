@@ -369,13 +369,7 @@ mod tests {
         entry: HistoryEntry,
     ) -> DeadLetterUpdate {
         let change = DeadLetterChange::State { generation, state, at: entry.at };
-        DeadLetterUpdate {
-            dead_letter: dead_letter.id.clone(),
-            t: dead_letter.t,
-            generation: 0,
-            change,
-            entry,
-        }
+        DeadLetterUpdate::new(dead_letter, 0, change, entry)
     }
 
     fn schedule(
@@ -385,13 +379,7 @@ mod tests {
         entry: HistoryEntry,
     ) -> DeadLetterUpdate {
         let change = DeadLetterChange::Schedule { attempts, next_attempt_at };
-        DeadLetterUpdate {
-            dead_letter: dead_letter.id.clone(),
-            t: dead_letter.t,
-            generation: 0,
-            change,
-            entry,
-        }
+        DeadLetterUpdate::new(dead_letter, 0, change, entry)
     }
 
     async fn read(store: &Embedded, dead_letter: &DeadLetter) -> DeadLetterRecord {

@@ -351,13 +351,7 @@ impl DeadLetterResolver {
         change: DeadLetterChange,
         entry: HistoryEntry,
     ) -> Result<(), RoleError> {
-        let update = DeadLetterUpdate {
-            dead_letter: record.dead_letter.id.clone(),
-            t: record.dead_letter.t,
-            generation: record.progress.generation,
-            change,
-            entry,
-        };
+        let update = DeadLetterUpdate::new(&record.dead_letter, record.progress.generation, change, entry);
         self.retrier
             .storing(StoreOperation::ApplyUpdate)
             .write(|| self.dead_letter_store.apply(&update))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use ecom_bus::{Message, PublishError, Publisher};
-use ecom_clock::Entropy;
+use ecom_clock::{Entropy, LogThrottle};
 use ecom_domain::backoff::Backoff;
 use ecom_domain::fact::PaymentSlot;
 use ecom_store::StoreError;
@@ -63,7 +63,7 @@ pub struct Retrier {
     entropy: Arc<Entropy>,
     metrics: Arc<RoleMetrics>,
     out: AtomicBool,
-    warned: Mutex<Option<Instant>>,
+    warnings: Mutex<LogThrottle>,
 }
 
 impl Retrier {
@@ -74,7 +74,7 @@ impl Retrier {
             entropy,
             metrics,
             out: AtomicBool::new(false),
-            warned: Mutex::new(None),
+            warnings: Mutex::new(LogThrottle::every(WARN_EVERY)),
         }
     }
 
@@ -129,12 +129,8 @@ impl Retrier {
     }
 
     fn should_warn(&self) -> bool {
-        let mut warned = self.warned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let due = warned.is_none_or(|at| at.elapsed() >= WARN_EVERY);
-        if due {
-            *warned = Some(Instant::now());
-        }
-        due
+        let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        warnings.admit(Instant::now()).is_some()
     }
 }
 

@@ -6,20 +6,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use ecom_bus::ReceivedMessage;
+use ecom_clock::LogThrottle;
 use ecom_telemetry::metrics::RoleMetrics;
 
 /// The minimum time between two log lines.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The check of the event times of a subscription's messages.
-#[derive(Default, Debug)]
-pub(super) struct EventTimeCheck(Mutex<Logged>);
+#[derive(Debug)]
+pub(super) struct EventTimeCheck(Mutex<LogThrottle>);
 
-/// The last log line, and the unusable event times since then.
-#[derive(Default, Debug)]
-struct Logged {
-    last: Option<Instant>,
-    since: u64,
+impl Default for EventTimeCheck {
+    fn default() -> Self {
+        Self(Mutex::new(LogThrottle::every(LOG_INTERVAL)))
+    }
 }
 
 impl EventTimeCheck {
@@ -40,13 +40,8 @@ impl EventTimeCheck {
 
     /// Returns the number of unusable event times since the last line, this one included, if it is to be logged.
     fn admit(&self, now: Instant) -> Option<u64> {
-        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        logged.since += 1;
-        if logged.last.is_some_and(|last| now.duration_since(last) < LOG_INTERVAL) {
-            return None;
-        }
-        logged.last = Some(now);
-        Some(std::mem::take(&mut logged.since))
+        let mut throttle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        throttle.admit(now).map(|suppressed| suppressed + 1)
     }
 }
 

@@ -308,13 +308,12 @@ mod tests {
     }
 
     fn state(dead_letter: &DeadLetter, generation: u32, state: DeadLetterState, at: i64) -> DeadLetterUpdate {
-        DeadLetterUpdate {
-            dead_letter: dead_letter.id.clone(),
-            t: dead_letter.t,
-            generation: 0,
-            change: DeadLetterChange::State { generation, state, at },
-            entry: entry(at, HistoryAction::Discarded),
-        }
+        DeadLetterUpdate::new(
+            dead_letter,
+            0,
+            DeadLetterChange::State { generation, state, at },
+            entry(at, HistoryAction::Discarded),
+        )
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::stderr;
+use ecom_clock::LogThrottle;
 
 /// The time between two lines of a kind.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -24,31 +25,16 @@ const KIND_LENGTH: usize = 120;
 /// Lets one line of each kind through per minute. The lines of this program's own crates all pass: they are
 /// limited where they are written.
 #[derive(Default, Debug)]
-pub(super) struct OnceAMinute(Mutex<HashMap<String, Repeated>>);
-
-#[derive(Debug)]
-struct Repeated {
-    logged: Instant,
-    left_out: u64,
-}
+pub(super) struct OnceAMinute(Mutex<HashMap<String, LogThrottle>>);
 
 impl OnceAMinute {
     /// Returns the number of lines left out since the last one of this kind if another may be logged now.
     fn admit(&self, kind: String, now: Instant) -> Option<u64> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(repeated) = kinds.get_mut(&kind) {
-            if now < repeated.logged + INTERVAL {
-                repeated.left_out += 1;
-                return None;
-            }
-            repeated.logged = now;
-            return Some(std::mem::take(&mut repeated.left_out));
-        }
-        if kinds.len() >= KINDS {
+        if kinds.len() >= KINDS && !kinds.contains_key(&kind) {
             kinds.clear();
         }
-        kinds.insert(kind, Repeated { logged: now, left_out: 0 });
-        Some(0)
+        kinds.entry(kind).or_insert_with(|| LogThrottle::every(INTERVAL)).admit(now)
     }
 }
 

@@ -62,17 +62,7 @@ async fn situation(
     // A dead letter that waits although its reason parks it was reopened.
     let generation = u32::from(state == DeadLetterState::Waiting);
     let change = DeadLetterChange::State { generation, state, at: NOW };
-    store
-        .dead_letter_store
-        .apply(&DeadLetterUpdate {
-            dead_letter: dead_letter.id.clone(),
-            t: dead_letter.t,
-            generation: 0,
-            change,
-            entry,
-        })
-        .await
-        .unwrap();
+    store.dead_letter_store.apply(&DeadLetterUpdate::new(&dead_letter, 0, change, entry)).await.unwrap();
     dead_letter.id
 }
 

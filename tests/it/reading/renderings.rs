@@ -76,13 +76,7 @@ impl Incident {
     }
 
     async fn update(&self, dead_letter: &DeadLetter, change: DeadLetterChange, entry: HistoryEntry) {
-        let update = DeadLetterUpdate {
-            dead_letter: dead_letter.id.clone(),
-            t: dead_letter.t,
-            generation: 0,
-            change,
-            entry,
-        };
+        let update = DeadLetterUpdate::new(dead_letter, 0, change, entry);
         self.store.dead_letter_store.apply(&update).await.unwrap();
     }
 

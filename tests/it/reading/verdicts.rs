@@ -70,13 +70,7 @@ async fn update(
     change: DeadLetterChange,
 ) {
     let entry = HistoryEntry::new(NOW, format!("{action:?}"), action);
-    let update = DeadLetterUpdate {
-        dead_letter: dead_letter.id.clone(),
-        t: dead_letter.t,
-        generation: 0,
-        change,
-        entry,
-    };
+    let update = DeadLetterUpdate::new(dead_letter, 0, change, entry);
     store.dead_letter_store.apply(&update).await.unwrap();
 }
 

@@ -54,6 +54,16 @@ pub struct DeadLetterUpdate {
 }
 
 impl DeadLetterUpdate {
+    /// Returns the update of a dead letter that was read in this generation.
+    pub fn new(
+        dead_letter: &DeadLetter,
+        generation: u32,
+        change: DeadLetterChange,
+        entry: HistoryEntry,
+    ) -> Self {
+        Self { dead_letter: dead_letter.id.clone(), t: dead_letter.t, generation, change, entry }
+    }
+
     /// Returns the write timestamp of the change; `None` where no cell is written.
     pub fn write_timestamp(&self) -> Option<WriteTimestamp> {
         match self.change {

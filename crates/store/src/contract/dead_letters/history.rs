@@ -50,13 +50,7 @@ async fn a_history_reads_oldest_first_and_keeps_every_field(store: &Store) {
             corrected_by: (n % 3 == 1).then(|| format!("message {n}")),
             replaced: (n % 3 == 1).then(|| format!("{{\"row\": {n}}}")),
         };
-        let update = DeadLetterUpdate {
-            dead_letter: dead_letter.id.clone(),
-            t: dead_letter.t,
-            generation: 0,
-            change: DeadLetterChange::Nothing,
-            entry: entry.clone(),
-        };
+        let update = DeadLetterUpdate::new(&dead_letter, 0, DeadLetterChange::Nothing, entry.clone());
         store.apply(&update).await.unwrap();
         entries.insert(1, entry);
     }

@@ -150,13 +150,7 @@ async fn an_update_without_a_change_still_writes_its_entry(store: &Store) {
     let before = read(store, &dead_letter).await;
     let entry = HistoryEntry { action: HistoryAction::Corrected, ..received("correction", NOW + 2 * MS) };
 
-    let update = DeadLetterUpdate {
-        dead_letter: dead_letter.id.clone(),
-        t: dead_letter.t,
-        generation: 0,
-        change: DeadLetterChange::Nothing,
-        entry: entry.clone(),
-    };
+    let update = DeadLetterUpdate::new(&dead_letter, 0, DeadLetterChange::Nothing, entry.clone());
     store.apply(&update).await.unwrap();
 
     assert_eq!(read(store, &dead_letter).await, before);

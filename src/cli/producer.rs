@@ -54,13 +54,13 @@ pub(crate) struct PaymentsProducer {
 
 impl Modes for OrdersProducer {
     fn modes(&self) -> Vec<Mode> {
-        vec![self.producer.mode()]
+        self.producer.modes()
     }
 }
 
 impl Modes for PaymentsProducer {
     fn modes(&self) -> Vec<Mode> {
-        vec![self.producer.mode()]
+        self.producer.modes()
     }
 }
 
@@ -132,39 +132,25 @@ pub(crate) struct MixtureArgs {
     late_by: Option<u64>,
 }
 
+/// The flags that shape the mixture of generated events.
+const OF_MIXTURE: &[&str] = &[
+    "late_orders",
+    "missing_orders",
+    "duplicates",
+    "order_updates",
+    "second_payments",
+    "invalid",
+    "late_by",
+];
+
 impl ProducerArgs {
-    fn mode(&self) -> Mode {
-        match (self.preset, self.from.is_empty()) {
-            (_, false) => Mode {
-                name: "with --from",
-                without_effect: &[
-                    "order_ids",
-                    "seed",
-                    "late_orders",
-                    "missing_orders",
-                    "duplicates",
-                    "order_updates",
-                    "second_payments",
-                    "invalid",
-                    "late_by",
-                ],
-            },
-            (Some(Preset::Reference), true) => Mode {
-                name: "with --preset",
-                without_effect: &[
-                    "order_ids",
-                    "skip",
-                    "late_orders",
-                    "missing_orders",
-                    "duplicates",
-                    "order_updates",
-                    "second_payments",
-                    "invalid",
-                    "late_by",
-                ],
-            },
-            (None, true) => Mode { name: "without --from", without_effect: &["skip"] },
-        }
+    fn modes(&self) -> Vec<Mode> {
+        let (name, others): (_, &[_]) = match (self.preset, self.from.is_empty()) {
+            (_, false) => ("with --from", &["order_ids", "seed"]),
+            (Some(Preset::Reference), true) => ("with --preset", &["order_ids", "skip"]),
+            (None, true) => return vec![Mode { name: "without --from", without_effect: &["skip"] }],
+        };
+        [others, OF_MIXTURE].map(|without_effect| Mode { name, without_effect }).into()
     }
 
     /// The settings of the flags that were given.

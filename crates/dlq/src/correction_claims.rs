@@ -58,7 +58,11 @@ impl CorrectionClaims {
     /// with one event time would mix.
     pub(super) fn next_free(&self, t: EventTime, held: Option<EventTime>) -> u32 {
         let next = self.next();
-        if held == Some(t.correction(next)) && !is_active(Mutant::CorrectionTakesRowTime) { next.saturating_add(1) } else { next }
+        if held == Some(t.correction(next)) && !is_active(Mutant::CorrectionTakesRowTime) {
+            next.saturating_add(1)
+        } else {
+            next
+        }
     }
 
     /// Returns the order that the first corrected body is about.

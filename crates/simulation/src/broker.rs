@@ -390,7 +390,8 @@ impl Publisher for SimulatedPublisher {
         let (RoleBus { broker, injector, .. }, topic) = (self.bus.clone(), self.topic.clone());
         Receipt::new(async move {
             let fault = injector.next(Operation::Publish, &topic).await;
-            let unavailable = || PublishError::Unavailable { topic: topic.clone(), source: "simulated".into() };
+            let unavailable =
+                || PublishError::Unavailable { topic: topic.clone(), source: "simulated".into() };
             if fault == Some(Fault::Failed) {
                 return Err(unavailable());
             }

@@ -142,9 +142,8 @@ impl FinalState {
                 continue;
             }
             let mut events = units.keys().filter(|(t, _)| Some(*t) == written_at);
-            let shows = |body: &[u8]| {
-                self.order_of(kind, body) == Some(row.order_id) && shown(kind, row, body).1
-            };
+            let shows =
+                |body: &[u8]| self.order_of(kind, body) == Some(row.order_id) && shown(kind, row, body).1;
             let event = events.find(|(_, body)| shows(body));
             let (_, body) = event.unwrap_or_else(|| panic!("seed {seed}: {row:?} is mixed"));
             if kind == EventKind::Order && row.order_id.0 >= foreign::FIRST_ORDER {
@@ -160,13 +159,20 @@ impl FinalState {
     /// Asserts that no card number is stored or was published as a dead letter.
     pub fn check_card_numbers(&self, dead_letters: &[ReceivedMessage]) {
         let seed = self.seed;
-        let has = |bytes: &[u8]| bytes.windows(CARD_NUMBER.len()).any(|window| window == CARD_NUMBER.as_bytes());
+        let has =
+            |bytes: &[u8]| bytes.windows(CARD_NUMBER.len()).any(|window| window == CARD_NUMBER.as_bytes());
         for dead_letter in &self.dead_letters {
-            assert!(!has(&dead_letter.dead_letter.body.bytes), "seed {seed}: a card number in {dead_letter:?}");
+            assert!(
+                !has(&dead_letter.dead_letter.body.bytes),
+                "seed {seed}: a card number in {dead_letter:?}"
+            );
         }
         for message in dead_letters {
             let in_attributes = message.message.attributes.iter().any(|(_, value)| has(value.as_bytes()));
-            assert!(!in_attributes && !has(&message.message.body), "seed {seed}: a card number in {message:?}");
+            assert!(
+                !in_attributes && !has(&message.message.body),
+                "seed {seed}: a card number in {message:?}"
+            );
         }
         for row in self.rows.values() {
             assert!(!has(format!("{:?}", row.payment.card_last_four).as_bytes()), "seed {seed}: {row:?}");

@@ -57,7 +57,11 @@ pub fn effect_is_there(
 ) -> Result<(), String> {
     let Some(kind) = kind_of(topic) else {
         let id = envelope::decode(received).id;
-        return if removes || tables.dead_letters.contains_key(&id) { Ok(()) } else { Err(format!("{id} is not recorded")) };
+        return if removes || tables.dead_letters.contains_key(&id) {
+            Ok(())
+        } else {
+            Err(format!("{id} is not recorded"))
+        };
     };
     let t = event_time(received);
     let body = &received.message.body;

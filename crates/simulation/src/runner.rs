@@ -1,8 +1,8 @@
 //! Running many schedules, on every processor, each on a runtime of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,9 @@ pub fn run(first: u64, count: u64, most: usize) -> Report {
                 break;
             }
             match checked(schedules::run(seed, None)) {
-                Ok(counts) => counts.into_iter().for_each(|(event, n)| *events.entry(event).or_default() += n),
+                Ok(counts) => {
+                    counts.into_iter().for_each(|(event, n)| *events.entry(event).or_default() += n)
+                }
                 Err(message) => lock(&report).violations.push(Violation { seed, message }),
             }
             schedules += 1;

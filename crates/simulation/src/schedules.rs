@@ -36,7 +36,8 @@ pub async fn run(seed: u64, trace: Option<Trace>) -> EventCounts {
     let mut roles = vec![Role::Orders];
     roles.extend([Role::Payments, Role::Handler].repeat(conditions.copies));
     roles.extend(vec![Role::Operator; conditions.operators]);
-    let start = |role| RunningRole::start(&world, role, world.injector(&format!("{role:?}"), conditions.rates));
+    let start =
+        |role| RunningRole::start(&world, role, world.injector(&format!("{role:?}"), conditions.rates));
     let running: Vec<RunningRole> = roles.into_iter().map(start).collect();
     let published = Cell::new(false);
     let producing = async {
@@ -63,7 +64,8 @@ pub async fn run(seed: u64, trace: Option<Trace>) -> EventCounts {
     if chaos.deletes.is_empty() && !conditions.foreign && !conditions.tie && !conditions.removes() {
         world.assert_clean(&manifest).await;
     }
-    let mut counts: EventCounts = world.faults.counts().map(|(fault, count)| (fault.as_str(), count)).collect();
+    let mut counts: EventCounts =
+        world.faults.counts().map(|(fault, count)| (fault.as_str(), count)).collect();
     counts.extend([
         ("stopped", chaos.stopped),
         ("replayed", chaos.replayed),
@@ -104,7 +106,8 @@ async fn chaos(world: &Arc<World>, running: &[RunningRole], published: &Cell<boo
         }
         if conditions.unreadable && world.entropy.share() < 0.1 {
             let ids: Vec<DeadLetterId> = world.store.tables().dead_letters.keys().cloned().collect();
-            let part = ids.get(world.index(ids.len())).map(|id| id.as_str()[.."yyyymmdd-bb".len()].to_owned());
+            let part =
+                ids.get(world.index(ids.len())).map(|id| id.as_str()[.."yyyymmdd-bb".len()].to_owned());
             world.set_unreadable(part);
         }
         if conditions.deletes && chaos.deletes.is_empty() && world.entropy.share() < 0.05 {
@@ -121,7 +124,10 @@ async fn chaos(world: &Arc<World>, running: &[RunningRole], published: &Cell<boo
 }
 
 /// Checks the end of a schedule; returns the number of recovered dead letters.
-fn check(world: &World, deletes: &BTreeMap<OrderId, i64>) -> u64 {
+///
+/// # Panics
+/// If a rule is violated.
+pub fn check(world: &World, deletes: &BTreeMap<OrderId, i64>) -> u64 {
     let (orders, payments) = (world.broker.log("orders"), world.broker.log("payments"));
     let tables = world.store.tables().clone();
     let state = FinalState {

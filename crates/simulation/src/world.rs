@@ -157,7 +157,8 @@ impl World {
         let now_us = self.broker.now_us();
         let ahead = self.skew(self.conditions.producer_skew);
         let within = (ahead - 5 * SECOND).rem_euclid(10 * SECOND);
-        let ahead = if ahead > 4 * SECOND { ahead - within + within.clamp(2 * SECOND, 8 * SECOND) } else { ahead };
+        let ahead =
+            if ahead > 4 * SECOND { ahead - within + within.clamp(2 * SECOND, 8 * SECOND) } else { ahead };
         Clock::anchored(now_us + ahead)
     }
 

@@ -3,6 +3,7 @@
 use ecom_codec::event::{self, Event};
 use ecom_domain::dead_letter::DeadLetter;
 use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::SupersededPayment;
 use ecom_domain::reason::Reason;
 use ecom_domain::verdict::{ApplyCheck, Verdict, judge, judge_order};
 use ecom_store::{FactStore, StoreError};
@@ -30,15 +31,24 @@ pub async fn apply_check(
     subject: &Event<'_>,
     t: EventTime,
 ) -> Result<ApplyCheck, StoreError> {
+    compare(facts, subject, t).await.map(|(check, _)| check)
+}
+
+/// Checks an event at T against its row; also returns the older one of two payments, which loses.
+pub(super) async fn compare(
+    facts: &dyn FactStore,
+    subject: &Event<'_>,
+    t: EventTime,
+) -> Result<(ApplyCheck, Option<SupersededPayment>), StoreError> {
     match subject {
         Event::Payment(payment) => {
             let slot = facts.payment_slot(payment.order_id).await?;
-            Ok(judge(&slot, payment, t))
+            Ok((judge(&slot, payment, t), SupersededPayment::loser(&slot, payment, t)))
         }
         Event::Order(order) => {
             let fact = facts.fact(order.order_id).await?;
             let written = fact.as_ref().and_then(|fact| Some((&fact.order, fact.order_written_at?)));
-            Ok(judge_order(written, order, t))
+            Ok((judge_order(written, order, t), None))
         }
     }
 }

@@ -35,6 +35,11 @@ pub trait Interceptor: Send + Sync {
         write(&mut lock(tables));
         Ok(())
     }
+
+    /// Returns whether a payment that loses is kept although no writer saw it; true by default.
+    fn keeps_unseen_payments(&self) -> bool {
+        true
+    }
 }
 
 impl Interceptor for () {}

@@ -7,6 +7,7 @@ use crate::cli::{Format, ShowArgs};
 use crate::context::Context;
 use crate::exit::{CliError, Exit};
 use crate::output;
+use crate::render::table_with;
 use crate::wiring::{self, DataFolder};
 use ecom_codec::envelope::rfc3339;
 use ecom_domain::order::OrderId;
@@ -65,7 +66,7 @@ impl RowDetails<'_> {
             });
             let header =
                 ["superseded payment", "method", "card", "status", "datetime", "event time", "superseded by"];
-            text.push_str(&format!("\n{}", output::table(header, rows)));
+            text.push_str(&format!("\n{}", table_with(header, &[], rows)));
         }
         text
     }

@@ -1,5 +1,7 @@
-//! Checking, without writing, what applying an event would do now. Retries and predicted verdicts share it.
+//! Checking what applying an event would do now. Retries and predicted verdicts share it.
 
+use super::durable::{Retrier, RoleError};
+use super::payments::record_superseded;
 use ecom_codec::event::{self, Event};
 use ecom_domain::dead_letter::DeadLetter;
 use ecom_domain::event_time::EventTime;
@@ -23,6 +25,21 @@ pub async fn assess(facts: &dyn FactStore, dead_letter: &DeadLetter) -> Result<V
         None => Ok(Verdict::Poison),
         Some(subject) => apply_check(facts, &subject, dead_letter.t).await.map(Verdict::from),
     }
+}
+
+/// The verdict on a dead letter that is about to be closed. A payment that a newer one supersedes is recorded before
+/// that.
+pub async fn assess_to_close(
+    retrier: &Retrier,
+    facts: &dyn FactStore,
+    dead_letter: &DeadLetter,
+) -> Result<Verdict, RoleError> {
+    let Some(subject) = subject(dead_letter) else { return Ok(Verdict::Poison) };
+    let (check, loser) = retrier.read(|| compare(facts, &subject, dead_letter.t)).await?;
+    if let (ApplyCheck::Superseded, Some(loser)) = (check, loser) {
+        record_superseded(retrier, facts, &loser).await?;
+    }
+    Ok(check.into())
 }
 
 /// Checks an event at T against its row.

@@ -31,8 +31,8 @@ impl Audit<'_> {
                 continue;
             }
             was_published = true;
-            // One that was published again may have lost against another payment in between.
-            let may_be_both = unit.copies > 0 || self.rows[order].payment.shows != Some(index);
+            // A copy of it may have lost against another payment before this copy won.
+            let may_be_both = unit.copies > 0 || self.has_other_payments(&unit);
             if self.places[index].current && !may_be_both {
                 let what = format!("payment {payment_id} is superseded, but its row shows it");
                 self.found.differs(Some(*order_id), DifferenceKind::NotSuperseded, what);

@@ -231,6 +231,7 @@ pub(crate) fn policy(settings: &DeadLettersConfig) -> RetryPolicy {
         max_age: settings.max_age,
         sweep_interval: settings.sweep_interval,
         retention: settings.retention,
+        capacity: RetryPolicy::CAPACITY,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::stream_limits::StreamLimits;
 use ecom_bus::Delivery;
 use ecom_clock::{Entropy, LogThrottle};
 use ecom_domain::backoff::Backoff;
+use ecom_domain::mutant::{Mutant, is_active};
 
 /// The minimum delay before a stream is reopened.
 const MIN_DELAY: Duration = Duration::from_millis(100);
@@ -93,6 +94,10 @@ pub(super) async fn run(stream: SupervisedStream, channel: mpsc::Sender<Delivery
                     replaced = Some(open);
                     attempt = 0;
                     continue;
+                }
+                StreamEvent::Ended(StreamEnd::Closed) if is_active(Mutant::StreamEndIsEnd) => {
+                    retiring.spawn(retire(open));
+                    break;
                 }
                 StreamEvent::Ended(end) => {
                     if open.activity.delivered() > 0 || open.activity.age() > BACKOFF_RESET_AGE {

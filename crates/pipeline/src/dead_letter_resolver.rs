@@ -180,11 +180,8 @@ impl DeadLetterResolver {
         trigger: AttemptTrigger,
     ) -> Result<AttemptResult, RoleError> {
         let now = self.clock.now_us();
-        let latest = now.saturating_add(micros(self.policy.backoff.ceiling(u32::MAX)));
-        if let Some(due) = record.progress.next_attempt_at.map(|due| due.min(latest))
-            && trigger == AttemptTrigger::Schedule
-            && due > now
-        {
+        let due = self.policy.due(record, now);
+        if trigger == AttemptTrigger::Schedule && record.progress.next_attempt_at.is_some() && due > now {
             return Ok(AttemptResult::Waits(due));
         }
         let attempts = record.progress.attempts.saturating_add(1);

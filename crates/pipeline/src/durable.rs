@@ -12,6 +12,7 @@ use ecom_bus::{Message, PublishError, Publisher};
 use ecom_clock::{Entropy, LogThrottle};
 use ecom_domain::backoff::Backoff;
 use ecom_domain::fact::PaymentSlot;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_store::StoreError;
 use ecom_telemetry::metrics::{CallDurations, CallOutcome, RoleMetrics, StoreOperation, Topic};
 
@@ -147,6 +148,10 @@ impl RetriedCall<'_> {
     where
         F: Future<Output = Result<(), StoreError>>,
     {
+        if is_active(Mutant::AckBeforeWrite) {
+            let _ = call().await;
+            return Ok(Durable(()));
+        }
         self.read(call).await.map(|()| Durable(()))
     }
 
@@ -170,6 +175,9 @@ impl RetriedCall<'_> {
         message: &Message,
     ) -> Result<(Durable, String), RoleError> {
         let publish = || async { publisher.publish(message.clone()).await.await };
+        if is_active(Mutant::AckBeforePublish) {
+            return Ok((Durable(()), publish().await.unwrap_or_default()));
+        }
         let id = self.retry(publish, PublishError::is_outage).await?;
         Ok((Durable(()), id))
     }
@@ -192,6 +200,7 @@ impl RetriedCall<'_> {
                 durations.observe(outcome, started.elapsed());
             }
             match result {
+                Err(_) if is_active(Mutant::NackInOutage) => return result,
                 Err(error) if outcome == CallOutcome::Unavailable => self.retrier.wait(attempt, &error).await,
                 Ok(_) => {
                     self.retrier.recovered(attempt);

@@ -1,6 +1,7 @@
 //! The ports of a store in memory.
 
 use std::cmp::Reverse;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use ecom_domain::attributes::Attributes;
@@ -9,26 +10,35 @@ use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterRecord, DeadL
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot, SupersededPayment};
 use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{Interceptor, MemoryStore, Tables};
 use crate::{DeadLetterStore, FactRange, FactStore, OperationsStore, Scan, StoreError};
 
 /// The time to live of a heartbeat: 30 days, in microseconds.
 const HEARTBEAT_TTL: i64 = 30 * 24 * 3_600 * 1_000_000;
+/// A time of a server that is later than that of every event, in microseconds.
+const SERVER_TIME: i64 = 4_000_000_000_000_000;
 
 #[async_trait]
 impl<I: Interceptor> FactStore for MemoryStore<I> {
     async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
-        let (order_id, cells) = (order.order_id, OrderCells::from(order));
-        self.write("record an order", move |tables| tables.record_order(order_id, cells, t)).await
+        let (order_id, cells, t) = (order.order_id, OrderCells::from(order), mutated(t));
+        let write = move |tables: &mut Tables| {
+            tables.record_order(order_id, cells, t);
+            if is_active(Mutant::NullPaymentColumns) {
+                tables.record_payment(order_id, PaymentCells::default(), t);
+            }
+        };
+        self.write("record an order", write).await
     }
 
     async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
         let fact = self.read("read a payment", |tables| tables.fact(order_id)).await?;
-        Ok(match fact.filter(Fact::has_order) {
+        Ok(match fact.filter(|fact| fact.has_order() || is_active(Mutant::RowIsOrder)) {
             None => PaymentSlot::NoOrder,
             Some(Fact { payment, payment_written_at: Some(written_at), .. }) => {
                 PaymentSlot::Taken { payment, written_at }
@@ -38,12 +48,19 @@ impl<I: Interceptor> FactStore for MemoryStore<I> {
     }
 
     async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
-        let (order_id, cells) = (payment.order_id, PaymentCells::from(payment));
+        let (order_id, mut cells, t) = (payment.order_id, PaymentCells::from(payment), mutated(t));
         let record = match self.interceptor.keeps_unseen_payments() {
             true => Tables::record_payment,
             false => Tables::write_payment,
         };
-        self.write("record a payment", move |tables| record(tables, order_id, cells, t)).await
+        let write = move |tables: &mut Tables| {
+            if is_active(Mutant::UnsetColumns) && cells.card_last_four.is_none() {
+                let row = tables.facts.get(&order_id);
+                cells.card_last_four = row.and_then(|row| row.payment.card_last_four.clone());
+            }
+            record(tables, order_id, cells, t);
+        };
+        self.write("record a payment", write).await
     }
 
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
@@ -89,6 +106,18 @@ impl<I: Interceptor> FactStore for MemoryStore<I> {
     }
 }
 
+/// Returns T, unless a seeded bug gives each write another time.
+fn mutated(t: EventTime) -> EventTime {
+    static WRITES: AtomicI64 = AtomicI64::new(0);
+    if is_active(Mutant::ServerTime) {
+        return EventTime::stored(SERVER_TIME + WRITES.fetch_add(1, Ordering::Relaxed));
+    }
+    if is_active(Mutant::NewTimePerAttempt) {
+        return EventTime::stored(t.micros() + WRITES.fetch_add(1, Ordering::Relaxed) % 3);
+    }
+    t
+}
+
 #[async_trait]
 impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
     async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
@@ -114,9 +143,17 @@ impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
-        self.scan("scan the dead letters", move |tables| {
-            let mut found: Vec<_> =
-                tables.records().rev().filter(|record| scan.wants(record.dead_letter.t)).collect();
+        let unreadable = self.interceptor.unreadable_part();
+        let error = unreadable.clone().map(|part| {
+            Err(StoreError::Unreadable { part, on: "memory:".to_owned(), source: "unreadable".into() })
+        });
+        let read = move |tables: &Tables| {
+            let is_unreadable =
+                |id: &DeadLetterId| unreadable.as_ref().is_some_and(|part| id.as_str().starts_with(part));
+            let wanted = |record: &DeadLetterRecord| {
+                scan.wants(record.dead_letter.t) && !is_unreadable(&record.dead_letter.id)
+            };
+            let mut found: Vec<_> = tables.records().rev().filter(wanted).collect();
             if !scan.bodies {
                 for DeadLetterRecord { dead_letter, .. } in &mut found {
                     dead_letter.body.bytes.clear();
@@ -124,7 +161,8 @@ impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
                 }
             }
             found
-        })
+        };
+        stream::iter(error).chain(self.scan("scan the dead letters", read)).boxed()
     }
 
     fn dead_letters_of_order(

@@ -11,6 +11,7 @@ use ecom_domain::dead_letter::{
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, OrderCells, PaymentCells, SupersededPayment};
 use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::order::OrderId;
 
 /// The contents of a store in memory, which a test may change at will.
@@ -151,7 +152,9 @@ impl Tables {
             DeadLetterChange::State { generation, state, at }
             | DeadLetterChange::Reopen { generation, state, at, .. } => {
                 let new = (generation, Some(state), Some(at));
-                if new > (progress.generation, progress.state, progress.state_at) {
+                let current = (progress.generation, progress.state, progress.state_at);
+                let wins = if is_active(Mutant::StateByClock) { new.2 > current.2 } else { new > current };
+                if wins {
                     (progress.generation, progress.state, progress.state_at) = new;
                 }
             }
@@ -170,7 +173,8 @@ impl Tables {
     pub(super) fn remove(&mut self, record: &DeadLetterRecord) {
         let id = &record.dead_letter.id;
         let time = record.removal_timestamp();
-        if self.record(id).is_none_or(|current| current.removal_timestamp() <= time) {
+        let is_reopened = self.record(id).is_some_and(|current| current.removal_timestamp() > time);
+        if !is_reopened || is_active(Mutant::RemovesReopened) {
             self.dead_letters.remove(id);
             self.progress.remove(id);
             self.histories.remove(id);

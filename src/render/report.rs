@@ -104,7 +104,7 @@ pub fn day_cells(count: &DailyCount) -> [String; 5] {
 fn days(days: &[DailyCount]) -> String {
     let mut shown: Vec<i64> = days.iter().map(|count| count.at).collect();
     shown.dedup();
-    let earliest = shown.iter().rev().take(DAYS).last().copied().unwrap_or_default();
+    let earliest = shown.get(shown.len().saturating_sub(DAYS)).copied().unwrap_or_default();
     let (earlier, last): (Vec<&DailyCount>, _) = days.iter().partition(|count| count.at < earliest);
     let rows = last.into_iter().map(|day| {
         let [on, reason, ..] = day_cells(day);
@@ -130,4 +130,27 @@ fn arrivals(hours: &[HourlyArrivals]) -> String {
         [time(hour.at), count(hour.dead_letters), "█".repeat(usize::try_from(bar).unwrap_or_default())]
     });
     table_with(["first failed in hour from", "dead letters", ""], &["dead letters"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ecom_domain::reason::Reason;
+
+    #[test]
+    fn the_last_days_are_shown_and_the_earlier_ones_summed() {
+        let day = |nth: i64| DailyCount {
+            at: nth * 24 * 3_600_000_000,
+            reason: Reason::Invalid,
+            dead_letters: 1_000,
+            open: 7,
+        };
+        let all: Vec<DailyCount> = (0..20).map(day).collect();
+        let text = days(&all);
+        assert!(text.starts_with("first failed on  reason   dead letters  open\n1970-01-07  "), "{text}");
+        assert!(text.contains("1970-01-20       invalid         1,000     7\n"), "{text}");
+        assert!(text.ends_with("earlier: 6,000 dead letters; all days: --format csv\n"), "{text}");
+        assert_eq!(days(&all[..14]).lines().count(), 15);
+        assert_eq!(day_cells(&all[0]), ["1970-01-01", "invalid", "poison", "1000", "7"]);
+    }
 }

@@ -17,7 +17,7 @@ pub(crate) use bulk::{
 pub(crate) use consumer::{ConsumerArgs, OrderConsumer, PaymentConsumer};
 pub(crate) use demo::Demo;
 pub(crate) use dlq_handler::{DlqCommand, DlqHandler, RunArgs};
-pub(crate) use facts::{ExportArgs, Facts, FactsCommand, ShowArgs, VerifyArgs};
+pub(crate) use facts::{ExportArgs, ExportFormat, ExportTable, Facts, FactsCommand, ShowArgs, VerifyArgs};
 pub(crate) use inspect::{
     DeadLetterArgs, ExplainArgs, HistoryArgs, ListArgs, OutputFormat, ReportArgs, ReportFormat, TriageArgs,
 };

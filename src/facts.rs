@@ -1,21 +1,23 @@
 //! `ecom_facts`: show, verify, export.
 
-use std::io::Write;
+mod export;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(feature = "parquet")]
+mod parts;
+mod row;
+mod show;
+
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use serde::Serialize;
 use tokio::time::Instant;
 
-use super::cli::{ExportArgs, Facts, FactsCommand, Format, ShowArgs, VerifyArgs};
+use super::cli::{Facts, FactsCommand, Format, VerifyArgs};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::output;
 use super::setup;
 use super::wiring::{self, DataFolder};
-use ecom_codec::envelope::rfc3339;
-use ecom_domain::fact::Fact;
-use ecom_domain::order::OrderId;
 use ecom_scenario::{EventContent, Manifest, StreamCounts, Units, Verification, verify};
 use ecom_telemetry::stderr;
 
@@ -28,156 +30,10 @@ pub(crate) async fn main(context: Context, cli: &Facts) -> Result<Exit, CliError
         return setup::check(&context).await;
     }
     match &cli.command {
-        FactsCommand::Show(args) => show(&context, args).await,
+        FactsCommand::Show(args) => show::show(&context, args).await,
         FactsCommand::Verify(args) => verify_manifests(&context, args).await,
-        FactsCommand::Export(args) => export(&context, args).await,
+        FactsCommand::Export(args) => export::export(&context, args).await,
     }
-}
-
-/// The 13 columns of the fact table.
-#[derive(Serialize)]
-struct Row<'f> {
-    order_id: i64,
-    customer_id: Option<i64>,
-    item: Option<&'f str>,
-    quantity: Option<i64>,
-    price: Option<f64>,
-    shipping_address: Option<&'f str>,
-    order_status: Option<&'f str>,
-    creation_date: Option<&'f str>,
-    payment_id: Option<i64>,
-    payment_method: Option<&'f str>,
-    card_last_four: Option<&'f str>,
-    payment_status: Option<&'f str>,
-    payment_datetime: Option<&'f str>,
-}
-
-impl<'f> From<&'f Fact> for Row<'f> {
-    fn from(fact: &'f Fact) -> Self {
-        let (order, payment) = (&fact.order, &fact.payment);
-        Self {
-            order_id: fact.order_id.0,
-            customer_id: order.customer_id,
-            item: order.item.as_deref(),
-            quantity: order.quantity,
-            price: order.price,
-            shipping_address: order.shipping_address.as_deref(),
-            order_status: order.order_status.as_deref(),
-            creation_date: order.creation_date.as_deref(),
-            payment_id: payment.payment_id,
-            payment_method: payment.payment_method.as_deref(),
-            card_last_four: payment.card_last_four.as_deref(),
-            payment_status: payment.payment_status.as_deref(),
-            payment_datetime: payment.payment_datetime.as_deref(),
-        }
-    }
-}
-
-/// One row with its write timestamps.
-#[derive(Serialize)]
-struct RowDetails<'f> {
-    #[serde(flatten)]
-    row: Row<'f>,
-    order_written_at: Option<String>,
-    payment_written_at: Option<String>,
-}
-
-impl RowDetails<'_> {
-    /// Names and values, in the order of the table's columns.
-    fn cells(&self) -> Vec<[String; 2]> {
-        let row = &self.row;
-        let text = |value: Option<&str>| value.unwrap_or("-").to_owned();
-        let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-        let cells = [
-            ("order_id", row.order_id.to_string()),
-            ("customer_id", number(row.customer_id)),
-            ("item", text(row.item)),
-            ("quantity", number(row.quantity)),
-            ("price", row.price.map_or_else(|| "-".to_owned(), |price| price.to_string())),
-            ("shipping_address", text(row.shipping_address)),
-            ("order_status", text(row.order_status)),
-            ("creation_date", text(row.creation_date)),
-            ("order_written_at", text(self.order_written_at.as_deref())),
-            ("payment_id", number(row.payment_id)),
-            ("payment_method", text(row.payment_method)),
-            ("card_last_four", text(row.card_last_four)),
-            ("payment_status", text(row.payment_status)),
-            ("payment_datetime", text(row.payment_datetime)),
-            ("payment_written_at", text(self.payment_written_at.as_deref())),
-        ];
-        cells.map(|(name, value)| [name.to_owned(), value]).into()
-    }
-}
-
-async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
-    let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
-    let Some(fact) = store.facts.fact(OrderId(args.order_id)).await? else {
-        let (order, store) = (args.order_id, store.facts.describe());
-        stderr::error(format_args!("no row for order {order} in {store}"), None);
-        return Ok(Exit::NegativeResult);
-    };
-    wiring::log_store(&store);
-    let shown = RowDetails {
-        row: Row::from(&fact),
-        order_written_at: fact.order_written_at.map(|at| rfc3339(at.micros())),
-        payment_written_at: fact.payment_written_at.map(|at| rfc3339(at.micros())),
-    };
-    let text = match args.format {
-        Format::Json => format!("{}\n", json_line(&shown)?),
-        Format::Csv => csv_text(&[&shown.row])?,
-        Format::Table => output::list(shown.cells()),
-    };
-    output::to(args.out.as_deref(), &text)?;
-    Ok(Exit::Done)
-}
-
-fn json_line(value: &impl Serialize) -> Result<String, CliError> {
-    Ok(serde_json::to_string(value)?)
-}
-
-fn csv_text(rows: &[impl Serialize]) -> Result<String, CliError> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in rows {
-        writer.serialize(row)?;
-    }
-    let bytes = writer.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, CliError> {
-    let store = wiring::store(context, DataFolder::MustExist).await?;
-    let mut sink = output::sink(args.out.as_deref())?;
-    let written = export_to(&mut sink, store.facts.facts(), args.format()).await;
-    match written.and_then(|rows| sink.flush().map(|()| rows).map_err(CliError::from)) {
-        Ok(rows) => stderr::say(format_args!("exported {} rows", output::count(rows))),
-        Err(error) if error.is_closed_pipe() => {}
-        Err(error) => return Err(error),
-    }
-    Ok(Exit::Done)
-}
-
-async fn export_to(
-    sink: &mut impl Write,
-    mut facts: futures_util::stream::BoxStream<'_, Result<Fact, ecom_store::StoreError>>,
-    format: Format,
-) -> Result<u64, CliError> {
-    let mut rows = 0u64;
-    let mut header = true;
-    while let Some(fact) = facts.next().await {
-        let fact = fact?;
-        let row = Row::from(&fact);
-        match format {
-            Format::Csv | Format::Table => {
-                let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(&mut *sink);
-                csv.serialize(row)?;
-                csv.flush()?;
-            }
-            Format::Json => writeln!(sink, "{}", json_line(&row)?)?,
-        }
-        header = false;
-        rows += 1;
-    }
-    Ok(rows)
 }
 
 async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
@@ -201,7 +57,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
         }
     };
     let text = match args.format() {
-        Format::Json => format!("{}\n", json_line(&found)?),
+        Format::Json => format!("{}\n", serde_json::to_string(&found)?),
         Format::Table | Format::Csv => format!("{}\n\n{}", store.facts.describe(), verification_text(&found)),
     };
     output::to(args.out.as_deref(), &text)?;

@@ -200,6 +200,9 @@ pub(crate) async fn report(context: &Context, args: &ReportArgs) -> Result<Exit,
             next_step::fill_in(&mut report.next, &spell);
             json(&report)
         }
+        ReportFormat::Csv => {
+            csv_text(&render::report::DAYS_HEADER, report.days.iter().map(render::report::day_cells))?
+        }
         ReportFormat::Markdown => render::markdown::text(&report, &spell),
     };
     output::to(args.out.as_deref(), &text)?;
@@ -215,17 +218,24 @@ pub(crate) async fn history(context: &Context, args: &HistoryArgs) -> Result<Exi
         Format::Table => render::history::text(&history),
         Format::Json => json(&history),
         Format::Csv => {
-            let mut csv = csv::Writer::from_writer(Vec::new());
-            csv.write_record(render::history::HEADER)?;
-            for operation in &history.operations {
-                csv.write_record(render::history::cells(operation))?;
-            }
-            let bytes = csv.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
             let count = render::counted(history.operations.len() as u64, "operation");
             stderr::say(format_args!("{count}, from {}", history.store));
-            String::from_utf8_lossy(&bytes).into_owned()
+            csv_text(&render::history::HEADER, history.operations.iter().map(render::history::cells))?
         }
     };
     output::to(args.out.as_deref(), &text)?;
     Ok(Exit::Done)
+}
+
+fn csv_text<const N: usize>(
+    header: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> Result<String, CliError> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(header)?;
+    for cells in rows {
+        csv.write_record(cells)?;
+    }
+    let bytes = csv.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::shared::OF_ROLES;
 use super::{Common, Format, Mode, Modes};
@@ -13,6 +13,8 @@ Examples:
   ecom_facts show 42
   ecom_facts verify --manifest orders.json --manifest payments.json --wait 60s
   ecom_facts export --format csv --out facts.csv
+  ecom_facts export --format parquet --out facts
+  ecom_facts export --table superseded
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no such row, verify found differences, or --check found something missing, \
 130 second signal";
@@ -36,7 +38,7 @@ impl Modes for Facts {
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FactsCommand {
-    /// Show one row, with its write timestamps.
+    /// Show one row, with its write timestamps and the payments that lost against its payment.
     Show(ShowArgs),
     /// Verify that fact table and dead-letter store account for every published event.
     Verify(VerifyArgs),
@@ -74,13 +76,6 @@ pub(crate) struct VerifyArgs {
     pub(crate) out: Option<PathBuf>,
 }
 
-impl ExportArgs {
-    /// The output format.
-    pub(crate) fn format(&self) -> Format {
-        if self.format == "json" { Format::Json } else { Format::Csv }
-    }
-}
-
 impl VerifyArgs {
     /// The output format.
     pub(crate) fn format(&self) -> Format {
@@ -88,13 +83,36 @@ impl VerifyArgs {
     }
 }
 
+/// The format of an export.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// CSV with a header.
+    Csv,
+    /// One JSON object per line.
+    Json,
+    /// Parquet files with types, in a folder; a run that was killed is continued by running it again.
+    Parquet,
+}
+
+/// The table of an export.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ExportTable {
+    /// The fact table.
+    Facts,
+    /// The superseded payments, each with the payment that it lost against.
+    Superseded,
+}
+
 /// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// Output format; json = one object per line.
-    #[arg(long, value_name = "FORMAT", default_value = "csv", value_parser = ["csv", "json"])]
-    pub(crate) format: String,
-    /// Write to this file instead of stdout.
-    #[arg(long, value_name = "FILE")]
+    /// Output format.
+    #[arg(long, value_name = "FORMAT", default_value = "csv")]
+    pub(crate) format: ExportFormat,
+    /// The table to export.
+    #[arg(long, value_name = "TABLE", default_value = "facts")]
+    pub(crate) table: ExportTable,
+    /// Write to this file instead of stdout; with --format parquet to this folder, which is required then.
+    #[arg(long, value_name = "PATH", required_if_eq("format", "parquet"))]
     pub(crate) out: Option<PathBuf>,
 }

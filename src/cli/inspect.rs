@@ -87,6 +87,8 @@ pub(crate) enum ReportFormat {
     Text,
     /// JSON for programs.
     Json,
+    /// CSV for spreadsheets: the numbers by day and reason.
+    Csv,
     /// Markdown for tickets and chats.
     Markdown,
 }

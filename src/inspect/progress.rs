@@ -1,4 +1,4 @@
-//! The progress of a pass over the dead-letter store, on stderr if that is a terminal.
+//! The progress of a pass over the dead-letter store, or of an export, on stderr if that is a terminal.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -18,6 +18,40 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         }))
+    }
+
+    /// Counts exported rows of unknown number.
+    pub(crate) fn of_rows() -> Self {
+        Self(std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {human_pos} rows exported");
+            bar.set_style(style.expect("the template is constant and sound"));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        }))
+    }
+
+    /// Counts up to this many parts of an export, some of which are there already; the rows are a message.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn of_parts(parts: u64, there: u64) -> Self {
+        Self(std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(parts), ProgressDrawTarget::stderr());
+            let style = "{wide_bar} {pos} of {len} parts, {msg} rows, {eta} left";
+            bar.set_style(ProgressStyle::with_template(style).expect("the template is constant and sound"));
+            bar.set_position(there);
+            bar.reset_eta();
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        }))
+    }
+
+    /// Sets the number of parts and of rows done.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn parts_done(&self, parts: u64, rows: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(parts);
+            bar.set_message(crate::output::count(rows));
+        }
     }
 
     /// Counts up to this many dead letters.

@@ -4,11 +4,14 @@ use super::command::Spell;
 use super::roles;
 use super::{count, counted, next_step, span, table_with, time};
 use ecom_clock::micros;
-use ecom_dlq::report::{DeadLetterCount, HourlyArrivals, Report};
+use ecom_dlq::report::{DailyCount, DeadLetterCount, HourlyArrivals, Report};
+use ecom_dlq::times::day_of;
 use ecom_domain::dead_letter::DeadLetterState;
 
 /// The length of the longest bar, in characters.
 const BAR: u64 = 40;
+/// The number of days shown as text.
+const DAYS: usize = 14;
 
 /// Totals, arrivals, roles, the commands to run next.
 pub fn text(report: &Report, spell: Spell<'_>) -> String {
@@ -19,7 +22,7 @@ pub fn text(report: &Report, spell: Spell<'_>) -> String {
     } else {
         text.push_str(&groups(report));
         text.push_str(&format!("\n{}", sentences(report).join("\n")));
-        text.push_str(&format!("\n\n{}", arrivals(&report.arrivals)));
+        text.push_str(&format!("\n\n{}\n{}", days(&report.days), arrivals(&report.arrivals)));
     }
     text.push_str(&format!("\nroles\n{}", roles::lines(&report.roles, &report.causes, report.at)));
     if !report.next.is_empty() {
@@ -86,6 +89,36 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     said
 }
 
+/// The header of the numbers by day and reason as CSV.
+pub const DAYS_HEADER: [&str; 5] = ["day", "reason", "class", "dead_letters", "open"];
+
+/// A line of them: numbers without separators.
+pub fn day_cells(count: &DailyCount) -> [String; 5] {
+    let DailyCount { at, reason, dead_letters, open } = count;
+    let numbers = [dead_letters, open].map(ToString::to_string);
+    let [dead_letters, open] = numbers;
+    [day_of(*at), reason.as_str().to_owned(), reason.class().as_str().to_owned(), dead_letters, open]
+}
+
+/// The last days by reason.
+fn days(days: &[DailyCount]) -> String {
+    let mut shown: Vec<i64> = days.iter().map(|count| count.at).collect();
+    shown.dedup();
+    let earliest = shown.get(shown.len().saturating_sub(DAYS)).copied().unwrap_or_default();
+    let (earlier, last): (Vec<&DailyCount>, _) = days.iter().partition(|count| count.at < earliest);
+    let rows = last.into_iter().map(|day| {
+        let [on, reason, ..] = day_cells(day);
+        [on, reason, count(day.dead_letters), count(day.open)]
+    });
+    let header = ["first failed on", "reason", "dead letters", "open"];
+    let mut text = table_with(header, &["dead letters", "open"], rows);
+    if !earlier.is_empty() {
+        let sum = earlier.iter().map(|day| day.dead_letters).sum();
+        text.push_str(&format!("earlier: {}; all days: --format csv\n", counted(sum, "dead letter")));
+    }
+    text
+}
+
 /// The hours since the first arrival, each with a bar.
 fn arrivals(hours: &[HourlyArrivals]) -> String {
     let most = hours.iter().map(|hour| hour.dead_letters).max().unwrap_or_default();
@@ -97,4 +130,27 @@ fn arrivals(hours: &[HourlyArrivals]) -> String {
         [time(hour.at), count(hour.dead_letters), "█".repeat(usize::try_from(bar).unwrap_or_default())]
     });
     table_with(["first failed in hour from", "dead letters", ""], &["dead letters"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ecom_domain::reason::Reason;
+
+    #[test]
+    fn the_last_days_are_shown_and_the_earlier_ones_summed() {
+        let day = |nth: i64| DailyCount {
+            at: nth * 24 * 3_600_000_000,
+            reason: Reason::Invalid,
+            dead_letters: 1_000,
+            open: 7,
+        };
+        let all: Vec<DailyCount> = (0..20).map(day).collect();
+        let text = days(&all);
+        assert!(text.starts_with("first failed on  reason   dead letters  open\n1970-01-07  "), "{text}");
+        assert!(text.contains("1970-01-20       invalid         1,000     7\n"), "{text}");
+        assert!(text.ends_with("earlier: 6,000 dead letters; all days: --format csv\n"), "{text}");
+        assert_eq!(days(&all[..14]).lines().count(), 15);
+        assert_eq!(day_cells(&all[0]), ["1970-01-01", "invalid", "poison", "1000", "7"]);
+    }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "embedded")]
 mod admin;
+#[cfg(all(feature = "embedded", feature = "parquet"))]
+mod analysts;
 #[cfg(feature = "embedded")]
 mod bad_input;
 #[cfg(feature = "embedded")]
@@ -12,6 +14,8 @@ mod card_numbers;
 mod demo;
 #[cfg(feature = "embedded")]
 mod endings;
+#[cfg(all(feature = "embedded", feature = "parquet"))]
+mod exports;
 #[cfg(all(feature = "embedded", target_os = "linux"))]
 mod from_files;
 #[cfg(feature = "embedded")]

@@ -3,7 +3,7 @@
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::dead_letter_resolver::applies_automatically;
+use ecom_pipeline::retry_policy::applies_automatically;
 use ecom_pipeline::retry_policy::{RetryPolicy, waiting_since};
 use ecom_pipeline::sweep::needs_an_operator;
 

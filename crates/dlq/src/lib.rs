@@ -22,7 +22,7 @@ pub mod row;
 pub mod selection;
 pub mod show;
 pub mod timeline;
-mod times;
+pub mod times;
 pub mod triage;
 
 use std::collections::BTreeSet;

@@ -6,6 +6,7 @@ use ecom_clock::micros;
 use ecom_domain::backoff::Backoff;
 use ecom_domain::dead_letter::DeadLetterRecord;
 use ecom_domain::mutant::{Mutant, is_active};
+use ecom_domain::reason::Reason;
 
 /// The retry policy of a dead-letter handler.
 #[derive(Clone, Copy, Debug)]
@@ -45,4 +46,13 @@ impl RetryPolicy {
 pub fn waiting_since(record: &DeadLetterRecord) -> i64 {
     let reopened = record.progress.state_at.filter(|_| record.progress.generation > 0);
     reopened.map_or(record.dead_letter.first_failed_at, |at| at.max(record.dead_letter.first_failed_at))
+}
+
+/// Returns true when a parked dead letter of this reason is applied without an operator, once its order is
+/// there.
+pub fn applies_automatically(reason: Reason) -> bool {
+    match reason {
+        Reason::OrderNotFound | Reason::TimestampTie => true,
+        Reason::Undecodable | Reason::Invalid | Reason::PanDetected | Reason::HandlerFailed => false,
+    }
 }

@@ -4,8 +4,9 @@
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver, applies_automatically};
+use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver};
 use super::durable::RoleError;
+use super::retry_policy::applies_automatically;
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::mutant::{Mutant, is_active};

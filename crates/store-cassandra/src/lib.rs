@@ -23,6 +23,7 @@ mod session;
 mod settings;
 mod statements;
 mod store;
+mod superseded;
 #[cfg(test)]
 mod testing;
 mod tls;

@@ -191,7 +191,7 @@ mod tests {
         );
         let states: Vec<CheckState> = check(&settings).await.into_iter().map(|line| line.state).collect();
         assert_eq!(states[0], CheckState::Present);
-        assert_eq!(states[1..], [CheckState::Missing; 9]);
+        assert_eq!(states[1..], [CheckState::Missing; 10]);
     }
 
     #[tokio::test]

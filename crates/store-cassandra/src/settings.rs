@@ -53,6 +53,10 @@ pub struct CassandraSettings {
     /// Connections to each node, 1 to 64; 1 by default. One carries 32,768 requests at once.
     #[serde(deserialize_with = "number::<_, _, 1, 64>")]
     pub connections_per_node: usize,
+    /// Writes each payment to `superseded_payments` as well, in the request that writes its row; false by default.
+    /// Of two payments that two processes write at the same moment, the loser is then kept although neither
+    /// process saw the other's.
+    pub record_all_payments: bool,
     /// Timeout of connecting to a node; 5 s, not a configuration key.
     #[serde(skip, default = "connect_timeout")]
     pub connect_timeout: Duration,

@@ -12,7 +12,7 @@ pub mod memory;
 mod operations;
 
 pub use dead_letters::{DeadLetterStore, Scan};
-pub use facts::FactStore;
+pub use facts::{FactRange, FactStore};
 pub use operations::OperationsStore;
 
 /// An error of the store.

@@ -36,6 +36,11 @@ pub trait Interceptor: Send + Sync {
         Ok(())
     }
 
+    /// Returns whether a payment that loses is kept although no writer saw it; true by default.
+    fn keeps_unseen_payments(&self) -> bool {
+        true
+    }
+
     /// Returns the part of the dead-letter store that scans cannot read, as the start of its ids.
     fn unreadable_part(&self) -> Option<String> {
         None

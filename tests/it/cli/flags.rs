@@ -100,6 +100,7 @@ fn value(help: &str, flag: &str) -> Option<&'static str> {
         "--preset" => "reference",
         "--print" => "cql",
         "--format" => "json",
+        "--table" => "superseded",
         "--state" => "open",
         "--reason" => "invalid",
         "--class" => "poison",

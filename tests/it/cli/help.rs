@@ -72,7 +72,7 @@ async fn unknown_flags_and_invalid_values_are_usage_errors() {
         ("dlq_handler", &["list", "--verdict", "orphan"]),
         ("dlq_handler", &["list", "--since", "yesterday"]),
         ("dlq_handler", &["explain", "first"]),
-        ("dlq_handler", &["report", "--format", "csv"]),
+        ("dlq_handler", &["report", "--format", "yaml"]),
     ];
     for (name, args) in cases {
         let ended = dir.run(name, args).await.with(2);

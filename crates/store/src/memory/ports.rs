@@ -8,7 +8,7 @@ use ecom_domain::attributes::Attributes;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterRecord, DeadLetterUpdate, HistoryEntry};
 use ecom_domain::event_time::EventTime;
-use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot, SupersededPayment};
 use ecom_domain::heartbeat::Heartbeat;
 use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::order::{Order, OrderId};
@@ -16,7 +16,7 @@ use ecom_domain::payment::Payment;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{Interceptor, MemoryStore, Tables};
-use crate::{DeadLetterStore, FactStore, OperationsStore, Scan, StoreError};
+use crate::{DeadLetterStore, FactRange, FactStore, OperationsStore, Scan, StoreError};
 
 /// The time to live of a heartbeat: 30 days, in microseconds.
 const HEARTBEAT_TTL: i64 = 30 * 24 * 3_600 * 1_000_000;
@@ -49,12 +49,16 @@ impl<I: Interceptor> FactStore for MemoryStore<I> {
 
     async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
         let (order_id, mut cells, t) = (payment.order_id, PaymentCells::from(payment), mutated(t));
+        let record = match self.interceptor.keeps_unseen_payments() {
+            true => Tables::record_payment,
+            false => Tables::write_payment,
+        };
         let write = move |tables: &mut Tables| {
             if is_active(Mutant::UnsetColumns) && cells.card_last_four.is_none() {
                 let row = tables.facts.get(&order_id);
                 cells.card_last_four = row.and_then(|row| row.payment.card_last_four.clone());
             }
-            tables.record_payment(order_id, cells, t);
+            record(tables, order_id, cells, t);
         };
         self.write("record a payment", write).await
     }
@@ -65,6 +69,36 @@ impl<I: Interceptor> FactStore for MemoryStore<I> {
 
     fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
         self.scan("scan the fact table", |tables| tables.facts().collect())
+    }
+
+    async fn fact_ranges(&self, at_most: u32) -> Result<Vec<FactRange>, StoreError> {
+        let ids = |tables: &Tables| tables.facts.keys().map(|order_id| order_id.0).collect::<Vec<i64>>();
+        let ids = self.read("read the ends of the fact table", ids).await?;
+        let rows = ids.len().div_ceil(usize::try_from(at_most.max(1)).unwrap_or(usize::MAX)).max(1);
+        Ok(FactRange::ending_at(ids.chunks(rows).rev().skip(1).rev().filter_map(|part| part.last().copied())))
+    }
+
+    fn facts_in(&self, range: FactRange) -> BoxStream<'_, Result<Fact, StoreError>> {
+        let is_in = move |fact: &Fact| range.after < fact.order_id.0 && fact.order_id.0 <= range.through;
+        self.scan("scan the fact table", move |tables| tables.facts().filter(is_in).collect())
+    }
+
+    async fn record_superseded(&self, superseded: &SupersededPayment) -> Result<(), StoreError> {
+        let superseded = superseded.clone();
+        self.write("record a superseded payment", move |tables| tables.record_superseded(superseded)).await
+    }
+
+    async fn superseded_of(&self, order_id: OrderId) -> Result<Vec<SupersededPayment>, StoreError> {
+        let read = |tables: &Tables| {
+            let mut all = tables.superseded();
+            all.retain(|superseded| superseded.order_id == order_id);
+            all
+        };
+        self.read("read the superseded payments of an order", read).await
+    }
+
+    fn superseded(&self) -> BoxStream<'_, Result<SupersededPayment, StoreError>> {
+        self.scan("scan the superseded payments", Tables::superseded)
     }
 
     fn describe(&self) -> String {

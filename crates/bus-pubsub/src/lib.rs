@@ -22,6 +22,7 @@ mod settings;
 mod stream;
 mod stream_activity;
 mod stream_limits;
+mod stream_pace;
 mod stream_set;
 mod subscribe;
 mod supervise;

@@ -18,16 +18,10 @@ use crate::health::{SubscriptionHealth, UnhealthyStream};
 use crate::stream::{StreamEnd, feed};
 use crate::stream_activity::StreamActivity;
 use crate::stream_limits::StreamLimits;
+use crate::stream_pace::{self, BACKOFF_RESET_AGE, MIN_DELAY, StreamPace};
 use ecom_bus::Delivery;
 use ecom_clock::{Entropy, LogThrottle};
-use ecom_domain::backoff::Backoff;
 
-/// The minimum delay before a stream is reopened.
-const MIN_DELAY: Duration = Duration::from_millis(100);
-/// The maximum delay before a stream is reopened.
-const MAX_DELAY: Duration = Duration::from_secs(30);
-/// The age of a stream that resets the backoff when it ends.
-const BACKOFF_RESET_AGE: Duration = Duration::from_secs(60);
 /// The age at which a reopened stream counts as healthy again.
 const HEALTHY_AGE: Duration = Duration::from_secs(5);
 /// The minimum interval of log lines about one stream.
@@ -65,7 +59,7 @@ enum StreamEvent {
 
 /// Keeps the stream open until `stop`, then waits for the acks of every stream that it opened.
 pub(super) async fn run(stream: SupervisedStream, channel: mpsc::Sender<Delivery>, stop: CancellationToken) {
-    let backoff = Backoff::try_new(MIN_DELAY, MAX_DELAY).expect("0.1 s is above zero and below 30 s");
+    let backoff = stream_pace::backoff();
     let mut throttle = LogThrottle::every(LOG_INTERVAL);
     let mut retiring = JoinSet::new();
     let mut subscriber: Option<SharedSubscriber> = None;
@@ -134,7 +128,9 @@ async fn open(
     *subscriber = Some(shared);
     let shutdown = messages.shutdown_token();
     let activity = Arc::new(StreamActivity::new());
-    let feeder = tokio::spawn(feed(messages, channel.clone(), activity.clone(), stream.delivered.clone()));
+    let pace = StreamPace::new(activity.clone(), stream.entropy.clone());
+    let feed = feed(messages, channel.clone(), activity.clone(), stream.delivered.clone());
+    let feeder = tokio::spawn(pace.scope(feed));
     Ok(OpenStream { shutdown, feeder, activity })
 }
 

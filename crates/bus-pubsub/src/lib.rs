@@ -12,6 +12,7 @@ mod emulator_tests;
 mod error;
 mod gcloud;
 mod health;
+mod intake;
 mod message;
 pub mod provision;
 mod publish;

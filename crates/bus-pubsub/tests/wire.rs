@@ -297,3 +297,31 @@ async fn a_stream_that_fails_after_its_headers_is_reopened_less_than_ten_times_a
         next_within(PATIENCE, &subscription).await.ack();
     }
 }
+
+#[tokio::test]
+async fn messages_that_wait_for_workers_in_an_outage_are_delivered_once() {
+    const MESSAGES: usize = 3_000;
+    let wire = Wire::start().await;
+    let publisher = wire.bus.publisher("orders_data", MESSAGES).await.unwrap();
+    publish(publisher.as_ref(), 0..MESSAGES).await;
+    let options = SubscribeOptions { streams: Streams::Automatic, max_outstanding: 11_000, ..options() };
+    let subscription = wire.subscribe(options).await;
+    // The workers: each has a delivery and waits for the store.
+    let mut outstanding = Vec::new();
+    for _ in 0..16 {
+        outstanding.push(next_within(PATIENCE, &subscription).await);
+    }
+    tokio::time::sleep(options.ack_deadline * 5 / 2).await;
+    let report = wire.report();
+    println!("after 2.5 deadlines: {} leases expired, {} outstanding", report.expired, report.outstanding);
+    for delivery in outstanding {
+        delivery.ack();
+    }
+    let (sender, mut receiver) = mpsc::channel(1_000);
+    let _consumer = tokio::spawn(ack_all(subscription, sender));
+    tokio::spawn(async move { while receiver.recv().await.is_some() {} });
+    within(PATIENCE, "every message is acked", wire.drained()).await;
+    let deliveries: u32 = wire.report().deliveries.values().sum();
+    println!("{MESSAGES} messages, {deliveries} deliveries");
+    assert_eq!((report.expired, deliveries as usize), (0, MESSAGES));
+}

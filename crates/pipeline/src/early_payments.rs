@@ -9,6 +9,8 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use ecom_bus::{ByteBudget, ByteShare};
+
 /// Checks for a buffered payment's order within the grace period.
 const CHECKS: u32 = 4;
 
@@ -27,7 +29,7 @@ pub struct EarlyPaymentSettings {
 #[derive(Debug)]
 pub struct BufferPermit {
     _count: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    _bytes: ByteShare,
 }
 
 /// A payment in the buffer.
@@ -53,7 +55,7 @@ pub struct EarlyPaymentBuffer<P> {
     interval: Duration,
     limit: usize,
     count: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    bytes: ByteBudget,
     waiting: mpsc::Sender<BufferedPayment<P>>,
     due: Mutex<mpsc::Receiver<BufferedPayment<P>>>,
     stop: CancellationToken,
@@ -67,7 +69,7 @@ impl<P> EarlyPaymentBuffer<P> {
             interval: settings.grace / CHECKS,
             limit: settings.limit,
             count: Arc::new(Semaphore::new(settings.limit)),
-            bytes: Arc::new(Semaphore::new(settings.bytes.min(Semaphore::MAX_PERMITS))),
+            bytes: ByteBudget::new(settings.bytes),
             waiting,
             due: Mutex::new(due),
             stop,
@@ -86,9 +88,8 @@ impl<P> EarlyPaymentBuffer<P> {
 
     /// Reserves room for a payment with a body of this many bytes; `None` when the buffer is full.
     pub fn reserve(&self, bytes: usize) -> Option<BufferPermit> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let count = Arc::clone(&self.count).try_acquire_owned().ok()?;
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()?;
+        let bytes = self.bytes.try_share(bytes)?;
         Some(BufferPermit { _count: count, _bytes: bytes })
     }
 

@@ -81,8 +81,16 @@ struct Wire {
 
 impl Wire {
     async fn start() -> Self {
+        let settings = PubsubSettings::new("shop");
+        Self::with_bytes(settings.intake_bytes, settings.publish_bytes).await
+    }
+
+    /// Starts a broker whose clients have these bounds.
+    async fn with_bytes(intake_bytes: usize, publish_bytes: usize) -> Self {
         let broker = TestBroker::start().await.unwrap();
         let settings = PubsubSettings {
+            intake_bytes,
+            publish_bytes,
             publish_timeout: Duration::from_secs(3),
             // Many scenarios start at once.
             connect_timeout: PATIENCE,
@@ -324,4 +332,78 @@ async fn messages_that_wait_for_workers_in_an_outage_are_delivered_once() {
     let deliveries: u32 = wire.report().deliveries.values().sum();
     println!("{MESSAGES} messages, {deliveries} deliveries");
     assert_eq!((report.expired, deliveries as usize), (0, MESSAGES));
+}
+
+/// Publishes messages of this size.
+async fn publish_large(publisher: &dyn Publisher, count: usize, bytes: usize) {
+    for _ in 0..count {
+        let message = Message { body: vec![b'x'; bytes].into(), attributes: Attributes::new() };
+        publisher.publish(message).await.await.unwrap();
+    }
+}
+
+/// Returns all that is delivered without an ack.
+async fn deliveries_without_ack(subscription: &Subscription) -> Vec<Delivery> {
+    let mut deliveries = vec![next_within(PATIENCE, subscription).await];
+    while let Ok(delivery) = tokio::time::timeout(Duration::from_millis(700), subscription.next()).await {
+        deliveries.push(delivery.unwrap());
+    }
+    deliveries
+}
+
+#[tokio::test]
+async fn no_more_bytes_are_received_than_the_intake_may_have() {
+    const INTAKE: usize = 32 << 20;
+    const MESSAGE: usize = 1_000_000;
+    const MESSAGES: usize = 80;
+    let wire = Wire::with_bytes(INTAKE, 64 << 20).await;
+    let publisher = wire.bus.publisher("orders_data", 10).await.unwrap();
+    publish_large(publisher.as_ref(), MESSAGES, MESSAGE).await;
+    let subscription = wire.subscribe(options()).await;
+    let mut received = 0;
+    while received < MESSAGES {
+        let outstanding = deliveries_without_ack(&subscription).await;
+        let bytes = outstanding.len() * MESSAGE;
+        let sent = wire.report().outstanding_bytes;
+        println!("{bytes} bytes at the workers, {sent} bytes sent, of {INTAKE}");
+        assert!(bytes <= INTAKE, "{bytes}");
+        // The service stops at the limit, which its last message of each stream exceeds.
+        assert!(sent <= INTAKE + 2 * MESSAGE, "{sent}");
+        received += outstanding.len();
+        outstanding.into_iter().for_each(Delivery::ack);
+    }
+    within(PATIENCE, "every message is acked", wire.drained()).await;
+    assert_eq!(received, MESSAGES, "each was delivered once");
+}
+
+#[tokio::test]
+async fn a_message_larger_than_the_intake_is_received_alone() {
+    let wire = Wire::with_bytes(1 << 20, 1 << 20).await;
+    let publisher = wire.bus.publisher("orders_data", 10).await.unwrap();
+    publish_large(publisher.as_ref(), 3, 3_000_000).await;
+    let subscription = wire.subscribe(options()).await;
+    for _ in 0..3 {
+        let mut outstanding = deliveries_without_ack(&subscription).await;
+        assert_eq!(outstanding.len(), 1);
+        outstanding.remove(0).ack();
+    }
+    within(PATIENCE, "every message is acked", wire.drained()).await;
+}
+
+#[tokio::test]
+async fn no_more_bytes_are_published_than_the_window_has() {
+    let wire = Wire::with_bytes(1 << 20, 4 << 20).await;
+    wire.command("publish never always");
+    let publisher = wire.bus.publisher("orders_data", 1_000).await.unwrap();
+    let mut receipts = Vec::new();
+    let message = Message { body: vec![b'x'; 1_000_000].into(), attributes: Attributes::new() };
+    while let Ok(receipt) =
+        tokio::time::timeout(Duration::from_millis(300), publisher.publish(message.clone())).await
+    {
+        receipts.push(receipt);
+    }
+    assert_eq!(receipts.len(), 4);
+    wire.command("clear");
+    drop(receipts);
+    publish_large(publisher.as_ref(), 2, 9_000_000).await;
 }

@@ -9,10 +9,13 @@ use tokio::time::Instant;
 
 use super::cli::{ExportArgs, Facts, FactsCommand, Format, ShowArgs, VerifyArgs};
 use super::context::Context;
+use super::csv_record::{self, Formulas};
 use super::exit::{CliError, Exit};
 use super::output;
 use super::setup;
 use super::wiring::{self, DataFolder};
+use crate::render::screen::Screen;
+use crate::render::table::{Column, table};
 use ecom_codec::envelope::rfc3339;
 use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
@@ -110,6 +113,7 @@ impl RowDetails<'_> {
 }
 
 async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
+    let formulas = Formulas::of(args.spreadsheet_safe);
     let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
     let Some(fact) = store.facts.fact(OrderId(args.order_id)).await? else {
         let (order, store) = (args.order_id, store.facts.describe());
@@ -124,8 +128,8 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
     };
     let text = match args.format {
         Format::Json => format!("{}\n", json_line(&shown)?),
-        Format::Csv => csv_text(&[&shown.row])?,
-        Format::Table => output::list(shown.cells()),
+        Format::Csv => String::from_utf8_lossy(&csv_record::table([&shown.row], formulas)?).into_owned(),
+        Format::Table => output::list(output::screen_of(args.out.as_deref()), shown.cells()),
     };
     output::to(args.out.as_deref(), &text)?;
     Ok(Exit::Done)
@@ -135,19 +139,11 @@ fn json_line(value: &impl Serialize) -> Result<String, CliError> {
     Ok(serde_json::to_string(value)?)
 }
 
-fn csv_text(rows: &[impl Serialize]) -> Result<String, CliError> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in rows {
-        writer.serialize(row)?;
-    }
-    let bytes = writer.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, CliError> {
+    let formulas = Formulas::of(args.spreadsheet_safe);
     let store = wiring::store(context, DataFolder::MustExist).await?;
     let mut sink = output::sink(args.out.as_deref())?;
-    let written = export_to(&mut sink, store.facts.facts(), args.format()).await;
+    let written = export_to(&mut sink, store.facts.facts(), args.format(), formulas).await;
     match written.and_then(|rows| sink.flush().map(|()| rows).map_err(CliError::from)) {
         Ok(rows) => stderr::say(format_args!("exported {} rows", output::count(rows))),
         Err(error) if error.is_closed_pipe() => {}
@@ -160,21 +156,21 @@ async fn export_to(
     sink: &mut impl Write,
     mut facts: futures_util::stream::BoxStream<'_, Result<Fact, ecom_store::StoreError>>,
     format: Format,
+    formulas: Formulas,
 ) -> Result<u64, CliError> {
     let mut rows = 0u64;
-    let mut header = true;
     while let Some(fact) = facts.next().await {
         let fact = fact?;
         let row = Row::from(&fact);
         match format {
             Format::Csv | Format::Table => {
-                let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(&mut *sink);
-                csv.serialize(row)?;
-                csv.flush()?;
+                if rows == 0 {
+                    csv_record::header(sink, &csv_record::names(&row)?)?;
+                }
+                csv_record::record(sink, &row, formulas)?;
             }
             Format::Json => writeln!(sink, "{}", json_line(&row)?)?,
         }
-        header = false;
         rows += 1;
     }
     Ok(rows)
@@ -202,7 +198,11 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     };
     let text = match args.format() {
         Format::Json => format!("{}\n", json_line(&found)?),
-        Format::Table | Format::Csv => format!("{}\n\n{}", store.facts.describe(), verification_text(&found)),
+        Format::Table | Format::Csv => format!(
+            "{}\n\n{}",
+            store.facts.describe(),
+            verification_text(&found, output::screen_of(args.out.as_deref()))
+        ),
     };
     output::to(args.out.as_deref(), &text)?;
     if !found.is_clean() {
@@ -215,7 +215,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
 }
 
 /// A verification as text: events by stream, dead letters by reason, differences.
-pub(crate) fn verification_text(found: &Verification) -> String {
+pub(crate) fn verification_text(found: &Verification, screen: Screen) -> String {
     let stream = |name: &str, counts: &StreamCounts| {
         let mut cells = vec![name.to_owned()];
         let counts = [
@@ -229,16 +229,25 @@ pub(crate) fn verification_text(found: &Verification) -> String {
         cells.extend(counts.map(output::count));
         <[String; 7]>::try_from(cells).unwrap_or_default()
     };
-    let mut text = output::table(
-        ["stream", "published", "current", "superseded", "dead-letter store", "lost", "duplicate"],
-        [stream("orders", &found.orders), stream("payments", &found.payments)],
-    );
+    let columns = [
+        Column::left("stream"),
+        Column::right("published"),
+        Column::right("current").rank(2),
+        Column::right("superseded").rank(3),
+        Column::right("dead-letter store").rank(1),
+        Column::right("lost"),
+        Column::right("duplicate"),
+    ];
+    let mut text =
+        table(screen, columns, [stream("orders", &found.orders), stream("payments", &found.payments)]);
     if !found.dead_letters.is_empty() {
         let dead_letters = found.dead_letters.iter().map(|((reason, state), count)| {
             [reason.as_str().to_owned(), state.as_str().to_owned(), output::count(*count)]
         });
         text.push('\n');
-        text.push_str(&output::table(["dead letters by reason", "state", "dead letters"], dead_letters));
+        let columns =
+            [Column::left("dead letters by reason"), Column::right("state"), Column::right("dead letters")];
+        text.push_str(&table(screen, columns, dead_letters));
     }
     text.push('\n');
     if found.is_clean() {

@@ -5,6 +5,7 @@ mod bulk;
 mod cli;
 mod config;
 mod context;
+mod csv_record;
 mod demo;
 mod dlq;
 mod exit;

@@ -77,7 +77,7 @@ async fn run_producer(
     if let (Some(path), Some(manifest)) = (&args.manifest, manifest) {
         close_manifest(path, manifest, kind, published, outcome.is_ok())?;
         let verify = output::command("ecom_facts", &context.common);
-        let path = output::quoted(&path.display().to_string());
+        let path = output::quoted(path);
         stderr::say(format_args!(
             "next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s"
         ));

@@ -104,7 +104,7 @@ async fn embedded(context: &Context, mode: Mode) -> Line {
             what: error.to_string(),
             fix: config::data_dir(&context.config)
                 .ok()
-                .map(|folder| format!("ecom_setup --embedded --data-dir {}", folder.display())),
+                .map(|folder| format!("ecom_setup --embedded --data-dir {}", output::quoted(folder))),
         },
     }
 }

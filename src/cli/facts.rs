@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::modes::WITHOUT_CSV;
 use super::shared::OF_ROLES;
 use super::{Common, Format, Mode, Modes};
 
@@ -29,7 +30,17 @@ pub(crate) struct Facts {
 
 impl Modes for Facts {
     fn modes(&self) -> Vec<Mode> {
-        vec![Mode { name: "in ecom_facts: it is for roles", without_effect: OF_ROLES }]
+        let mut modes = vec![Mode { name: "in ecom_facts: it is for roles", without_effect: OF_ROLES }];
+        match &self.command {
+            FactsCommand::Show(show) if show.format != Format::Csv => {
+                modes.push(Mode { name: WITHOUT_CSV, without_effect: &["show.spreadsheet_safe"] });
+            }
+            FactsCommand::Export(export) if export.format() != Format::Csv => {
+                modes.push(Mode { name: WITHOUT_CSV, without_effect: &["export.spreadsheet_safe"] });
+            }
+            _ => {}
+        }
+        modes
     }
 }
 
@@ -52,6 +63,9 @@ pub(crate) struct ShowArgs {
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
+    /// Put an apostrophe in front of texts in CSV that a spreadsheet would take for a formula.
+    #[arg(long)]
+    pub(crate) spreadsheet_safe: bool,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -94,6 +108,9 @@ pub(crate) struct ExportArgs {
     /// Output format; json = one object per line.
     #[arg(long, value_name = "FORMAT", default_value = "csv", value_parser = ["csv", "json"])]
     pub(crate) format: String,
+    /// Put an apostrophe in front of texts in CSV that a spreadsheet would take for a formula.
+    #[arg(long)]
+    pub(crate) spreadsheet_safe: bool,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

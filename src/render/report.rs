@@ -2,7 +2,9 @@
 
 use super::command::Spell;
 use super::roles;
-use super::{count, counted, next_step, span, table_with, time};
+use super::screen::Screen;
+use super::table::{Column, table};
+use super::{count, counted, next_step, span, time};
 use ecom_clock::micros;
 use ecom_dlq::report::{DeadLetterCount, HourlyArrivals, Report};
 use ecom_domain::dead_letter::DeadLetterState;
@@ -10,20 +12,25 @@ use ecom_domain::dead_letter::DeadLetterState;
 /// The length of the longest bar, in characters.
 const BAR: u64 = 40;
 
+/// The title of the hours.
+const TITLE: &str = "first failed in hour from";
+
 /// Totals, arrivals, roles, the commands to run next.
-pub fn text(report: &Report, spell: Spell<'_>) -> String {
+pub fn text(report: &Report, spell: Spell<'_>, screen: Screen) -> String {
     let since = report.since.map(|since| format!(", dead letters since {}", time(since))).unwrap_or_default();
     let mut text = format!("{}, {}{since}\n\n", report.store, time(report.at));
     if report.dead_letters() == 0 {
         text.push_str("no dead letters\n");
     } else {
-        text.push_str(&groups(report));
+        text.push_str(&groups(report, screen));
         text.push_str(&format!("\n{}", sentences(report).join("\n")));
-        text.push_str(&format!("\n\n{}", arrivals(&report.arrivals)));
+        text.push_str(&format!("\n\n{}", arrivals(&report.arrivals, screen)));
     }
-    text.push_str(&format!("\nroles\n{}", roles::lines(&report.roles, &report.causes, report.at)));
+    let (causes, running) = roles::lines(&report.roles, &report.causes, report.at);
+    text.push_str(&format!("\nroles\n{causes}{running}"));
+    let mut text = screen.wrapped(&text);
     if !report.next.is_empty() {
-        text.push_str(&format!("\nnext:\n{}", next_step::lines(&report.next, spell)));
+        text.push_str(&format!("\nnext:\n{}", next_step::lines(&report.next, spell, screen)));
     }
     text
 }
@@ -33,7 +40,7 @@ pub(super) fn oldest(counts: DeadLetterCount, now: i64) -> String {
     counts.oldest_at.map_or_else(|| "-".to_owned(), |oldest| span(now.saturating_sub(oldest)))
 }
 
-fn groups(report: &Report) -> String {
+fn groups(report: &Report, screen: Screen) -> String {
     let rows = report.groups.iter().map(|(&(state, reason), counts)| {
         [
             state.as_str().to_owned(),
@@ -43,7 +50,14 @@ fn groups(report: &Report) -> String {
             oldest(*counts, report.at),
         ]
     });
-    table_with(["state", "reason", "class", "dead letters", "oldest"], &["dead letters", "oldest"], rows)
+    let columns = [
+        Column::left("state"),
+        Column::left("reason"),
+        Column::left("class").rank(2),
+        Column::right("dead letters"),
+        Column::right("oldest").rank(1),
+    ];
+    table(screen, columns, rows)
 }
 
 /// The totals as sentences.
@@ -87,14 +101,17 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
 }
 
 /// The hours since the first arrival, each with a bar.
-fn arrivals(hours: &[HourlyArrivals]) -> String {
+fn arrivals(hours: &[HourlyArrivals], screen: Screen) -> String {
     let most = hours.iter().map(|hour| hour.dead_letters).max().unwrap_or_default();
     if most == 0 {
         return format!("no dead letters in the last {} hours\n", hours.len());
     }
+    let beside = TITLE.len() + "dead letters".len() + 4;
+    let room = screen.columns().map_or(BAR, |columns| (columns.saturating_sub(beside) as u64).clamp(1, BAR));
     let rows = hours.iter().skip_while(|hour| hour.dead_letters == 0).map(|hour| {
-        let bar = (hour.dead_letters * BAR).div_ceil(most);
+        let bar = (hour.dead_letters * room).div_ceil(most);
         [time(hour.at), count(hour.dead_letters), "█".repeat(usize::try_from(bar).unwrap_or_default())]
     });
-    table_with(["first failed in hour from", "dead letters", ""], &["dead letters"], rows)
+    let columns = [Column::left(TITLE), Column::right("dead letters"), Column::left("").rank(1)];
+    table(screen, columns, rows)
 }

@@ -35,6 +35,8 @@ pub mod program;
 mod replaced;
 #[cfg(feature = "embedded")]
 mod runbook;
+#[cfg(all(feature = "embedded", target_os = "linux"))]
+mod screens;
 #[cfg(feature = "embedded")]
 pub mod table;
 #[cfg(all(feature = "embedded", target_os = "linux"))]

@@ -55,7 +55,7 @@ struct Roles([RoleHandle; Role::ALL.len()]);
 impl Roles {
     fn new(context: &Context) -> Self {
         Self(Role::ALL.map(|role| {
-            let handle = RoleHandle::new(role, &context.entropy);
+            let handle = RoleHandle::new(role, context);
             match role {
                 Role::DlqHandler => handle.with_dead_letter_gauges(context.clock),
                 _ => handle,

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::csv_record::{self, Formulas};
 use super::exit::{CliError, Exit};
 use super::output;
-use super::setup;
+use super::setup::{self, Rights};
 use super::wiring::{self, DataFolder};
 use crate::render::screen::Screen;
 use crate::render::table::{Column, table};
@@ -28,7 +28,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Runs `ecom_facts`.
 pub(crate) async fn main(context: Context, cli: &Facts) -> Result<Exit, CliError> {
     if context.common.check {
-        return setup::check(&context).await;
+        return setup::check(&context, Rights::Reader).await;
     }
     match &cli.command {
         FactsCommand::Show(args) => show(&context, args).await,

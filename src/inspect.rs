@@ -43,7 +43,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 /// The dead-letter queue on a store.
 pub(crate) fn queue(context: &Context, store: &Store) -> DeadLetterQueue {
-    let handle = RoleHandle::new(Role::DlqHandler, &context.entropy);
+    let handle = RoleHandle::new(Role::DlqHandler, context);
     DeadLetterQueue {
         unreadable: Arc::clone(&context.unreadable),
         facts: Arc::clone(&store.facts),

@@ -27,20 +27,43 @@ pub(crate) fn lines(next: &[NextStep], spell: Spell<'_>, screen: Screen) -> Stri
 /// A command on lines that fit, each but the last ended so that a shell continues on the next.
 fn continued(command: &str, screen: Screen) -> String {
     let mut text = String::from(" ");
-    let (mut used, mut is_quoted) = (1, false);
-    for word in command.split(' ') {
+    let mut used = 1;
+    for word in shell_words(command) {
         let own = word.chars().count();
         // Beside the word: the space before it, and the mark of the continuation.
-        if !is_quoted && used > 4 && !screen.fits(used + 1 + own + 2) {
+        if used > 4 && !screen.fits(used + 1 + own + 2) {
             text.push_str(" \\\n   ");
             used = 3;
         }
         text.push(' ');
         text.push_str(word);
         used += 1 + own;
-        is_quoted ^= word.replace("\\'", "").matches('\'').count() % 2 == 1;
     }
     text + "\n"
+}
+
+/// The words of a command as a shell reads them, with their quotes.
+fn shell_words(command: &str) -> Vec<&str> {
+    let (mut words, mut start, mut before) = (Vec::new(), 0, ' ');
+    // The quote that is open, and whether a backslash escapes in it.
+    let mut open: Option<bool> = None;
+    let mut is_escaped = false;
+    for (index, character) in command.char_indices() {
+        match (character, open) {
+            _ if is_escaped => is_escaped = false,
+            ('\\', None | Some(true)) => is_escaped = true,
+            ('\'', None) => open = Some(before == '$'),
+            ('\'', Some(_)) => open = None,
+            (' ', None) => {
+                words.push(&command[start..index]);
+                start = index + 1;
+            }
+            _ => {}
+        }
+        before = character;
+    }
+    words.push(&command[start..]);
+    words
 }
 
 /// Fills in the command of each step, for JSON.
@@ -132,6 +155,7 @@ mod tests {
             ),
             "  dlq_handler --data-dir \\\n    /srv/ecom/data discard 7 --note \\\n    'the event in the row'\n"
         );
+        assert_eq!(shell_words(r"a $'b \' c' 'd \' e\ f"), ["a", r"$'b \' c'", r"'d \'", r"e\ f"]);
         let quoted = "dlq_handler --data-dir 'a folder that has a very long name' 'it'\\''s long, too'";
         assert_eq!(
             continued(quoted, screen),

@@ -54,7 +54,7 @@ pub fn line(selected: &SelectedDeadLetter, now: i64, bodies: Bodies, screen: Scr
 /// The cells that the screen has room for. A number that is wider than its column takes the room of the next ones.
 fn columns(cells: [&str; 9], screen: Screen) -> String {
     let natural = COLUMNS.map(|(_, natural)| natural);
-    let widths = layout(screen, &COLUMNS.map(|(column, _)| column), natural);
+    let widths = layout(screen, &COLUMNS.map(|(column, _)| column), natural, [0; COLUMNS.len()]);
     let mut line = String::new();
     let mut behind = 0;
     for (((column, _), cell), room) in COLUMNS.iter().zip(cells).zip(widths) {

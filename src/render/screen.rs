@@ -89,7 +89,7 @@ pub(super) fn in_column(text: &str, columns: usize) -> String {
         }
         pieces.push(character);
     }
-    let lines: Vec<String> = pieces.split('\n').map(|line| wrap(line, columns, 0)).collect();
+    let lines: Vec<String> = pieces.split('\n').map(|line| wrap(line.trim_start(), columns, 0)).collect();
     lines.join("\n")
 }
 

@@ -9,6 +9,9 @@ use ecom_telemetry::foreign_text::printable;
 /// The space between two columns.
 const GAP: usize = 2;
 
+/// The width of the longest word that a wrapped column makes room for.
+const LONGEST_WORD: usize = 24;
+
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
@@ -76,11 +79,13 @@ impl Column {
         }
     }
 
-    /// The least width of the column where its cells are this wide.
-    fn least(&self, natural: usize) -> usize {
+    /// The least width of the column where its cells and their longest word are this wide.
+    fn least(&self, natural: usize, word: usize) -> usize {
+        let titled = |least: usize| least.max(width(self.title)).min(natural);
         match self.fit {
             Fit::Whole => natural,
-            Fit::Wrapped(least) | Fit::Shortened(least) => least.max(width(self.title)).min(natural),
+            Fit::Wrapped(least) => titled(least.max(word.min(LONGEST_WORD))),
+            Fit::Shortened(least) => titled(least),
             Fit::Id => DeadLetterIdPrefix::SHOWN.min(natural),
         }
     }
@@ -111,21 +116,23 @@ fn shortened(text: &str, room: usize) -> String {
     shown + "…"
 }
 
-/// The width of each column on a screen; `None` for those left out.
+/// The width of each column on a screen; `None` for those left out. `words` are the widths of their longest words.
 pub(super) fn layout<const N: usize>(
     screen: Screen,
     columns: &[Column; N],
     natural: [usize; N],
+    words: [usize; N],
 ) -> [Option<usize>; N] {
     let Some(room) = screen.columns() else { return natural.map(Some) };
     let mut by_rank: Vec<usize> = (0..N).collect();
     by_rank.sort_by_key(|index| columns[*index].rank);
     let (mut widths, mut used) = ([None; N], 0);
     for &index in &by_rank {
-        let least = columns[index].least(natural[index]) + if used == 0 { 0 } else { GAP };
-        if columns[index].rank == 0 || used + least <= room {
-            widths[index] = Some(columns[index].least(natural[index]));
-            used += least;
+        let least = columns[index].least(natural[index], words[index]);
+        let with_gap = least + if used == 0 { 0 } else { GAP };
+        if columns[index].rank == 0 || used + with_gap <= room {
+            widths[index] = Some(least);
+            used += with_gap;
         }
     }
     let mut left = room.saturating_sub(used);
@@ -149,13 +156,14 @@ pub fn table<const N: usize>(
 ) -> String {
     let rows: Vec<[String; N]> =
         rows.into_iter().map(|row| row.map(|cell| printable(&cell).into_owned())).collect();
-    let mut natural = columns.map(|column| width(column.title));
+    let (mut natural, mut words) = (columns.map(|column| width(column.title)), [0; N]);
     for row in &rows {
-        for (natural, cell) in natural.iter_mut().zip(row) {
-            *natural = cell.split('\n').map(width).max().unwrap_or_default().max(*natural);
+        for ((natural, word), cell) in natural.iter_mut().zip(&mut words).zip(row) {
+            *natural = cell.split('\n').map(width).fold(*natural, usize::max);
+            *word = cell.split_whitespace().map(width).fold(*word, usize::max);
         }
     }
-    let widths = layout(screen, &columns, natural);
+    let widths = layout(screen, &columns, natural, words);
     let shown = || columns.iter().zip(widths).filter_map(|(column, width)| Some((column, width?)));
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -223,12 +231,13 @@ mod tests {
              reasons\n20240121-07-0123456789abcdef0123456789abcdef  waiting     1,234,567  order 900 is not in the fact \
              table  order_not_found 1, invalid 1\n"
         );
-        assert_eq!(
-            at(80),
-            "id                    state    dead letters  detail             reasons\n20240121-07-01234567  \
-             waiting     1,234,567  order 900 is no…   order_not_fo\n                                              \
-                               und 1,\n                                                                  invalid 1\n"
-        );
+        let id = "20240121-07-01234567";
+        let lines = [
+            format!("{:20}  {:7}  dead letters  {:18}  reasons", "id", "state", "detail"),
+            format!("{id}  waiting     1,234,567  order 900 is not …  order_not_found"),
+            format!("{:65}1, invalid 1", ""),
+        ];
+        assert_eq!(at(80), lines.join("\n") + "\n");
         assert_eq!(
             at(45),
             "id                    state    dead letters\n20240121-07-01234567  waiting     1,234,567\n"

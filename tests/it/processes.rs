@@ -24,6 +24,8 @@ mod inspect;
 mod killed;
 #[cfg(feature = "embedded")]
 mod last_words;
+#[cfg(all(feature = "embedded", feature = "pubsub", feature = "cassandra"))]
+mod login;
 #[cfg(all(unix, feature = "embedded"))]
 mod not_writable;
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]

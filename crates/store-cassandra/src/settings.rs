@@ -126,7 +126,7 @@ impl Section for CassandraSettings {
 }
 
 /// Reads the file without its trailing newline.
-fn read_password(path: &Path) -> Result<Secret, String> {
+pub(super) fn read_password(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("{shown} could not be read: {error}"))?;
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn load_env(env: &[(&str, &str)]) -> Result<Loaded<WithCassandra>, String> {
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         load_from(&Sources { env, ..Sources::default() })
     }
 

@@ -300,7 +300,7 @@ mod tests {
     use super::*;
     use crate::schema::{ColumnKind, Schema};
 
-    const ALL: [&str; 31] = [
+    const ALL: [&str; 32] = [
         RECORD_ORDER,
         PAYMENT_SLOT,
         RECORD_PAYMENT,

@@ -47,7 +47,7 @@ pub(crate) enum Format {
 fn given(flags: &[(&str, &str, Option<String>)]) -> Vec<Set> {
     flags
         .iter()
-        .filter_map(|(flag, key, value)| value.as_ref().map(|value| Set::flag(flag, key, value)))
+        .filter_map(|(flag, key, value)| value.as_ref().map(|value| Set::flag(flag, key, value.as_str())))
         .collect()
 }
 

@@ -145,6 +145,9 @@ fn prepared(
         .map_err(|error| CliError::usage(error.to_string()).hint(error.hint()))?;
     refuse_without_effect(&sources.sets, &loaded.config)?;
     if common.print_config {
+        for warning in &loaded.warnings {
+            stderr::say(format_args!("warning: {warning}"));
+        }
         super::output::data(&loaded.print())?;
         return Ok(None);
     }
@@ -174,7 +177,10 @@ fn run<F>(common: &Common, loaded: Loaded, command: F) -> Result<Exit, CliError>
 where
     F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
-    logs::init(&loaded.config.log, common.verbosity())?;
+    logs::init(&loaded, common.verbosity())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();

@@ -16,8 +16,10 @@ use super::cli::{Facts, FactsCommand, Format, VerifyArgs};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::output;
-use super::setup;
+use super::setup::{self, Rights};
 use super::wiring::{self, DataFolder};
+use crate::render::screen::Screen;
+use crate::render::table::{Column, table};
 use ecom_scenario::{EventContent, Manifest, StreamCounts, Units, Verification, verify};
 use ecom_telemetry::stderr;
 
@@ -27,7 +29,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Runs `ecom_facts`.
 pub(crate) async fn main(context: Context, cli: &Facts) -> Result<Exit, CliError> {
     if context.common.check {
-        return setup::check(&context).await;
+        return setup::check(&context, Rights::Reader).await;
     }
     match &cli.command {
         FactsCommand::Show(args) => show::show(&context, args).await,
@@ -58,7 +60,11 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     };
     let text = match args.format() {
         Format::Json => format!("{}\n", serde_json::to_string(&found)?),
-        Format::Table | Format::Csv => format!("{}\n\n{}", store.facts.describe(), verification_text(&found)),
+        Format::Table | Format::Csv => format!(
+            "{}\n\n{}",
+            store.facts.describe(),
+            verification_text(&found, output::screen_of(args.out.as_deref()))
+        ),
     };
     output::to(args.out.as_deref(), &text)?;
     if !found.is_clean() {
@@ -71,7 +77,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
 }
 
 /// A verification as text: events by stream, dead letters by reason, differences.
-pub(crate) fn verification_text(found: &Verification) -> String {
+pub(crate) fn verification_text(found: &Verification, screen: Screen) -> String {
     let stream = |name: &str, counts: &StreamCounts| {
         let mut cells = vec![name.to_owned()];
         let counts = [
@@ -85,16 +91,25 @@ pub(crate) fn verification_text(found: &Verification) -> String {
         cells.extend(counts.map(output::count));
         <[String; 7]>::try_from(cells).unwrap_or_default()
     };
-    let mut text = output::table(
-        ["stream", "published", "current", "superseded", "dead-letter store", "lost", "duplicate"],
-        [stream("orders", &found.orders), stream("payments", &found.payments)],
-    );
+    let columns = [
+        Column::left("stream"),
+        Column::right("published"),
+        Column::right("current").rank(2),
+        Column::right("superseded").rank(3),
+        Column::right("dead-letter store").rank(1),
+        Column::right("lost"),
+        Column::right("duplicate"),
+    ];
+    let mut text =
+        table(screen, columns, [stream("orders", &found.orders), stream("payments", &found.payments)]);
     if !found.dead_letters.is_empty() {
         let dead_letters = found.dead_letters.iter().map(|((reason, state), count)| {
             [reason.as_str().to_owned(), state.as_str().to_owned(), output::count(*count)]
         });
         text.push('\n');
-        text.push_str(&output::table(["dead letters by reason", "state", "dead letters"], dead_letters));
+        let columns =
+            [Column::left("dead letters by reason"), Column::right("state"), Column::right("dead letters")];
+        text.push_str(&table(screen, columns, dead_letters));
     }
     text.push('\n');
     if found.is_clean() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::modes::WITHOUT_CSV;
 use super::shared::OF_ROLES;
 use super::{Common, Format, Mode, Modes};
 
@@ -31,7 +32,17 @@ pub(crate) struct Facts {
 
 impl Modes for Facts {
     fn modes(&self) -> Vec<Mode> {
-        vec![Mode { name: "in ecom_facts: it is for roles", without_effect: OF_ROLES }]
+        let mut modes = vec![Mode { name: "in ecom_facts: it is for roles", without_effect: OF_ROLES }];
+        match &self.command {
+            FactsCommand::Show(show) if show.format != Format::Csv => {
+                modes.push(Mode { name: WITHOUT_CSV, without_effect: &["show.spreadsheet_safe"] });
+            }
+            FactsCommand::Export(export) if export.format() != Format::Csv => {
+                modes.push(Mode { name: WITHOUT_CSV, without_effect: &["export.spreadsheet_safe"] });
+            }
+            _ => {}
+        }
+        modes
     }
 }
 
@@ -54,6 +65,9 @@ pub(crate) struct ShowArgs {
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
+    /// Put an apostrophe in front of texts in CSV that a spreadsheet would take for a formula.
+    #[arg(long)]
+    pub(crate) spreadsheet_safe: bool,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -112,6 +126,9 @@ pub(crate) struct ExportArgs {
     /// The table to export.
     #[arg(long, value_name = "TABLE", default_value = "facts")]
     pub(crate) table: ExportTable,
+    /// Put an apostrophe in front of texts in CSV that a spreadsheet would take for a formula.
+    #[arg(long)]
+    pub(crate) spreadsheet_safe: bool,
     /// Write to this file instead of stdout; with --format parquet to this folder, which is required then.
     #[arg(long, value_name = "PATH", required_if_eq("format", "parquet"))]
     pub(crate) out: Option<PathBuf>,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::row::{Row, SupersededRow};
 use crate::cli::{ExportArgs, ExportFormat, ExportTable};
 use crate::context::Context;
+use crate::csv_record::{self, Formulas};
 use crate::exit::{CliError, Exit};
 use crate::inspect::Progress;
 use crate::output;
@@ -21,16 +22,17 @@ pub(super) async fn export(context: &Context, args: &ExportArgs) -> Result<Exit,
     if args.format == ExportFormat::Parquet {
         return parquet(context, args).await;
     }
+    let (format, formulas) = (args.format, Formulas::of(args.spreadsheet_safe));
     let store = wiring::store(context, DataFolder::MustExist).await?;
     let mut sink = output::sink(args.out.as_deref())?;
     let progress = Progress::of_rows();
     let written = match args.table {
         ExportTable::Facts => {
-            let write = |out: &mut _, fact: &Fact, nth| write(out, &Row::from(fact), args.format, nth);
+            let write = |out: &mut _, fact: &Fact, nth| write(out, &Row::from(fact), format, formulas, nth);
             stream(&mut sink, store.facts.facts(), &progress, write).await
         }
         ExportTable::Superseded => {
-            let write = |out: &mut _, row: &SupersededRow, nth| write(out, row, args.format, nth);
+            let write = |out: &mut _, row: &SupersededRow, nth| write(out, row, format, formulas, nth);
             stream(&mut sink, SupersededRow::all(store.facts.as_ref()), &progress, write).await
         }
     };
@@ -74,13 +76,15 @@ fn write(
     sink: &mut impl Write,
     row: &impl Serialize,
     format: ExportFormat,
+    formulas: Formulas,
     nth: u64,
 ) -> Result<(), CliError> {
     match format {
         ExportFormat::Csv | ExportFormat::Parquet => {
-            let mut csv = csv::WriterBuilder::new().has_headers(nth == 0).from_writer(sink);
-            csv.serialize(row)?;
-            csv.flush()?;
+            if nth == 0 {
+                csv_record::header(sink, &csv_record::names(row)?)?;
+            }
+            csv_record::record(sink, row, formulas)?;
         }
         ExportFormat::Json => writeln!(sink, "{}", serde_json::to_string(row)?)?,
     }

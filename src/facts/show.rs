@@ -5,9 +5,11 @@ use serde::Serialize;
 use super::row::{Row, SupersededRow};
 use crate::cli::{Format, ShowArgs};
 use crate::context::Context;
+use crate::csv_record::{self, Formulas};
 use crate::exit::{CliError, Exit};
 use crate::output;
-use crate::render::table_with;
+use crate::render::screen::Screen;
+use crate::render::table::{Column, table};
 use crate::wiring::{self, DataFolder};
 use ecom_codec::envelope::rfc3339;
 use ecom_domain::order::OrderId;
@@ -49,8 +51,8 @@ impl RowDetails<'_> {
     }
 
     /// The row as text, then the superseded payments, newest first, if there are any.
-    fn text(&self) -> String {
-        let mut text = output::list(self.cells());
+    fn text(&self, screen: Screen) -> String {
+        let mut text = output::list(screen, self.cells());
         if !self.superseded_payments.is_empty() {
             let cell = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             let rows = self.superseded_payments.iter().map(|lost| {
@@ -64,9 +66,16 @@ impl RowDetails<'_> {
                     number(lost.superseded_by),
                 ]
             });
-            let header =
-                ["superseded payment", "method", "card", "status", "datetime", "event time", "superseded by"];
-            text.push_str(&format!("\n{}", table_with(header, &[], rows)));
+            let columns = [
+                Column::left("superseded payment"),
+                Column::left("method").shortened(8),
+                Column::left("card").rank(2),
+                Column::left("status").shortened(8),
+                Column::left("datetime").rank(3),
+                Column::left("event time").rank(1),
+                Column::left("superseded by"),
+            ];
+            text.push_str(&format!("\n{}", table(screen, columns, rows)));
         }
         text
     }
@@ -94,16 +103,12 @@ pub(super) async fn show(context: &Context, args: &ShowArgs) -> Result<Exit, Cli
     };
     let text = match args.format {
         Format::Json => format!("{}\n", serde_json::to_string(&shown)?),
-        Format::Csv => csv_text(&shown.row)?,
-        Format::Table => shown.text(),
+        Format::Csv => {
+            let csv = csv_record::table([&shown.row], Formulas::of(args.spreadsheet_safe))?;
+            String::from_utf8_lossy(&csv).into_owned()
+        }
+        Format::Table => shown.text(output::screen_of(args.out.as_deref())),
     };
     output::to(args.out.as_deref(), &text)?;
     Ok(Exit::Done)
-}
-
-fn csv_text(row: &Row<'_>) -> Result<String, CliError> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.serialize(row)?;
-    let bytes = writer.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -2,7 +2,9 @@
 
 use super::command::Spell;
 use super::roles;
-use super::{count, counted, next_step, span, table_with, time};
+use super::screen::Screen;
+use super::table::{Column, table};
+use super::{count, counted, next_step, span, time};
 use ecom_clock::micros;
 use ecom_dlq::report::{DailyCount, DeadLetterCount, HourlyArrivals, Report};
 use ecom_dlq::times::day_of;
@@ -13,20 +15,28 @@ const BAR: u64 = 40;
 /// The number of days shown as text.
 const DAYS: usize = 14;
 
+/// The title of the hours.
+const TITLE: &str = "first failed in hour from";
+
 /// Totals, arrivals, roles, the commands to run next.
-pub fn text(report: &Report, spell: Spell<'_>) -> String {
+pub fn text(report: &Report, spell: Spell<'_>, screen: Screen) -> String {
     let since = report.since.map(|since| format!(", dead letters since {}", time(since))).unwrap_or_default();
     let mut text = format!("{}, {}{since}\n\n", report.store, time(report.at));
     if report.dead_letters() == 0 {
         text.push_str("no dead letters\n");
     } else {
-        text.push_str(&groups(report));
+        text.push_str(&groups(report, screen));
         text.push_str(&format!("\n{}", sentences(report).join("\n")));
-        text.push_str(&format!("\n\n{}\n{}", days(&report.days), arrivals(&report.arrivals)));
+        text.push_str(&format!("
+
+{}
+{}", days(&report.days, screen), arrivals(&report.arrivals, screen)));
     }
-    text.push_str(&format!("\nroles\n{}", roles::lines(&report.roles, &report.causes, report.at)));
+    let (causes, running) = roles::lines(&report.roles, &report.causes, report.at);
+    text.push_str(&format!("\nroles\n{causes}{running}"));
+    let mut text = screen.wrapped(&text);
     if !report.next.is_empty() {
-        text.push_str(&format!("\nnext:\n{}", next_step::lines(&report.next, spell)));
+        text.push_str(&format!("\nnext:\n{}", next_step::lines(&report.next, spell, screen)));
     }
     text
 }
@@ -36,7 +46,7 @@ pub(super) fn oldest(counts: DeadLetterCount, now: i64) -> String {
     counts.oldest_at.map_or_else(|| "-".to_owned(), |oldest| span(now.saturating_sub(oldest)))
 }
 
-fn groups(report: &Report) -> String {
+fn groups(report: &Report, screen: Screen) -> String {
     let rows = report.groups.iter().map(|(&(state, reason), counts)| {
         [
             state.as_str().to_owned(),
@@ -46,7 +56,14 @@ fn groups(report: &Report) -> String {
             oldest(*counts, report.at),
         ]
     });
-    table_with(["state", "reason", "class", "dead letters", "oldest"], &["dead letters", "oldest"], rows)
+    let columns = [
+        Column::left("state"),
+        Column::left("reason"),
+        Column::left("class").rank(2),
+        Column::right("dead letters"),
+        Column::right("oldest").rank(1),
+    ];
+    table(screen, columns, rows)
 }
 
 /// The totals as sentences.
@@ -101,7 +118,7 @@ pub fn day_cells(count: &DailyCount) -> [String; 5] {
 }
 
 /// The last days by reason.
-fn days(days: &[DailyCount]) -> String {
+fn days(days: &[DailyCount], screen: Screen) -> String {
     let mut shown: Vec<i64> = days.iter().map(|count| count.at).collect();
     shown.dedup();
     let earliest = shown.get(shown.len().saturating_sub(DAYS)).copied().unwrap_or_default();
@@ -110,8 +127,13 @@ fn days(days: &[DailyCount]) -> String {
         let [on, reason, ..] = day_cells(day);
         [on, reason, count(day.dead_letters), count(day.open)]
     });
-    let header = ["first failed on", "reason", "dead letters", "open"];
-    let mut text = table_with(header, &["dead letters", "open"], rows);
+    let columns = [
+        Column::left("first failed on"),
+        Column::left("reason"),
+        Column::right("dead letters"),
+        Column::right("open").rank(1),
+    ];
+    let mut text = table(screen, columns, rows);
     if !earlier.is_empty() {
         let sum = earlier.iter().map(|day| day.dead_letters).sum();
         text.push_str(&format!("earlier: {}; all days: --format csv\n", counted(sum, "dead letter")));
@@ -120,16 +142,19 @@ fn days(days: &[DailyCount]) -> String {
 }
 
 /// The hours since the first arrival, each with a bar.
-fn arrivals(hours: &[HourlyArrivals]) -> String {
+fn arrivals(hours: &[HourlyArrivals], screen: Screen) -> String {
     let most = hours.iter().map(|hour| hour.dead_letters).max().unwrap_or_default();
     if most == 0 {
         return format!("no dead letters in the last {} hours\n", hours.len());
     }
+    let beside = TITLE.len() + "dead letters".len() + 4;
+    let room = screen.columns().map_or(BAR, |columns| (columns.saturating_sub(beside) as u64).clamp(1, BAR));
     let rows = hours.iter().skip_while(|hour| hour.dead_letters == 0).map(|hour| {
-        let bar = (hour.dead_letters * BAR).div_ceil(most);
+        let bar = (hour.dead_letters * room).div_ceil(most);
         [time(hour.at), count(hour.dead_letters), "█".repeat(usize::try_from(bar).unwrap_or_default())]
     });
-    table_with(["first failed in hour from", "dead letters", ""], &["dead letters"], rows)
+    let columns = [Column::left(TITLE), Column::right("dead letters"), Column::left("").rank(1)];
+    table(screen, columns, rows)
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ mod inspect;
 mod killed;
 #[cfg(feature = "embedded")]
 mod last_words;
+#[cfg(all(feature = "embedded", feature = "pubsub", feature = "cassandra"))]
+mod login;
 #[cfg(all(unix, feature = "embedded"))]
 mod not_writable;
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
@@ -39,6 +41,8 @@ pub mod program;
 mod replaced;
 #[cfg(feature = "embedded")]
 mod runbook;
+#[cfg(all(feature = "embedded", target_os = "linux"))]
+mod screens;
 #[cfg(feature = "embedded")]
 pub mod table;
 #[cfg(all(feature = "embedded", target_os = "linux"))]

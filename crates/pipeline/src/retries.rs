@@ -116,7 +116,7 @@ async fn load(
             Err(error @ StoreError::Unreadable { .. }) => {
                 tracing::warn!("{error}; its waiting dead letters are not retried");
             }
-            Err(error) if error.is_outage() => {
+            Err(error) if resolver.retrier.outlasts(&error) => {
                 tracing::warn!("{error}; waiting dead letters that were not read are retried later");
                 return Ok((false, started.elapsed()));
             }

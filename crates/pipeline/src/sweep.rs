@@ -60,7 +60,7 @@ pub async fn sweep(
                 summary.unreadable += 1;
                 continue;
             }
-            Err(error) if error.is_outage() => {
+            Err(error) if resolver.retrier.outlasts(&error) => {
                 summary.ended_early = true;
                 tracing::warn!("{error}; the sweep ends early, and the next one reads the rest");
                 break;

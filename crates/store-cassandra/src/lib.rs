@@ -10,6 +10,8 @@
 
 mod columns;
 mod connect_error;
+mod connection_fault;
+mod credentials;
 mod dead_letters;
 mod errors;
 mod facts;
@@ -17,6 +19,8 @@ mod operations;
 mod pages;
 pub mod provision;
 mod registrations;
+mod replication;
+mod rights;
 mod schema;
 mod schema_check;
 mod session;

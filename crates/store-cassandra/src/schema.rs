@@ -95,7 +95,7 @@ fn without_comment(line: &str) -> &str {
 }
 
 /// Parses a CREATE TABLE statement; `None` for any other statement.
-fn table(cql: &str) -> Option<Table> {
+pub(super) fn table(cql: &str) -> Option<Table> {
     let rest = cql.strip_prefix("CREATE TABLE IF NOT EXISTS")?;
     let (name, rest) = rest.split_once('(')?;
     // Table options follow, some of them with parentheses.

@@ -117,6 +117,10 @@ SELECT id, kind, t, body, body_length, body_sha256, attributes, reason, detail, 
 first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
 FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? AND id = ?";
 
+/// Reads the ids of a partition in a range.
+pub(super) const IDS_OF_PARTITION: &str = "\
+SELECT id, kind FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? AND id >= ? AND id < ?";
+
 /// Reads the dead letters of a partition.
 pub(super) const DEAD_LETTERS: &str = "\
 SELECT id, kind, t, body, body_length, body_sha256, attributes, reason, detail, order_id, payment_id, \
@@ -231,6 +235,7 @@ pub(super) struct Statements {
     pub(super) set_schedule: Batch,
     pub(super) record_entry: PreparedStatement,
     pub(super) dead_letter: PreparedStatement,
+    pub(super) ids_of_partition: PreparedStatement,
     pub(super) dead_letters: PreparedStatement,
     pub(super) dead_letters_brief: PreparedStatement,
     pub(super) history: PreparedStatement,
@@ -289,6 +294,7 @@ impl Statements {
             set_schedule: together([&one(SET_SCHEDULE).await?, &record_entry]),
             record_entry,
             dead_letter: one(DEAD_LETTER).await?,
+            ids_of_partition: scan(IDS_OF_PARTITION, PAGE_BRIEF).await?,
             dead_letters: scan(DEAD_LETTERS, PAGE_WHOLE).await?,
             dead_letters_brief: scan(DEAD_LETTERS_BRIEF, PAGE_BRIEF).await?,
             history: scan(HISTORY, PAGE).await?,
@@ -353,6 +359,7 @@ mod tests {
         SET_STATE,
         SET_SCHEDULE,
         DEAD_LETTER,
+        IDS_OF_PARTITION,
         DEAD_LETTERS,
         DEAD_LETTERS_BRIEF,
         HISTORY,

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use ecom_domain::attributes::Attributes;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
-use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterRecord, DeadLetterUpdate, HistoryEntry};
+use ecom_domain::dead_letter::{
+    DeadLetter, DeadLetterId, DeadLetterIdPrefix, DeadLetterRecord, DeadLetterUpdate, HistoryEntry,
+};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot, SupersededPayment};
 use ecom_domain::heartbeat::Heartbeat;
@@ -131,6 +133,18 @@ impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
 
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {
         self.read("read a dead letter", |tables| tables.record(id)).await
+    }
+
+    async fn ids_with_prefix(
+        &self,
+        prefix: &DeadLetterIdPrefix,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterId>, StoreError> {
+        let begins = |record: &DeadLetterRecord| record.dead_letter.id.as_str().starts_with(prefix.as_str());
+        let found = |tables: &Tables| {
+            tables.records().filter(begins).map(|record| record.dead_letter.id).take(limit).collect()
+        };
+        self.read("read the ids of dead letters", found).await
     }
 
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {

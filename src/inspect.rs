@@ -254,7 +254,12 @@ pub(crate) async fn report(context: &Context, args: &ReportArgs) -> Result<Exit,
             json(&report)
         }
         ReportFormat::Csv => {
-            csv_text(&render::report::DAYS_HEADER, report.days.iter().map(render::report::day_cells))?
+            let mut csv = Vec::new();
+            csv_record::header(&mut csv, &render::report::DAYS_HEADER)?;
+            for day in &report.days {
+                csv_record::record(&mut csv, &render::report::DayRow::from(day), Formulas::Kept)?;
+            }
+            String::from_utf8_lossy(&csv).into_owned()
         }
         ReportFormat::Markdown => render::markdown::text(&report, &spell),
     };
@@ -284,17 +289,4 @@ pub(crate) async fn history(context: &Context, args: &HistoryArgs) -> Result<Exi
     };
     output::to(args.out.as_deref(), &text)?;
     Ok(Exit::Done)
-}
-
-fn csv_text<const N: usize>(
-    header: &[&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> Result<String, CliError> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record(header)?;
-    for cells in rows {
-        csv.write_record(cells)?;
-    }
-    let bytes = csv.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

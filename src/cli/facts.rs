@@ -37,7 +37,7 @@ impl Modes for Facts {
             FactsCommand::Show(show) if show.format != Format::Csv => {
                 modes.push(Mode { name: WITHOUT_CSV, without_effect: &["show.spreadsheet_safe"] });
             }
-            FactsCommand::Export(export) if export.format() != Format::Csv => {
+            FactsCommand::Export(export) if export.format != ExportFormat::Csv => {
                 modes.push(Mode { name: WITHOUT_CSV, without_effect: &["export.spreadsheet_safe"] });
             }
             _ => {}

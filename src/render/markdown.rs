@@ -1,7 +1,7 @@
 //! The report as Markdown, for tickets and chats.
 
 use super::command::{Command, Spell};
-use super::report::{day_cells, oldest, sentences};
+use super::report::{DayRow, oldest, sentences};
 use super::roles::problem;
 use super::terminal::plain;
 use super::{count, next_step, span, time};
@@ -51,7 +51,7 @@ fn groups(report: &Report) -> String {
 
 fn days(report: &Report) -> String {
     let rows = report.days.iter().map(|day| {
-        let [on, reason, ..] = day_cells(day);
+        let DayRow { day: on, reason, .. } = day.into();
         [on, format!("`{reason}`"), count(day.dead_letters), count(day.open)]
     });
     section("By day and reason", ["first failed on", "reason", "dead letters", "open"], rows)

@@ -1,5 +1,7 @@
 //! The report as text.
 
+use serde::Serialize;
+
 use super::command::Spell;
 use super::roles;
 use super::screen::Screen;
@@ -109,12 +111,22 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
 /// The header of the numbers by day and reason as CSV.
 pub const DAYS_HEADER: [&str; 5] = ["day", "reason", "class", "dead_letters", "open"];
 
-/// A line of them: numbers without separators.
-pub fn day_cells(count: &DailyCount) -> [String; 5] {
-    let DailyCount { at, reason, dead_letters, open } = count;
-    let numbers = [dead_letters, open].map(ToString::to_string);
-    let [dead_letters, open] = numbers;
-    [day_of(*at), reason.as_str().to_owned(), reason.class().as_str().to_owned(), dead_letters, open]
+/// The dead letters of a day and reason as a flat record, in the order of [`DAYS_HEADER`].
+#[derive(Serialize)]
+pub struct DayRow {
+    pub(super) day: String,
+    pub(super) reason: &'static str,
+    class: &'static str,
+    dead_letters: u64,
+    open: u64,
+}
+
+impl From<&DailyCount> for DayRow {
+    fn from(count: &DailyCount) -> Self {
+        let DailyCount { at, reason, dead_letters, open } = *count;
+        let (day, class) = (day_of(at), reason.class().as_str());
+        Self { day, reason: reason.as_str(), class, dead_letters, open }
+    }
 }
 
 /// The last days by reason.
@@ -124,8 +136,8 @@ fn days(days: &[DailyCount], screen: Screen) -> String {
     let earliest = shown.get(shown.len().saturating_sub(DAYS)).copied().unwrap_or_default();
     let (earlier, last): (Vec<&DailyCount>, _) = days.iter().partition(|count| count.at < earliest);
     let rows = last.into_iter().map(|day| {
-        let [on, reason, ..] = day_cells(day);
-        [on, reason, count(day.dead_letters), count(day.open)]
+        let DayRow { day: on, reason, .. } = day.into();
+        [on, reason.to_owned(), count(day.dead_letters), count(day.open)]
     });
     let columns = [
         Column::left("first failed on"),
@@ -171,11 +183,13 @@ mod tests {
             open: 7,
         };
         let all: Vec<DailyCount> = (0..20).map(day).collect();
-        let text = days(&all);
+        let text = days(&all, Screen::UNLIMITED);
         assert!(text.starts_with("first failed on  reason   dead letters  open\n1970-01-07  "), "{text}");
         assert!(text.contains("1970-01-20       invalid         1,000     7\n"), "{text}");
         assert!(text.ends_with("earlier: 6,000 dead letters; all days: --format csv\n"), "{text}");
-        assert_eq!(days(&all[..14]).lines().count(), 15);
-        assert_eq!(day_cells(&all[0]), ["1970-01-01", "invalid", "poison", "1000", "7"]);
+        assert_eq!(days(&all[..14], Screen::UNLIMITED).lines().count(), 15);
+        let row = DayRow::from(&all[0]);
+        assert_eq!((row.day.as_str(), row.reason, row.class), ("1970-01-01", "invalid", "poison"));
+        assert_eq!((row.dead_letters, row.open), (1_000, 7));
     }
 }

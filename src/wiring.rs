@@ -163,11 +163,13 @@ async fn open_embedded(
     context: &Context,
     folder: DataFolder,
 ) -> Result<Arc<ecom_embedded::Embedded>, Attempt> {
-    use ecom_embedded::{OpenError, Options, open};
+    use ecom_embedded::{ByteLimits, OpenError, Options, open};
     let options = match folder {
-        DataFolder::Create => Options { clock: context.clock, ..Options::new(routes(&context.config)) },
-        DataFolder::MustExist => Options { clock: context.clock, ..Options::existing() },
+        DataFolder::Create => Options::new(routes(&context.config)),
+        DataFolder::MustExist => Options::existing(),
     };
+    let limits = ByteLimits::from(&context.config.embedded);
+    let options = Options { clock: context.clock, limits, ..options };
     let data_dir = context.config.embedded.data_dir.clone();
     // It waits for the lock of another process; probes are answered meanwhile.
     let opened = tokio::task::spawn_blocking(move || open(&data_dir, options)).await;

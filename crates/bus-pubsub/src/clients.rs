@@ -9,6 +9,7 @@ use google_cloud_pubsub::retry_policy::RetryableErrors;
 
 use crate::error::{ErrorClass, RootCause};
 use crate::settings::PubsubSettings;
+use crate::stream_pace::PacedCredentials;
 use ecom_bus::BusError;
 
 /// Builds the clients. The credentials are loaded once and shared, because they cache their tokens.
@@ -69,9 +70,10 @@ impl ClientFactory {
         builder.build().await.map_err(|error| self.build_error(error))
     }
 
-    /// Builds a subscriber with its own connection.
+    /// Builds a subscriber with its own connection, which reopens streams at their [pace](crate::stream_pace).
     pub(super) async fn subscriber(&self) -> Result<Subscriber, BusError> {
-        let builder = Subscriber::builder().with_credentials(self.credentials.clone());
+        let credentials = Credentials::from(PacedCredentials(self.credentials.clone()));
+        let builder = Subscriber::builder().with_credentials(credentials);
         let builder = match self.settings.endpoint() {
             Some(endpoint) => builder.with_endpoint(endpoint),
             None => builder,

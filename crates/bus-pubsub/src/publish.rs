@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::clients::ClientFactory;
 use crate::error::{ErrorClass, RootCause};
 use crate::message::{outgoing, validate};
-use ecom_bus::{BusError, Message, PublishError, Publisher, Receipt};
+use ecom_bus::{BusError, ByteBudget, Message, PublishError, Publisher, Receipt};
 
 /// The maximum number of messages in a batch: the most that Pub/Sub accepts in one request.
 const BATCH_MESSAGES: u32 = 1_000;
@@ -23,12 +23,13 @@ const BATCH_DELAY: Duration = Duration::from_millis(10);
 /// A publisher for one topic.
 pub(super) struct TopicPublisher {
     window: Arc<Semaphore>,
+    bytes: ByteBudget,
     connections: Arc<PublisherConnections>,
 }
 
 impl TopicPublisher {
     /// Opens a connection for the topic, given by its short name. At most `window` messages are
-    /// unacknowledged.
+    /// unacknowledged, of the bytes that the settings allow.
     pub(super) async fn open(
         clients: Arc<ClientFactory>,
         topic: &str,
@@ -37,13 +38,14 @@ impl TopicPublisher {
         let topic = clients.topic_name(topic);
         let connection = PublisherConnection::open(&clients, &topic, 0).await?;
         let window = Arc::new(Semaphore::new(window.clamp(1, Semaphore::MAX_PERMITS)));
+        let bytes = ByteBudget::new(clients.settings.publish_bytes);
         let connections = PublisherConnections {
             clients,
             topic,
             in_use: RwLock::new(ConnectionsInUse { current: Arc::new(connection), previous: None }),
             opening: tokio::sync::Mutex::new(()),
         };
-        Ok(Self { window, connections: Arc::new(connections) })
+        Ok(Self { window, bytes, connections: Arc::new(connections) })
     }
 }
 
@@ -51,6 +53,7 @@ impl TopicPublisher {
 impl Publisher for TopicPublisher {
     async fn publish(&self, message: Message) -> Receipt {
         let permit = self.window.clone().acquire_owned().await.expect("the window is never closed");
+        let share = self.bytes.share(message.size()).await;
         if let Err(limit) = validate(&message) {
             let topic = self.connections.topic.clone();
             return Receipt::new(
@@ -62,7 +65,7 @@ impl Publisher for TopicPublisher {
         let published = connection.batched.publish(outgoing(message));
         let connections = self.connections.clone();
         Receipt::new(async move {
-            let _place = permit;
+            let _place = (permit, share);
             match published.await {
                 Ok(id) => Ok(id),
                 Err(error) => connections.recover(&connection, copy, error).await,

@@ -34,7 +34,7 @@ pub(super) async fn run(set: StreamSet, max_streams: usize) {
             _ = ticks.tick() => {}
         }
         samples += 1;
-        starved += u32::from(set.channel.capacity() == set.channel.max_capacity());
+        starved += u32::from(set.intake.is_empty());
         if samples < SAMPLES {
             continue;
         }

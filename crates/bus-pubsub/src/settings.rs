@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ecom_config::fields::{DAY, MINUTE, SECOND, duration, duration_or_off, none_if_empty};
+use ecom_config::fields::{DAY, MINUTE, SECOND, duration, duration_or_off, none_if_empty, size};
 use ecom_config::{Checks, Section, hosts};
 use serde::Deserialize;
 
@@ -24,6 +24,14 @@ pub struct PubsubSettings {
     /// emulator.
     #[serde(deserialize_with = "duration_or_off::<_, SECOND, DAY>")]
     pub stream_idle_rotation: Option<Duration>,
+    /// Maximum total size of the messages received by a subscription and not acked yet, at least 1 byte;
+    /// 128 MiB by default. A larger message is received alone.
+    #[serde(deserialize_with = "size")]
+    pub intake_bytes: usize,
+    /// Maximum total size of the messages of one publisher without an acknowledgement, at least 1 byte; 64 MiB
+    /// by default. A larger message is published alone.
+    #[serde(deserialize_with = "size")]
+    pub publish_bytes: usize,
     /// Timeout of the check that [`connect`](super::Pubsub::connect) makes; 5 s, not a configuration key.
     #[serde(skip, default = "connect_timeout")]
     pub connect_timeout: Duration,

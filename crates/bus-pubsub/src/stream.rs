@@ -1,4 +1,8 @@
 //! The feeder of one stream: it moves deliveries from the client library into the channel to the workers.
+//!
+//! The client library extends the leases of the messages that it has received, and it receives only while the
+//! feeder asks. So the feeder goes on whatever the workers do, within the bytes that the intake may have: the
+//! service sends no more than the stream's limits, and the emulator, which has none, no more than that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use google_cloud_pubsub::Error;
 use google_cloud_pubsub::subscriber::MessageStream;
 use google_cloud_pubsub::subscriber::handler::Handler;
-use tokio::sync::mpsc;
 
+use crate::intake::Intake;
 use crate::message::received;
 use crate::stream_activity::{OutstandingDelivery, StreamActivity};
-use ecom_bus::{Delivery, Lease};
+use ecom_bus::{ByteShare, Delivery, Lease};
 
 /// The reason a feeder ended.
 #[derive(Debug)]
@@ -29,18 +33,19 @@ pub(super) enum StreamEnd {
 /// the stream's shutdown token.
 pub(super) async fn feed(
     mut stream: MessageStream,
-    channel: mpsc::Sender<Delivery>,
+    intake: Intake,
     activity: Arc<StreamActivity>,
     delivered: Arc<AtomicU64>,
 ) -> StreamEnd {
     loop {
         match stream.next().await {
             Some(Ok((message, handler))) => {
-                let attempt = handler.delivery_attempt();
-                let lease = StreamLease { handler, _outstanding: OutstandingDelivery::new(&activity) };
+                let outstanding = OutstandingDelivery::new(&activity);
                 delivered.fetch_add(1, Ordering::Relaxed);
-                let delivery = Delivery::new(received(message, attempt), Box::new(lease));
-                if channel.send(delivery).await.is_err() {
+                let received = received(message, handler.delivery_attempt());
+                let share = intake.share(&received).await;
+                let lease = StreamLease { handler, _outstanding: outstanding, _share: share };
+                if intake.send(Delivery::new(received, Box::new(lease))).await.is_err() {
                     return StreamEnd::ChannelClosed;
                 }
             }
@@ -54,6 +59,7 @@ pub(super) async fn feed(
 struct StreamLease {
     handler: Handler,
     _outstanding: OutstandingDelivery,
+    _share: ByteShare,
 }
 
 impl Lease for StreamLease {

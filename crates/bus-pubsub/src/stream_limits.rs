@@ -10,9 +10,6 @@ use ecom_bus::{Streams, SubscribeOptions};
 /// The time for which the client library extends ack deadlines. After it, the message is redelivered.
 const MAX_LEASE: Duration = Duration::from_secs(60 * 60);
 
-/// The maximum size of outstanding messages over all streams, in bytes.
-const MAX_OUTSTANDING_BYTES: usize = 128 << 20;
-
 /// The minimum of outstanding bytes for a stream: with less, it could not receive the largest message, 10 MB.
 const MIN_STREAM_BYTES: usize = 10 << 20;
 
@@ -28,12 +25,13 @@ pub(super) struct StreamLimits {
 }
 
 impl StreamLimits {
-    /// Returns the share of the options that each of at most `streams` streams has.
-    pub(super) fn new(options: &SubscribeOptions, streams: usize) -> Self {
+    /// Returns the share of the options, and of the intake's `bytes`, that each of at most `streams` streams
+    /// has.
+    pub(super) fn new(options: &SubscribeOptions, bytes: usize, streams: usize) -> Self {
         // A share for streams that may never be opened would starve the open ones.
         let sharing = if options.streams == Streams::Automatic { EXPECTED_STREAMS } else { streams };
         let messages = options.max_outstanding.div_ceil(sharing).max(1);
-        let bytes = (MAX_OUTSTANDING_BYTES / streams).max(MIN_STREAM_BYTES);
+        let bytes = (bytes / streams).max(MIN_STREAM_BYTES);
         Self {
             messages: i64::try_from(messages).unwrap_or(i64::MAX),
             bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
@@ -66,7 +64,7 @@ mod tests {
             ack_deadline: Duration::from_secs(ack_deadline),
             idle_rotation: None,
         };
-        StreamLimits::new(&options, streams)
+        StreamLimits::new(&options, 128 << 20, streams)
     }
 
     #[test]

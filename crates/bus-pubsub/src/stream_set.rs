@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::ClientFactory;
 use crate::connection::{STREAMS_PER_CONNECTION, SharedConnection};
 use crate::health::SubscriptionHealth;
+use crate::intake::Intake;
 use crate::stream_limits::StreamLimits;
 use crate::supervise::{self, SupervisedStream};
-use ecom_bus::Delivery;
 use ecom_clock::Entropy;
 
 /// The state that all streams of a subscription share.
@@ -29,8 +28,7 @@ pub(super) struct StreamSet {
     pub(super) health: Arc<SubscriptionHealth>,
     /// The number of deliveries of all streams so far.
     pub(super) delivered: Arc<AtomicU64>,
-    /// The channel to the workers.
-    pub(super) channel: mpsc::Sender<Delivery>,
+    pub(super) intake: Intake,
     pub(super) stop: CancellationToken,
 }
 
@@ -49,6 +47,6 @@ impl StreamSet {
             health: self.health.clone(),
             delivered: self.delivered.clone(),
         };
-        tasks.spawn(supervise::run(stream, self.channel.clone(), self.stop.clone()));
+        tasks.spawn(supervise::run(stream, self.intake.clone(), self.stop.clone()));
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::ClientFactory;
 use crate::connection::{STREAMS_PER_CONNECTION, SharedConnection};
 use crate::health::SubscriptionHealth;
+use crate::intake::Intake;
 use crate::scale;
 use crate::stream_limits::StreamLimits;
 use crate::stream_set::StreamSet;
@@ -27,7 +28,8 @@ pub(super) fn open(
     options: SubscribeOptions,
     entropy: Arc<Entropy>,
 ) -> Subscription {
-    let (channel, deliveries) = mpsc::channel(options.buffer.max(1));
+    let bytes = clients.settings.intake_bytes;
+    let (intake, deliveries) = Intake::new(bytes);
     let (stop, health) = (CancellationToken::new(), Arc::new(SubscriptionHealth::new()));
     let mut tasks = JoinSet::new();
     tasks.spawn(health.clone().probe(clients.clone(), subscription.clone(), stop.clone()));
@@ -39,12 +41,12 @@ pub(super) fn open(
         clients,
         connections,
         subscription,
-        limits: StreamLimits::new(&options, max_streams),
+        limits: StreamLimits::new(&options, bytes, max_streams),
         idle_rotation: options.idle_rotation,
         entropy,
         health: health.clone(),
         delivered: Arc::default(),
-        channel,
+        intake,
         stop: stop.clone(),
     };
     match options.streams {

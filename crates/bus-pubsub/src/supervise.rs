@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use google_cloud_pubsub::Error;
 use google_cloud_pubsub::subscriber::ShutdownToken;
-use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,20 +14,14 @@ use crate::clients::ClientFactory;
 use crate::connection::{SharedConnection, SharedSubscriber};
 use crate::error::{ErrorClass, root_cause};
 use crate::health::{SubscriptionHealth, UnhealthyStream};
+use crate::intake::Intake;
 use crate::stream::{StreamEnd, feed};
 use crate::stream_activity::StreamActivity;
 use crate::stream_limits::StreamLimits;
-use ecom_bus::Delivery;
+use crate::stream_pace::{self, BACKOFF_RESET_AGE, MIN_DELAY, StreamPace};
 use ecom_clock::{Entropy, LogThrottle};
-use ecom_domain::backoff::Backoff;
 use ecom_domain::mutant::{Mutant, is_active};
 
-/// The minimum delay before a stream is reopened.
-const MIN_DELAY: Duration = Duration::from_millis(100);
-/// The maximum delay before a stream is reopened.
-const MAX_DELAY: Duration = Duration::from_secs(30);
-/// The age of a stream that resets the backoff when it ends.
-const BACKOFF_RESET_AGE: Duration = Duration::from_secs(60);
 /// The age at which a reopened stream counts as healthy again.
 const HEALTHY_AGE: Duration = Duration::from_secs(5);
 /// The minimum interval of log lines about one stream.
@@ -65,8 +58,8 @@ enum StreamEvent {
 }
 
 /// Keeps the stream open until `stop`, then waits for the acks of every stream that it opened.
-pub(super) async fn run(stream: SupervisedStream, channel: mpsc::Sender<Delivery>, stop: CancellationToken) {
-    let backoff = Backoff::try_new(MIN_DELAY, MAX_DELAY).expect("0.1 s is above zero and below 30 s");
+pub(super) async fn run(stream: SupervisedStream, intake: Intake, stop: CancellationToken) {
+    let backoff = stream_pace::backoff();
     let mut throttle = LogThrottle::every(LOG_INTERVAL);
     let mut retiring = JoinSet::new();
     let mut subscriber: Option<SharedSubscriber> = None;
@@ -75,7 +68,7 @@ pub(super) async fn run(stream: SupervisedStream, channel: mpsc::Sender<Delivery
     let mut attempt = 0u32;
     let mut unhealthy = None;
     while !stop.is_cancelled() {
-        let opened = open(&stream, &mut subscriber, std::mem::take(&mut dead), &channel).await;
+        let opened = open(&stream, &mut subscriber, std::mem::take(&mut dead), &intake).await;
         // The old stream is shut down once the new one is being opened.
         if let Some(old) = replaced.take() {
             retiring.spawn(retire(old));
@@ -130,7 +123,7 @@ async fn open(
     stream: &SupervisedStream,
     subscriber: &mut Option<SharedSubscriber>,
     dead: bool,
-    channel: &mpsc::Sender<Delivery>,
+    intake: &Intake,
 ) -> Result<OpenStream, ReopenReason> {
     let dead = subscriber.as_ref().filter(|_| dead);
     let shared = stream.connection.subscriber(dead).await;
@@ -139,7 +132,9 @@ async fn open(
     *subscriber = Some(shared);
     let shutdown = messages.shutdown_token();
     let activity = Arc::new(StreamActivity::new());
-    let feeder = tokio::spawn(feed(messages, channel.clone(), activity.clone(), stream.delivered.clone()));
+    let pace = StreamPace::new(activity.clone(), stream.entropy.clone());
+    let feed = feed(messages, intake.clone(), activity.clone(), stream.delivered.clone());
+    let feeder = tokio::spawn(pace.scope(feed));
     Ok(OpenStream { shutdown, feeder, activity })
 }
 

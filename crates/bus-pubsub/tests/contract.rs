@@ -1,7 +1,8 @@
-//! The bus contract on the Pub/Sub emulator that `PUBSUB_EMULATOR_HOST` names, with a separate project for
-//! each case.
+//! The bus contract on the test broker, and on the Pub/Sub emulator that `PUBSUB_EMULATOR_HOST` names, with a
+//! separate project for each case.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use ecom_bus::Bus;
 use ecom_bus::contract::{BusSubject, OpenBus, service_address, unique_name};
 use ecom_bus_pubsub::provision::apply;
 use ecom_bus_pubsub::{DesiredTopics, Pubsub, PubsubSettings, SubscribedTopic};
+use ecom_test_broker::TestBroker;
 use futures_util::FutureExt;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::client::TopicAdmin;
@@ -18,6 +20,15 @@ const ACK_DEADLINE: Duration = Duration::from_secs(10);
 
 async fn emulator() -> Option<BusSubject> {
     let host = service_address("PUBSUB_EMULATOR_HOST")?;
+    Some(subject(host, Box::new(())).await)
+}
+
+async fn test_broker() -> Option<BusSubject> {
+    let broker = TestBroker::start().await.unwrap();
+    Some(subject(broker.address(), Box::new(broker)).await)
+}
+
+async fn subject(host: String, kept: Box<dyn Any + Send + Sync>) -> BusSubject {
     let settings = PubsubSettings::new(unique_name("project")).on_emulator(&host);
     let desired = DesiredTopics { ack_deadline: ACK_DEADLINE, ..DesiredTopics::default() };
     apply(&Pubsub::connect(settings.clone()).await.unwrap(), &desired).await.unwrap();
@@ -28,7 +39,7 @@ async fn emulator() -> Option<BusSubject> {
         async move { Arc::new(Pubsub::connect(settings).await.unwrap()) as Arc<dyn Bus> }.boxed()
     });
     let SubscribedTopic { topic, subscription } = desired.orders;
-    Some(BusSubject {
+    BusSubject {
         bus: open().await,
         open,
         location: host,
@@ -37,8 +48,8 @@ async fn emulator() -> Option<BusSubject> {
         unsubscribed_topic,
         ack_deadline: ACK_DEADLINE,
         patience: Duration::from_secs(180),
-        kept: Box::new(()),
-    })
+        kept,
+    }
 }
 
 /// Creates a topic without a subscription, which provisioning never does.
@@ -53,5 +64,11 @@ async fn create_topic(host: &str, name: String) {
 }
 
 mod every_bus {
-    ecom_bus::bus_contract_tests!(super::emulator);
+    mod on_the_emulator {
+        ecom_bus::bus_contract_tests!(super::super::emulator);
+    }
+
+    mod on_the_test_broker {
+        ecom_bus::bus_contract_tests!(super::super::test_broker);
+    }
 }

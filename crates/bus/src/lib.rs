@@ -4,6 +4,7 @@
 //! Adapters are `ecom-bus-pubsub` (Google Pub/Sub and its emulator) and `ecom-embedded` (SQLite). The feature
 //! `contract` contains the test suite that each adapter passes.
 
+mod byte_budget;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod delivery;
@@ -11,6 +12,7 @@ mod message;
 mod publisher;
 mod subscription;
 
+pub use byte_budget::{ByteBudget, ByteShare};
 pub use delivery::{Delivery, Lease};
 pub use message::{Message, ReceivedMessage};
 pub use publisher::{PublishError, Publisher, Receipt};
@@ -86,7 +88,8 @@ pub struct SubscribeOptions {
     /// early-payment buffer: if it is smaller, it limits their concurrency.
     pub max_outstanding: usize,
     /// The maximum number of deliveries buffered between the adapter and the workers; at least one. They
-    /// count as outstanding and are nacked on stop.
+    /// count as outstanding and are nacked on stop. Pub/Sub ignores it: what its service has sent loses its
+    /// lease unless it is received.
     pub buffer: usize,
     /// The ack deadline, which the adapter extends while the consumer runs. A crashed consumer's messages are
     /// redelivered after it. Pub/Sub takes 10 to 600 seconds; values outside are clamped.

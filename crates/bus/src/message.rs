@@ -14,6 +14,14 @@ pub struct Message {
     pub attributes: Attributes,
 }
 
+impl Message {
+    /// Returns the size of body and attributes, in bytes.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.body.len() + attributes.sum::<usize>()
+    }
+}
+
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Message")

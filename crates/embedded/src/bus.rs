@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::embedded::Embedded;
-use super::publisher::TopicPublisher;
+use super::publisher::{PublishWindow, TopicPublisher};
 use super::receive_transaction::SubscriptionRow;
 use super::{receive_loop, schema};
 use ecom_bus::{Bus, BusError, Publisher, SubscribeOptions, Subscription, TopicState};
@@ -28,6 +28,7 @@ impl Bus for Embedded {
             .ok_or_else(|| self.missing("topic", topic))?;
         let full_name = format!("topic {topic} on {}", self.describe());
         let engine = self.engine.clone();
+        let window = PublishWindow { messages: window, bytes: self.limits.publish };
         Ok(Arc::new(TopicPublisher::new(engine, id, full_name, window, self.notifier(id), self.clock)))
     }
 
@@ -43,7 +44,15 @@ impl Bus for Embedded {
             .ok_or_else(|| self.missing("subscription", subscription))?;
         let name = format!("{subscription} on {}", self.describe());
         let notifier = self.notifier(row.topic);
-        Ok(receive_loop::start(self.engine.clone(), row, name, notifier, self.clock, options))
+        Ok(receive_loop::start(
+            self.engine.clone(),
+            row,
+            name,
+            notifier,
+            self.clock,
+            options,
+            self.limits.intake,
+        ))
     }
 
     async fn topic_state(&self, topic: &str) -> Result<TopicState, BusError> {

@@ -9,7 +9,7 @@ use super::database::Database;
 use super::engine::Engine;
 use super::job::EngineError;
 use super::open_error::OpenError;
-use super::options::{Absent, Options};
+use super::options::{Absent, ByteLimits, Options};
 use super::topic_notifier::TopicNotifier;
 use ecom_bus::BusError;
 use ecom_clock::Clock;
@@ -23,6 +23,7 @@ pub const FILE_NAME: &str = "ecom_store.db";
 pub struct Embedded {
     pub(super) engine: Engine,
     pub(super) clock: Clock,
+    pub(super) limits: ByteLimits,
     description: Arc<str>,
     /// By the row id of the topic.
     notifiers: Mutex<BTreeMap<i64, TopicNotifier>>,
@@ -51,7 +52,13 @@ pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
     let path = database.path().to_owned();
     let engine = Engine::start(database)
         .map_err(|source| OpenError::Unavailable { path, source: Box::new(source) })?;
-    Ok(Arc::new(Embedded { engine, clock: options.clock, description, notifiers: Mutex::default() }))
+    Ok(Arc::new(Embedded {
+        engine,
+        clock: options.clock,
+        limits: options.limits,
+        description,
+        notifiers: Mutex::default(),
+    }))
 }
 
 impl Embedded {

@@ -16,6 +16,7 @@ mod job;
 mod open_error;
 mod operations;
 mod options;
+mod outstanding;
 mod publisher;
 mod receive_loop;
 mod receive_transaction;
@@ -29,6 +30,6 @@ mod topic_notifier;
 
 pub use embedded::{Embedded, FILE_NAME, open};
 pub use open_error::OpenError;
-pub use options::{Absent, Options, Route};
+pub use options::{Absent, ByteLimits, Options, Route};
 pub use remove::{RemoveError, remove};
 pub use settings::EmbeddedSettings;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ecom_clock::Clock;
 
+use crate::settings::EmbeddedSettings;
+
 /// Options for opening the file.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -15,6 +17,23 @@ pub struct Options {
     pub clock: Clock,
     /// The longest that a transaction waits for the lock of another process; then it fails as an outage.
     pub busy_timeout: Duration,
+    /// The most bytes of messages in memory.
+    pub limits: ByteLimits,
+}
+
+/// The most bytes of messages in memory. A larger message is in memory alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ByteLimits {
+    /// The most bytes of messages that a subscription has delivered and that are not acked.
+    pub intake: usize,
+    /// The most bytes of messages that wait for their publish acknowledgement at one publisher.
+    pub publish: usize,
+}
+
+impl From<&EmbeddedSettings> for ByteLimits {
+    fn from(settings: &EmbeddedSettings) -> Self {
+        Self { intake: settings.intake_bytes, publish: settings.publish_bytes }
+    }
 }
 
 /// The behavior where the file does not exist.
@@ -36,9 +55,16 @@ pub struct Route {
 }
 
 impl Options {
-    /// Returns options that create what is missing, with the system clock and a busy timeout of 2 s.
+    /// Returns options that create what is missing, with the system clock, a busy timeout of 2 s and the
+    /// limits of the default configuration.
     pub fn new(routes: Vec<Route>) -> Self {
-        Self { absent: Absent::Create, routes, clock: Clock::System, busy_timeout: Duration::from_secs(2) }
+        Self {
+            absent: Absent::Create,
+            routes,
+            clock: Clock::System,
+            busy_timeout: Duration::from_secs(2),
+            limits: ByteLimits::from(&ecom_config::defaults("embedded")),
+        }
     }
 
     /// Returns options that create nothing.

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::engine::Engine;
 use super::job::{EngineError, Job, TransactionKind};
 use super::topic_notifier::TopicNotifier;
-use ecom_bus::{Attributes, Message, PublishError, Publisher, Receipt};
+use ecom_bus::{Attributes, ByteBudget, Message, PublishError, Publisher, Receipt};
 use ecom_clock::Clock;
 
 const LAST: &str = "SELECT last_message, last_publish_time FROM topics WHERE id = ?1";
@@ -26,9 +26,17 @@ pub(super) struct TopicPublisher {
     topic: i64,
     full_name: Arc<str>,
     window: Arc<Semaphore>,
+    bytes: ByteBudget,
     notifier: TopicNotifier,
     clock: Clock,
     outbox: Arc<Mutex<Outbox>>,
+}
+
+/// The most messages that wait for their publish acknowledgement, and their most bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PublishWindow {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
 }
 
 /// Messages waiting to be published. Bounded by the window.
@@ -61,18 +69,19 @@ struct PublishJob {
 }
 
 impl TopicPublisher {
-    /// Returns a publisher on the topic with this row id. At most `window` messages wait for their publish
-    /// acknowledgement; `publish` waits beyond it.
+    /// Returns a publisher on the topic with this row id. `publish` waits while the window is full.
     pub(super) fn new(
         engine: Engine,
         topic: i64,
         full_name: String,
-        window: usize,
+        window: PublishWindow,
         notifier: TopicNotifier,
         clock: Clock,
     ) -> Self {
-        let window = Arc::new(Semaphore::new(window.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { engine, topic, full_name: full_name.into(), window, notifier, clock, outbox: Arc::default() }
+        let bytes = ByteBudget::new(window.bytes);
+        let window = Arc::new(Semaphore::new(window.messages.clamp(1, Semaphore::MAX_PERMITS)));
+        let full_name = full_name.into();
+        Self { engine, topic, full_name, window, bytes, notifier, clock, outbox: Arc::default() }
     }
 
     fn job(&self) -> PublishJob {
@@ -85,6 +94,7 @@ impl TopicPublisher {
 impl Publisher for TopicPublisher {
     async fn publish(&self, message: Message) -> Receipt {
         let permit = Arc::clone(&self.window).acquire_owned().await.expect("the window is never closed");
+        let share = self.bytes.share(message.size()).await;
         let (reply, result) = oneshot::channel();
         let attributes = encode(&message.attributes);
         // No await between here and the submission: every message in the outbox has a job that takes it.
@@ -102,7 +112,7 @@ impl Publisher for TopicPublisher {
         let topic = Arc::clone(&self.full_name);
         Receipt::new(async move {
             let published = result.await.unwrap_or(Err(EngineError::Stopped));
-            drop(permit);
+            drop((permit, share));
             published.map(|id| id.to_string()).map_err(|error| publish_error(&topic, error))
         })
     }

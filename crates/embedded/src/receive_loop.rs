@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::job::EngineError;
+use super::outstanding::{Outstanding, Room};
 use super::receive_transaction::{
-    self, DeliveryResponse, DeliveryToken, LONGEST_ACK_DEADLINE, LeasedMessage, ReceiveTransaction,
+    self, DeliveryResponse, DeliveryToken, LONGEST_ACK_DEADLINE, Leased, LeasedMessage, ReceiveTransaction,
     SubscriptionRow,
 };
 use super::topic_notifier::TopicNotifier;
@@ -42,6 +43,7 @@ pub(super) fn start(
     notifier: TopicNotifier,
     clock: Clock,
     options: SubscribeOptions,
+    intake_bytes: usize,
 ) -> Subscription {
     let (intake, deliveries) = mpsc::channel(options.buffer.max(1));
     let stop = StopSignals::default();
@@ -62,10 +64,9 @@ pub(super) fn start(
         notifier,
         clock,
         ack_deadline: options.ack_deadline.clamp(SHORTEST_ACK_DEADLINE, LONGEST_ACK_DEADLINE),
-        max_outstanding: options.max_outstanding.max(1),
         intake: Some(intake),
         responses: Arc::default(),
-        outstanding: BTreeMap::new(),
+        outstanding: Outstanding::new(options.max_outstanding, intake_bytes),
         unwritten: Vec::new(),
         may_have_more: true,
         poll_interval: POLL_MIN,
@@ -185,12 +186,10 @@ struct ReceiveLoop {
     notifications: watch::Receiver<()>,
     clock: Clock,
     ack_deadline: Duration,
-    max_outstanding: usize,
     /// The channel to the subscriber; dropped on closing, which ends the subscriber's wait.
     intake: Option<mpsc::Sender<Delivery>>,
     responses: Arc<ResponseQueue>,
-    /// The attempt of each delivery without a response, by message.
-    outstanding: BTreeMap<i64, u32>,
+    outstanding: Outstanding,
     /// The responses that are not known to be durable.
     unwritten: Vec<DeliveryResponse>,
     /// True while the file may have messages to lease.
@@ -213,7 +212,7 @@ impl ReceiveLoop {
             if self.stop.abandoned.is_cancelled() {
                 // One attempt: no caller waits for it, and leases expire by themselves.
                 if !self.unwritten.is_empty() {
-                    let _ = self.transact(0, Vec::new()).await;
+                    let _ = self.transact(Room { messages: 0, ..self.room() }, Vec::new()).await;
                 }
                 return;
             }
@@ -223,14 +222,15 @@ impl ReceiveLoop {
                     return;
                 }
             }
-            let limit = self.capacity();
+            let room = self.room();
             let extended = self.due_extensions();
-            if (limit == 0 || !self.may_have_more) && extended.is_empty() && self.unwritten.is_empty() {
+            if (room.messages == 0 || !self.may_have_more) && extended.is_empty() && self.unwritten.is_empty()
+            {
                 self.wait().await;
                 continue;
             }
-            match self.transact(limit, extended).await {
-                Ok(leased) => self.deliver(leased, limit),
+            match self.transact(room, extended).await {
+                Ok(leased) => self.deliver(leased, room),
                 Err(error) if error.is_lasting() => {
                     self.healthy.store(false, Ordering::Relaxed);
                     self.failure.get_or_init(|| error.to_string());
@@ -245,37 +245,32 @@ impl ReceiveLoop {
         let responses = self.responses.take();
         for response in &responses {
             let (DeliveryResponse::Acked(token) | DeliveryResponse::Nacked(token)) = response;
-            if self.outstanding.get(&token.message) == Some(&token.attempt) {
-                self.outstanding.remove(&token.message);
-            }
+            self.outstanding.remove(*token);
         }
         self.unwritten.extend(responses);
     }
 
-    /// Returns the number of messages that may be leased now.
-    fn capacity(&self) -> usize {
-        let Some(intake) = &self.intake else { return 0 };
-        intake.capacity().min(self.max_outstanding.saturating_sub(self.outstanding.len())).min(BATCH)
+    /// Returns the room for messages that may be leased now.
+    fn room(&self) -> Room {
+        let room = self.outstanding.room();
+        let capacity = self.intake.as_ref().map_or(0, mpsc::Sender::capacity);
+        Room { messages: room.messages.min(capacity).min(BATCH), ..room }
     }
 
     fn due_extensions(&self) -> Vec<DeliveryToken> {
         if Instant::now() < self.next_extension {
             return Vec::new();
         }
-        self.outstanding.iter().map(|(&message, &attempt)| DeliveryToken { message, attempt }).collect()
+        self.outstanding.tokens()
     }
 
-    async fn transact(
-        &mut self,
-        limit: usize,
-        extended: Vec<DeliveryToken>,
-    ) -> Result<Vec<LeasedMessage>, EngineError> {
+    async fn transact(&mut self, room: Room, extended: Vec<DeliveryToken>) -> Result<Leased, EngineError> {
         let now = self.clock.now_us();
         let until = now.saturating_add(micros(self.ack_deadline));
         let extends = !extended.is_empty() || self.outstanding.is_empty();
         let responses = self.unwritten.clone();
         let nacks = responses.iter().any(|response| matches!(response, DeliveryResponse::Nacked(_)));
-        let transaction = ReceiveTransaction { row: self.row, responses, extended, limit, now, until };
+        let transaction = ReceiveTransaction { row: self.row, responses, extended, room, now, until };
         let leased = self.engine.write(move |connection| transaction.run(connection)).await?;
         self.unwritten.clear();
         if extends {
@@ -292,15 +287,18 @@ impl ReceiveLoop {
         Ok(leased)
     }
 
-    fn deliver(&mut self, leased: Vec<LeasedMessage>, limit: usize) {
-        if limit > 0 {
-            self.may_have_more = leased.len() == limit;
+    fn deliver(&mut self, leased: Leased, room: Room) {
+        let Leased { messages, next_bytes, .. } = leased;
+        if room.messages > 0 {
+            self.may_have_more = messages.len() == room.messages || next_bytes > 0;
+            self.outstanding.set_next_bytes(next_bytes);
         }
-        if !leased.is_empty() {
+        if !messages.is_empty() {
             self.poll_interval = POLL_MIN;
         }
-        for LeasedMessage { token, publish_time, attributes, body } in leased {
-            self.outstanding.insert(token.message, token.attempt);
+        for message in messages {
+            self.outstanding.insert(message.token, message.bytes());
+            let LeasedMessage { token, publish_time, attributes, body } = message;
             let lease = DeliveryLease { token, responses: Arc::clone(&self.responses), acked: false };
             let attributes: BTreeMap<String, String> = match serde_json::from_str(&attributes) {
                 Ok(attributes) => attributes,
@@ -332,7 +330,7 @@ impl ReceiveLoop {
     async fn wait(&mut self) {
         let is_open = self.intake.is_some();
         let is_full = self.intake.as_ref().is_some_and(|intake| intake.capacity() == 0);
-        let polls = is_open && self.capacity() > 0;
+        let polls = is_open && self.room().messages > 0;
         tokio::select! {
             biased;
             () = self.stop.abandoned.cancelled() => {}
@@ -387,13 +385,13 @@ mod tests {
 
     use futures_util::FutureExt;
 
-    use super::super::Embedded;
     use super::super::testing::{
-        an_hour_before, an_hour_later, minutes_later, number, process, publish, raw, soon, subscribe,
-        subscribe_with,
+        SUBSCRIPTION, TOPIC, an_hour_before, an_hour_later, minutes_later, number, process, publish, raw,
+        soon, subscribe, subscribe_with,
     };
+    use super::super::{ByteLimits, Embedded, Options, Route, open};
     use super::*;
-    use ecom_bus::Attributes;
+    use ecom_bus::{Attributes, Bus};
 
     #[tokio::test]
     async fn messages_are_delivered_whole_in_publish_order() {
@@ -579,6 +577,39 @@ mod tests {
         let third = soon(subscription.next()).await.unwrap();
         assert_eq!(third.received.message.body, "2");
         drop((second, third));
+        subscription.stop().await;
+    }
+
+    #[tokio::test]
+    async fn no_more_bytes_are_delivered_than_may_be_outstanding_and_a_larger_message_is_delivered_alone() {
+        const LIMIT: usize = 300_000;
+        let dir = tempfile::tempdir().unwrap();
+        let limits = ByteLimits { intake: LIMIT, publish: LIMIT };
+        let routes = vec![Route::new(TOPIC, SUBSCRIPTION)];
+        let process = open(dir.path(), Options { limits, ..Options::new(routes) }).unwrap();
+        let publisher = process.publisher(TOPIC, 100).await.unwrap();
+        let sizes: Vec<_> = (0..40).map(|n| if n % 10 == 7 { 2 * LIMIT } else { LIMIT / 3 - n }).collect();
+        for size in &sizes {
+            let message = Message { body: vec![b'x'; *size].into(), attributes: Attributes::new() };
+            soon(publisher.publish(message).await).await.unwrap();
+        }
+        let subscription = subscribe_with(&process, 1_000, Duration::from_secs(60)).await;
+        let (mut received, mut most) = (Vec::new(), 0);
+        while received.len() < sizes.len() {
+            // All that is delivered without an ack.
+            let mut outstanding = vec![soon(subscription.next()).await.unwrap()];
+            while let Ok(delivery) =
+                tokio::time::timeout(Duration::from_millis(100), subscription.next()).await
+            {
+                outstanding.push(delivery.unwrap());
+            }
+            let bytes: usize = outstanding.iter().map(|delivery| delivery.received.message.size()).sum();
+            assert!(bytes <= LIMIT || outstanding.len() == 1, "{} deliveries of {bytes}", outstanding.len());
+            most = most.max(outstanding.len());
+            received.extend(outstanding.iter().map(|delivery| delivery.received.message.body.len()));
+            outstanding.into_iter().for_each(Delivery::ack);
+        }
+        assert_eq!((received, most), (sizes, 3));
         subscription.stop().await;
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Rows};
 
+use crate::outstanding::Room;
 use ecom_clock::micros;
 
 const ACK: &str = "DELETE FROM messages WHERE subscription = ?1 AND id = ?2 AND attempt = ?3";
@@ -26,6 +27,9 @@ const HAS_DELIVERABLE: &str = "SELECT EXISTS (
         WHERE subscription = ?1 AND id > (SELECT cursor FROM subscriptions WHERE id = ?1))
     OR EXISTS (SELECT 1 FROM messages WHERE subscription = ?1 AND due <= ?2)
     OR EXISTS (SELECT 1 FROM messages WHERE subscription = ?1 AND due > ?3)";
+/// The columns of messages to lease.
+const ATTRIBUTES: usize = 3;
+const BODY: usize = 4;
 const HAS_UNACKED: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE subscription = ?1)";
 
 /// The longest ack deadline.
@@ -69,8 +73,8 @@ pub(super) struct ReceiveTransaction {
     pub(super) responses: Vec<DeliveryResponse>,
     /// The deliveries whose lease is extended.
     pub(super) extended: Vec<DeliveryToken>,
-    /// The most messages to lease.
-    pub(super) limit: usize,
+    /// The room for messages to lease.
+    pub(super) room: Room,
     /// The current time, in microseconds since the epoch.
     pub(super) now: i64,
     /// The end of leases taken or extended here, in microseconds since the epoch.
@@ -90,13 +94,51 @@ pub(super) struct LeasedMessage {
     pub(super) body: Vec<u8>,
 }
 
+impl LeasedMessage {
+    /// Returns the size of body and attributes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.attributes.len() + self.body.len()
+    }
+}
+
+/// The messages that a transaction has leased.
+#[derive(Default, Debug)]
+pub(super) struct Leased {
+    /// The messages: redeliveries first, then new ones.
+    pub(super) messages: Vec<LeasedMessage>,
+    bytes: usize,
+    /// The size of the message that did not fit, which was the end; 0 if none was.
+    pub(super) next_bytes: usize,
+}
+
+impl Leased {
+    /// Reads messages while there is room. Their number is limited by the query.
+    fn read(&mut self, mut rows: Rows<'_>, room: Room) -> rusqlite::Result<()> {
+        while self.next_bytes == 0
+            && let Some(row) = rows.next()?
+        {
+            let size =
+                |column| row.get_ref(column)?.as_bytes().map(<[u8]>::len).map_err(rusqlite::Error::from);
+            let bytes = size(ATTRIBUTES)? + size(BODY)?;
+            let alone = room.alone && self.messages.is_empty();
+            if alone || self.bytes + bytes <= room.bytes {
+                self.bytes += bytes;
+                self.messages.push(leased_message(row)?);
+            } else {
+                self.next_bytes = bytes;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl ReceiveTransaction {
-    /// Runs the transaction and returns the leased messages: redeliveries first, then new messages.
-    pub(super) fn run(&self, connection: &Connection) -> rusqlite::Result<Vec<LeasedMessage>> {
+    /// Runs the transaction and returns the leased messages.
+    pub(super) fn run(&self, connection: &Connection) -> rusqlite::Result<Leased> {
         self.respond(connection)?;
         self.extend(connection)?;
-        let mut leased = Vec::new();
-        if self.limit > 0 {
+        let mut leased = Leased::default();
+        if self.room.messages > 0 {
             self.lease_redeliveries(connection, &mut leased)?;
             self.lease_new(connection, &mut leased)?;
         }
@@ -128,37 +170,30 @@ impl ReceiveTransaction {
         Ok(())
     }
 
-    fn lease_redeliveries(
-        &self,
-        connection: &Connection,
-        leased: &mut Vec<LeasedMessage>,
-    ) -> rusqlite::Result<()> {
+    fn lease_redeliveries(&self, connection: &Connection, leased: &mut Leased) -> rusqlite::Result<()> {
         let subscription = self.row.subscription;
         for (sql, bound) in [(EXPIRED, self.now), (IMPLAUSIBLE, latest_deadline(self.now))] {
-            let limit = sql_limit(self.limit - leased.len());
-            connection
-                .prepare_cached(sql)?
-                .query_map((subscription, bound, limit), leased_message)?
-                .try_for_each(|message| message.map(|message| leased.push(message)))?;
+            let limit = sql_limit(self.room.messages - leased.messages.len());
+            let mut statement = connection.prepare_cached(sql)?;
+            leased.read(statement.query((subscription, bound, limit))?, self.room)?;
         }
         let mut update = connection.prepare_cached(LEASE_REDELIVERY)?;
-        for LeasedMessage { token, .. } in leased {
+        for LeasedMessage { token, .. } in &leased.messages {
             update.execute((subscription, token.message, token.attempt, self.until))?;
         }
         Ok(())
     }
 
-    fn lease_new(&self, connection: &Connection, leased: &mut Vec<LeasedMessage>) -> rusqlite::Result<()> {
+    fn lease_new(&self, connection: &Connection, leased: &mut Leased) -> rusqlite::Result<()> {
         let subscription = self.row.subscription;
         let cursor: Option<i64> =
             connection.prepare_cached(CURSOR)?.query_row([subscription], |row| row.get(0)).optional()?;
         let Some(cursor) = cursor else { return Ok(()) };
-        let redeliveries = leased.len();
-        connection
-            .prepare_cached(NEW)?
-            .query_map((subscription, cursor, sql_limit(self.limit - redeliveries)), leased_message)?
-            .try_for_each(|message| message.map(|message| leased.push(message)))?;
-        if let Some(LeasedMessage { token, .. }) = leased[redeliveries..].last() {
+        let redeliveries = leased.messages.len();
+        let mut statement = connection.prepare_cached(NEW)?;
+        let limit = sql_limit(self.room.messages - redeliveries);
+        leased.read(statement.query((subscription, cursor, limit))?, self.room)?;
+        if let Some(LeasedMessage { token, .. }) = leased.messages[redeliveries..].last() {
             let lease = (subscription, cursor, token.message, self.until);
             connection.prepare_cached(LEASE_NEW)?.execute(lease)?;
             connection.prepare_cached(ADVANCE)?.execute((subscription, token.message))?;
@@ -197,8 +232,8 @@ fn leased_message(row: &rusqlite::Row<'_>) -> rusqlite::Result<LeasedMessage> {
     Ok(LeasedMessage {
         token: DeliveryToken { message: row.get(0)?, attempt: row.get(1)? },
         publish_time: row.get(2)?,
-        attributes: row.get(3)?,
-        body: row.get(4)?,
+        attributes: row.get(ATTRIBUTES)?,
+        body: row.get(BODY)?,
     })
 }
 
@@ -244,8 +279,8 @@ mod tests {
         connection.execute(rows, []).unwrap();
         let extended = [1, 2].map(|message| DeliveryToken { message, attempt: 1 }).to_vec();
         let row = SubscriptionRow { subscription: 1, topic: 1 };
-        let transaction =
-            ReceiveTransaction { row, responses: Vec::new(), extended, limit: 0, now: 6, until: 9 };
+        let room = Room { messages: 0, bytes: 0, alone: false };
+        let transaction = ReceiveTransaction { row, responses: Vec::new(), extended, room, now: 6, until: 9 };
         transaction.run(&connection).unwrap();
         let extended = "SELECT group_concat(id || '/' || subscription) FROM messages WHERE due = 9";
         let extended: String = connection.query_row(extended, [], |row| row.get(0)).unwrap();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ecom_config::Section;
-use ecom_config::fields::{MINUTE, SECOND, duration, not_empty};
+use ecom_config::fields::{MINUTE, SECOND, duration, not_empty, size};
 use serde::Deserialize;
 
 /// The settings of bus and store in one SQLite file. Its keys are listed in `config/default.toml`.
@@ -17,6 +17,14 @@ pub struct EmbeddedSettings {
     /// Ack deadline of a delivery, extended while it is in progress, 1 s to 10 min; 30 s by default.
     #[serde(deserialize_with = "duration::<_, SECOND, { 10 * MINUTE }>")]
     pub ack_deadline: Duration,
+    /// Maximum total size of the messages received by a subscription and not acked yet, at least 1 byte;
+    /// 128 MiB by default. A larger message is received alone.
+    #[serde(deserialize_with = "size")]
+    pub intake_bytes: usize,
+    /// Maximum total size of the messages of one publisher that are not in the file yet, at least 1 byte;
+    /// 64 MiB by default. A larger message is published alone.
+    #[serde(deserialize_with = "size")]
+    pub publish_bytes: usize,
 }
 
 impl Section for EmbeddedSettings {}

@@ -19,9 +19,6 @@ use ecom_bus::Subscription;
 use ecom_domain::mutant::{Mutant, is_active};
 use ecom_telemetry::metrics::RoleMetrics;
 
-/// Tasks that check for the orders of buffered payments.
-const EARLY_PAYMENT_WORKERS: usize = 32;
-
 /// The settings of a consumer.
 pub struct ConsumerSettings {
     /// The source of deliveries.
@@ -70,9 +67,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
     let mut tasks = WorkerTasks::new();
     resize(&pool, limit.size(), buffer_limit, &mut tasks);
     if pool.buffer.is_some() {
-        for _ in 0..EARLY_PAYMENT_WORKERS.min(limit.size()) {
-            tasks.spawn(Arc::clone(&pool).run_early_payments());
-        }
+        tasks.spawn(Arc::clone(&pool).run_early_payments(concurrency.most));
     }
     let mut watch = JoinSet::new();
     let watched = Arc::clone(&pool);
@@ -126,6 +121,7 @@ mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
     use tokio::sync::mpsc;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::disposition::Disposition;
@@ -376,6 +372,89 @@ mod tests {
         assert_eq!(looks, (1, 5), "at its arrival, and four times within the grace period");
         assert_eq!(metrics.quantile(0.5).as_secs(), 2);
         drop(sender);
+    }
+
+    /// A store that has no order and answers after 100 ms, not before the end of its outage. Notes the time of
+    /// each dead letter.
+    struct Orderless {
+        started: Instant,
+        outage: Duration,
+        dead_letters: Mutex<Vec<(String, Duration)>>,
+    }
+
+    impl Handler for Orderless {
+        type Event<'m> = ();
+
+        fn decode(&self, received: &ReceivedMessage) -> Decoded<()> {
+            Decoded { t: received.event_time(), order_id: None, event: () }
+        }
+
+        fn into_owned((): ()) {}
+
+        async fn apply(
+            &self,
+            _: &ReceivedMessage,
+            _: &Decoded<Self::Event<'_>>,
+        ) -> Result<Applied, RoleError> {
+            let (from, until) = (self.started + Duration::from_secs(1), self.started + self.outage);
+            if (from..until).contains(&Instant::now()) {
+                tokio::time::sleep_until(until).await;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok(Applied::AwaitOrder)
+        }
+
+        async fn dead_letter(
+            &self,
+            received: &ReceivedMessage,
+            _: Option<&Decoded<Self::Event<'_>>>,
+            _: Unapplied,
+        ) -> Result<Disposition, RoleError> {
+            self.dead_letters.lock().unwrap().push((received.id.clone(), self.started.elapsed()));
+            Ok(Disposition::DeadLettered(Reason::OrderNotFound, Durable::in_a_test()))
+        }
+    }
+
+    /// Consumes 5,000 payments without orders, with a grace period of 2 s. Returns the times of the first and
+    /// the last dead letter since the start.
+    async fn dead_letter_early_payments(outage: Duration) -> (Duration, Duration) {
+        const PAYMENTS: usize = 5_000;
+        let finished = Finished::default();
+        let (sender, receiver) = mpsc::channel(PAYMENTS);
+        for id in 0..PAYMENTS {
+            sender.try_send(delivery(id, "early", &finished)).ok().unwrap();
+        }
+        let grace = Duration::from_secs(2);
+        let duration = Some(outage + Duration::from_secs(60));
+        let stop_conditions = StopConditions { duration, ..StopConditions::default() };
+        let settings = ConsumerSettings {
+            early_payments: Some(EarlyPaymentSettings { grace, limit: PAYMENTS, bytes: 1 << 20 }),
+            ..settings(receiver, QuietFeed, ConcurrencyBounds::new(1_024, 1_024), stop_conditions)
+        };
+        let handler = Arc::new(Orderless { started: Instant::now(), outage, dead_letters: Mutex::default() });
+        consume(Arc::clone(&handler), settings).await.unwrap();
+        let dead_letters = std::mem::take(&mut *handler.dead_letters.lock().unwrap());
+        let distinct: std::collections::BTreeSet<_> = dead_letters.iter().map(|(id, _)| id).collect();
+        assert_eq!((dead_letters.len(), distinct.len()), (PAYMENTS, PAYMENTS));
+        assert!(finished.lock().unwrap().iter().all(|(_, how)| *how == "ack"));
+        drop(sender);
+        (dead_letters[0].1, dead_letters[PAYMENTS - 1].1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_grace_period_is_kept_however_many_payments_wait_and_however_slow_the_store() {
+        let (first, last) = dead_letter_early_payments(Duration::ZERO).await;
+        // They arrive within half a second, and the last check takes 0.1 s.
+        assert!(first >= Duration::from_millis(2_100), "{first:?}");
+        assert!(last <= Duration::from_millis(3_600), "{last:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn payments_whose_grace_period_ended_in_an_outage_are_dead_lettered_once_when_it_is_over() {
+        let outage = Duration::from_secs(30);
+        let (first, last) = dead_letter_early_payments(outage).await;
+        assert!(first >= outage, "{first:?}");
+        assert!(last <= outage + Duration::from_secs(1), "{last:?}");
     }
 
     #[tokio::test(start_paused = true)]

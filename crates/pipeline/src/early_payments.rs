@@ -9,6 +9,8 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use ecom_bus::{ByteBudget, ByteShare};
+
 /// Checks for a buffered payment's order within the grace period.
 const CHECKS: u32 = 4;
 
@@ -27,7 +29,7 @@ pub struct EarlyPaymentSettings {
 #[derive(Debug)]
 pub struct BufferPermit {
     _count: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    _bytes: ByteShare,
 }
 
 /// A payment in the buffer.
@@ -35,25 +37,27 @@ pub struct BufferPermit {
 pub struct BufferedPayment<P> {
     /// The payment, with its delivery.
     pub payment: P,
-    checks_left: u32,
+    /// The end of its grace period.
+    expires: Instant,
     due: Instant,
     _permit: BufferPermit,
 }
 
 impl<P> BufferedPayment<P> {
-    /// Returns false when the grace period has ended: the next check is the last.
+    /// Returns false when the grace period has ended: this check is the last.
     pub fn may_wait(&self) -> bool {
-        self.checks_left > 0
+        Instant::now() < self.expires
     }
 }
 
-/// A bounded delay queue. All waits are equally long, so payments come due in the order they came.
+/// A bounded delay queue. Payments come due in the order in which they were queued: a check that ran late is
+/// followed by a shorter wait, which another payment's may delay by the rest of an interval at most.
 #[derive(Debug)]
 pub struct EarlyPaymentBuffer<P> {
-    interval: Duration,
+    grace: Duration,
     limit: usize,
     count: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    bytes: ByteBudget,
     waiting: mpsc::Sender<BufferedPayment<P>>,
     due: Mutex<mpsc::Receiver<BufferedPayment<P>>>,
     stop: CancellationToken,
@@ -64,10 +68,10 @@ impl<P> EarlyPaymentBuffer<P> {
     pub fn new(settings: EarlyPaymentSettings, stop: CancellationToken) -> Self {
         let (waiting, due) = mpsc::channel(settings.limit.max(1));
         Self {
-            interval: settings.grace / CHECKS,
+            grace: settings.grace,
             limit: settings.limit,
             count: Arc::new(Semaphore::new(settings.limit)),
-            bytes: Arc::new(Semaphore::new(settings.bytes.min(Semaphore::MAX_PERMITS))),
+            bytes: ByteBudget::new(settings.bytes),
             waiting,
             due: Mutex::new(due),
             stop,
@@ -86,22 +90,21 @@ impl<P> EarlyPaymentBuffer<P> {
 
     /// Reserves room for a payment with a body of this many bytes; `None` when the buffer is full.
     pub fn reserve(&self, bytes: usize) -> Option<BufferPermit> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let count = Arc::clone(&self.count).try_acquire_owned().ok()?;
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()?;
+        let bytes = self.bytes.try_share(bytes)?;
         Some(BufferPermit { _count: count, _bytes: bytes })
     }
 
     /// Buffers a payment; gives it back once the buffer has stopped.
     pub fn push(&self, permit: BufferPermit, payment: P) -> Result<(), P> {
-        let buffered = BufferedPayment { payment, checks_left: CHECKS, due: Instant::now(), _permit: permit };
+        let now = Instant::now();
+        let buffered = BufferedPayment { payment, expires: now + self.grace, due: now, _permit: permit };
         self.wait(buffered).map_err(|buffered| buffered.payment)
     }
 
     /// Lets a payment wait until its next check; gives it back once the buffer has stopped.
     pub fn wait(&self, mut buffered: BufferedPayment<P>) -> Result<(), BufferedPayment<P>> {
-        buffered.checks_left = buffered.checks_left.saturating_sub(1);
-        buffered.due = Instant::now() + self.interval;
+        buffered.due = (Instant::now() + self.grace / CHECKS).min(buffered.expires);
         self.waiting.try_send(buffered).map_err(|error| match error {
             mpsc::error::TrySendError::Full(buffered) | mpsc::error::TrySendError::Closed(buffered) => {
                 buffered
@@ -109,7 +112,8 @@ impl<P> EarlyPaymentBuffer<P> {
         })
     }
 
-    /// The next payment whose order is to be checked for; `None` once stopped and empty.
+    /// The next payment whose order is to be checked for; `None` once stopped and empty. A payment is lost if
+    /// the future is dropped.
     pub async fn next(&self) -> Option<BufferedPayment<P>> {
         let mut due = self.due.lock().await;
         let buffered = tokio::select! {

@@ -204,34 +204,66 @@ impl<H: Handler> WorkerPool<H> {
         Ok(NextStep::Ack(Some(decoded.t), disposition))
     }
 
-    /// Checks for the orders of buffered payments until the run stops and the buffer is empty.
-    pub(super) async fn run_early_payments(self: Arc<Self>) -> Result<(), RoleError> {
+    /// Checks for the orders of buffered payments, at most so many at a time, until the run stops and the
+    /// buffer is empty. An error stops the run.
+    pub(super) async fn run_early_payments(self: Arc<Self>, most: usize) -> Result<(), RoleError> {
         let Some(buffer) = &self.buffer else { return Ok(()) };
-        while let Some(buffered) = buffer.next().await {
-            let is_stopping = self.stop.is_cancelled();
-            let EarlyPayment { in_flight, decoded } = &buffered.payment;
-            let received = &in_flight.delivery.received;
-            let span = in_flight.span.clone();
-            let disposition = match self.apply(received, decoded).instrument(span.clone()).await? {
-                Applied::Done(disposition) => disposition,
-                Applied::AwaitOrder if is_stopping => {
-                    self.nack(buffered.payment.in_flight);
-                    continue;
-                }
-                Applied::AwaitOrder if buffered.may_wait() => {
-                    if let Err(BufferedPayment { payment, .. }) = buffer.wait(buffered) {
-                        self.nack(payment.in_flight);
+        let mut outcome = Ok(());
+        let mut checks = WorkerTasks::new();
+        let mut next = std::pin::pin!(buffer.next());
+        let mut is_empty = false;
+        while !(is_empty && checks.is_empty()) {
+            tokio::select! {
+                biased;
+                Some(ended) = checks.join_next() => {
+                    let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+                    if ended.is_err() {
+                        self.stop.cancel();
+                        outcome = outcome.and(ended);
                     }
-                    continue;
                 }
-                Applied::AwaitOrder => {
-                    let cause = Unapplied::OrderMissing;
-                    self.handler.dead_letter(received, Some(decoded), cause).instrument(span).await?
-                }
-            };
-            let t = decoded.t;
-            self.ack(buffered.payment.in_flight, Some(t), &disposition);
+                buffered = &mut next, if !is_empty && checks.len() < most => match buffered {
+                    Some(buffered) => {
+                        checks.spawn(Arc::clone(&self).check(buffered));
+                        next.set(buffer.next());
+                    }
+                    None => is_empty = true,
+                },
+            }
         }
+        outcome
+    }
+
+    /// Checks for the order of a buffered payment once, and buffers it again if it may still wait.
+    async fn check(self: Arc<Self>, buffered: BufferedPayment<EarlyPayment<H>>) -> Result<(), RoleError> {
+        let is_stopping = self.stop.is_cancelled();
+        let may_wait = buffered.may_wait();
+        let EarlyPayment { in_flight, decoded } = &buffered.payment;
+        let received = &in_flight.delivery.received;
+        let span = in_flight.span.clone();
+        let disposition = match self.apply(received, decoded).instrument(span.clone()).await? {
+            Applied::Done(disposition) => disposition,
+            Applied::AwaitOrder if is_stopping => {
+                self.nack(buffered.payment.in_flight);
+                return Ok(());
+            }
+            Applied::AwaitOrder if may_wait => {
+                let waits = match &self.buffer {
+                    Some(buffer) => buffer.wait(buffered),
+                    None => Err(buffered),
+                };
+                if let Err(BufferedPayment { payment, .. }) = waits {
+                    self.nack(payment.in_flight);
+                }
+                return Ok(());
+            }
+            Applied::AwaitOrder => {
+                let cause = Unapplied::OrderMissing;
+                self.handler.dead_letter(received, Some(decoded), cause).instrument(span).await?
+            }
+        };
+        let t = decoded.t;
+        self.ack(buffered.payment.in_flight, Some(t), &disposition);
         Ok(())
     }
 

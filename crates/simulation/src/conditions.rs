@@ -41,6 +41,8 @@ pub struct Conditions {
     pub tie: bool,
     /// True if scans cannot read a part of the dead-letter store until the faults end.
     pub unreadable: bool,
+    /// True if operators type the same commands one after another, instead of random ones.
+    pub scripted: bool,
     /// True if rows are deleted by hand.
     pub deletes: bool,
     /// The policy of the dead-letter handlers.
@@ -65,6 +67,7 @@ impl Conditions {
             foreign: false,
             tie: false,
             unreadable: false,
+            scripted: false,
             deletes: false,
             policy: RetryPolicy {
                 backoff: Backoff::try_new(Duration::from_millis(50), Duration::from_secs(2))

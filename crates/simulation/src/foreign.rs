@@ -17,7 +17,8 @@ const PRICES: [(&str, f64); 4] = [
     ("0.1", 0.1),
 ];
 
-fn message(body: String, event_time: Option<String>) -> Message {
+/// Returns a message, with this event time if there is one.
+pub fn message(body: String, event_time: Option<String>) -> Message {
     let mut attributes = Attributes::new();
     if let Some(event_time) = event_time {
         attributes.insert("event_time_us".to_owned(), event_time);
@@ -25,7 +26,8 @@ fn message(body: String, event_time: Option<String>) -> Message {
     Message { body: body.into(), attributes }
 }
 
-fn order(order_id: i64, n: usize, price: &str) -> String {
+/// Returns the body of version `n` of an order.
+pub fn order(order_id: i64, n: usize, price: &str) -> String {
     format!(
         r#"{{"order_id":{order_id},"customer_id":{},"item":"item {n}","quantity":{},"price":{price},"shipping_address":"street {n}","order_status":"status {}","creation_date":"2024"}}"#,
         7 + n,
@@ -34,7 +36,8 @@ fn order(order_id: i64, n: usize, price: &str) -> String {
     )
 }
 
-fn payment(order_id: i64, n: usize, card: &str) -> String {
+/// Returns the body of version `n` of a payment.
+pub fn payment(order_id: i64, n: usize, card: &str) -> String {
     let card = if n.is_multiple_of(2) { format!(r#""card_last_four":"{card}","#) } else { String::new() };
     format!(
         r#"{{"payment_id":{},"order_id":{order_id},"payment_method":"method {}",{card}"payment_status":"status {n}","payment_datetime":"2024-01-21T80:01:30Z"}}"#,

@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod conditions;
+pub mod crash_points;
 pub mod faults;
 pub mod final_state;
 pub mod foreign;

@@ -7,6 +7,7 @@ mod mutants;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ecom_simulation::crash_points::{self, RoleReport};
 use ecom_simulation::runner;
 use ecom_simulation::schedules;
 
@@ -38,6 +39,12 @@ enum Command {
         #[arg(long, default_value_t = 20_000)]
         schedules: u64,
     },
+    /// Run every fault at every operation of each role
+    CrashPoints {
+        /// Run every two faults, too
+        #[arg(long)]
+        pairs: bool,
+    },
     /// Run the schedule of one seed
     Replay {
         /// The seed
@@ -51,9 +58,28 @@ fn main() -> ExitCode {
         Command::Run { schedules, first, most } => run(schedules, first, most),
         #[cfg(feature = "mutants")]
         Command::Mutants { schedules } => mutants::run(schedules),
+        Command::CrashPoints { pairs } => crash_points(pairs),
         Command::Replay { seed } => replay(seed),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn crash_points(pairs: bool) -> bool {
+    let mut passed = true;
+    for report in crash_points::run(pairs) {
+        let RoleReport { role, operations, cases: [singles, doubles], violations, elapsed } = report;
+        println!(
+            "{:<9} {operations:>3} operations, {singles:>5} cases of one fault, {doubles:>7} of two, {} violations, {:.1} s",
+            format!("{role:?}"),
+            violations.len(),
+            elapsed.as_secs_f64()
+        );
+        for (case, message) in violations.iter().take(5) {
+            println!("  {:?}: {message}", case.faults);
+        }
+        passed &= violations.is_empty();
+    }
+    passed
 }
 
 fn replay(seed: u64) -> bool {

@@ -1,6 +1,7 @@
 //! Operators, who type random commands on dead letters: retry, discard, reopen and correct.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use ecom_dlq::plan::PlanPurpose;
 use ecom_dlq::selection::Selection;
 use ecom_domain::actual_outcome::ActualOutcome;
 use ecom_domain::bulk_operation::{BulkOperation, OperationKind, OperationStatus};
-use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, EventKind};
+use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, DeadLetterState, EventKind};
+use ecom_domain::reason::Reason;
 use ecom_domain::role;
 use ecom_pipeline::durable::RoleError;
 use ecom_store::memory::{Interceptor, MemoryStore};
@@ -21,9 +23,19 @@ use tokio_util::sync::CancellationToken;
 use crate::oracle;
 use crate::world::{Process, World, actor};
 
+/// The commands of a script.
+const SCRIPT: [OperationKind; 4] =
+    [OperationKind::Correct, OperationKind::Discard, OperationKind::Reopen, OperationKind::Retry];
+/// The number of dead letters for which a script waits.
+const SCRIPT_DEAD_LETTERS: usize = 3;
+
 /// The commands of all operators of a schedule, and the outcomes that they reported.
 #[derive(Default)]
-pub struct CommandLog(Mutex<Commands>);
+pub struct CommandLog {
+    commands: Mutex<Commands>,
+    /// The number of commands of the script that are done.
+    step: AtomicUsize,
+}
 
 #[derive(Default)]
 struct Commands {
@@ -62,7 +74,12 @@ impl CommandLog {
     }
 
     fn commands(&self) -> MutexGuard<'_, Commands> {
-        self.0.lock().expect("no holder panics")
+        self.commands.lock().expect("no holder panics")
+    }
+
+    /// Returns whether every command of the script is done.
+    pub fn script_is_done(&self) -> bool {
+        self.step.load(Ordering::Relaxed) == SCRIPT.len()
     }
 
     /// Returns the dead letters that somebody discarded or corrected, and that nobody reopened since.
@@ -143,6 +160,9 @@ impl World {
     /// The store refused a statement.
     pub(crate) async fn operate(&self, process: &Process) -> Result<(), RoleError> {
         let queue = self.queue(&process.store, self.skewed());
+        if self.conditions.scripted {
+            return self.type_script(process, &queue).await;
+        }
         while !process.bus.stop.is_cancelled() {
             let wait = Duration::from_millis(10 + self.index(60) as u64);
             tokio::time::sleep(wait).await;
@@ -155,17 +175,69 @@ impl World {
         Ok(())
     }
 
+    /// Types one command of each kind, and repeats one that failed or whose process was killed.
+    async fn type_script(&self, process: &Process, queue: &DeadLetterQueue) -> Result<(), RoleError> {
+        while !self.commands.script_is_done() && !process.bus.stop.is_cancelled() {
+            let step = self.commands.step.load(Ordering::Relaxed);
+            match self.script_step(process, queue, step).await {
+                Ok(true) => self.commands.step.store(step + 1, Ordering::Relaxed),
+                Ok(false) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(RoleError::Store(error)) if error.is_outage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        process.bus.stop.cancelled().await;
+        Ok(())
+    }
+
+    /// Returns false if the command has to be typed later.
+    async fn script_step(
+        &self,
+        process: &Process,
+        queue: &DeadLetterQueue,
+        step: usize,
+    ) -> Result<bool, RoleError> {
+        let records: Vec<DeadLetterRecord> = self.store.tables().records().collect();
+        if records.len() < SCRIPT_DEAD_LETTERS {
+            return Ok(false);
+        }
+        let unfinished = self.unfinished();
+        if let Some(operation) = unfinished.into_iter().next() {
+            self.execute(queue, operation, StartMode::Resumed).await?;
+        }
+        let of = |state| -> Vec<DeadLetterId> {
+            let ids = records.iter().filter(|record| record.state() == state);
+            ids.map(|record| record.dead_letter.id.clone()).collect()
+        };
+        let (kind, ids) = match SCRIPT[step] {
+            OperationKind::Correct => {
+                let invalid = records.iter().find(|record| record.dead_letter.reason == Reason::Invalid);
+                let Some(invalid) = invalid else { return Ok(false) };
+                self.correct(process, queue, invalid).await?;
+                return Ok(true);
+            }
+            OperationKind::Discard => (OperationKind::Discard, of(DeadLetterState::Parked)),
+            OperationKind::Reopen => (OperationKind::Reopen, of(DeadLetterState::Discarded)),
+            OperationKind::Retry => (OperationKind::Retry, Vec::new()),
+        };
+        let selection = Selection { ids, ..Selection::default() };
+        let plan = queue.plan(kind, selection, PlanPurpose::Begin, &|_| {}).await?;
+        if plan.dead_letters > 0 {
+            let operation = queue.begin(plan, None).await?;
+            self.execute(queue, operation, StartMode::Fresh).await?;
+        }
+        Ok(true)
+    }
+
+    fn unfinished(&self) -> Vec<BulkOperation> {
+        let is_unfinished = |operation: &&BulkOperation| {
+            operation.state != OperationStatus::Finished && operation.kind != OperationKind::Correct
+        };
+        self.store.tables().operations.values().filter(is_unfinished).cloned().collect()
+    }
+
     async fn command(&self, process: &Process, queue: &DeadLetterQueue) -> Result<(), RoleError> {
-        let unfinished: Vec<BulkOperation> = self
-            .store
-            .tables()
-            .operations
-            .values()
-            .filter(|operation| {
-                operation.state != OperationStatus::Finished && operation.kind != OperationKind::Correct
-            })
-            .cloned()
-            .collect();
+        let unfinished = self.unfinished();
         if !unfinished.is_empty() && self.entropy.share() < 0.3 {
             let operation = unfinished[self.index(unfinished.len())].clone();
             self.commands.commands().resumed += 1;

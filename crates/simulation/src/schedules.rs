@@ -124,7 +124,10 @@ async fn chaos(world: &Arc<World>, running: &[RunningRole], published: &Cell<boo
 }
 
 /// Checks the end of a schedule; returns the number of recovered dead letters.
-fn check(world: &World, deletes: &BTreeMap<OrderId, i64>) -> u64 {
+///
+/// # Panics
+/// If a rule is violated.
+pub fn check(world: &World, deletes: &BTreeMap<OrderId, i64>) -> u64 {
     let (orders, payments) = (world.broker.log("orders"), world.broker.log("payments"));
     let tables = world.store.tables().clone();
     let state = FinalState {

@@ -188,6 +188,7 @@ async fn resolve(store: &Store, n: i64) -> Result<(), RoleError> {
             max_age: Duration::from_secs(7 * 86_400),
             sweep_interval: Duration::from_secs(3_600),
             retention: Duration::from_secs(90 * 86_400),
+            capacity: RetryPolicy::CAPACITY,
         },
         clock: Clock::anchored(T),
         entropy: Arc::new(Entropy::seeded(1)),

@@ -65,8 +65,8 @@ impl Context {
 
     /// The signature of history entries: `ECOM_ACTOR`, else this name.
     pub(crate) fn actor(&self, name: &str) -> Actor {
-        let name = std::env::var("ECOM_ACTOR").unwrap_or_else(|_| name.to_owned());
-        Actor::new(&name, &host_name(), self.run_id())
+        let own = std::env::var_os("ECOM_ACTOR").map(|own| own.to_string_lossy().into_owned());
+        Actor::new(own.as_deref().unwrap_or(name), &host_name(), self.run_id())
     }
 
     /// A new id for a run of this process (`UUIDv7`).

@@ -16,12 +16,14 @@ enum Mark {
     /// It is as it must be.
     Good,
     /// It works, but something else is better.
+    #[cfg_attr(not(feature = "cassandra"), expect(dead_code, reason = "advice is about Cassandra"))]
     Advice,
     /// It is missing or wrong.
     Bad,
 }
 
 impl Mark {
+    #[cfg(feature = "pubsub")]
     fn of(is_good: bool) -> Self {
         if is_good { Self::Good } else { Self::Bad }
     }

@@ -124,8 +124,10 @@ fn connect_error(settings: &CassandraSettings, error: &NewSessionError) -> Conne
     }
     let cause = lower_first(&last_connection_error.to_string());
     if !settings.tls && closed_at_once(last_connection_error) {
-        let cause =
-            format!("the node closed the connection at the first request; does it ask for TLS? ({cause})");
+        let cause = format!(
+            "the node closed the connection at the first request; if it asks for TLS, set \
+             store.cassandra.tls to true ({cause})"
+        );
         return ConnectError::Unreachable { contact_points, cause };
     }
     ConnectError::Unreachable { contact_points, cause }
@@ -184,7 +186,7 @@ mod tests {
         });
         let settings = CassandraSettings { contact_points: vec![node], ..Default::default() };
         let error = CassandraStore::connect(&settings).await.expect_err("the node closes the connection");
-        assert!(error.is_outage() && error.to_string().contains("ask for TLS"), "{error}");
+        assert!(error.is_outage() && error.to_string().contains("asks for TLS"), "{error}");
         closing.abort();
     }
 

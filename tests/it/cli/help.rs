@@ -111,7 +111,7 @@ async fn completions_load_in_zsh_from_fpath_and_in_fish() {
     };
     let names =
         PROGRAMS.map(|(name, _)| format!("print {name} $_comps[{name}] $+functions[_ecom]\n")).concat();
-    let script = format!("fpath=(. $fpath); autoload -Uz compinit; compinit -u -D\n{names}");
+    let script = format!("fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D\n{names}");
     if let Some(found) = shell("zsh", "_ecom", &["-f", "-c", &script]).await {
         let expected = PROGRAMS.map(|(name, _)| format!("{name} _ecom 1\n")).concat();
         assert_eq!(found, expected);

@@ -9,6 +9,7 @@
 mod bench;
 mod ci;
 mod guard;
+mod nodes;
 mod services;
 mod test;
 
@@ -52,6 +53,8 @@ enum Command {
     },
     /// Measure the binaries beside the raw limits of both services and beside peers
     Bench(bench::Bench),
+    /// Run the binaries on three Cassandra nodes under load: one killed, two killed, each restarted
+    Nodes,
     /// Count instructions and heap blocks per event under valgrind, and compare them with their limits
     Micro,
     /// Run every check of a change: fmt, clippy, doc, deny, micro, all tests, each feature alone
@@ -79,6 +82,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Services { dir, command } => services::run(root, dir, command),
         Command::Test { arguments } => test::run(root, &arguments, test::Scope::from_environment()),
         Command::Bench(options) => bench::run(root, &options),
+        Command::Nodes => nodes::run(root),
         Command::Micro => Ok(u8::from(!ci::micro(root, test::Scope::from_environment())?)),
         Command::Ci => ci::run(root),
         Command::Guard { dir } => guard::watch(root, &dir),

@@ -48,9 +48,18 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
-        let found = verify(&units, store.facts.as_ref(), store.dead_letter_store.as_ref()).await?;
-        if found.is_clean() || Instant::now() >= deadline || context.stop.is_cancelled() {
-            break found;
+        let verified = verify(&units, store.facts.as_ref(), store.dead_letter_store.as_ref()).await;
+        let is_last = Instant::now() >= deadline || context.stop.is_cancelled();
+        match verified {
+            Err(error) if error.is_outage() && !is_last => {
+                stderr::say(format_args!("{error}; reading again"));
+            }
+            verified => {
+                let found = verified?;
+                if found.is_clean() || is_last {
+                    break found;
+                }
+            }
         }
         tokio::select! {
             biased;

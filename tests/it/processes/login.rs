@@ -118,3 +118,49 @@ async fn a_changed_password_is_read_again_and_a_lasting_refusal_ends_the_consume
     cql(format!("DROP KEYSPACE {name}")).await;
     cql(format!("DROP ROLE {name}")).await;
 }
+
+#[tokio::test]
+async fn a_wrong_login_and_a_missing_right_each_end_a_consumer_with_a_line_that_names_it() {
+    let Some(node) = login_node() else { return };
+    let name = unique("named").replace('-', "_");
+    let settings = CassandraSettings {
+        contact_points: vec![node.clone()],
+        keyspace: name.clone(),
+        user: Some("cassandra".into()),
+        password: Secret::new("cassandra"),
+        ..CassandraSettings::default()
+    };
+    provision::apply(&settings).await.unwrap();
+    let root = SessionBuilder::new().known_node(&node).user("cassandra", "cassandra").build().await.unwrap();
+    let cql = async |cql: String| root.query_unpaged(cql, ()).await.map(drop).unwrap();
+    cql(format!("CREATE ROLE {name} WITH LOGIN = true AND PASSWORD = 'right'")).await;
+
+    let dir = TestDir::new();
+    let publish = ["--embedded", "--order-ids", "1-20", "--rate", "max"];
+    dir.run("orders_producer", &[&publish[..], &PLAIN].concat()).await.with(0);
+    let ends = async |login: &str, code: i32| {
+        let config = format!(
+            "[bus]\nkind = \"embedded\"\n[store]\nkind = \"cassandra\"\n\
+             [store.cassandra]\ncontact_points = [\"{node}\"]\nkeyspace = \"{name}\"\n{login}"
+        );
+        dir.write("named.toml", config);
+        let consumer = dir.run("order_consumer", &["-c", "named.toml", "--exit-on-idle", "2s"]);
+        let stderr = consumer.await.with(code).stderr;
+        stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default().to_owned()
+    };
+    let right = format!("user = \"{name}\"\npassword = \"right\"\n");
+
+    let error = ends(&right.replace("\"right\"", "\"wrong\""), 1).await;
+    assert!(error.contains(&format!("refused the login of {name}: ")), "{error}");
+    let error = ends("", 1).await;
+    assert!(error.contains("asks for a user and a password, but none are configured"), "{error}");
+    let error = ends(&right, 1).await;
+    let table = format!("MODIFY permission on <table {name}.orders_payments_facts>");
+    assert!(error.contains(&table), "{error}");
+
+    cql(format!("GRANT MODIFY ON TABLE {name}.orders_payments_facts TO {name}")).await;
+    assert_eq!(ends(&right, 0).await, "");
+    assert_eq!(rows(&root, &name).await, 20);
+    cql(format!("DROP KEYSPACE {name}")).await;
+    cql(format!("DROP ROLE {name}")).await;
+}

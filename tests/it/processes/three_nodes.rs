@@ -108,7 +108,7 @@ impl Load {
                  [bus.pubsub]\nproject = \"{name}\"\nemulator_host = \"{}\"\nack_deadline = \"10s\"\n\
                  [store]\nkind = \"cassandra\"\n\
                  [store.cassandra]\ncontact_points = {:?}\nkeyspace = \"{}\"\nreplication_factor = 3\n\
-                 [consumer]\nstreams = 1\n",
+                 [consumer]\nstreams = 1\n[connect]\ntimeout = \"100s\"\n",
                 variable("PUBSUB_EMULATOR_HOST"),
                 nodes.contact_points,
                 name.replace('-', "_")

@@ -9,6 +9,7 @@
 mod bench;
 mod ci;
 mod guard;
+mod reliability;
 mod services;
 mod test;
 
@@ -54,6 +55,8 @@ enum Command {
     Bench(bench::Bench),
     /// Count instructions and heap blocks per event under valgrind, and compare them with their limits
     Micro,
+    /// Run simulated schedules, crash points, seeded bugs and fuzzing: the figures of docs/reliability.md
+    Reliability(reliability::Reliability),
     /// Run every check of a change: fmt, clippy, doc, deny, micro, all tests, each feature alone
     Ci,
     /// End what a run started in DIR when standard input closes
@@ -80,6 +83,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Test { arguments } => test::run(root, &arguments, test::Scope::from_environment()),
         Command::Bench(options) => bench::run(root, &options),
         Command::Micro => Ok(u8::from(!ci::micro(root, test::Scope::from_environment())?)),
+        Command::Reliability(options) => reliability::run(root, &options),
         Command::Ci => ci::run(root),
         Command::Guard { dir } => guard::watch(root, &dir),
     }

@@ -118,10 +118,11 @@ impl OpenStream {
             }
         };
         let code = tokio::select! {
-            () = deliver => return,
-            () = sender.closed() => return,
-            () = half_closed.cancelled() => Code::Ok,
+            biased;
             code = end.recv() => code.unwrap_or(Code::Unavailable),
+            () = half_closed.cancelled() => Code::Ok,
+            () = sender.closed() => return,
+            () = deliver => return,
         };
         if code != Code::Ok {
             let _ = sender.send(Err(injected(code))).await;

@@ -22,7 +22,7 @@ use ecom_dlq::outcome_counts::OutcomeCounts;
 use ecom_dlq::plan::{OperationPlan, PlanPurpose};
 use ecom_dlq::selection::Selection;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus};
-use ecom_domain::dead_letter::DeadLetterId;
+use ecom_domain::dead_letter::DeadLetterIdPrefix;
 use ecom_telemetry::stderr;
 
 pub(crate) use correction::correct;
@@ -40,8 +40,8 @@ pub(crate) struct BulkCommand<'a> {
 
 /// The parsed request.
 enum Request {
-    /// To plan and begin an operation.
-    Begin(Selection),
+    /// To plan and begin an operation on these dead letters; none = all that pass the filters.
+    Begin(Vec<DeadLetterIdPrefix>),
     /// To resume one.
     Resume(OperationId),
 }
@@ -86,13 +86,17 @@ impl<'a> BulkCommand<'a> {
 
     /// Runs the command.
     pub(crate) async fn execute(self, context: &Context) -> Result<Exit, CliError> {
-        let Some(request) = self.parse(context)? else {
+        let Some(request) = self.parse()? else {
             stderr::say("no ids on stdin: nothing to do");
             return Ok(Exit::Done);
         };
         let queue = inspect::open(context).await?;
         let decision = match request {
-            Request::Begin(selection) => self.begin(context, &queue, selection).await?,
+            Request::Begin(ids) => {
+                let ids = inspect::identified(context, &queue, &ids).await?;
+                let selection = self.selection.selection(context.clock.now_us(), ids);
+                self.begin(context, &queue, selection).await?
+            }
             Request::Resume(id) => self.resume(context, &queue, &id).await?,
         };
         let (operation, start, exit) = match decision {
@@ -106,7 +110,7 @@ impl<'a> BulkCommand<'a> {
 
     /// Parses the selection, or the operation to resume; `None` if stdin was to name dead letters and named
     /// none.
-    fn parse(&self, context: &Context) -> Result<Option<Request>, CliError> {
+    fn parse(&self) -> Result<Option<Request>, CliError> {
         let kind = self.kind.as_str();
         if let Some(id) = &self.options.resume {
             if self.selection.has_filters() {
@@ -137,7 +141,7 @@ impl<'a> BulkCommand<'a> {
         if !self.options.dry_run {
             confirm::require_terminal(self.options.yes)?;
         }
-        Ok(Some(Request::Begin(self.selection.selection(context.clock.now_us(), ids))))
+        Ok(Some(Request::Begin(ids)))
     }
 
     /// Plans the operation, shows the plan, asks for confirmation and begins it.
@@ -176,12 +180,12 @@ impl<'a> BulkCommand<'a> {
     /// Writes the plan to stdout if it is the result of the command, otherwise to stderr.
     fn show_plan(&self, plan: &OperationPlan) -> Result<(), CliError> {
         let is_result = self.options.dry_run || plan.dead_letters == 0;
-        let text = render::plan(plan, self.rate, self.canary);
+        let text = |screen| render::plan(plan, self.rate, self.canary, screen);
         match (is_result, self.options.format) {
             (true, OutputFormat::Json) => output::data(&render::plan_json(plan, self.rate)),
-            (true, OutputFormat::Table) => output::data(&text),
+            (true, OutputFormat::Table) => output::data(&text(output::screen())),
             (false, _) => {
-                stderr::say(text);
+                stderr::say(text(output::stderr_screen()));
                 Ok(())
             }
         }
@@ -291,7 +295,7 @@ impl<'a> BulkCommand<'a> {
 
     fn show_report(&self, report: &OperationReport) -> Result<(), CliError> {
         output::data(&match self.options.format {
-            OutputFormat::Table => render::report(report),
+            OutputFormat::Table => render::report(report, output::screen()),
             OutputFormat::Json => json(report),
         })
     }
@@ -308,12 +312,12 @@ fn reopened(operation: &BulkOperation) -> Option<Selection> {
 }
 
 /// The ids on these lines: the first word of each line that is not empty.
-fn ids_of(lines: impl BufRead) -> Result<Vec<DeadLetterId>, CliError> {
+fn ids_of(lines: impl BufRead) -> Result<Vec<DeadLetterIdPrefix>, CliError> {
     let mut ids = Vec::new();
     for (number, line) in (1..).zip(lines.lines()) {
         let line = line?;
         let Some(word) = line.split_whitespace().next() else { continue };
-        let id = DeadLetterId::parse(word).ok_or_else(|| {
+        let id = DeadLetterIdPrefix::parse(word).ok_or_else(|| {
             CliError::usage(format!("line {number} of stdin does not begin with a dead-letter ID")).hint(
                 "pass one ID a line: the first column of `dlq_handler list --format csv`, without its header",
             )

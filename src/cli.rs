@@ -17,7 +17,7 @@ pub(crate) use bulk::{
 pub(crate) use consumer::{ConsumerArgs, OrderConsumer, PaymentConsumer};
 pub(crate) use demo::Demo;
 pub(crate) use dlq_handler::{DlqCommand, DlqHandler, RunArgs};
-pub(crate) use facts::{ExportArgs, Facts, FactsCommand, ShowArgs, VerifyArgs};
+pub(crate) use facts::{ExportArgs, ExportFormat, ExportTable, Facts, FactsCommand, ShowArgs, VerifyArgs};
 pub(crate) use inspect::{
     DeadLetterArgs, ExplainArgs, HistoryArgs, ListArgs, OutputFormat, ReportArgs, ReportFormat, TriageArgs,
 };
@@ -47,7 +47,7 @@ pub(crate) enum Format {
 fn given(flags: &[(&str, &str, Option<String>)]) -> Vec<Set> {
     flags
         .iter()
-        .filter_map(|(flag, key, value)| value.as_ref().map(|value| Set::flag(flag, key, value)))
+        .filter_map(|(flag, key, value)| value.as_ref().map(|value| Set::flag(flag, key, value.as_str())))
         .collect()
 }
 

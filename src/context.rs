@@ -65,8 +65,8 @@ impl Context {
 
     /// The signature of history entries: `ECOM_ACTOR`, else this name.
     pub(crate) fn actor(&self, name: &str) -> Actor {
-        let name = std::env::var("ECOM_ACTOR").unwrap_or_else(|_| name.to_owned());
-        Actor::new(&name, &host_name(), self.run_id())
+        let own = std::env::var_os("ECOM_ACTOR").map(|own| own.to_string_lossy().into_owned());
+        Actor::new(own.as_deref().unwrap_or(name), &host_name(), self.run_id())
     }
 
     /// A new id for a run of this process (`UUIDv7`).
@@ -145,6 +145,9 @@ fn prepared(
         .map_err(|error| CliError::usage(error.to_string()).hint(error.hint()))?;
     refuse_without_effect(&sources.sets, &loaded.config)?;
     if common.print_config {
+        for warning in &loaded.warnings {
+            stderr::say(format_args!("warning: {warning}"));
+        }
         super::output::data(&loaded.print())?;
         return Ok(None);
     }
@@ -174,7 +177,10 @@ fn run<F>(common: &Common, loaded: Loaded, command: F) -> Result<Exit, CliError>
 where
     F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
-    logs::init(&loaded.config.log, common.verbosity())?;
+    logs::init(&loaded, common.verbosity())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();

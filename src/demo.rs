@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use tokio::time::Instant;
 
 use super::admin::run_with_admin;
@@ -16,6 +16,7 @@ use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::facts::verification_text;
 use super::heartbeats::run_with_heartbeat;
+use super::inspect::style;
 use super::output;
 use super::producers::{mixture, outgoing};
 use super::role_handle::RoleHandle;
@@ -54,7 +55,7 @@ struct Roles([RoleHandle; Role::ALL.len()]);
 impl Roles {
     fn new(context: &Context) -> Self {
         Self(Role::ALL.map(|role| {
-            let handle = RoleHandle::new(role, &context.entropy);
+            let handle = RoleHandle::new(role, context);
             match role {
                 Role::DlqHandler => handle.with_dead_letter_gauges(context.clock),
                 _ => handle,
@@ -133,7 +134,7 @@ pub(crate) fn own_settings(loaded: &Loaded, orders: u32) -> Vec<Set> {
         && let Ok(folder) = config::data_dir(&loaded.config)
     {
         let folder = folder.join("demo");
-        own.push(set("embedded.data_dir", folder.to_string_lossy().into_owned()));
+        own.push(Set::flag("ecom_demo", "embedded.data_dir", folder));
     }
     own
 }
@@ -293,8 +294,7 @@ async fn show_progress(roles: &Roles, manifest: &Manifest) {
     let total: u64 = EventKind::ALL.map(|kind| manifest.source.order_ids(kind).count() as u64).iter().sum();
     let on_terminal = std::io::stderr().is_terminal();
     let target = if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{bar:32} {human_pos} of {human_len} messages, {per_sec}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = style("{bar:32} {human_pos} of {human_len} messages, {rate}");
     let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style);
     let mut said = Instant::now();
     loop {
@@ -322,13 +322,14 @@ fn report(context: &Context, cli: &Demo, found: &Verification, took: Duration) -
         });
         return output::data(&format!("{value:#}\n"));
     }
-    let said = verification_text(found).replace("rows as published", &format!("rows as seed {seed} says"));
+    let said = verification_text(found, output::screen())
+        .replace("rows as published", &format!("rows as seed {seed} says"));
     let published = found.orders.published
         + found.orders.duplicates
         + found.payments.published
         + found.payments.duplicates;
     let rate = published as f64 / took.as_secs_f64().max(0.001);
-    let shown = output::quoted(&folder.display().to_string());
+    let shown = output::quoted(folder);
     let common = context.common.clone().on_folder(folder);
     output::data(&format!(
         "{said}\n{} messages in {:.1} s ({rate:.0}/s), kept in {shown}\n\nnext:\n  {} report\n  {} show 1\n  \

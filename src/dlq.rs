@@ -8,7 +8,7 @@ use super::exit::{CliError, Exit};
 use super::inspect;
 use super::role_handle::RoleHandle;
 use super::roles::{RoleDeps, supervise};
-use super::setup;
+use super::setup::{self, Rights};
 use ecom_domain::role::Role;
 use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::stop_conditions::StopConditions;
@@ -21,7 +21,7 @@ const DRAINED: std::time::Duration = std::time::Duration::from_secs(2);
 /// Runs `dlq_handler`.
 pub(crate) async fn main(context: Context, cli: &DlqHandler) -> Result<Exit, CliError> {
     if context.common.check {
-        return setup::check(&context).await;
+        return setup::check(&context, Rights::Of(Role::DlqHandler)).await;
     }
     let exit = match &cli.command {
         None => return run(context.of_role(), &cli.run).await,
@@ -46,7 +46,7 @@ async fn run(context: Context, args: &RunArgs) -> Result<Exit, CliError> {
     if args.once {
         bounds.idle = Some(bounds.idle.unwrap_or(DRAINED));
     }
-    let handle = RoleHandle::new(Role::DlqHandler, &context.entropy).with_dead_letter_gauges(context.clock);
+    let handle = RoleHandle::new(Role::DlqHandler, &context).with_dead_letter_gauges(context.clock);
     let role = run_role(&context, args, bounds, &handle);
     run_with_admin(&context, &[&handle], role).await
 }

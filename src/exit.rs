@@ -36,6 +36,11 @@ impl CliError {
         Self { code: 1, message: message.into(), hint: None, closed_pipe: false }
     }
 
+    /// A dead letter that does not exist: exit code 3.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self { code: 3, message: message.into(), hint: None, closed_pipe: false }
+    }
+
     /// Returns true when the reader of stdout has closed it, which is not a failure.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         self.closed_pipe
@@ -75,15 +80,6 @@ impl From<BusError> for CliError {
 impl From<serde_json::Error> for CliError {
     fn from(error: serde_json::Error) -> Self {
         Self::failed(format!("could not write JSON: {error}"))
-    }
-}
-
-impl From<csv::Error> for CliError {
-    fn from(error: csv::Error) -> Self {
-        match error.into_kind() {
-            csv::ErrorKind::Io(error) => error.into(),
-            other => Self::failed(format!("could not write CSV: {other:?}")),
-        }
     }
 }
 

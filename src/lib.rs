@@ -3,8 +3,10 @@
 mod admin;
 mod bulk;
 mod cli;
+mod completions;
 mod config;
 mod context;
+mod csv_record;
 mod demo;
 mod dlq;
 mod exit;
@@ -76,7 +78,7 @@ pub fn dlq_handler() -> ExitCode {
 pub fn ecom_setup() -> ExitCode {
     let cli: cli::Setup = cli::parse();
     if let Some(cli::SetupCommand::Completions { shell }) = cli.command {
-        return setup::completions(shell);
+        return completions::completions(shell);
     }
     context::main(&cli.common, cli.sets(), Guard::On, async |context| setup::main(context, &cli).await)
 }

@@ -1,12 +1,17 @@
 //! Data on stdout or in a file. A closed pipe is success.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
+
+use terminal_size::{Height, Width};
 
 use super::cli::Common;
 use super::exit::CliError;
 use crate::render::command::Command;
-pub(crate) use crate::render::{count, list, table};
+pub(crate) use crate::render::count;
+use crate::render::screen::Screen;
+pub(crate) use crate::render::table::list;
 
 /// The reader of stdout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +20,28 @@ pub(crate) enum Reader {
     Reads,
     /// It has closed the pipe.
     Closed,
+}
+
+/// The screen of a text for stdout: its terminal's; unlimited if stdout is no terminal.
+pub(crate) fn screen() -> Screen {
+    terminal().map_or(Screen::UNLIMITED, |(columns, _)| Screen::of_columns(columns))
+}
+
+/// The screen of a text for a file, or for stdout.
+pub(crate) fn screen_of(file: Option<&Path>) -> Screen {
+    if file.is_some() { Screen::UNLIMITED } else { screen() }
+}
+
+/// The screen of a text for stderr.
+pub(crate) fn stderr_screen() -> Screen {
+    let size = terminal_size::terminal_size_of(std::io::stderr());
+    size.map_or(Screen::UNLIMITED, |(Width(columns), _)| Screen::of_columns(columns.into()))
+}
+
+/// The columns and rows of the terminal that stdout is; `None` if it is none.
+pub(crate) fn terminal() -> Option<(usize, usize)> {
+    let (Width(columns), Height(rows)) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some((columns.into(), rows.into())).filter(|(columns, _)| *columns > 0)
 }
 
 /// Writes data to stdout.
@@ -97,7 +124,9 @@ fn runnable(binary: &str) -> String {
     let path = sibling.strip_prefix(here).unwrap_or(&sibling);
     // A shell looks a bare name up in PATH.
     let from = if path.components().count() == 1 { "./" } else { "" };
-    quoted(&format!("{from}{}", path.display()))
+    let mut runnable = OsString::from(from);
+    runnable.push(path);
+    quoted(runnable)
 }
 
 /// Returns whether a shell finds this file by its bare name.
@@ -107,13 +136,22 @@ fn is_found_by_name(file: &Path) -> bool {
     found.is_some_and(|found| found.canonicalize().ok() == file.canonicalize().ok())
 }
 
-/// A word, quoted for a shell if needed.
-pub(crate) fn quoted(word: &str) -> String {
+/// A word, quoted for a shell if needed. Bytes that are not UTF-8 are escaped as bash, zsh and ksh read them.
+pub(crate) fn quoted(word: impl AsRef<OsStr>) -> String {
+    let word = word.as_ref();
+    let Some(text) = word.to_str() else {
+        let escape = |chunk: std::str::Utf8Chunk<'_>| {
+            let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
+            let valid = chunk.valid().replace('\\', "\\\\").replace('\'', "\\'");
+            valid + &invalid.collect::<String>()
+        };
+        return format!("$'{}'", word.as_encoded_bytes().utf8_chunks().map(escape).collect::<String>());
+    };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
     }
-    format!("'{}'", word.replace('\'', "'\\''"))
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -125,5 +163,10 @@ mod tests {
         assert_eq!(quoted("config/local.toml"), "config/local.toml");
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            assert_eq!(quoted(OsStr::from_bytes(b"a\xff'\\b")), r"$'a\xff\'\\b'");
+        }
     }
 }

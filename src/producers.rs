@@ -17,7 +17,7 @@ use super::heartbeats::run_producer_with_heartbeat;
 use super::output;
 use super::preflight::{failed_on_bus, require_subscription};
 use super::role_handle::RoleHandle;
-use super::setup;
+use super::setup::{self, Rights};
 use super::shutdown::{close, run_until_drained};
 use super::summary::summarise;
 use super::wiring;
@@ -36,10 +36,10 @@ use input::{Input, InputEnd, is_stdin};
 /// Runs the producer of a kind of events: `orders_producer` or `payments_producer`.
 pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<Exit, CliError> {
     if context.common.check {
-        return setup::check(&context).await;
+        return setup::check(&context, Rights::Of(Role::producer_of(kind))).await;
     }
     let context = context.of_role();
-    let handle = RoleHandle::new(Role::producer_of(kind), &context.entropy);
+    let handle = RoleHandle::new(Role::producer_of(kind), &context);
     run_with_admin(&context, &[&handle], run_producer(&context, args, kind, &handle)).await
 }
 
@@ -77,7 +77,7 @@ async fn run_producer(
     if let (Some(path), Some(manifest)) = (&args.manifest, manifest) {
         close_manifest(path, manifest, kind, published, outcome.is_ok())?;
         let verify = output::command("ecom_facts", &context.common);
-        let path = output::quoted(&path.display().to_string());
+        let path = output::quoted(path);
         stderr::say(format_args!(
             "next, once the consumers are idle: {verify} verify --manifest {path} --wait 60s"
         ));

@@ -12,69 +12,16 @@ pub mod next_step;
 pub mod report;
 pub mod roles;
 pub mod rows;
+pub mod screen;
+pub mod table;
 pub mod terminal;
 pub mod timeline;
 pub mod triage;
 
 use chrono::{DateTime, SecondsFormat};
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use ecom_domain::verdict::Verdict;
-use ecom_telemetry::foreign_text::printable;
-
-/// A plain table: the first column aligned left, the others right.
-pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    aligned(header, rows, |column| if column == 0 { CellAlignment::Left } else { CellAlignment::Right })
-}
-
-/// A plain table: the named columns aligned right, the others left.
-pub fn table_with<const N: usize>(
-    header: [&str; N],
-    to_the_right: &[&str],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
-    aligned(header, rows, |column| {
-        if to_the_right.contains(&header[column]) { CellAlignment::Right } else { CellAlignment::Left }
-    })
-}
-
-fn aligned<const N: usize>(
-    header: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-    alignment: impl Fn(usize) -> CellAlignment,
-) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header);
-    for row in rows {
-        table.add_row(row.map(|cell| printable(&cell).into_owned()));
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_cell_alignment(alignment(index));
-    }
-    trimmed(&table)
-}
-
-/// Names and values, one pair a line.
-pub fn list(rows: impl IntoIterator<Item = [String; 2]>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for row in rows {
-        table.add_row(row.map(|cell| printable(&cell).into_owned()));
-    }
-    trimmed(&table)
-}
-
-/// A table without the padding before its first column and after its last.
-fn trimmed(table: &Table) -> String {
-    let mut text = String::new();
-    for line in table.trim_fmt().lines() {
-        text.push_str(line.strip_prefix(' ').unwrap_or(line).trim_end());
-        text.push('\n');
-    }
-    text
-}
 
 /// A number with thousands separators.
 pub fn count(number: u64) -> String {

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::context::Context;
 use ecom_bus::Subscription;
-use ecom_clock::{Clock, Entropy};
+use ecom_clock::Clock;
 use ecom_domain::role::Role;
 use ecom_pipeline::durable::Retrier;
 use ecom_telemetry::metrics::{DeadLetterGauges, RoleMetrics};
@@ -22,9 +23,10 @@ pub(crate) struct RoleHandle {
 
 impl RoleHandle {
     /// A handle with counters at zero.
-    pub(crate) fn new(role: Role, entropy: &Arc<Entropy>) -> Self {
+    pub(crate) fn new(role: Role, context: &Context) -> Self {
         let metrics = Arc::new(RoleMetrics::new(role));
-        let retrier = Arc::new(Retrier::new(Arc::clone(entropy), Arc::clone(&metrics)));
+        let retrier = Retrier::new(Arc::clone(&context.entropy), Arc::clone(&metrics));
+        let retrier = Arc::new(retrier.with_refusal_timeout(context.config.connect.refusal_timeout));
         Self { metrics, retrier, dead_letter_gauges: None, subscription: Arc::default() }
     }
 

@@ -13,7 +13,7 @@ use super::exit::{CliError, Exit};
 use super::heartbeats::run_with_heartbeat;
 use super::preflight::{failed_on_bus, require_subscription};
 use super::role_handle::RoleHandle;
-use super::setup;
+use super::setup::{self, Rights};
 use super::shutdown::{close, run_until_drained};
 use super::startup::Startup;
 use super::summary::summarise;
@@ -231,6 +231,7 @@ pub(crate) fn policy(settings: &DeadLettersConfig) -> RetryPolicy {
         max_age: settings.max_age,
         sweep_interval: settings.sweep_interval,
         retention: settings.retention,
+        capacity: RetryPolicy::CAPACITY,
     }
 }
 
@@ -241,10 +242,10 @@ pub(crate) async fn run_consumer(
     kind: EventKind,
 ) -> Result<Exit, CliError> {
     if context.common.check {
-        return setup::check(&context).await;
+        return setup::check(&context, Rights::Of(Role::consumer_of(kind))).await;
     }
     let context = context.of_role();
-    let handle = RoleHandle::new(Role::consumer_of(kind), &context.entropy);
+    let handle = RoleHandle::new(Role::consumer_of(kind), &context);
     let consumer = async {
         let deps = RoleDeps::connect(&context, args.bounds.bounds()).await?;
         supervise(&context, &deps, &handle, deps.consume_events(kind, &handle)).await

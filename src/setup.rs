@@ -1,53 +1,93 @@
 //! `ecom_setup`, and `--check` of every binary.
 
-use std::process::ExitCode;
-
-use super::cli::{self, Print, Setup};
+use super::cli::{Print, Setup};
 use super::config;
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::output;
 use super::wiring;
 use ecom_config::{BusKind, StoreKind};
+use ecom_domain::role::Role;
 use ecom_telemetry::stderr;
+
+/// The mark of a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// It is as it must be.
+    Good,
+    /// It works, but something else is better.
+    #[cfg_attr(not(feature = "cassandra"), expect(dead_code, reason = "advice is about Cassandra"))]
+    Advice,
+    /// It is missing or wrong.
+    Bad,
+}
+
+impl Mark {
+    #[cfg(feature = "pubsub")]
+    fn of(is_good: bool) -> Self {
+        if is_good { Self::Good } else { Self::Bad }
+    }
+
+    fn sign(self) -> char {
+        match self {
+            Self::Good => '✓',
+            Self::Advice => '!',
+            Self::Bad => '✗',
+        }
+    }
+}
+
+/// The rights in the store that a program needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Those of a role.
+    Of(Role),
+    /// Those of a reader of all tables.
+    Reader,
+    /// None beyond those to create what is missing.
+    Setup,
+}
+
+impl Rights {
+    /// The role of `cql/roles.cql` that has them.
+    #[cfg(feature = "cassandra")]
+    fn role(self) -> Option<&'static str> {
+        match self {
+            Self::Of(Role::OrdersProducer | Role::PaymentsProducer) => Some("heartbeat"),
+            Self::Of(role) => Some(role.as_str()),
+            Self::Reader => Some("analyst"),
+            Self::Setup => None,
+        }
+    }
+}
 
 /// A line of the checklist: something that is needed, whether it is there, and how to create it.
 struct Line {
-    good: bool,
+    mark: Mark,
     what: String,
     fix: Option<String>,
-}
-
-/// Prints shell completions for all binaries.
-pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
-    let mut script = Vec::new();
-    for mut command in cli::all() {
-        let name = command.get_name().to_owned();
-        clap_complete::generate(shell, &mut command, name, &mut script);
-    }
-    super::exit::code(output::data(&String::from_utf8_lossy(&script)).map(|()| Exit::Done))
 }
 
 /// Runs `ecom_setup`.
 pub(crate) async fn main(context: Context, cli: &Setup) -> Result<Exit, CliError> {
     match cli.print {
         Some(what) => print(&context, what).map(|()| Exit::Done),
-        None if context.common.check => check(&context).await,
+        None if context.common.check => check(&context, Rights::Setup).await,
         None => apply(&context).await,
     }
 }
 
 /// Checks that everything needed exists, with this process's permissions; a negative result if not.
-pub(crate) async fn check(context: &Context) -> Result<Exit, CliError> {
-    let lines = lines(context, Mode::Check).await?;
+pub(crate) async fn check(context: &Context, rights: Rights) -> Result<Exit, CliError> {
+    let lines = lines(context, Mode::Check(rights)).await?;
     show(&lines)?;
-    Ok(if lines.iter().all(|line| line.good) { Exit::Done } else { Exit::NegativeResult })
+    Ok(if lines.iter().all(|line| line.mark != Mark::Bad) { Exit::Done } else { Exit::NegativeResult })
 }
 
 async fn apply(context: &Context) -> Result<Exit, CliError> {
     let lines = lines(context, Mode::Apply).await?;
     show(&lines)?;
-    if !lines.iter().all(|line| line.good) {
+    if lines.iter().any(|line| line.mark == Mark::Bad) {
         return Ok(Exit::NegativeResult);
     }
     stderr::say("next: start order_consumer, payment_consumer and dlq_handler with the same configuration");
@@ -56,7 +96,7 @@ async fn apply(context: &Context) -> Result<Exit, CliError> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    Check,
+    Check(Rights),
     Apply,
 }
 
@@ -78,10 +118,11 @@ async fn lines(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
 fn show(lines: &[Line]) -> Result<(), CliError> {
     let mut text = String::new();
     for line in lines {
-        text.push_str(if line.good { "✓ " } else { "✗ " });
+        text.push(line.mark.sign());
+        text.push(' ');
         text.push_str(&line.what);
         text.push('\n');
-        if let Some(fix) = line.fix.as_ref().filter(|_| !line.good) {
+        if let Some(fix) = line.fix.as_ref().filter(|_| line.mark != Mark::Good) {
             text.push_str("    fix: ");
             text.push_str(fix);
             text.push('\n');
@@ -92,19 +133,21 @@ fn show(lines: &[Line]) -> Result<(), CliError> {
 
 async fn embedded(context: &Context, mode: Mode) -> Line {
     let folder = match mode {
-        Mode::Check => wiring::DataFolder::MustExist,
+        Mode::Check(_) => wiring::DataFolder::MustExist,
         Mode::Apply => wiring::DataFolder::Create,
     };
     let is_there = async || wiring::unnamed_store(context, wiring::DataFolder::MustExist).await.is_ok();
-    let state = if mode == Mode::Check || is_there().await { "present" } else { "created" };
+    let state = if matches!(mode, Mode::Check(_)) || is_there().await { "present" } else { "created" };
     match wiring::unnamed_store(context, folder).await {
-        Ok(store) => Line { good: true, what: format!("{} {state}", store.facts.describe()), fix: None },
+        Ok(store) => {
+            Line { mark: Mark::Good, what: format!("{} {state}", store.facts.describe()), fix: None }
+        }
         Err(error) => Line {
-            good: false,
+            mark: Mark::Bad,
             what: error.to_string(),
             fix: config::data_dir(&context.config)
                 .ok()
-                .map(|folder| format!("ecom_setup --embedded --data-dir {}", folder.display())),
+                .map(|folder| format!("ecom_setup --embedded --data-dir {}", output::quoted(folder))),
         },
     }
 }
@@ -130,7 +173,7 @@ async fn pubsub(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
     use ecom_bus_pubsub::provision::{self, ResourceCheck, ResourceStatus};
     let bus = wiring::pubsub(context).await?;
     let items = match mode {
-        Mode::Check => provision::check(&bus, &wanted(context)).await?,
+        Mode::Check(_) => provision::check(&bus, &wanted(context)).await?,
         Mode::Apply => provision::apply(&bus, &wanted(context)).await?,
     };
     let line = |item: ResourceCheck| {
@@ -141,7 +184,11 @@ async fn pubsub(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
             ResourceStatus::Unknown(why) => format!("unknown: {why}"),
             ResourceStatus::Different(what) => format!("different: {what}"),
         };
-        Line { good: item.status.is_good(), what: format!("{} {state}", item.name), fix: Some(item.fix) }
+        Line {
+            mark: Mark::of(item.status.is_good()),
+            what: format!("{} {state}", item.name),
+            fix: Some(item.fix),
+        }
     };
     Ok(items.into_iter().map(line).collect())
 }
@@ -155,7 +202,9 @@ async fn pubsub(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
 async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
     use ecom_store_cassandra::provision::{self, CheckState};
     let (missing, checks) = match mode {
-        Mode::Check => (Vec::new(), provision::check(&context.config.store.cassandra).await),
+        Mode::Check(rights) => {
+            (Vec::new(), provision::check(&context.config.store.cassandra, rights.role()).await)
+        }
         Mode::Apply => {
             let (before, after) = wiring::apply_schema(context).await?;
             let missing = before.into_iter().filter(|check| check.state == CheckState::Missing);
@@ -169,7 +218,11 @@ async fn cassandra(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError>
         };
         let detail = check.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
         Line {
-            good: check.state == CheckState::Present,
+            mark: match check.state {
+                CheckState::Present => Mark::Good,
+                CheckState::Discouraged | CheckState::Optional => Mark::Advice,
+                CheckState::Missing | CheckState::Different | CheckState::Unknown => Mark::Bad,
+            },
             what: format!("{} {state}{detail}", check.name),
             fix: check.fix.map(|fix| match fix.as_str() {
                 "ecom_setup" => output::command("ecom_setup", &context.common),

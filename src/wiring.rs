@@ -249,7 +249,7 @@ pub(crate) async fn apply_schema(context: &Context) -> Result<(Checklist, Checkl
         .startup
         .reach(async || {
             let settings = &context.config.store.cassandra;
-            let before = provision::check(settings).await;
+            let before = provision::check(settings, None).await;
             let applied = provision::apply(settings).await;
             applied.map(|after| (before, after)).map_err(|error| cassandra_failed(&error))
         })

@@ -52,7 +52,8 @@ async fn correct_on(
     bus: &dyn Bus,
     body: Bytes,
 ) -> Result<Exit, CliError> {
-    let plan = match queue.plan_correction(&args.id, body).await {
+    let id = inspect::identified_one(context, queue, &args.id).await?;
+    let plan = match queue.plan_correction(&id, body).await {
         Ok(plan) => plan,
         Err(error) => return refused(context, error),
     };

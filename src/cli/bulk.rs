@@ -8,13 +8,13 @@ use super::inspect::{FilterArgs, OutputFormat, dead_letter_id};
 use ecom_config::Rate;
 use ecom_dlq::selection::Selection;
 use ecom_domain::bulk_operation::OperationId;
-use ecom_domain::dead_letter::DeadLetterId;
+use ecom_domain::dead_letter::{DeadLetterId, DeadLetterIdPrefix};
 
 /// A dead letter on the command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum IdArgument {
-    /// One dead letter.
-    DeadLetter(DeadLetterId),
+    /// One dead letter, by as much of its id as is unique.
+    DeadLetter(DeadLetterIdPrefix),
     /// The dead letters on the lines of stdin.
     Stdin,
 }
@@ -22,7 +22,7 @@ pub(crate) enum IdArgument {
 /// The dead letters of a bulk operation, by id or by filters.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BulkSelection {
-    /// Dead-letter IDs; - reads them from stdin, one per line.
+    /// Dead-letter IDs, or as much of each as is unique; - reads them from stdin, one per line.
     #[arg(value_name = "ID|-", value_parser = id_argument, conflicts_with = "resume")]
     pub(crate) ids: Vec<IdArgument>,
     // Last, since its heading applies to all flags after it.
@@ -112,9 +112,9 @@ pub(crate) struct ReopenArgs {
 /// Arguments of `correct`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CorrectArgs {
-    /// The ID of the dead letter.
+    /// The ID of the dead letter, or as much of it as is unique.
     #[arg(value_name = "ID", value_parser = dead_letter_id)]
-    pub(crate) id: DeadLetterId,
+    pub(crate) id: DeadLetterIdPrefix,
     /// File with the corrected body, published byte for byte; - = stdin.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) with: PathBuf,
@@ -181,7 +181,7 @@ mod tests {
         let Line::Retry(retry) = read(&["retry", ID, "-", "--order", "7"]).unwrap() else { panic!() };
         assert_eq!(
             retry.selection.ids,
-            [IdArgument::DeadLetter(DeadLetterId::parse(ID).unwrap()), IdArgument::Stdin]
+            [IdArgument::DeadLetter(DeadLetterIdPrefix::parse(ID).unwrap()), IdArgument::Stdin]
         );
         assert!(retry.selection.has_filters() && !retry.selection.is_empty());
         assert_eq!((retry.canary, retry.rate.per_second()), (20, Some(50.0)));

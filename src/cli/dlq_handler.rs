@@ -5,8 +5,9 @@ use clap::{Args, Parser, Subcommand};
 use super::bulk::{CorrectArgs, DiscardArgs, ReopenArgs, RetryArgs};
 use super::consumer::ConsumerArgs;
 use super::inspect::{DeadLetterArgs, ExplainArgs, HistoryArgs, ListArgs, ReportArgs, TriageArgs};
+use super::modes::WITHOUT_CSV;
 use super::shared::OF_ROLES;
-use super::{Common, Mode, Modes};
+use super::{Common, Format, Mode, Modes};
 use ecom_config::Set;
 
 const AFTER: &str = "\
@@ -86,6 +87,15 @@ impl Modes for DlqHandler {
         }
         if !matches!(self.command, None | Some(DlqCommand::Run(_))) {
             modes.push(Mode { name: "with this subcommand: it is for `run`", without_effect: OF_ROLES });
+        }
+        match &self.command {
+            Some(DlqCommand::List(list)) if list.format != Format::Csv => {
+                modes.push(Mode { name: WITHOUT_CSV, without_effect: &["list.spreadsheet_safe"] })
+            }
+            Some(DlqCommand::History(history)) if history.format != Format::Csv => {
+                modes.push(Mode { name: WITHOUT_CSV, without_effect: &["history.spreadsheet_safe"] })
+            }
+            _ => {}
         }
         modes
     }

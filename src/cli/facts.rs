@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::modes::WITHOUT_CSV;
 use super::shared::OF_ROLES;
 use super::{Common, Format, Mode, Modes};
 
@@ -13,6 +14,8 @@ Examples:
   ecom_facts show 42
   ecom_facts verify --manifest orders.json --manifest payments.json --wait 60s
   ecom_facts export --format csv --out facts.csv
+  ecom_facts export --format parquet --out facts
+  ecom_facts export --table superseded
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no such row, verify found differences, or --check found something missing, \
 130 second signal";
@@ -29,14 +32,24 @@ pub(crate) struct Facts {
 
 impl Modes for Facts {
     fn modes(&self) -> Vec<Mode> {
-        vec![Mode { name: "in ecom_facts: it is for roles", without_effect: OF_ROLES }]
+        let mut modes = vec![Mode { name: "in ecom_facts: it is for roles", without_effect: OF_ROLES }];
+        match &self.command {
+            FactsCommand::Show(show) if show.format != Format::Csv => {
+                modes.push(Mode { name: WITHOUT_CSV, without_effect: &["show.spreadsheet_safe"] });
+            }
+            FactsCommand::Export(export) if export.format != ExportFormat::Csv => {
+                modes.push(Mode { name: WITHOUT_CSV, without_effect: &["export.spreadsheet_safe"] });
+            }
+            _ => {}
+        }
+        modes
     }
 }
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FactsCommand {
-    /// Show one row, with its write timestamps.
+    /// Show one row, with its write timestamps and the payments that lost against its payment.
     Show(ShowArgs),
     /// Verify that fact table and dead-letter store account for every published event.
     Verify(VerifyArgs),
@@ -52,6 +65,9 @@ pub(crate) struct ShowArgs {
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
+    /// Put an apostrophe in front of texts in CSV that a spreadsheet would take for a formula.
+    #[arg(long)]
+    pub(crate) spreadsheet_safe: bool,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -74,13 +90,6 @@ pub(crate) struct VerifyArgs {
     pub(crate) out: Option<PathBuf>,
 }
 
-impl ExportArgs {
-    /// The output format.
-    pub(crate) fn format(&self) -> Format {
-        if self.format == "json" { Format::Json } else { Format::Csv }
-    }
-}
-
 impl VerifyArgs {
     /// The output format.
     pub(crate) fn format(&self) -> Format {
@@ -88,13 +97,39 @@ impl VerifyArgs {
     }
 }
 
+/// The format of an export.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// CSV with a header.
+    Csv,
+    /// One JSON object per line.
+    Json,
+    /// Parquet files with types, in a folder; a run that was killed is continued by running it again.
+    Parquet,
+}
+
+/// The table of an export.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ExportTable {
+    /// The fact table.
+    Facts,
+    /// The superseded payments, each with the payment that it lost against.
+    Superseded,
+}
+
 /// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// Output format; json = one object per line.
-    #[arg(long, value_name = "FORMAT", default_value = "csv", value_parser = ["csv", "json"])]
-    pub(crate) format: String,
-    /// Write to this file instead of stdout.
-    #[arg(long, value_name = "FILE")]
+    /// Output format.
+    #[arg(long, value_name = "FORMAT", default_value = "csv")]
+    pub(crate) format: ExportFormat,
+    /// The table to export.
+    #[arg(long, value_name = "TABLE", default_value = "facts")]
+    pub(crate) table: ExportTable,
+    /// Put an apostrophe in front of texts in CSV that a spreadsheet would take for a formula.
+    #[arg(long)]
+    pub(crate) spreadsheet_safe: bool,
+    /// Write to this file instead of stdout; with --format parquet to this folder, which is required then.
+    #[arg(long, value_name = "PATH", required_if_eq("format", "parquet"))]
     pub(crate) out: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::Format;
 use ecom_clock::micros;
 use ecom_dlq::selection::Selection;
-use ecom_domain::dead_letter::{DeadLetterId, DeadLetterState};
+use ecom_domain::dead_letter::{DeadLetterId, DeadLetterIdPrefix, DeadLetterState};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::{Class, Reason};
 use ecom_domain::verdict::Verdict;
@@ -87,6 +87,8 @@ pub(crate) enum ReportFormat {
     Text,
     /// JSON for programs.
     Json,
+    /// CSV for spreadsheets: the numbers by day and reason.
+    Csv,
     /// Markdown for tickets and chats.
     Markdown,
 }
@@ -105,9 +107,9 @@ pub(crate) struct TriageArgs {
 /// Arguments of `list`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Dead-letter IDs; none = all dead letters that pass the filters.
+    /// Dead-letter IDs, or as much of each as is unique; none = all dead letters that pass the filters.
     #[arg(value_name = "ID", value_parser = dead_letter_id)]
-    pub(crate) ids: Vec<DeadLetterId>,
+    pub(crate) ids: Vec<DeadLetterIdPrefix>,
     /// Number of dead letters to list, newest first. 0 = all; they are then sorted by day only, and verdicts
     /// are shown only with --verdict or --bodies.
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -118,6 +120,9 @@ pub(crate) struct ListArgs {
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
+    /// Put an apostrophe in front of texts in CSV that a spreadsheet would take for a formula.
+    #[arg(long)]
+    pub(crate) spreadsheet_safe: bool,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -129,9 +134,9 @@ pub(crate) struct ListArgs {
 /// Arguments of `show`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeadLetterArgs {
-    /// The ID of the dead letter.
+    /// The ID of the dead letter, or as much of it as is unique.
     #[arg(value_name = "ID", value_parser = dead_letter_id)]
-    pub(crate) id: DeadLetterId,
+    pub(crate) id: DeadLetterIdPrefix,
     /// Print only the body, byte for byte as stored.
     #[arg(long, conflicts_with = "format")]
     pub(crate) body: bool,
@@ -183,6 +188,9 @@ pub(crate) struct HistoryArgs {
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
+    /// Put an apostrophe in front of texts in CSV that a spreadsheet would take for a formula.
+    #[arg(long)]
+    pub(crate) spreadsheet_safe: bool,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -217,10 +225,11 @@ pub(crate) fn time_argument(text: &str) -> Result<TimeArgument, String> {
     })
 }
 
-/// Reads a dead-letter ID.
-pub(crate) fn dead_letter_id(text: &str) -> Result<DeadLetterId, String> {
-    DeadLetterId::parse(text).ok_or_else(|| {
-        "invalid dead-letter ID; expected yyyymmdd-bb-<32 hex digits>, as `dlq_handler list` shows them"
+/// Reads a dead-letter ID or the beginning of one.
+pub(crate) fn dead_letter_id(text: &str) -> Result<DeadLetterIdPrefix, String> {
+    DeadLetterIdPrefix::parse(text).ok_or_else(|| {
+        "invalid dead-letter ID; expected yyyymmdd-bb-<32 hex digits>, or at least 4 of them, as `dlq_handler \
+         list` shows them"
             .to_owned()
     })
 }
@@ -259,12 +268,13 @@ mod tests {
         #[command(flatten)]
         filters: FilterArgs,
         #[arg(value_parser = dead_letter_id)]
-        ids: Vec<DeadLetterId>,
+        ids: Vec<DeadLetterIdPrefix>,
     }
 
     fn selection(words: &[&str]) -> Result<Selection, clap::Error> {
         let line = Line::try_parse_from(std::iter::once(&"x").chain(words))?;
-        Ok(line.filters.selection(10 * HOUR, line.ids))
+        let ids = line.ids.iter().map(|id| id.whole().unwrap().clone()).collect();
+        Ok(line.filters.selection(10 * HOUR, ids))
     }
 
     #[test]

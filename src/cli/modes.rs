@@ -2,15 +2,18 @@
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, Parser};
+use clap::{Arg, ArgMatches, Command, Parser};
 
 /// A mode of a command line, and the arguments that have no effect in it.
 pub(crate) struct Mode {
     /// The mode, as the end of a sentence: `with --preset`.
     pub(super) name: &'static str,
-    /// The ids of the arguments.
+    /// The ids of the arguments; those of a subcommand begin with its name and a dot.
     pub(super) without_effect: &'static [&'static str],
 }
+
+/// The name of the mode in which CSV is not written.
+pub(super) const WITHOUT_CSV: &str = "without --format csv";
 
 /// A command line whose flags depend on its mode.
 pub(crate) trait Modes: Parser {
@@ -39,13 +42,27 @@ fn try_parse<C: Modes>(matches: ArgMatches) -> Result<C, clap::Error> {
 }
 
 fn is_given(matches: &ArgMatches, id: &str) -> bool {
-    matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+    match id.split_once('.') {
+        Some((subcommand, id)) => {
+            matches.subcommand_matches(subcommand).is_some_and(|matches| is_given(matches, id))
+        }
+        None => {
+            matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+        }
+    }
+}
+
+/// The argument with this id.
+fn argument<'c>(command: &'c Command, id: &str) -> Option<&'c Arg> {
+    match id.split_once('.') {
+        Some((subcommand, id)) => argument(command.find_subcommand(subcommand)?, id),
+        None => command.get_arguments().find(|argument| argument.get_id() == id),
+    }
 }
 
 /// The flag of an argument, as it is typed.
 fn shown(command: &Command, id: &str) -> String {
-    let argument = command.get_arguments().find(|argument| argument.get_id() == id);
-    let flag = argument.and_then(|argument| argument.get_long()).unwrap_or(id);
+    let flag = argument(command, id).and_then(|argument| argument.get_long()).unwrap_or(id);
     format!("--{flag}")
 }
 
@@ -62,8 +79,7 @@ mod tests {
         let matches = C::command().try_get_matches_from(words).unwrap();
         for mode in C::from_arg_matches(&matches).unwrap().modes() {
             for id in mode.without_effect {
-                let known = C::command().get_arguments().any(|argument| argument.get_id() == id);
-                assert!(known, "{words:?}: there is no argument {id}");
+                assert!(argument(&C::command(), id).is_some(), "{words:?}: there is no argument {id}");
             }
         }
     }
@@ -77,7 +93,14 @@ mod tests {
         }
         check::<OrderConsumer>(&["x"]);
         check::<PaymentConsumer>(&["x"]);
-        for words in [&["x"][..], &["x", "run"], &["x", "triage"], &["x", "show", id]] {
+        for words in [
+            &["x"][..],
+            &["x", "run"],
+            &["x", "triage"],
+            &["x", "show", id],
+            &["x", "list"],
+            &["x", "history"],
+        ] {
             check::<DlqHandler>(words);
         }
         for words in [&["x"][..], &["x", "--print", "cql"], &["x", "completions", "bash"]] {

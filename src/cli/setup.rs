@@ -77,6 +77,11 @@ impl Setup {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SetupCommand {
     /// Print shell completions for all binaries.
+    #[command(after_help = "\
+To keep them:
+  ecom_setup completions bash > ~/.local/share/bash-completion/ecom   and source it in ~/.bashrc
+  ecom_setup completions zsh > FOLDER/_ecom                           in a folder of $fpath, before compinit
+  ecom_setup completions fish > ~/.config/fish/conf.d/ecom.fish")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,

@@ -1,7 +1,9 @@
 //! Flags that all binaries share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::given;
@@ -15,7 +17,7 @@ pub(crate) struct Common {
     #[arg(short, long, value_name = "FILE", global = true)]
     pub(crate) config: Vec<PathBuf>,
     /// Set one configuration key (ECOM__SECTION__KEY).
-    #[arg(long, value_name = "SECTION.KEY=VALUE", global = true)]
+    #[arg(long, value_name = "SECTION.KEY=VALUE", global = true, value_parser = set())]
     set: Vec<Set>,
     /// Use the embedded bus and store in the data folder.
     #[arg(long, global = true)]
@@ -78,9 +80,10 @@ impl Common {
             LogFormat::Text => "text".to_owned(),
             LogFormat::Json => "json".to_owned(),
         });
-        let data_dir = self.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
+        sets.extend(
+            self.data_dir.as_ref().map(|dir| Set::flag("--data-dir", "embedded.data_dir", dir.as_os_str())),
+        );
         sets.extend(given(&[
-            ("--data-dir", "embedded.data_dir", data_dir),
             ("--project", "bus.pubsub.project", self.project.clone()),
             ("--log-format", "log.format", log_format),
             ("--admin-listen", "admin.listen", self.admin_listen.clone()),
@@ -102,22 +105,24 @@ impl Common {
     }
 
     /// The flags that choose bus and store, for a command on the same ones.
-    pub(crate) fn places(&self) -> Vec<String> {
-        let mut flags = Vec::new();
+    pub(crate) fn places(&self) -> Vec<OsString> {
+        let mut flags: Vec<OsString> = Vec::new();
         for file in &self.config {
-            flags.extend(["-c".to_owned(), file.display().to_string()]);
+            flags.extend(["-c".into(), file.into()]);
         }
         for set in &self.set {
-            flags.extend(["--set".to_owned(), format!("{}={}", set.key, set.value)]);
+            let mut assignment = OsString::from(format!("{}=", set.key));
+            assignment.push(&set.value);
+            flags.extend(["--set".into(), assignment]);
         }
         if self.embedded {
-            flags.push("--embedded".to_owned());
+            flags.push("--embedded".into());
         }
         if let Some(dir) = &self.data_dir {
-            flags.extend(["--data-dir".to_owned(), dir.display().to_string()]);
+            flags.extend(["--data-dir".into(), dir.into()]);
         }
         if let Some(project) = &self.project {
-            flags.extend(["--project".to_owned(), project.clone()]);
+            flags.extend(["--project".into(), project.into()]);
         }
         flags
     }
@@ -127,4 +132,9 @@ impl Common {
         let clamp = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
         clamp(self.verbose) - clamp(self.quiet)
     }
+}
+
+/// Reads a key and its value, which may be a path of any bytes.
+fn set() -> impl TypedValueParser<Value = Set> {
+    OsStringValueParser::new().try_map(|text| Set::try_from(text.as_os_str()))
 }

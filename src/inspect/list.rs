@@ -4,16 +4,17 @@ use std::io::{IsTerminal, Write};
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use serde::Serialize;
 
 use super::super::cli::{Format, ListArgs};
 use super::super::context::Context;
+use super::super::csv_record::{self, Formulas};
 use super::super::exit::{CliError, Exit};
 use super::super::output;
 use super::progress::Progress;
-use super::{open, unless_stopped};
+use super::{identified, open, unless_stopped};
 use crate::render::counted;
 use crate::render::rows::{heading, line};
+use crate::render::screen::Screen;
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::DeadLetterQueue;
 use ecom_dlq::row::{Bodies, DeadLetterRow};
@@ -23,9 +24,11 @@ use ecom_telemetry::stderr;
 
 /// Runs `dlq_handler list`.
 pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CliError> {
+    let formulas = Formulas::of(args.spreadsheet_safe);
     let queue = open(context).await?;
     let now = queue.clock.now_us();
-    let selection = args.filters.selection(now, args.ids.clone());
+    let ids = identified(context, &queue, &args.ids).await?;
+    let selection = args.filters.selection(now, ids);
     let bodies = if args.bodies { Bodies::Included } else { Bodies::Omitted };
     // Rows that go to the terminal while others are read would mix with a progress bar.
     let is_mixed = args.limit == 0 && args.out.is_none() && std::io::stdout().is_terminal();
@@ -34,6 +37,8 @@ pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Cli
     let mut rows = Rows {
         sink: output::sink(args.out.as_deref())?,
         format: args.format,
+        formulas,
+        screen: output::screen_of(args.out.as_deref()),
         bodies,
         now,
         store: queue.facts.describe(),
@@ -81,6 +86,8 @@ async fn dead_letters<'d>(
 struct Rows<W> {
     sink: W,
     format: Format,
+    formulas: Formulas,
+    screen: Screen,
     bodies: Bodies,
     now: i64,
     store: String,
@@ -104,7 +111,9 @@ impl<W: Write> Rows<W> {
 
     fn begin(&mut self) -> Result<(), CliError> {
         match self.format {
-            Format::Table => write!(self.sink, "{}, {}\n\n{}", self.store, rfc3339(self.now), heading())?,
+            Format::Table => {
+                write!(self.sink, "{}, {}\n\n{}", self.store, rfc3339(self.now), heading(self.screen))?
+            }
             Format::Json => {
                 let (store, at) = (serde_json::json!(self.store), serde_json::json!(rfc3339(self.now)));
                 write!(self.sink, "{{\"store\": {store}, \"at\": {at}, \"dead_letters\": [")?;
@@ -114,7 +123,7 @@ impl<W: Write> Rows<W> {
                 if self.bodies == Bodies::Included {
                     header.extend(DeadLetterRow::BODY_COLUMNS);
                 }
-                record(&mut self.sink, &header)?;
+                csv_record::header(&mut self.sink, &header)?;
             }
         }
         Ok(())
@@ -123,12 +132,12 @@ impl<W: Write> Rows<W> {
     fn write(&mut self, selected: &SelectedDeadLetter) -> Result<(), CliError> {
         let row = || DeadLetterRow::of(selected, self.now, self.bodies);
         match self.format {
-            Format::Table => write!(self.sink, "{}", line(selected, self.now, self.bodies))?,
+            Format::Table => write!(self.sink, "{}", line(selected, self.now, self.bodies, self.screen))?,
             Format::Json => {
                 let separator = if self.written == 0 { "" } else { "," };
                 write!(self.sink, "{separator}\n{}", serde_json::to_string(&row())?)?;
             }
-            Format::Csv => record(&mut self.sink, &row())?,
+            Format::Csv => csv_record::record(&mut self.sink, &row(), self.formulas)?,
         }
         Ok(())
     }
@@ -153,12 +162,4 @@ impl<W: Write> Rows<W> {
         };
         format!("{}{more}{from}", counted(self.written, "dead letter"))
     }
-}
-
-/// One line of CSV.
-fn record(sink: &mut impl Write, cells: &impl Serialize) -> Result<(), CliError> {
-    let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-    csv.serialize(cells)?;
-    let line = csv.into_inner().map_err(|error| CliError::failed(error.to_string()))?;
-    Ok(sink.write_all(&line)?)
 }

@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
+use super::screen::Screen;
+use super::table::{Column, table};
 use super::terminal::plain;
-use super::{count, counted, json, span, table_with};
+use super::{count, counted, json, span};
 use ecom_dlq::execute::OperationReport;
 use ecom_dlq::outcome_counts::Misprediction;
 use ecom_dlq::plan::{OperationPlan, PlannedDeadLetter};
@@ -59,7 +61,7 @@ fn left_alone(kind: OperationKind, state: DeadLetterState) -> &'static str {
 }
 
 /// A plan: dead letters by verdict, those left alone, those not found, the duration.
-pub fn plan(plan: &OperationPlan, rate: Option<f64>, canary: u64) -> String {
+pub fn plan(plan: &OperationPlan, rate: Option<f64>, canary: u64, screen: Screen) -> String {
     let kind = plan.kind.as_str();
     let mut text = format!("{kind} in {}\n\n", plan.store);
     if plan.dead_letters == 0 {
@@ -68,7 +70,12 @@ pub fn plan(plan: &OperationPlan, rate: Option<f64>, canary: u64) -> String {
         let rows = plan.verdicts.iter().map(|(verdict, dead_letters)| {
             [verdict.as_str().to_owned(), count(*dead_letters), predicted(plan.kind, *verdict).to_owned()]
         });
-        text.push_str(&table_with(["verdict", "dead letters", "predicted outcome"], &["dead letters"], rows));
+        let columns = [
+            Column::left("verdict"),
+            Column::right("dead letters"),
+            Column::left("predicted outcome").wrapped(20),
+        ];
+        text.push_str(&table(screen, columns, rows));
     }
     for (state, dead_letters) in &plan.left_alone {
         let why = left_alone(plan.kind, *state);
@@ -89,7 +96,7 @@ pub fn plan(plan: &OperationPlan, rate: Option<f64>, canary: u64) -> String {
         }
         text.push('\n');
     }
-    text
+    screen.wrapped(&text)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a span of time in microseconds")]
@@ -109,7 +116,7 @@ pub fn plan_json(plan: &OperationPlan, rate: Option<f64>) -> String {
 }
 
 /// The report of an operation: dead letters by outcome, and those that did not end as predicted.
-pub fn report(report: &OperationReport) -> String {
+pub fn report(report: &OperationReport, screen: Screen) -> String {
     let OperationReport { store, operation, counts, .. } = report;
     let all = counted(operation.dead_letters, "dead letter");
     let done = match operation.state {
@@ -124,7 +131,7 @@ pub fn report(report: &OperationReport) -> String {
         .outcomes
         .iter()
         .map(|(outcome, dead_letters)| [outcome.as_str().to_owned(), count(*dead_letters)]);
-    text.push_str(&table_with(["outcome", "dead letters"], &["dead letters"], rows));
+    text.push_str(&table(screen, [Column::left("outcome"), Column::right("dead letters")], rows));
     if counts.differed > 0 {
         let differed = counted(counts.differed, "dead letter");
         text.push_str(&format!("\n{differed} did not end as predicted\n"));
@@ -133,7 +140,7 @@ pub fn report(report: &OperationReport) -> String {
             text.push_str(&format!("  {id}  verdict {predicted}, outcome {outcome}\n"));
         }
     }
-    text
+    screen.wrapped(&text)
 }
 
 /// The question to confirm a plan. One dead letter is named with its order and payment.

@@ -1,8 +1,10 @@
 //! One dead letter in full, as text.
 
 use super::command::Spell;
+use super::screen::Screen;
+use super::table::{Column, list, table};
 use super::terminal::{self, plain};
-use super::{count, history_entry, list, meaning, next_step, or_dash, span, table_with, time, time_ms};
+use super::{count, history_entry, meaning, next_step, or_dash, span, time, time_ms};
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::body::BodyText;
 use ecom_dlq::show::DeadLetterDetails;
@@ -11,28 +13,31 @@ use ecom_domain::dead_letter::{DeadLetterState, HistoryAction, HistoryEntry};
 use ecom_domain::reason::Reason;
 
 /// Fields, attributes, body, history, verdict, the commands to run next.
-pub fn text(shown: &DeadLetterDetails, spell: Spell<'_>) -> String {
+pub fn text(shown: &DeadLetterDetails, spell: Spell<'_>, screen: Screen) -> String {
     let (record, dead_letter) = (&shown.record, &shown.record.dead_letter);
-    let mut text = format!("{}, {}\n\n{}\n", shown.store, time(shown.at), list(fields(shown)));
+    let head = screen.wrapped(&format!("{}, {}\n", shown.store, time(shown.at)));
+    let mut text = format!("{head}\n{}\n", list(screen, fields(shown)));
     text.push_str("attributes\n");
     for (name, value) in dead_letter.attributes.iter() {
-        text.push_str(&format!("  {} = {}\n", plain(name), plain(value)));
+        text.push_str(&screen.wrapped(&format!("  {} = {}\n", plain(name), plain(value))));
     }
-    text.push_str(&format!("\nbody: {}\n{}\n\n", kept(shown), body(&dead_letter.body.bytes)));
+    let kept = screen.wrapped(&format!("body: {}\n", kept(shown)));
+    text.push_str(&format!("\n{kept}{}\n\n", body(&dead_letter.body.bytes)));
     text.push_str("history\n");
-    text.push_str(&history(&shown.history));
+    text.push_str(&history(&shown.history, screen));
     let verdict = shown.verdict.as_str();
-    text.push_str(&match record.state() {
+    let verdict = match record.state() {
         DeadLetterState::Waiting | DeadLetterState::Parked => {
             format!("\nverdict: {verdict}: {}\n", meaning(shown.verdict))
         }
         state @ DeadLetterState::Discarded if corrected_by(state, &shown.history).is_some() => String::new(),
         DeadLetterState::Discarded => format!("\nverdict if it were open: {verdict}\n"),
         DeadLetterState::Recovered => format!("\nverdict now: {verdict}\n"),
-    });
+    };
+    text.push_str(&screen.wrapped(&verdict));
     match shown.next.is_empty() {
         true => text.push_str("\nnothing left to do\n"),
-        false => text.push_str(&format!("\nnext:\n{}", next_step::lines(&shown.next, spell))),
+        false => text.push_str(&format!("\nnext:\n{}", next_step::lines(&shown.next, spell, screen))),
     }
     text
 }
@@ -104,7 +109,7 @@ fn body(bytes: &[u8]) -> String {
     format!("  {}", lines.join("\n  "))
 }
 
-fn history(entries: &[HistoryEntry]) -> String {
+fn history(entries: &[HistoryEntry], screen: Screen) -> String {
     let rows = entries.iter().map(|entry| {
         let operation = entry.run_id.as_deref().and_then(OperationId::parse);
         [
@@ -116,5 +121,13 @@ fn history(entries: &[HistoryEntry]) -> String {
             or_dash(operation),
         ]
     });
-    table_with(["at", "action", "outcome", "by", "note", "operation"], &[], rows)
+    let columns = [
+        Column::left("at"),
+        Column::left("action"),
+        Column::left("outcome").wrapped(16).rank(1),
+        Column::left("by").wrapped(16).rank(2),
+        Column::left("note").wrapped(16).rank(3),
+        Column::left("operation").rank(4),
+    ];
+    table(screen, columns, rows)
 }

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::command::selection_words;
+use super::screen::Screen;
+use super::table::{Column, table};
 use super::terminal::{plain, shortened};
-use super::{count, or_dash, table_with, time};
+use super::{count, or_dash, time};
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::history::{OperationHistory, OperationRecord};
 
@@ -12,8 +16,8 @@ use ecom_dlq::history::{OperationHistory, OperationRecord};
 const SELECTION: usize = 60;
 
 /// The operations as a table.
-pub fn text(history: &OperationHistory) -> String {
-    let mut text = format!("{}, {}\n\n", history.store, time(history.at));
+pub fn text(history: &OperationHistory, screen: Screen) -> String {
+    let mut text = screen.wrapped(&format!("{}, {}\n\n", history.store, time(history.at)));
     if history.operations.is_empty() {
         text.push_str("no bulk operations yet\n");
         return text;
@@ -32,19 +36,19 @@ pub fn text(history: &OperationHistory) -> String {
             operation.operation_id.to_string(),
         ]
     });
-    let header = [
-        "started",
-        "kind",
-        "by",
-        "host",
-        "selection",
-        "dead letters",
-        "outcomes",
-        "state",
-        "note",
-        "operation",
+    let columns = [
+        Column::left("started").rank(1),
+        Column::left("kind"),
+        Column::left("by").wrapped(12).rank(4),
+        Column::left("host").wrapped(12).rank(7),
+        Column::left("selection").wrapped(16).rank(5),
+        Column::right("dead letters").rank(2),
+        Column::left("outcomes").wrapped(16).rank(3),
+        Column::left("state"),
+        Column::left("note").wrapped(16).rank(6),
+        Column::left("operation"),
     ];
-    text.push_str(&table_with(header, &["dead letters"], rows));
+    text.push_str(&table(screen, columns, rows));
     text
 }
 
@@ -76,20 +80,36 @@ pub const HEADER: [&str; 11] = [
     "state",
 ];
 
-/// The CSV columns of an operation; absent values are empty.
-pub fn cells(operation: &OperationRecord) -> [String; 11] {
+/// An operation as a flat record, in the order of [`HEADER`].
+#[derive(Serialize)]
+pub struct HistoryRow<'o> {
+    operation_id: String,
+    started_at: String,
+    ended_at: Option<String>,
+    kind: &'static str,
+    actor: &'o str,
+    host: &'o str,
+    selection: String,
+    note: Option<&'o str>,
+    dead_letters: u64,
+    outcomes: String,
+    state: &'static str,
+}
+
+/// The record of an operation.
+pub fn row(operation: &OperationRecord) -> HistoryRow<'_> {
     let outcomes = operation.outcomes.iter().map(|(word, n)| format!("{word} {n}"));
-    [
-        operation.operation_id.to_string(),
-        rfc3339(operation.started_at),
-        operation.ended_at.map(rfc3339).unwrap_or_default(),
-        operation.kind.as_str().to_owned(),
-        operation.actor.clone(),
-        operation.host.clone(),
-        selection(operation),
-        operation.note.clone().unwrap_or_default(),
-        operation.dead_letters.to_string(),
-        outcomes.collect::<Vec<_>>().join("; "),
-        operation.state.as_str().to_owned(),
-    ]
+    HistoryRow {
+        operation_id: operation.operation_id.to_string(),
+        started_at: rfc3339(operation.started_at),
+        ended_at: operation.ended_at.map(rfc3339),
+        kind: operation.kind.as_str(),
+        actor: &operation.actor,
+        host: &operation.host,
+        selection: selection(operation),
+        note: operation.note.as_deref(),
+        dead_letters: operation.dead_letters,
+        outcomes: outcomes.collect::<Vec<_>>().join("; "),
+        state: operation.state.as_str(),
+    }
 }

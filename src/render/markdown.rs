@@ -1,7 +1,7 @@
 //! The report as Markdown, for tickets and chats.
 
 use super::command::{Command, Spell};
-use super::report::{oldest, sentences};
+use super::report::{DayRow, oldest, sentences};
 use super::roles::problem;
 use super::terminal::plain;
 use super::{count, next_step, span, time};
@@ -18,6 +18,7 @@ pub fn text(report: &Report, spell: Spell<'_>) -> String {
             text.push_str(&format!("- {sentence}\n"));
         }
         text.push_str(&groups(report));
+        text.push_str(&days(report));
         text.push_str(&arrivals(report));
     }
     text.push_str(&roles(report));
@@ -46,6 +47,14 @@ fn groups(report: &Report) -> String {
         ]
     });
     section("By state and reason", ["state", "reason", "class", "dead letters", "oldest"], rows)
+}
+
+fn days(report: &Report) -> String {
+    let rows = report.days.iter().map(|day| {
+        let DayRow { day: on, reason, .. } = day.into();
+        [on, format!("`{reason}`"), count(day.dead_letters), count(day.open)]
+    });
+    section("By day and reason", ["first failed on", "reason", "dead letters", "open"], rows)
 }
 
 fn arrivals(report: &Report) -> String {

@@ -36,9 +36,9 @@ fn consequence(role: Role) -> &'static str {
     }
 }
 
-/// One line a role, marked ✓ if it runs, ✗ if it has a problem, · if it does not run and need not.
-pub(crate) fn lines(roles: &RoleStatuses, problems: &[RoleProblem], now: i64) -> String {
-    let mut text = String::new();
+/// One line a role: first those that have a problem, marked ✗, then those that run, ✓, or do not run and need not, ·.
+pub(crate) fn lines(roles: &RoleStatuses, problems: &[RoleProblem], now: i64) -> (String, String) {
+    let (mut causes, mut others) = (String::new(), String::new());
     for role in &roles.roles {
         let own = problems.iter().find(|problem| problem.role().as_str() == role.name);
         let line = match (own, &role.last) {
@@ -46,7 +46,7 @@ pub(crate) fn lines(roles: &RoleStatuses, problems: &[RoleProblem], now: i64) ->
             (None, Some(last)) => {
                 let age = span(now.saturating_sub(last.seen_at));
                 let mark = if role.hosts_alive > 0 { "✓" } else { "·" };
-                let others = match role.hosts_alive {
+                let elsewhere = match role.hosts_alive {
                     0 | 1 => String::new(),
                     hosts => format!(", and on {} more", hosts - 1),
                 };
@@ -54,11 +54,15 @@ pub(crate) fn lines(roles: &RoleStatuses, problems: &[RoleProblem], now: i64) ->
                 let newest = role.newest_event_at.map_or_else(String::new, |at| {
                     format!("; newest event {} ago", span(now.saturating_sub(at)))
                 });
-                format!("{mark} {} seen {age} ago on {host} ({version}){others}{newest}", plain(&role.name))
+                format!(
+                    "{mark} {} seen {age} ago on {host} ({version}){elsewhere}{newest}",
+                    plain(&role.name)
+                )
             }
             (None, None) => continue,
         };
+        let text = if own.is_some() { &mut causes } else { &mut others };
         text.push_str(&format!("  {line}\n"));
     }
-    text
+    (causes, others)
 }

@@ -2,8 +2,10 @@
 
 use super::command::Spell;
 use super::dead_letter::{self, corrected_by};
+use super::screen::Screen;
+use super::table::list;
 use super::terminal::plain;
-use super::{history_entry, list, meaning, next_step, or_dash, time};
+use super::{history_entry, meaning, next_step, or_dash, time};
 use ecom_codec::envelope::rfc3339;
 use ecom_dlq::fact_summary::{OrderSummary, PaymentSummary};
 use ecom_dlq::timeline::{ExplainedDeadLetter, OrderTimeline, TimelineEntry, TimelineEvent};
@@ -11,21 +13,22 @@ use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::fact::Fact;
 
 /// The row, all events by time, then each dead letter with its verdict and the commands to run next.
-pub fn text(timeline: &OrderTimeline, spell: Spell<'_>) -> String {
+pub fn text(timeline: &OrderTimeline, spell: Spell<'_>, screen: Screen) -> String {
     let mut text = format!("order {} in {}, {}\n\n", timeline.order, timeline.store, time(timeline.at));
-    text.push_str(&row(timeline.fact.as_ref()));
+    text.push_str(&row(timeline.fact.as_ref(), screen));
     text.push_str("\ntimeline (numbers refer to the dead letters below; event times are the producers')\n");
+    let mut text = screen.wrapped(&text);
     let number = |id: &str| {
         let mut ids = timeline.dead_letters.iter().map(|it| it.selected.record.dead_letter.id.as_str());
         ids.position(|other| other == id).map_or(0, |index| index + 1)
     };
     let entries = timeline.timeline();
-    text.push_str(&list(entries.iter().map(|entry| [rfc3339(entry.at), event(entry, &number)])));
+    text.push_str(&list(screen, entries.iter().map(|entry| [rfc3339(entry.at), event(entry, &number)])));
     if timeline.dead_letters.is_empty() {
         text.push_str("\nno dead letters about this order\n");
     }
     for (index, explained) in timeline.dead_letters.iter().enumerate() {
-        text.push_str(&format!("\n{}", explanation(index + 1, explained, spell)));
+        text.push_str(&format!("\n{}", explanation(index + 1, explained, spell, screen)));
     }
     if timeline.more {
         let shown = timeline.dead_letters.len();
@@ -34,7 +37,7 @@ pub fn text(timeline: &OrderTimeline, spell: Spell<'_>) -> String {
     text
 }
 
-fn row(fact: Option<&Fact>) -> String {
+fn row(fact: Option<&Fact>, screen: Screen) -> String {
     let Some(fact) = fact else { return "row: none; no order or payment was applied\n".to_owned() };
     let order = OrderSummary::of(fact).map_or_else(|| "none".to_owned(), |order| plain(&order.to_string()));
     let payment = PaymentSummary::of(fact);
@@ -43,10 +46,11 @@ fn row(fact: Option<&Fact>) -> String {
         None => text,
         Some(at) => format!("{text}; event time {at}"),
     };
-    list([
+    let rows = [
         ["order".to_owned(), written(fact.order_written_at.map(|t| rfc3339(t.micros())), order)],
         ["payment".to_owned(), written(fact.payment_written_at.map(|t| rfc3339(t.micros())), payment)],
-    ])
+    ];
+    list(screen, rows)
 }
 
 fn event(entry: &TimelineEntry<'_>, number: &impl Fn(&str) -> usize) -> String {
@@ -94,7 +98,7 @@ fn subject(record: &DeadLetterRecord) -> String {
     }
 }
 
-fn explanation(number: usize, explained: &ExplainedDeadLetter, spell: Spell<'_>) -> String {
+fn explanation(number: usize, explained: &ExplainedDeadLetter, spell: Spell<'_>, screen: Screen) -> String {
     let (record, verdict) = (&explained.selected.record, explained.verdict);
     let state = match record.state() {
         state @ (DeadLetterState::Waiting | DeadLetterState::Parked) => {
@@ -106,7 +110,6 @@ fn explanation(number: usize, explained: &ExplainedDeadLetter, spell: Spell<'_>)
         DeadLetterState::Discarded => format!("discarded; if it were open: {}", verdict.as_str()),
         DeadLetterState::Recovered => format!("recovered; now: {}", verdict.as_str()),
     };
-    let mut text = format!("[{number}] {}  {}, {state}\n", record.dead_letter.id, subject(record));
-    text.push_str(&next_step::lines(&explained.next, spell));
-    text
+    let heading = format!("[{number}] {}  {}, {state}\n", record.dead_letter.id, subject(record));
+    screen.wrapped(&heading) + &next_step::lines(&explained.next, spell, screen)
 }

@@ -17,5 +17,4 @@ mod processes;
 mod reading;
 #[cfg(all(feature = "cassandra", any(feature = "embedded", feature = "pubsub")))]
 mod services;
-mod simulated;
 mod waiting;

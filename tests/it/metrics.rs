@@ -37,6 +37,7 @@ fn exported() -> BTreeMap<String, Exported> {
             StoreOperation::RecordOrder,
             StoreOperation::PaymentSlot,
             StoreOperation::RecordPayment,
+            StoreOperation::RecordSuperseded,
             StoreOperation::Fact,
             StoreOperation::RecordDeadLetter,
             StoreOperation::DeadLetter,

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "embedded")]
 mod admin;
+#[cfg(all(feature = "embedded", feature = "parquet"))]
+mod analysts;
 #[cfg(feature = "embedded")]
 mod bad_input;
 #[cfg(feature = "embedded")]
@@ -12,6 +14,8 @@ mod card_numbers;
 mod demo;
 #[cfg(feature = "embedded")]
 mod endings;
+#[cfg(all(feature = "embedded", feature = "parquet"))]
+mod exports;
 #[cfg(all(feature = "embedded", target_os = "linux"))]
 mod from_files;
 #[cfg(feature = "embedded")]
@@ -24,6 +28,8 @@ mod inspect;
 mod killed;
 #[cfg(feature = "embedded")]
 mod last_words;
+#[cfg(all(feature = "embedded", feature = "pubsub", feature = "cassandra"))]
+mod login;
 #[cfg(all(unix, feature = "embedded"))]
 mod not_writable;
 #[cfg(all(feature = "pubsub", feature = "cassandra"))]
@@ -35,6 +41,8 @@ pub mod program;
 mod replaced;
 #[cfg(feature = "embedded")]
 mod runbook;
+#[cfg(all(feature = "embedded", target_os = "linux"))]
+mod screens;
 #[cfg(feature = "embedded")]
 pub mod table;
 #[cfg(all(feature = "embedded", target_os = "linux"))]

@@ -8,6 +8,12 @@ pub fn emulator() -> Option<String> {
     address("PUBSUB_EMULATOR_HOST")
 }
 
+/// Returns the `host:port` of a Cassandra node that asks for logins.
+#[cfg(all(feature = "embedded", feature = "pubsub"))]
+pub fn login_node() -> Option<String> {
+    address("CASSANDRA_LOGIN_CONTACT_POINTS")
+}
+
 /// Returns the settings of this process's keyspace, which the first call creates.
 pub async fn keyspace() -> Option<ecom_store_cassandra::CassandraSettings> {
     static CREATED: tokio::sync::OnceCell<ecom_store_cassandra::CassandraSettings> =

@@ -20,16 +20,19 @@ pub enum Service {
     Emulator,
     /// One Cassandra node.
     Cassandra,
+    /// One Cassandra node that asks for logins: the superuser is cassandra, its password cassandra.
+    CassandraLogin,
 }
 
 impl Service {
-    const ALL: [Self; 2] = [Self::Emulator, Self::Cassandra];
+    const ALL: [Self; 3] = [Self::Emulator, Self::Cassandra, Self::CassandraLogin];
 
     /// Returns the name in options, files and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Emulator => "emulator",
             Self::Cassandra => "cassandra",
+            Self::CassandraLogin => "cassandra-login",
         }
     }
 
@@ -38,6 +41,7 @@ impl Service {
         match self {
             Self::Emulator => "PUBSUB_EMULATOR_HOST",
             Self::Cassandra => "CASSANDRA_CONTACT_POINTS",
+            Self::CassandraLogin => "CASSANDRA_LOGIN_CONTACT_POINTS",
         }
     }
 
@@ -45,6 +49,7 @@ impl Service {
         match self {
             Self::Emulator => 8085,
             Self::Cassandra => 9042,
+            Self::CassandraLogin => 9043,
         }
     }
 
@@ -55,7 +60,7 @@ impl Service {
     /// Returns true if the service answers at `address`.
     fn answers(self, address: &str) -> bool {
         let mut streams = address.split(',').filter_map(|point| connect(point.trim(), self.usual_port()));
-        streams.any(|stream| self == Self::Cassandra || says_ok(&stream))
+        streams.any(|stream| self != Self::Emulator || says_ok(&stream))
     }
 }
 
@@ -106,12 +111,22 @@ pub struct Options {
     /// Take free ports even when 8085 and 9042 are free
     #[arg(long)]
     free_ports: bool,
+    /// Start a second Cassandra node, which asks for logins (cassandra, password cassandra), too
+    #[arg(long)]
+    login: bool,
     /// When Cassandra writes its commit log to disk
     #[arg(long, value_enum, default_value_t, env = "ECOM_CASSANDRA_COMMITLOG_SYNC")]
     commitlog_sync: CommitlogSync,
     /// Print nothing but the `export` lines: eval "$(cargo xtask services up --env)"
     #[arg(long)]
     env: bool,
+}
+
+/// The use of a Cassandra node that asks for logins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logins {
+    Tested,
+    Unused,
 }
 
 /// The fate of Cassandra's data when it stops.
@@ -152,6 +167,9 @@ pub fn run(root: &Path, given: Option<PathBuf>, command: Command) -> Result<u8> 
         }
         Command::Status => {
             for service in Service::ALL {
+                if service == Service::CassandraLogin && Started::read(dir, service)?.is_none() {
+                    continue;
+                }
                 let (runs, text) = status(dir, service, &option)?;
                 println!("{:<10} {text}", service.name());
                 code = if runs { code } else { 3 };
@@ -162,9 +180,15 @@ pub fn run(root: &Path, given: Option<PathBuf>, command: Command) -> Result<u8> 
 }
 
 /// Brings up a pair in `dir` for `command`, which gets the addresses; returns what could not be started.
-pub fn up_for(command: &mut std::process::Command, root: &Path, dir: &Path) -> Result<Vec<(Service, Error)>> {
+pub fn up_for(
+    command: &mut std::process::Command,
+    root: &Path,
+    dir: &Path,
+    logins: Logins,
+) -> Result<Vec<(Service, Error)>> {
     let mut missing = Vec::new();
-    for (service, result) in up(root, dir, &Options { free_ports: true, ..Options::default() })? {
+    let options = Options { free_ports: true, login: logins == Logins::Tested, ..Options::default() };
+    for (service, result) in up(root, dir, &options)? {
         command.env_remove(service.variable());
         match result {
             Ok(address) => drop(command.env(service.variable(), address)),
@@ -177,7 +201,10 @@ pub fn up_for(command: &mut std::process::Command, root: &Path, dir: &Path) -> R
 /// Brings the services up, both at once; returns the address or the error of each one asked for.
 fn up(root: &Path, dir: &Path, options: &Options) -> Result<Vec<(Service, Result<String>)>> {
     let _lock = lock(dir)?;
-    let wanted = Service::ALL.into_iter().filter(|service| options.only.is_none_or(|only| only == *service));
+    let wanted = Service::ALL.into_iter().filter(|service| match options.only {
+        Some(only) => only == *service,
+        None => options.login || *service != Service::CassandraLogin,
+    });
     Ok(std::thread::scope(|scope| {
         let start = |service| (service, scope.spawn(move || bring_up(root, dir, options, service)));
         let threads: Vec<_> = wanted.map(start).collect();
@@ -237,9 +264,11 @@ pub fn down(root: &Path, dir: &Path, data: Data) -> Result<bool> {
             eprintln!("this shell still points at it: unset {variable}");
         }
     }
-    let folder = dir.join(Service::Cassandra.name());
-    if data == Data::Wiped && folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("could not remove {}", folder.display()))?;
+    for folder in [Service::Cassandra, Service::CassandraLogin].map(|service| dir.join(service.name())) {
+        if data == Data::Wiped && folder.exists() {
+            std::fs::remove_dir_all(&folder)
+                .with_context(|| format!("could not remove {}", folder.display()))?;
+        }
     }
     Ok(any)
 }

@@ -49,9 +49,15 @@ pub fn tests(root: &Path, arguments: &[String], scope: Scope) -> Result<bool> {
 
 fn with_services(root: &Path, dir: &Path, words: &[String], scope: Scope, guard: &mut Guard) -> Result<bool> {
     let mut command = cargo(root, cargo_test(words), words);
-    let missing = services::up_for(&mut command, root, dir)?.into_iter().map(|(service, error)| {
-        format!("\n  tests that need {}: {}", service.name(), format!("{error:#}").replace('\n', "\n    "))
-    });
+    let missing = services::up_for(&mut command, root, dir, services::Logins::Tested)?.into_iter().map(
+        |(service, error)| {
+            format!(
+                "\n  tests that need {}: {}",
+                service.name(),
+                format!("{error:#}").replace('\n', "\n    ")
+            )
+        },
+    );
     let missing: String = missing.collect();
     let required = scope == Scope::Required;
     ensure!(!required || missing.is_empty(), "REQUIRE_SERVICES=1, but something is missing:{missing}");

@@ -12,7 +12,7 @@ use ecom_codec::envelope::{self, DeliveryFailure};
 use ecom_codec::{json, screen::screen};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::event_time::EventTime;
-use ecom_domain::fact::{Fact, PaymentSlot};
+use ecom_domain::fact::{Fact, PaymentSlot, SupersededPayment};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
@@ -27,7 +27,7 @@ use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::orders::Orders;
 use ecom_pipeline::payments::Payments;
 use ecom_pipeline::stop_conditions::StopConditions;
-use ecom_store::{FactStore, StoreError};
+use ecom_store::{FactRange, FactStore, StoreError};
 use ecom_store_cassandra::values;
 use ecom_telemetry::metrics::RoleMetrics;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -313,6 +313,26 @@ impl FactStore for Facts {
     }
 
     fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
+        stream::empty().boxed()
+    }
+
+    async fn fact_ranges(&self, _: u32) -> Result<Vec<FactRange>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn facts_in(&self, _: FactRange) -> BoxStream<'_, Result<Fact, StoreError>> {
+        stream::empty().boxed()
+    }
+
+    async fn record_superseded(&self, _: &SupersededPayment) -> Result<(), StoreError> {
+        panic!("no payment here supersedes another");
+    }
+
+    async fn superseded_of(&self, _: OrderId) -> Result<Vec<SupersededPayment>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn superseded(&self) -> BoxStream<'_, Result<SupersededPayment, StoreError>> {
         stream::empty().boxed()
     }
 

@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn variables_of_other_tools_do_not_disturb_the_embedded_bus() {
         let left = [("PUBSUB_EMULATOR_HOST", "http://x"), ("GOOGLE_CLOUD_PROJECT", "My Project")];
-        let env = left.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let env = left.map(|(name, value)| (name.to_owned(), value.into())).to_vec();
         assert!(load::<WithPubsub>(&Sources { env, ..Sources::default() }).is_ok());
     }
 

@@ -20,6 +20,7 @@ use crate::stream_activity::StreamActivity;
 use crate::stream_limits::StreamLimits;
 use crate::stream_pace::{self, BACKOFF_RESET_AGE, MIN_DELAY, StreamPace};
 use ecom_clock::{Entropy, LogThrottle};
+use ecom_domain::mutant::{Mutant, is_active};
 
 /// The age at which a reopened stream counts as healthy again.
 const HEALTHY_AGE: Duration = Duration::from_secs(5);
@@ -88,6 +89,10 @@ pub(super) async fn run(stream: SupervisedStream, intake: Intake, stop: Cancella
                     replaced = Some(open);
                     attempt = 0;
                     continue;
+                }
+                StreamEvent::Ended(StreamEnd::Closed) if is_active(Mutant::StreamEndIsEnd) => {
+                    retiring.spawn(retire(open));
+                    break;
                 }
                 StreamEvent::Ended(end) => {
                     if open.activity.delivered() > 0 || open.activity.age() > BACKOFF_RESET_AGE {

@@ -19,6 +19,7 @@ use ecom_domain::attributes::{Attributes, Text};
 use ecom_domain::calendar::{DATED, date_time};
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, EventKind, StoredBody, sha256};
 use ecom_domain::event_time::{EventTime, FUTURE_BOUND_US, Stamp};
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 
@@ -201,6 +202,9 @@ fn with_originals(mut envelope: Vec<(Text, Text)>, originals: &Attributes, room:
 /// Returns the event time of a message on the dead-letter subscription: that of the original message.
 pub fn event_time(received: &ReceivedMessage) -> EventTime {
     let attribute = |name| received.message.attributes.get(name);
+    if is_active(Mutant::OriginLost) {
+        return received.event_time();
+    }
     EventTime::of(&Stamp::dead_letter(
         received.publish_time_us,
         &received.id,

@@ -16,6 +16,7 @@ use crate::contract::{ORDER_FIELDS, PAYMENT_FIELDS};
 use crate::rejection::Rejection;
 use crate::screen;
 use ecom_domain::dead_letter::EventKind;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::{CardLastFour, Payment};
 use ecom_domain::reason::Reason;
@@ -147,6 +148,9 @@ impl ContractCheck<'_> {
                 return 0.0;
             }
         };
+        if is_active(Mutant::PriceClamped) {
+            return price.min(9_223_372_036_854_775_807.0);
+        }
         if price < 0.0 {
             self.fault(field, "negative");
         }

@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use crate::contract::{BODY_LIMIT, ID_FIELDS, ORDER_FIELDS, PAYMENT_FIELDS};
 use ecom_card_numbers::{CardNumber, CleanBody, MaskedBody};
 use ecom_domain::dead_letter::DeadLetterId;
+use ecom_domain::mutant::{Mutant, is_active};
 
 /// The maximum number of card numbers that a detail lists.
 const LISTED_LIMIT: usize = 4;
@@ -49,7 +50,13 @@ impl ScreenedBody<'_> {
 /// length.
 pub fn screen(body: &Bytes) -> ScreenedBody<'_> {
     let mut places = Vec::new();
-    match ecom_card_numbers::screen(body, |cards| places = forbidden(body, cards)) {
+    let decide = |cards: &mut Vec<CardNumber>| {
+        places = forbidden(body, cards);
+        if is_active(Mutant::CardNumberKept) {
+            cards.clear();
+        }
+    };
+    match ecom_card_numbers::screen(body, decide) {
         Ok(body) => ScreenedBody::Clean(body),
         Err((masked, cards)) => ScreenedBody::Masked { body: masked, detail: detail(&cards, &places) },
     }

@@ -3,11 +3,12 @@
 //! A value of another form or out of range is an error that continues the sentence that begins with the key:
 //! `must be 1 to 64, is 0`.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::Error as _;
+use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::hosts;
@@ -109,6 +110,36 @@ where
         "" => Err("must not be empty".to_owned()),
         _ => Ok(T::from(text)),
     })
+}
+
+/// Reads a path that must not be empty. It need not be UTF-8.
+pub fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    path_or_none(deserializer)?.ok_or_else(|| D::Error::custom("must not be empty"))
+}
+
+/// Reads a path, which need not be UTF-8; `None` for empty text.
+pub fn path_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    deserializer.deserialize_byte_buf(PathVisitor)
+}
+
+struct PathVisitor;
+
+impl Visitor<'_> for PathVisitor {
+    type Value = Option<PathBuf>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Option<PathBuf>, E> {
+        Ok(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from))
+    }
+
+    #[cfg(unix)]
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Option<PathBuf>, E> {
+        use std::os::unix::ffi::OsStrExt;
+        Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes))))
+    }
 }
 
 /// Reads `host:port`; `None` for empty text.

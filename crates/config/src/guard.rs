@@ -1,5 +1,7 @@
 //! Refuses the embedded default if the environment says that another backend is meant.
 
+use std::ffi::OsString;
+
 use super::known::PREFIX;
 use super::{Loaded, Origin, layers};
 
@@ -35,7 +37,11 @@ impl GuardError {
 /// # Errors
 ///
 /// Names the setting and the variable that contradicts it.
-pub fn guard<T>(loaded: &Loaded<T>, env: &[(String, String)], embedded_flag: bool) -> Result<(), GuardError> {
+pub fn guard<T>(
+    loaded: &Loaded<T>,
+    env: &[(String, OsString)],
+    embedded_flag: bool,
+) -> Result<(), GuardError> {
     if embedded_flag {
         return Ok(());
     }

@@ -7,6 +7,9 @@ pub(super) const OTHER_TOOLS: [(&str, &str); 3] = [
     ("RUST_LOG", "log.filter"),
 ];
 
+/// The variables that set no key, and are read nevertheless.
+const OWN: [&str; 2] = ["ECOM_CONFIG", "ECOM_ACTOR"];
+
 /// The prefix of a variable that sets a key.
 pub(super) const PREFIX: &str = "ECOM__";
 
@@ -28,16 +31,44 @@ pub(super) fn is_secret(key: &str) -> bool {
     name == "password" || name.ends_with("_password")
 }
 
-/// Returns the known key nearest to an unknown one: the same name in another section first, then by spelling.
+/// Returns the known key that an unknown one was meant to be: a key of the section that it names, the same name in
+/// another section, or a name spelt almost the same; `None` if nothing is near.
 pub(super) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known.min_by_key(|key| {
-        let outside = !key.starts_with(&format!("{unknown}."));
+    let is_inside = |key: &str| key.strip_prefix(unknown).is_some_and(|rest| rest.starts_with('.'));
+    let near = known.filter(|key| is_inside(key) || is_near(last_name(unknown), last_name(key)));
+    near.min_by_key(|key| {
         let other_name = last_name(key) != last_name(unknown);
-        (outside, other_name, strsim::damerau_levenshtein(unknown, key))
+        (!is_inside(key), other_name, strsim::damerau_levenshtein(unknown, key))
     })
 }
 
-fn last_name(key: &str) -> &str {
+/// Returns the variable of ours that a variable was meant to be; `None` if it is one, or nothing is near. Underscores
+/// and case are where people go wrong, so they do not count.
+pub(super) fn meant_variable<'a>(name: &str, keys: impl Iterator<Item = &'a str>) -> Option<String> {
+    let letters = |name: &str| name.to_uppercase().replace('_', "");
+    let own = letters(name);
+    if OWN.contains(&name) || !own.starts_with("ECOM") {
+        return None;
+    }
+    let known = keys.map(variable).chain(OWN.map(str::to_owned));
+    let distance = |known: &String| strsim::damerau_levenshtein(&letters(known)[4..], &own[4..]);
+    let nearest = known.min_by_key(distance)?;
+    // A variable of another tool may be like one of ours, but hardly by chance.
+    (distance(&nearest) * 5 <= own.len() - 4).then_some(nearest)
+}
+
+/// Returns true if one name is spelt almost like the other: a letter in four differs at most.
+fn is_near(one: &str, other: &str) -> bool {
+    strsim::damerau_levenshtein(one, other) * 4 <= one.len().max(other.len())
+}
+
+/// Returns the section of a key; empty if it has none.
+pub(super) fn section(key: &str) -> &str {
+    key.rsplit_once('.').map_or("", |(section, _)| section)
+}
+
+/// Returns the name of a key in its section.
+pub(super) fn last_name(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
 
@@ -57,6 +88,29 @@ mod tests {
             ("bus", "bus.kind"),
         ] {
             assert_eq!(nearest(unknown, KEYS.into_iter()), Some(meant));
+        }
+        for far in ["foo", "consumer.nonsense", "", "store.cassandra.points"] {
+            assert_eq!(nearest(far, KEYS.into_iter()), None, "{far}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_was_meant_to_be_ours_is_recognised_and_others_are_left_alone() {
+        for (name, meant) in [
+            ("ECOM_CONSUMER_STREAMS", "ECOM__CONSUMER__STREAMS"),
+            ("ECOM_CONSUMER__STREAMS", "ECOM__CONSUMER__STREAMS"),
+            ("ecom__consumer__streams", "ECOM__CONSUMER__STREAMS"),
+            ("ECOM_CONSUMER_STEAMS", "ECOM__CONSUMER__STREAMS"),
+            ("ECOM_STORE_CASSANDRA_CONTACT_POINT", "ECOM__STORE__CASSANDRA__CONTACT_POINTS"),
+            ("ECOM_CONFG", "ECOM_CONFIG"),
+            ("ECOM__CONFIG", "ECOM_CONFIG"),
+        ] {
+            assert_eq!(meant_variable(name, KEYS.into_iter()).as_deref(), Some(meant), "{name}");
+        }
+        for other in
+            ["ECOM_CONFIG", "ECOM_ACTOR", "ECOM_SERVICE_HOST", "ECOM_PORT_80_TCP", "ECOM_HOME", "PATH"]
+        {
+            assert_eq!(meant_variable(other, KEYS.into_iter()), None, "{other}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The layers, laid one over the other.
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use toml::Value;
@@ -9,7 +10,7 @@ use super::fault::Fault;
 use super::known::{self, OTHER_TOOLS, PREFIX};
 use super::origin::Origin;
 use super::sources::Set;
-use super::value;
+use super::value::{self, Given};
 
 /// One key with its value in the topmost layer that sets it.
 pub(super) struct Setting {
@@ -19,6 +20,8 @@ pub(super) struct Setting {
     pub(super) default: Value,
     /// The value; the default if the setting is broken.
     pub(super) value: Value,
+    /// The bytes of a value that is not UTF-8.
+    pub(super) bytes: Option<OsString>,
     /// The layer that the value comes from.
     pub(super) origin: Origin,
     /// True if a fault was noted for it: the value is not the one that was meant.
@@ -29,6 +32,7 @@ impl Setting {
     /// Marks the setting as broken and puts the default in place of its value.
     pub(super) fn reset(&mut self) {
         self.value.clone_from(&self.default);
+        self.bytes = None;
         self.broken = true;
     }
 }
@@ -42,12 +46,13 @@ pub(super) fn find<'a>(settings: &'a [Setting], key: &str) -> Option<&'a Setting
 pub(super) struct Layers {
     pub(super) settings: Vec<Setting>,
     pub(super) faults: Vec<Fault>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Layers {
     /// Starts with the lowest layer, which has every key.
     pub(super) fn of_defaults(text: &str) -> Self {
-        let mut layers = Self { settings: Vec::new(), faults: Vec::new() };
+        let mut layers = Self { settings: Vec::new(), faults: Vec::new(), warnings: Vec::new() };
         match document::flatten(text) {
             Ok(found) => {
                 for found in found {
@@ -56,6 +61,7 @@ impl Layers {
                             key: found.key,
                             default: value.clone(),
                             value,
+                            bytes: None,
                             origin: Origin::Default,
                             broken: false,
                         }),
@@ -101,34 +107,40 @@ impl Layers {
                     Err(what) => what,
                 };
                 let conforming = found.value.ok().and_then(|value| value::conform(default, value));
-                conforming.ok_or_else(|| format!("expects {}, is {what}", value::expectation(default)))
+                conforming
+                    .map(Given::from)
+                    .ok_or_else(|| format!("expects {}, is {what}", value::expectation(default)))
             });
         }
         true
     }
 
-    /// Adds the variables of other tools, then our own.
-    pub(super) fn add_environment(&mut self, env: &[(String, String)]) {
+    /// Adds the variables of other tools, then our own. A variable that sets nothing and looks as if it were meant
+    /// to is a fault if it has the `__` of a key, which others' variables do not, and otherwise a warning.
+    pub(super) fn add_environment(&mut self, env: &[(String, OsString)]) {
         for (name, key) in OTHER_TOOLS {
             for (_, value) in env.iter().filter(|(known, value)| known == name && !value.is_empty()) {
                 self.put_text(key, Origin::Environment(name.to_owned()), value);
             }
         }
         if env.iter().any(|(name, value)| name == "NO_COLOR" && !value.is_empty()) {
-            self.put_text("log.color", Origin::Environment("NO_COLOR".into()), "never");
+            self.put_text("log.color", Origin::Environment("NO_COLOR".into()), OsStr::new("never"));
         }
         for (name, value) in env {
             if let Some(rest) = name.strip_prefix(PREFIX) {
                 self.put_text(&known::key_of(rest), Origin::Environment(name.clone()), value);
-            } else if let Some(key) = name.strip_prefix("ECOM_").map(known::key_of)
-                && key.contains('.')
-                && find(&self.settings, &key).is_some()
-            {
-                let meant = known::variable(&key);
-                self.faults
-                    .push(Fault::new(Some(name.clone()), format!("sets nothing, did you mean {meant}?")));
+            } else if let Some(meant) = known::meant_variable(name, self.keys()) {
+                let says = format!("sets nothing, did you mean {meant}?");
+                match name.contains("__") {
+                    true => self.faults.push(Fault::new(Some(name.clone()), says)),
+                    false => self.warnings.push(format!("{name} {says}")),
+                }
             }
         }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        self.settings.iter().map(|setting| setting.key.as_str())
     }
 
     /// Adds the flags of the command line.
@@ -150,22 +162,23 @@ impl Layers {
         }
     }
 
-    fn put_text(&mut self, key: &str, origin: Origin, text: &str) {
+    fn put_text(&mut self, key: &str, origin: Origin, text: &OsStr) {
         self.put(key, origin, |default| {
-            value::parse(default, text)
-                .ok_or_else(|| format!("expects {}, is \"{text}\"", value::expectation(default)))
+            value::given(default, text)
+                .ok_or_else(|| format!("expects {}, is \"{}\"", value::expectation(default), text.display()))
         });
     }
 
     /// Sets the key to the value that `read` returns, given the default, or notes its fault.
-    fn put(&mut self, key: &str, origin: Origin, read: impl FnOnce(&Value) -> Result<Value, String>) {
+    fn put(&mut self, key: &str, origin: Origin, read: impl FnOnce(&Value) -> Result<Given, String>) {
         let Some(setting) = self.settings.iter_mut().find(|setting| setting.key == key) else {
             self.note_unknown(key, &origin);
             return;
         };
         match read(&setting.default) {
-            Ok(value) => {
+            Ok(Given { value, bytes }) => {
                 setting.value = value;
+                setting.bytes = bytes;
                 setting.origin = origin;
                 setting.broken = false;
             }
@@ -182,12 +195,28 @@ impl Layers {
         } else {
             format!("unknown key {key}")
         };
-        let nearest = known::nearest(key, self.settings.iter().map(|setting| setting.key.as_str()));
-        let meant = nearest.map_or(String::new(), |nearest| match origin {
-            Origin::Environment(_) => format!(", did you mean {}?", known::variable(nearest)),
-            Origin::Default | Origin::File { .. } | Origin::Flag(_) => format!(", did you mean {nearest}?"),
-        });
+        let meant = match known::nearest(key, self.keys()) {
+            Some(nearest) => match origin {
+                Origin::Environment(_) => format!(", did you mean {}?", known::variable(nearest)),
+                Origin::Default | Origin::File { .. } | Origin::Flag(_) => {
+                    format!(", did you mean {nearest}?")
+                }
+            },
+            None => self.choices(key),
+        };
         self.faults.push(Fault::new(origin.place(), subject + &meant));
+    }
+
+    /// The keys of the section of an unknown key, or the sections if that is none.
+    fn choices(&self, unknown: &str) -> String {
+        let section = known::section(unknown);
+        if self.is_section(section) {
+            let own = self.keys().filter(|key| known::section(key) == section).map(known::last_name);
+            return format!(", the keys of {section} are {}", Vec::from_iter(own).join(", "));
+        }
+        let mut sections: Vec<&str> = self.keys().map(known::section).collect();
+        sections.dedup();
+        format!(", the sections are {}", sections.join(", "))
     }
 
     fn is_section(&self, key: &str) -> bool {

@@ -48,6 +48,8 @@ pub const DEFAULT_TOML: &str = include_str!("../../../config/default.toml");
 pub struct Loaded<T> {
     /// The values, typed.
     pub config: T,
+    /// Variables that set nothing and look as if they were meant to, each with what it may have been meant to be.
+    pub warnings: Vec<String>,
     settings: Vec<Setting>,
 }
 
@@ -57,6 +59,13 @@ impl<T> Loaded<T> {
     /// The line of a secret that is set is masked and commented out, because the mask is not a password.
     pub fn print(&self) -> String {
         print::print(&self.settings)
+    }
+
+    /// Returns the fault of a value that turned out to be wrong later on; `why` continues the sentence that begins
+    /// with the key.
+    pub fn fault(&self, key: &str, why: &str) -> Fault {
+        let place = self.origin(key).and_then(Origin::place);
+        Fault::new(place, format!("{key} {why}"))
     }
 
     /// Returns the origin of the key's value; `None` if the key is unknown.
@@ -88,9 +97,9 @@ pub fn load<T: Section>(sources: &Sources) -> Result<Loaded<T>, Faults> {
     layers.add_sets(&sources.sets);
     // Keys that an unreadable file may set must not be reported as missing.
     let config = if complete { read::read(&mut layers) } else { None };
-    let Layers { settings, faults } = layers;
+    let Layers { settings, faults, warnings } = layers;
     match config {
-        Some(config) if faults.is_empty() => Ok(Loaded { config, settings }),
+        Some(config) if faults.is_empty() => Ok(Loaded { config, warnings, settings }),
         _ => Err(Faults(faults)),
     }
 }

@@ -19,9 +19,12 @@ pub(super) fn print(settings: &[Setting]) -> String {
             let _ = writeln!(text, "{gap}[{section}]");
             open = Some(section);
         }
-        // Used as a config file, the mask would be taken for the password.
-        let (comment, value) =
-            if is_masked(setting) { ("# ", MASK.to_owned()) } else { ("", setting.value.to_string()) };
+        // Used as a config file, the mask would be taken for the password, and the shown path for another one.
+        let (comment, value) = match (is_masked(setting), &setting.bytes) {
+            (true, _) => ("# ", MASK.to_owned()),
+            (false, Some(_)) => ("# not UTF-8: ", setting.value.to_string()),
+            (false, None) => ("", setting.value.to_string()),
+        };
         let origin = setting.origin.to_string().replace(char::is_control, "?");
         let _ = writeln!(text, "{comment}{name} = {value}  # from {origin}");
     }

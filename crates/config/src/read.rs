@@ -1,6 +1,7 @@
 //! From merged settings to typed structs: serde reads them, and every fault is noted under its key.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fmt;
 
 use serde::de::value::SeqDeserializer;
@@ -63,6 +64,11 @@ impl<'a> Node<'a> {
         Self { path: String::new(), settings }
     }
 
+    /// The bytes of a value that is not UTF-8.
+    fn bytes(&self) -> Option<&'a OsStr> {
+        layers::find(self.settings, &self.path).and_then(|setting| setting.bytes.as_deref())
+    }
+
     /// The value of a setting; `None` for a section.
     fn value(&self) -> Option<&'a Value> {
         layers::find(self.settings, &self.path).map(|setting| &setting.value)
@@ -87,6 +93,9 @@ impl<'de> Deserializer<'de> for Node<'_> {
     type Error = ReadError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        if let Some(bytes) = self.bytes() {
+            return Err(ReadError::custom(format!("must be UTF-8, is \"{}\"", bytes.display())));
+        }
         match self.value() {
             None => visitor.visit_map(self.children()),
             Some(Value::String(text)) => visitor.visit_str(text),
@@ -97,6 +106,14 @@ impl<'de> Deserializer<'de> for Node<'_> {
                 visitor.visit_seq(SeqDeserializer::new(items.iter().filter_map(Value::as_str)))
             }
             Some(other) => Err(ReadError::custom(format!("is {}", value::kind(other)))),
+        }
+    }
+
+    /// Reads a path, which is text or bytes.
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.bytes() {
+            Some(bytes) => visitor.visit_bytes(bytes.as_encoded_bytes()),
+            None => self.deserialize_any(visitor),
         }
     }
 
@@ -122,7 +139,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes option unit
         unit_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }

@@ -1,5 +1,6 @@
 //! The sources of settings, as values: only `from_process` reads the process.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ pub struct Sources {
     /// The files of `-c`, later ones win; those of `ECOM_CONFIG` are laid below them.
     pub files: Vec<PathBuf>,
     /// The variables, each with its name.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(String, OsString)>,
     /// `--set` and the named flags, in the order given; later ones win.
     pub sets: Vec<Set>,
 }
@@ -19,17 +20,15 @@ impl Sources {
     /// Takes these files and flags, and the environment of this process.
     pub fn from_process(files: Vec<PathBuf>, sets: Vec<Set>) -> Self {
         // `vars()` panics on a variable that is not UTF-8, even one that has nothing to do with us.
-        let env = std::env::vars_os()
-            .filter_map(|(name, value)| {
-                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-            })
-            .collect();
+        let env =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
         Self { files, env, sets }
     }
 
     /// Returns the files of `ECOM_CONFIG` (separated as in `PATH`), then those of `-c`.
     pub(super) fn config_files(&self) -> Vec<PathBuf> {
-        let named = self.env.iter().find(|(name, _)| name == "ECOM_CONFIG").map(|(_, value)| value.as_str());
+        let named =
+            self.env.iter().find(|(name, _)| name == "ECOM_CONFIG").map(|(_, value)| value.as_os_str());
         std::env::split_paths(named.unwrap_or_default())
             .filter(|path| !path.as_os_str().is_empty())
             .chain(self.files.iter().cloned())
@@ -54,15 +53,15 @@ impl fmt::Debug for Sources {
 pub struct Set {
     /// The dotted key.
     pub key: String,
-    /// The value as text, parsed as the type of the key; lists have commas.
-    pub value: String,
+    /// The value as text, parsed as the type of the key; lists have commas. A path may have any bytes.
+    pub value: OsString,
     /// The flag as it is shown to people: `--set`, `--streams`.
     pub origin: String,
 }
 
 impl Set {
     /// A key that a named flag sets.
-    pub fn flag(origin: &str, key: &str, value: impl Into<String>) -> Self {
+    pub fn flag(origin: &str, key: &str, value: impl Into<OsString>) -> Self {
         Self { key: key.to_owned(), value: value.into(), origin: origin.to_owned() }
     }
 
@@ -76,6 +75,31 @@ impl fmt::Debug for Set {
     /// Leaves out the value, which may be a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}=…", self.origin, self.key)
+    }
+}
+
+#[cfg(unix)]
+impl TryFrom<&OsStr> for Set {
+    type Error = SetError;
+
+    /// Parses `section.key=value`, whose value may have any bytes.
+    fn try_from(text: &OsStr) -> Result<Self, SetError> {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = text.as_bytes();
+        let split = bytes.iter().position(|byte| *byte == b'=').ok_or(SetError)?;
+        let key = std::str::from_utf8(&bytes[..split]).map_err(|_| SetError)?.trim();
+        let value = OsStr::from_bytes(&bytes[split + 1..]);
+        if key.is_empty() { Err(SetError) } else { Ok(Self::flag("--set", key, value)) }
+    }
+}
+
+#[cfg(not(unix))]
+impl TryFrom<&OsStr> for Set {
+    type Error = SetError;
+
+    /// Parses `section.key=value`.
+    fn try_from(text: &OsStr) -> Result<Self, SetError> {
+        text.to_str().ok_or(SetError)?.parse()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Values as TOML has them: the type of a key is the type of its default.
 
+use std::ffi::{OsStr, OsString};
+
 use toml::Value;
 
 use super::fields;
@@ -39,8 +41,34 @@ pub(super) fn conform(default: &Value, found: Value) -> Option<Value> {
     }
 }
 
+/// A value as a layer gives it.
+pub(super) struct Given {
+    /// The value; with replacement characters where it is not UTF-8.
+    pub(super) value: Value,
+    /// The bytes of a text that is not UTF-8, which only a path may be.
+    pub(super) bytes: Option<OsString>,
+}
+
+impl From<Value> for Given {
+    fn from(value: Value) -> Self {
+        Self { value, bytes: None }
+    }
+}
+
+/// Parses a variable's or flag's text as the type of the default; `None` if it is of another type.
+pub(super) fn given(default: &Value, text: &OsStr) -> Option<Given> {
+    match (text.to_str(), default) {
+        (Some(text), default) => parse(default, text).map(Given::from),
+        (None, Value::String(_)) => {
+            let value = Value::String(text.to_string_lossy().into_owned());
+            Some(Given { value, bytes: Some(text.to_owned()) })
+        }
+        (None, _) => None,
+    }
+}
+
 /// Parses a variable's or flag's text as the type of the default: text stays text, lists have commas.
-pub(super) fn parse(default: &Value, text: &str) -> Option<Value> {
+fn parse(default: &Value, text: &str) -> Option<Value> {
     match default {
         Value::String(_) => Some(Value::String(text.to_owned())),
         Value::Integer(_) => text.trim().parse().ok().map(Value::Integer),

@@ -5,7 +5,7 @@ use ecom_domain::dead_letter::{
     DeadLetterChange, DeadLetterId, DeadLetterState, HistoryAction, HistoryOutcome,
 };
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::apply_check::{assess, subject};
+use ecom_pipeline::apply_check::{assess_to_close, subject};
 use ecom_pipeline::dead_letter_resolver::{AttemptTrigger, DeadLetterResolver};
 use ecom_pipeline::durable::RoleError;
 
@@ -23,7 +23,8 @@ pub(super) async fn discard(resolver: &DeadLetterResolver, id: &DeadLetterId) ->
         DeadLetterState::Waiting | DeadLetterState::Parked => {}
         DeadLetterState::Discarded | DeadLetterState::Recovered => return Ok(()),
     }
-    let verdict = resolver.retrier.read(|| assess(resolver.facts.as_ref(), &record.dead_letter)).await?;
+    let (retrier, facts) = (&resolver.retrier, resolver.facts.as_ref());
+    let verdict = assess_to_close(retrier, facts, &record.dead_letter).await?;
     let closed_by = match verdict {
         Verdict::AlreadyApplied => Some(HistoryOutcome::AlreadyApplied),
         Verdict::Superseded => Some(HistoryOutcome::Superseded),

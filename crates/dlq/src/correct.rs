@@ -21,7 +21,7 @@ use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationStatus};
 use ecom_domain::dead_letter::{
     DeadLetterId, DeadLetterRecord, DeadLetterState, EventKind, HistoryAction, HistoryEntry, sha256,
 };
-use ecom_domain::event_time::EventTime;
+use ecom_domain::event_time::{EventTime, FUTURE_BOUND_US};
 use ecom_domain::order::OrderId;
 use ecom_domain::verdict::{ApplyCheck, Verdict};
 use ecom_pipeline::apply_check::apply_check;
@@ -283,9 +283,10 @@ impl DeadLetterQueue {
         }
         let number = correction_claims::claim(resolver, record, body, plan.order_id).await?;
         let t = record.dead_letter.t.correction(number);
-        // An event time may be a few seconds ahead of its publish time; then so is that of its correction.
-        let early = u64::try_from(t.micros().saturating_sub(resolver.clock.now_us())).unwrap_or_default();
-        tokio::time::sleep(Duration::from_micros(early)).await;
+        // An event time may be a few seconds ahead of its publish time; then so is that of its correction. By a
+        // clock that is behind it seems to be more.
+        let early = t.micros().saturating_sub(resolver.clock.now_us()).clamp(0, FUTURE_BOUND_US);
+        tokio::time::sleep(Duration::from_micros(early.unsigned_abs())).await;
         let message = correction(&record.dead_letter, number, body.clone());
         let publishing = self.retrier.publishing(record.dead_letter.kind.into());
         let (_, message_id) = publishing.published(publisher, &message).await?;

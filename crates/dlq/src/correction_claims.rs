@@ -11,6 +11,7 @@ use ecom_domain::dead_letter::{
 };
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::Fact;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::order::OrderId;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
 use ecom_pipeline::durable::RoleError;
@@ -57,7 +58,11 @@ impl CorrectionClaims {
     /// with one event time would mix.
     pub(super) fn next_free(&self, t: EventTime, held: Option<EventTime>) -> u32 {
         let next = self.next();
-        if held == Some(t.correction(next)) { next.saturating_add(1) } else { next }
+        if held == Some(t.correction(next)) && !is_active(Mutant::CorrectionTakesRowTime) {
+            next.saturating_add(1)
+        } else {
+            next
+        }
     }
 
     /// Returns the order that the first corrected body is about.

@@ -3,7 +3,7 @@
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::verdict::Verdict;
-use ecom_pipeline::dead_letter_resolver::applies_automatically;
+use ecom_pipeline::retry_policy::applies_automatically;
 use ecom_pipeline::retry_policy::{RetryPolicy, waiting_since};
 use ecom_pipeline::sweep::needs_an_operator;
 
@@ -48,14 +48,21 @@ pub fn forecast(record: &DeadLetterRecord, verdict: Verdict, policy: &RetryPolic
     }
 }
 
+/// Returns true for a dead letter that was reopened and not attempted since.
+fn is_reopened_unattempted(record: &DeadLetterRecord) -> bool {
+    let progress = &record.progress;
+    progress.generation > 0 && progress.next_attempt_at < progress.state_at
+}
+
 /// The latest time of the handler's next look at an open dead letter.
 fn next_look(record: &DeadLetterRecord, policy: &RetryPolicy, now: i64) -> i64 {
     let within = |most| now.saturating_add(micros(most));
     match record.state() {
-        // The handler ignores due times beyond its own maximum backoff.
+        // The handler's schedule does not have one that was reopened until it reads the dead-letter store again.
+        DeadLetterState::Waiting if is_reopened_unattempted(record) => within(policy.sweep_interval),
         DeadLetterState::Waiting => {
             let (first, last) = (policy.backoff.ceiling(0), policy.backoff.ceiling(u32::MAX));
-            policy.due(record).clamp(within(first), within(last))
+            policy.due(record, now).clamp(within(first), within(last))
         }
         DeadLetterState::Parked | DeadLetterState::Discarded | DeadLetterState::Recovered => {
             within(policy.sweep_interval)

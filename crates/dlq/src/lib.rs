@@ -12,6 +12,7 @@ pub mod execute;
 pub mod fact_summary;
 pub mod forecast;
 pub mod history;
+pub mod identify;
 pub mod list;
 pub mod next_action;
 pub mod outcome_counts;
@@ -22,7 +23,7 @@ pub mod row;
 pub mod selection;
 pub mod show;
 pub mod timeline;
-mod times;
+pub mod times;
 pub mod triage;
 
 use std::collections::BTreeSet;

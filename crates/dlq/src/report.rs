@@ -52,6 +52,20 @@ pub struct HourlyArrivals {
     pub dead_letters: u64,
 }
 
+/// Dead letters of one reason that first failed on one day.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+pub struct DailyCount {
+    /// The beginning of the day in UTC, microseconds since the epoch.
+    #[serde(rename = "day", serialize_with = "times::day")]
+    pub at: i64,
+    /// The reason.
+    pub reason: Reason,
+    /// Their number.
+    pub dead_letters: u64,
+    /// The number of them that are open.
+    pub open: u64,
+}
+
 /// The dead-letter store in numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
@@ -63,6 +77,8 @@ pub struct Report {
     pub since: Option<i64>,
     /// Dead letters by state and reason.
     pub groups: BTreeMap<(DeadLetterState, Reason), DeadLetterCount>,
+    /// Dead letters by the day of their first failure and by reason, oldest day first.
+    pub days: Vec<DailyCount>,
     /// Dead letters by the hour of their first failure, for the last 24 hours, oldest first.
     pub arrivals: Vec<HourlyArrivals>,
     /// The median time from first failure to recovery; `None` if none recovered.
@@ -146,6 +162,7 @@ impl Serialize for Report {
             recovered: RecoveredView,
             corrected: u64,
             came_back: CameBackView,
+            by_day: &'r [DailyCount],
             arrivals: &'r [HourlyArrivals],
             roles: &'r RoleStatuses,
             causes: &'r [RoleProblem],
@@ -205,6 +222,7 @@ impl Serialize for Report {
             },
             corrected: self.corrected,
             came_back: CameBackView { reopened: self.reopened, failed_corrections: self.failed_corrections },
+            by_day: &self.days,
             arrivals: &self.arrivals,
             roles: &self.roles,
             causes: &self.causes,
@@ -237,6 +255,7 @@ impl DeadLetterQueue {
             store: self.facts.describe(),
             at,
             since,
+            days: totals.days(),
             arrivals: totals.hours(),
             median_recovery: totals.median_recovery(),
             corrected: 0,

@@ -14,6 +14,16 @@ pub(crate) fn serialize<S: Serializer>(at: &i64, serializer: S) -> Result<S::Ok,
     rfc3339(*at).serialize(serializer)
 }
 
+/// Returns the UTC day of a time as `yyyy-mm-dd`.
+pub fn day_of(at: i64) -> String {
+    rfc3339(at).chars().take_while(|c| *c != 'T').collect()
+}
+
+/// The day alone.
+pub(crate) fn day<S: Serializer>(at: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    day_of(*at).serialize(serializer)
+}
+
 /// The same for a time that may be absent.
 pub(crate) mod optional {
     use super::*;

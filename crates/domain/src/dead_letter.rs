@@ -10,7 +10,7 @@ mod update;
 pub use body::{StoredBody, TRUNCATED_BODY, WHOLE_BODY_LIMIT, sha256};
 pub use correction::{ClaimStatus, CorrectionClaim};
 pub use history::{HistoryAction, HistoryEntry, HistoryOutcome};
-pub use id::{BUCKETS, DeadLetterId};
+pub use id::{BUCKETS, DeadLetterId, DeadLetterIdPrefix};
 pub use state::{DeadLetterProgress, DeadLetterRecord, DeadLetterState, initial_state};
 pub use update::{DeadLetterChange, DeadLetterUpdate};
 

@@ -2,6 +2,7 @@
 //! never of a consumer's clock, so every redelivery, retry and replay of one message has the same T.
 
 use crate::calendar::DATED;
+use crate::mutant::{Mutant, is_active};
 
 /// The most that an event may date itself ahead of its publish time: 5 s, in microseconds.
 pub const FUTURE_BOUND_US: i64 = 5_000_000;
@@ -108,12 +109,16 @@ fn claimed(text: &str) -> Option<i64> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    text.parse().ok().filter(|micros| *micros >= EARLIEST_US)
+    let earliest = if is_active(Mutant::SecondsAsMicroseconds) { 1 } else { EARLIEST_US };
+    text.parse().ok().filter(|micros| *micros >= earliest)
 }
 
 /// Returns the offset of a message within its millisecond. Ids are consecutive within a publish batch,
 /// which has one publish time: their last three digits keep the batch's order and do not collide in it.
 fn slot(id: &str) -> i64 {
+    if is_active(Mutant::NoSlot) {
+        return 0;
+    }
     let bytes = id.as_bytes();
     let slot = if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
         bytes[bytes.len().saturating_sub(3)..].iter().fold(0, |n, b| n * 10 + u64::from(b - b'0'))

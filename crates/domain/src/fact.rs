@@ -51,6 +51,35 @@ impl Fact {
     }
 }
 
+/// A payment that lost against a newer one of its order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SupersededPayment {
+    /// The order.
+    pub order_id: OrderId,
+    /// The event time of the payment.
+    pub t: EventTime,
+    /// Its values, as the fact table would show them.
+    pub payment: PaymentCells,
+}
+
+impl SupersededPayment {
+    /// Returns the older of the payment in a slot and a payment at `t`: the one that loses against the other.
+    /// `None` where the slot has no payment, where both have the same values, for a payment does not lose
+    /// against its copy, or the same event time, for then neither is the newer one.
+    pub fn loser(slot: &PaymentSlot, payment: &Payment<'_>, t: EventTime) -> Option<Self> {
+        let PaymentSlot::Taken { payment: current, written_at } = slot else { return None };
+        if current.matches(payment) {
+            return None;
+        }
+        let order_id = payment.order_id;
+        match written_at.cmp(&t) {
+            std::cmp::Ordering::Less => Some(Self { order_id, t: *written_at, payment: current.clone() }),
+            std::cmp::Ordering::Greater => Some(Self { order_id, t, payment: payment.into() }),
+            std::cmp::Ordering::Equal => None,
+        }
+    }
+}
+
 /// The payment columns that a payment would be written over.
 #[derive(Clone, PartialEq, Debug)]
 pub enum PaymentSlot {

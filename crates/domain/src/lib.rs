@@ -10,6 +10,7 @@ pub mod event_kind;
 pub mod event_time;
 pub mod fact;
 pub mod heartbeat;
+pub mod mutant;
 pub mod order;
 pub mod payment;
 pub mod reason;

@@ -3,6 +3,7 @@
 
 use super::event_time::EventTime;
 use super::fact::{OrderCells, PaymentSlot};
+use super::mutant::{Mutant, is_active};
 use super::order::Order;
 use super::payment::Payment;
 
@@ -102,6 +103,7 @@ fn compare(written_at: EventTime, t: EventTime, matches: impl FnOnce() -> bool) 
         std::cmp::Ordering::Less => ApplyCheck::AppliesNow,
         std::cmp::Ordering::Greater => ApplyCheck::Superseded,
         std::cmp::Ordering::Equal if matches() => ApplyCheck::AlreadyApplied,
+        std::cmp::Ordering::Equal if is_active(Mutant::NoTieRule) => ApplyCheck::AppliesNow,
         std::cmp::Ordering::Equal => ApplyCheck::Conflict,
     }
 }

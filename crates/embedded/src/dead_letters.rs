@@ -15,8 +15,8 @@ use super::columns::{optional_word, word};
 use super::embedded::Embedded;
 use ecom_domain::attributes::Attributes;
 use ecom_domain::dead_letter::{
-    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterProgress, DeadLetterRecord, DeadLetterState,
-    DeadLetterUpdate, EventKind, HistoryEntry, StoredBody,
+    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterIdPrefix, DeadLetterProgress, DeadLetterRecord,
+    DeadLetterState, DeadLetterUpdate, EventKind, HistoryEntry, StoredBody,
 };
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
@@ -61,6 +61,8 @@ const SELECT_WHOLE: &str =
     "SELECT id, t, kind, reason, detail, order_id, payment_id, first_failed_at, body_length,
     body_sha256, state, generation, state_at, attempts, next_attempt_at, corrects, body, attributes
     FROM dead_letters LEFT JOIN dead_letter_bodies ON dead_letter_id = id";
+const IDS_BETWEEN: &str =
+    "SELECT id FROM dead_letters WHERE kind IS NOT NULL AND id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3";
 /// Ids begin with the day of the event time, so a range of ids selects the days of a scan.
 const IN_SCAN_BEFORE: &str = "WHERE kind IS NOT NULL AND id > ?1 AND id < ?2 AND t >= ?3 AND t < ?4
     ORDER BY id DESC LIMIT ?5";
@@ -87,6 +89,18 @@ impl DeadLetterStore for Embedded {
             .read(move |connection| one_dead_letter(connection, &id))
             .await
             .map_err(|error| self.store_error("read a dead letter", error))
+    }
+
+    async fn ids_with_prefix(
+        &self,
+        prefix: &DeadLetterIdPrefix,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterId>, StoreError> {
+        let (first, end) = (prefix.as_str().to_owned(), prefix.end());
+        self.engine
+            .read(move |connection| ids_between(connection, &first, &end, limit))
+            .await
+            .map_err(|error| self.store_error("read the ids of dead letters", error))
     }
 
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
@@ -231,6 +245,17 @@ fn one_dead_letter(connection: &Connection, id: &DeadLetterId) -> rusqlite::Resu
         .prepare_cached(&format!("{SELECT_WHOLE} WHERE id = ?1 AND kind IS NOT NULL"))?
         .query_row([id.as_str()], |row| dead_letter_record(row, true))
         .optional()
+}
+
+fn ids_between(
+    connection: &Connection,
+    first: &str,
+    end: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<DeadLetterId>> {
+    let mut statement = connection.prepare_cached(IDS_BETWEEN)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    statement.query_map((first, end, limit), |row| word(row, 0, DeadLetterId::parse))?.collect()
 }
 
 /// Returns the range of ids of a scan's days, exclusive at both ends.

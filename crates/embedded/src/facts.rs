@@ -7,14 +7,17 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::embedded::Embedded;
+use super::superseded;
 use ecom_domain::event_time::EventTime;
-use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot, SupersededPayment};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
-use ecom_store::{FactStore, StoreError};
+use ecom_store::{FactRange, FactStore, StoreError};
 
 /// Rows per page.
 const PAGE: i64 = 1_000;
+/// The fewest rows that are worth a range of their own.
+const RANGE: i64 = 50_000;
 
 /// At equal event times the larger values win, whichever was written first.
 const RECORD_ORDER: &str = "INSERT INTO facts (order_id, customer_id, item, quantity, price,
@@ -31,6 +34,10 @@ const RECORD_ORDER: &str = "INSERT INTO facts (order_id, customer_id, item, quan
             > (facts.customer_id, coalesce(facts.item, ''), coalesce(facts.quantity, 0),
                 coalesce(facts.price, 0), coalesce(facts.shipping_address, ''),
                 coalesce(facts.order_status, ''), coalesce(facts.creation_date, '')))";
+/// Writes a payment where there is none, which is the usual case.
+const RECORD_FIRST_PAYMENT: &str = "UPDATE facts SET payment_id = ?2, payment_method = ?3,
+        card_last_four = ?4, payment_status = ?5, payment_datetime = ?6, payment_ts = ?7
+    WHERE order_id = ?1 AND payment_id IS NULL";
 const RECORD_PAYMENT: &str = "INSERT INTO facts (order_id, payment_id, payment_method, card_last_four,
         payment_status, payment_datetime, payment_ts)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -85,17 +92,61 @@ impl FactStore for Embedded {
     }
 
     fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
-        stream::try_unfold((VecDeque::new(), None), move |(mut page, after)| async move {
+        self.facts_in(FactRange { after: i64::MIN, through: i64::MAX })
+    }
+
+    async fn fact_ranges(&self, at_most: u32) -> Result<Vec<FactRange>, StoreError> {
+        self.engine
+            .read(move |connection| range_ends(connection, i64::from(at_most)))
+            .await
+            .map(FactRange::ending_at)
+            .map_err(|error| self.store_error("read the ends of the fact table", error))
+    }
+
+    fn facts_in(&self, range: FactRange) -> BoxStream<'_, Result<Fact, StoreError>> {
+        stream::try_unfold((VecDeque::new(), range.after), move |(mut page, after)| async move {
             if page.is_empty() {
                 page = self
                     .engine
-                    .read(move |connection| facts_after(connection, after))
+                    .read(move |connection| facts_in(connection, after, range.through))
                     .await
                     .map_err(|error| self.store_error("read facts", error))?;
             }
             Ok(page.pop_front().map(|fact: Fact| {
-                let after = Some(fact.order_id);
+                let after = fact.order_id.0;
                 (fact, (page, after))
+            }))
+        })
+        .boxed()
+    }
+
+    async fn record_superseded(&self, superseded: &SupersededPayment) -> Result<(), StoreError> {
+        let superseded = superseded.clone();
+        self.engine
+            .write(move |connection| superseded::record(connection, &superseded))
+            .await
+            .map_err(|error| self.store_error("record a superseded payment", error))
+    }
+
+    async fn superseded_of(&self, order_id: OrderId) -> Result<Vec<SupersededPayment>, StoreError> {
+        self.engine
+            .read(move |connection| superseded::of_order(connection, order_id))
+            .await
+            .map_err(|error| self.store_error("read the superseded payments of an order", error))
+    }
+
+    fn superseded(&self) -> BoxStream<'_, Result<SupersededPayment, StoreError>> {
+        stream::try_unfold((VecDeque::new(), None), move |(mut page, after)| async move {
+            if page.is_empty() {
+                page = self
+                    .engine
+                    .read(move |connection| superseded::after(connection, after))
+                    .await
+                    .map_err(|error| self.store_error("read the superseded payments", error))?;
+            }
+            Ok(page.pop_front().map(|superseded: SupersededPayment| {
+                let after = Some(superseded::Key::of(&superseded));
+                (superseded, (page, after))
             }))
         })
         .boxed()
@@ -121,8 +172,10 @@ fn record_order(connection: &Connection, order: &Order<'_>, t: EventTime) -> rus
     Ok(())
 }
 
+/// Writes a payment and, in the same transaction, the one that is superseded by it or that it is superseded by:
+/// no other writer can come between them.
 fn record_payment(connection: &Connection, payment: &Payment<'_>, t: EventTime) -> rusqlite::Result<()> {
-    connection.prepare_cached(RECORD_PAYMENT)?.execute((
+    let values = (
         payment.order_id.0,
         payment.payment_id,
         &*payment.payment_method,
@@ -130,7 +183,22 @@ fn record_payment(connection: &Connection, payment: &Payment<'_>, t: EventTime) 
         &*payment.payment_status,
         &*payment.payment_datetime,
         t.micros(),
-    ))?;
+    );
+    if connection.prepare_cached(RECORD_FIRST_PAYMENT)?.execute(values)? == 1 {
+        return Ok(());
+    }
+    let current = connection
+        .prepare_cached(&format!("{SELECT_FACT} WHERE order_id = ?1"))?
+        .query_row([payment.order_id.0], |row| Ok((payment_cells(row)?, row.get::<_, Option<i64>>(5)?)))
+        .optional()?;
+    if let Some((cells, written_at)) = current.filter(|(cells, _)| cells.payment_id.is_some()) {
+        let written_at = EventTime::stored(written_at.unwrap_or(0));
+        let slot = PaymentSlot::Taken { payment: cells, written_at };
+        if let Some(loser) = SupersededPayment::loser(&slot, payment, t) {
+            superseded::record(connection, &loser)?;
+        }
+    }
+    connection.prepare_cached(RECORD_PAYMENT)?.execute(values)?;
     Ok(())
 }
 
@@ -162,11 +230,25 @@ fn one_fact(connection: &Connection, order_id: OrderId) -> rusqlite::Result<Opti
         .optional()
 }
 
-fn facts_after(connection: &Connection, after: Option<OrderId>) -> rusqlite::Result<VecDeque<Fact>> {
+fn facts_in(connection: &Connection, after: i64, through: i64) -> rusqlite::Result<VecDeque<Fact>> {
     connection
-        .prepare_cached(&format!("{SELECT_FACT} WHERE order_id > ?1 ORDER BY order_id LIMIT ?2"))?
-        .query_map((after.map_or(i64::MIN, |id| id.0), PAGE), fact)?
+        .prepare_cached(&format!(
+            "{SELECT_FACT} WHERE order_id > ?1 AND order_id <= ?2 ORDER BY order_id LIMIT ?3"
+        ))?
+        .query_map((after, through, PAGE), fact)?
         .collect()
+}
+
+/// Returns the last ids of all ranges but the last: ranges of as many rows each, at least [`RANGE`].
+fn range_ends(connection: &Connection, at_most: i64) -> rusqlite::Result<Vec<i64>> {
+    let rows: i64 = connection.query_row("SELECT count(*) FROM facts", [], |row| row.get(0))?;
+    let ranges = (rows / RANGE).clamp(1, at_most.max(1));
+    let end = |nth: i64| {
+        let before = rows * nth / ranges - 1;
+        let find = "SELECT order_id FROM facts ORDER BY order_id LIMIT 1 OFFSET ?1";
+        connection.prepare_cached(find)?.query_row([before], |row| row.get(0))
+    };
+    (1..ranges).map(end).collect()
 }
 
 fn fact(row: &Row<'_>) -> rusqlite::Result<Fact> {
@@ -297,6 +379,40 @@ mod tests {
         raw(dir.path()).execute(fill, [ids]).unwrap();
         let facts: Vec<Fact> = store.facts().try_collect().await.unwrap();
         assert!(facts.iter().map(|fact| fact.order_id.0).eq(1..=2_500));
+    }
+
+    #[tokio::test]
+    async fn a_payment_that_replaces_none_writes_one_row_and_one_that_does_writes_both_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let other = process(dir.path());
+        let rows = "SELECT count(*) FROM superseded_payments";
+        let kept = || raw(dir.path()).query_row(rows, [], |row| row.get::<_, i64>(0)).unwrap();
+        store.record_order(&order(1, 7), t(1)).await.unwrap();
+        store.record_payment(&payment(1, 9, Some("0042")), t(2)).await.unwrap();
+        store.record_payment(&payment(1, 9, Some("0042")), t(2)).await.unwrap();
+        assert_eq!(kept(), 0);
+        // Neither has read what the other wrote.
+        other.record_payment(&payment(1, 10, None), t(3)).await.unwrap();
+        store.record_payment(&payment(1, 8, None), t(1)).await.unwrap();
+        let lost: Vec<_> = store.superseded_of(OrderId(1)).await.unwrap();
+        assert_eq!(lost.iter().map(|lost| lost.t).collect::<Vec<_>>(), [t(2), t(1)]);
+        assert!(lost[0].payment.matches(&payment(1, 9, Some("0042"))), "{lost:?}");
+        assert!(lost[1].payment.matches(&payment(1, 8, None)), "{lost:?}");
+    }
+
+    #[tokio::test]
+    async fn all_superseded_payments_are_read_page_by_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = process(dir.path());
+        let fill = "INSERT INTO superseded_payments (order_id, t, payment_id)
+            SELECT value / 7, value % 7, 100 FROM json_each(?1)";
+        let ids = serde_json::to_string(&(7..=2_507).collect::<Vec<i64>>()).unwrap();
+        raw(dir.path()).execute(fill, [ids]).unwrap();
+        let all: Vec<SupersededPayment> = store.superseded().try_collect().await.unwrap();
+        let keys: Vec<_> = all.iter().map(|lost| (lost.order_id, std::cmp::Reverse(lost.t))).collect();
+        assert_eq!(keys.len(), 2_501);
+        assert!(keys.is_sorted());
     }
 
     #[test]

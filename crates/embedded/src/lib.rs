@@ -23,6 +23,7 @@ mod receive_transaction;
 mod remove;
 mod schema;
 mod settings;
+mod superseded;
 #[cfg(test)]
 mod testing;
 mod topic_notifier;

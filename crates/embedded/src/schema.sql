@@ -26,6 +26,20 @@ CREATE VIEW orders_payments_facts AS SELECT
     payment_id, payment_method, card_last_four, payment_status, payment_datetime
 FROM facts;
 
+CREATE TABLE superseded_payments (
+    -- The payments that lost against a newer one of their order, each at its event time T. Each lost against
+    -- the one with the next larger T: the next row of its order here, else the one in orders_payments_facts.
+    -- It is written in the transaction of the write that decided it.
+    order_id INTEGER NOT NULL,
+    t INTEGER NOT NULL,
+    payment_id INTEGER NOT NULL,
+    payment_method TEXT,
+    card_last_four TEXT,
+    payment_status TEXT,
+    payment_datetime TEXT,
+    PRIMARY KEY (order_id, t DESC, payment_id DESC)
+) WITHOUT ROWID;
+
 CREATE TABLE dead_letters (
     -- One row per dead letter. A null state means the initial state of the reason. A row without a kind is
     -- an update whose dead letter has not been recorded yet, or was removed. state_time and schedule_time

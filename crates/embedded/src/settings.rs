@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ecom_config::Section;
-use ecom_config::fields::{MINUTE, SECOND, duration, not_empty, size};
+use ecom_config::fields::{MINUTE, SECOND, duration, path, size};
 use serde::Deserialize;
 
 /// The settings of bus and store in one SQLite file. Its keys are listed in `config/default.toml`.
@@ -12,7 +12,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedSettings {
     /// Folder of the file, not empty, relative to the working directory; `data` by default.
-    #[serde(deserialize_with = "not_empty")]
+    #[serde(deserialize_with = "path")]
     pub data_dir: PathBuf,
     /// Ack deadline of a delivery, extended while it is in progress, 1 s to 10 min; 30 s by default.
     #[serde(deserialize_with = "duration::<_, SECOND, { 10 * MINUTE }>")]

@@ -44,6 +44,10 @@ mod fact_store {
     ecom_store::fact_store_contract_tests!(super::facts);
 }
 
+mod unseen_payments {
+    ecom_store::unseen_payment_contract_tests!(super::facts);
+}
+
 mod dead_letter_store {
     ecom_store::dead_letter_store_contract_tests!(super::dead_letters);
 }

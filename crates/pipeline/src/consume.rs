@@ -16,6 +16,7 @@ use super::handler::Handler;
 use super::stop_conditions::StopConditions;
 use super::worker::{PoolSize, WorkerPool, WorkerTasks};
 use ecom_bus::Subscription;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_telemetry::metrics::RoleMetrics;
 
 /// The settings of a consumer.
@@ -88,6 +89,9 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
             }
         };
         let Some(ended) = ended else { break };
+        if is_active(Mutant::AbandonedOnStop) && stop.is_cancelled() {
+            break;
+        }
         let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         if let Err(error) = ended
             && outcome.is_ok()

@@ -8,10 +8,11 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 
 use super::actor::Actor;
-use super::apply_check::{apply_check, subject};
+use super::apply_check::{compare, subject};
 use super::durable::{Retrier, RoleError};
 use super::order_locks::{OrderGuard, OrderLocks};
-use super::retry_policy::{RetryPolicy, waiting_since};
+use super::payments::record_superseded;
+use super::retry_policy::{RetryPolicy, applies_automatically, waiting_since};
 use ecom_clock::{Clock, Entropy, micros};
 use ecom_codec::event::Event;
 use ecom_domain::actual_outcome::ActualOutcome;
@@ -20,8 +21,8 @@ use ecom_domain::dead_letter::{
     HistoryAction, HistoryEntry, HistoryOutcome,
 };
 use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::SupersededPayment;
 use ecom_domain::order::OrderId;
-use ecom_domain::reason::Reason;
 use ecom_domain::verdict::ApplyCheck;
 use ecom_store::{DeadLetterStore, FactStore};
 use ecom_telemetry::metrics::{Resolution, StoreOperation};
@@ -179,11 +180,8 @@ impl DeadLetterResolver {
         trigger: AttemptTrigger,
     ) -> Result<AttemptResult, RoleError> {
         let now = self.clock.now_us();
-        let latest = now.saturating_add(micros(self.policy.backoff.ceiling(u32::MAX)));
-        if let Some(due) = record.progress.next_attempt_at.map(|due| due.min(latest))
-            && trigger == AttemptTrigger::Schedule
-            && due > now
-        {
+        let due = self.policy.due(record, now);
+        if trigger == AttemptTrigger::Schedule && record.progress.next_attempt_at.is_some() && due > now {
             return Ok(AttemptResult::Waits(due));
         }
         let attempts = record.progress.attempts.saturating_add(1);
@@ -205,21 +203,27 @@ impl DeadLetterResolver {
         }
     }
 
-    /// Reads the row, applies the event, reads again: closes only what the row then shows, or a newer event.
+    /// Reads the row, applies the event, reads again: closes only what the row then shows, or a newer event. Of
+    /// two payments the loser is recorded before the winner replaces it, and before the dead letter is closed.
     async fn apply(&self, record: &DeadLetterRecord, subject: &Event<'_>) -> Result<Finding, RoleError> {
         use HistoryOutcome::{AlreadyApplied, Applied, Conflict, NotVisible, StillWaiting, Superseded};
         let t = record.dead_letter.t;
         let mut written = false;
         loop {
-            return Ok(match self.apply_check(subject, t).await? {
+            let (check, loser) = self.compare(subject, t).await?;
+            return Ok(match check {
                 ApplyCheck::AppliesNow if !written => {
+                    self.record_superseded(loser).await?;
                     self.write(record, subject).await?;
                     written = true;
                     continue;
                 }
                 ApplyCheck::AlreadyApplied if written => Finding::Closes(Applied),
                 ApplyCheck::AlreadyApplied => Finding::Closes(AlreadyApplied),
-                ApplyCheck::Superseded => Finding::Closes(Superseded),
+                ApplyCheck::Superseded => {
+                    self.record_superseded(loser).await?;
+                    Finding::Closes(Superseded)
+                }
                 ApplyCheck::AppliesNow | ApplyCheck::StillWaiting if written => Finding::Parks(NotVisible),
                 ApplyCheck::AppliesNow | ApplyCheck::StillWaiting => Finding::Rests(StillWaiting),
                 ApplyCheck::Conflict => Finding::Parks(Conflict),
@@ -227,14 +231,25 @@ impl DeadLetterResolver {
         }
     }
 
-    /// Checks an event against its row, through outages.
-    async fn apply_check(&self, subject: &Event<'_>, t: EventTime) -> Result<ApplyCheck, RoleError> {
+    /// Checks an event against its row, through outages; also returns the older one of two payments.
+    async fn compare(
+        &self,
+        subject: &Event<'_>,
+        t: EventTime,
+    ) -> Result<(ApplyCheck, Option<SupersededPayment>), RoleError> {
         let operation = match subject {
             Event::Order(_) => StoreOperation::Fact,
             Event::Payment(_) => StoreOperation::PaymentSlot,
         };
         let storing = self.retrier.storing(operation);
-        storing.read(|| apply_check(self.facts.as_ref(), subject, t)).await
+        storing.read(|| compare(self.facts.as_ref(), subject, t)).await
+    }
+
+    async fn record_superseded(&self, superseded: Option<SupersededPayment>) -> Result<(), RoleError> {
+        match superseded {
+            Some(superseded) => record_superseded(&self.retrier, self.facts.as_ref(), &superseded).await,
+            None => Ok(()),
+        }
     }
 
     async fn write(&self, record: &DeadLetterRecord, subject: &Event<'_>) -> Result<(), RoleError> {
@@ -255,9 +270,13 @@ impl DeadLetterResolver {
     /// Checks a dead letter that must not be applied: it is closed when a redelivery has applied its event. A
     /// discarded one that was superseded stays discarded.
     async fn check_only(&self, record: &DeadLetterRecord, subject: &Event<'_>) -> Result<Finding, RoleError> {
-        Ok(match (self.apply_check(subject, record.dead_letter.t).await?, record.state()) {
+        let (check, loser) = self.compare(subject, record.dead_letter.t).await?;
+        Ok(match (check, record.state()) {
             (ApplyCheck::AlreadyApplied, _) => Finding::Closes(HistoryOutcome::AlreadyApplied),
-            (ApplyCheck::Superseded, DeadLetterState::Parked) => Finding::Closes(HistoryOutcome::Superseded),
+            (ApplyCheck::Superseded, DeadLetterState::Parked) => {
+                self.record_superseded(loser).await?;
+                Finding::Closes(HistoryOutcome::Superseded)
+            }
             _ => Finding::Rests(HistoryOutcome::NotRetried),
         })
     }
@@ -374,14 +393,5 @@ fn may_be_applied(record: &DeadLetterRecord, trigger: AttemptTrigger) -> bool {
         (DeadLetterState::Parked, AttemptTrigger::Schedule | AttemptTrigger::Sweep) => {
             applies_automatically(record.dead_letter.reason)
         }
-    }
-}
-
-/// Returns true when a parked dead letter of this reason is applied without an operator, once its order is
-/// there.
-pub fn applies_automatically(reason: Reason) -> bool {
-    match reason {
-        Reason::OrderNotFound | Reason::TimestampTie => true,
-        Reason::Undecodable | Reason::Invalid | Reason::PanDetected | Reason::HandlerFailed => false,
     }
 }

@@ -3,7 +3,7 @@
 //! here, and outages are logged here and nowhere else.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,9 +12,14 @@ use ecom_bus::{Message, PublishError, Publisher};
 use ecom_clock::{Entropy, LogThrottle};
 use ecom_domain::backoff::Backoff;
 use ecom_domain::fact::PaymentSlot;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_store::StoreError;
 use ecom_telemetry::metrics::{CallDurations, CallOutcome, RoleMetrics, StoreOperation, Topic};
 
+/// The time that a store may refuse a role by default.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// The time without a refusal after which the next one counts as the first.
+const REFUSAL_GAP: Duration = Duration::from_secs(60);
 /// The shortest time between two warnings about an outage.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -57,12 +62,22 @@ pub enum RoleError {
     },
 }
 
-/// Retries calls through outages, with full jitter between 50 ms and 5 s.
+/// The first and the last of the calls that a store refused because it does not admit the role.
+#[derive(Clone, Copy)]
+struct Refusals {
+    first: Instant,
+    last: Instant,
+}
+
+/// Retries calls through outages, with full jitter between 50 ms and 5 s. A refused login or certificate is retried,
+/// too, because it may be changed, but not for ever: the messages in flight are for those that are admitted.
 pub struct Retrier {
     backoff: Backoff,
     entropy: Arc<Entropy>,
     metrics: Arc<RoleMetrics>,
     out: AtomicBool,
+    refusal_timeout: Duration,
+    refusals: Mutex<Option<Refusals>>,
     warnings: Mutex<LogThrottle>,
 }
 
@@ -74,8 +89,31 @@ impl Retrier {
             entropy,
             metrics,
             out: AtomicBool::new(false),
+            refusal_timeout: REFUSAL_TIMEOUT,
+            refusals: Mutex::new(None),
             warnings: Mutex::new(LogThrottle::every(WARN_EVERY)),
         }
+    }
+
+    /// The same, with another time that a store may refuse the role; 5 min by default.
+    pub fn with_refusal_timeout(self, refusal_timeout: Duration) -> Self {
+        Self { refusal_timeout, ..self }
+    }
+
+    /// Returns true if a call that failed with this error is worth repeating: it is an outage, and if the store does
+    /// not admit the role, it has not done so for longer than the time that it may.
+    pub fn outlasts(&self, error: &StoreError) -> bool {
+        if !error.is_not_admitted() {
+            return error.is_outage();
+        }
+        let now = Instant::now();
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = match *refusals {
+            Some(Refusals { first, last }) if now.duration_since(last) < REFUSAL_GAP => first,
+            _ => now,
+        };
+        *refusals = Some(Refusals { first, last: now });
+        now.duration_since(first) < self.refusal_timeout
     }
 
     /// Returns true while calls fail: the role is not ready.
@@ -116,6 +154,7 @@ impl Retrier {
 
     fn recovered(&self, attempts: u32) {
         if attempts > 0 && self.out.swap(false, Ordering::Relaxed) {
+            *self.refusals.lock().unwrap_or_else(PoisonError::into_inner) = None;
             tracing::info!(role = %self.metrics.role, "the outage is over");
         }
     }
@@ -129,7 +168,7 @@ impl Retrier {
     }
 
     fn should_warn(&self) -> bool {
-        let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.admit(Instant::now()).is_some()
     }
 }
@@ -147,6 +186,10 @@ impl RetriedCall<'_> {
     where
         F: Future<Output = Result<(), StoreError>>,
     {
+        if is_active(Mutant::AckBeforeWrite) {
+            let _ = call().await;
+            return Ok(Durable(()));
+        }
         self.read(call).await.map(|()| Durable(()))
     }
 
@@ -155,7 +198,7 @@ impl RetriedCall<'_> {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        Ok(self.retry(call, StoreError::is_outage).await?)
+        Ok(self.retry(call, |error| self.retrier.outlasts(error)).await?)
     }
 
     /// Publishes until the bus acknowledges it.
@@ -170,11 +213,14 @@ impl RetriedCall<'_> {
         message: &Message,
     ) -> Result<(Durable, String), RoleError> {
         let publish = || async { publisher.publish(message.clone()).await.await };
+        if is_active(Mutant::AckBeforePublish) {
+            return Ok((Durable(()), publish().await.unwrap_or_default()));
+        }
         let id = self.retry(publish, PublishError::is_outage).await?;
         Ok((Durable(()), id))
     }
 
-    async fn retry<T, E, F>(self, call: impl Fn() -> F, is_outage: fn(&E) -> bool) -> Result<T, E>
+    async fn retry<T, E, F>(self, call: impl Fn() -> F, is_outage: impl Fn(&E) -> bool) -> Result<T, E>
     where
         E: std::error::Error + Sync,
         F: Future<Output = Result<T, E>>,
@@ -192,6 +238,7 @@ impl RetriedCall<'_> {
                 durations.observe(outcome, started.elapsed());
             }
             match result {
+                Err(_) if is_active(Mutant::NackInOutage) => return result,
                 Err(error) if outcome == CallOutcome::Unavailable => self.retrier.wait(attempt, &error).await,
                 Ok(_) => {
                     self.retrier.recovered(attempt);
@@ -201,5 +248,62 @@ impl RetriedCall<'_> {
             }
             attempt += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use ecom_domain::role::Role;
+
+    fn retrier() -> Retrier {
+        let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
+        Retrier::new(Arc::new(Entropy::seeded(1)), metrics).with_refusal_timeout(Duration::from_secs(120))
+    }
+
+    fn refused() -> StoreError {
+        StoreError::NotAdmitted { what: "write", on: "a test".into(), source: "bad credentials".into() }
+    }
+
+    fn down() -> StoreError {
+        StoreError::Unavailable { what: "write", on: "a test".into(), source: "no answer".into() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_login_is_retried_for_its_time_and_then_ends_the_role() {
+        let (retrier, started) = (retrier(), Instant::now());
+        let error = retrier.write(|| async { Err(refused()) }).await.unwrap_err();
+        assert!(matches!(&error, RoleError::Store(error) if error.is_not_admitted()), "{error}");
+        let took = started.elapsed();
+        assert!((Duration::from_secs(120)..Duration::from_secs(126)).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_is_accepted_again_in_time_was_an_outage_like_any_other() {
+        let (retrier, started) = (retrier(), Instant::now());
+        for _ in 0..3 {
+            let until = Instant::now() + Duration::from_secs(100);
+            let refused_until = || async { if Instant::now() < until { Err(refused()) } else { Ok(()) } };
+            retrier.write(refused_until).await.unwrap();
+        }
+        assert!(started.elapsed() > Duration::from_secs(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_with_an_outage_of_another_kind_between_them_are_not_one() {
+        let (retrier, attempts) = (retrier(), Cell::new(0));
+        let started = Instant::now();
+        let call = || async {
+            attempts.set(attempts.get() + 1);
+            match started.elapsed().as_secs() {
+                0..3 | 1_000..1_100 => Err(refused()),
+                0..1_000 => Err(down()),
+                _ => Ok(()),
+            }
+        };
+        retrier.write(call).await.unwrap();
+        assert!(attempts.get() > 200, "{}", attempts.get());
     }
 }

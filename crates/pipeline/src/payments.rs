@@ -1,4 +1,5 @@
-//! Payment events: validate, read the row, judge; write the payment columns, or say why not.
+//! Payment events: validate, read the row, judge; record the payment that loses, if there are two; write the
+//! payment columns, or say why not.
 
 use std::sync::Arc;
 
@@ -11,11 +12,22 @@ use ecom_bus::ReceivedMessage;
 use ecom_codec::Rejection;
 use ecom_codec::event::{self, RejectedBody, SourceEvent};
 use ecom_codec::screen::ScreenedBody;
+use ecom_domain::fact::SupersededPayment;
 use ecom_domain::payment::Payment;
 use ecom_domain::reason::Reason;
 use ecom_domain::verdict::{ApplyCheck, judge};
 use ecom_store::FactStore;
 use ecom_telemetry::metrics::StoreOperation;
+
+/// Records a payment that a newer one of its order supersedes, through outages.
+pub(super) async fn record_superseded(
+    retrier: &Retrier,
+    facts: &dyn FactStore,
+    superseded: &SupersededPayment,
+) -> Result<(), RoleError> {
+    let storing = retrier.storing(StoreOperation::RecordSuperseded);
+    storing.write(|| facts.record_superseded(superseded)).await.map(drop)
+}
 
 /// Joins payment events to their orders.
 pub struct Payments {
@@ -64,6 +76,10 @@ impl Handler for Payments {
         let lock = self.locks.lock(order).await;
         let reading = self.retrier.storing(StoreOperation::PaymentSlot);
         let slot = reading.read(|| self.facts.payment_slot(order)).await?;
+        // The loser is durable before the winner replaces it, and before its own ack.
+        if let Some(loser) = SupersededPayment::loser(&slot, payment, *t) {
+            Box::pin(record_superseded(&self.retrier, self.facts.as_ref(), &loser)).await?;
+        }
         let disposition = match judge(&slot, payment, *t) {
             ApplyCheck::AppliesNow => {
                 let storing = self.retrier.storing(StoreOperation::RecordPayment);

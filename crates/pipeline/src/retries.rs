@@ -15,6 +15,7 @@ use super::retry_schedule::RetrySchedule;
 use super::sweep::{self, WaitingDeadLetters};
 use ecom_clock::micros;
 use ecom_domain::dead_letter::DeadLetterState;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_store::{Scan, StoreError};
 
 /// Attempts at a time.
@@ -32,7 +33,7 @@ pub async fn run(
     mut queued: QueuedRetries,
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
-    let mut schedule = RetrySchedule::new();
+    let mut schedule = RetrySchedule::new(resolver.policy.capacity);
     let mut attempts = FuturesUnordered::new();
     let (mut next_sweep, mut next_load) = (Instant::now(), Instant::now());
     let (mut sweeping, mut loading) = (None, None);
@@ -107,14 +108,15 @@ async fn load(
     while let Some(record) = dead_letters.next().await {
         match record {
             Ok(record) if record.state() == DeadLetterState::Waiting => {
-                let due = resolver.policy.due(&record);
+                let due = resolver.policy.due(&record, resolver.clock.now_us());
                 retry_queue.push_due(record.dead_letter.id, due).await;
             }
             Ok(_) => {}
+            Err(StoreError::Unreadable { .. }) if is_active(Mutant::ScanEndsAtUnreadable) => break,
             Err(error @ StoreError::Unreadable { .. }) => {
                 tracing::warn!("{error}; its waiting dead letters are not retried");
             }
-            Err(error) if error.is_outage() => {
+            Err(error) if resolver.retrier.outlasts(&error) => {
                 tracing::warn!("{error}; waiting dead letters that were not read are retried later");
                 return Ok((false, started.elapsed()));
             }

@@ -4,10 +4,12 @@
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver, applies_automatically};
+use super::dead_letter_resolver::{AttemptResult, AttemptTrigger, DeadLetterResolver};
 use super::durable::RoleError;
+use super::retry_policy::applies_automatically;
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::reason::Reason;
 use ecom_store::{Scan, StoreError};
 use ecom_telemetry::metrics::StoreOperation;
@@ -52,12 +54,13 @@ pub async fn sweep(
     while let Some(record) = dead_letters.next().await {
         let record = match record {
             Ok(record) => record,
+            Err(StoreError::Unreadable { .. }) if is_active(Mutant::ScanEndsAtUnreadable) => break,
             Err(error @ StoreError::Unreadable { .. }) => {
                 tracing::warn!("{error}; the sweep passes it over");
                 summary.unreadable += 1;
                 continue;
             }
-            Err(error) if error.is_outage() => {
+            Err(error) if resolver.retrier.outlasts(&error) => {
                 summary.ended_early = true;
                 tracing::warn!("{error}; the sweep ends early, and the next one reads the rest");
                 break;
@@ -118,5 +121,5 @@ fn is_expired(resolver: &DeadLetterResolver, record: &DeadLetterRecord) -> bool 
 /// Returns true when a parked dead letter of this reason stays parked until an operator acts: its body is not
 /// an event. (A dead letter whose handler panicked may have been applied by a redelivery.)
 pub fn needs_an_operator(reason: Reason) -> bool {
-    !applies_automatically(reason) && reason != Reason::HandlerFailed
+    is_active(Mutant::NoRecheck) || !applies_automatically(reason) && reason != Reason::HandlerFailed
 }

@@ -20,6 +20,7 @@ use super::event_time_check::EventTimeCheck;
 use super::handler::{Applied, Decoded, Handler, Unapplied};
 use ecom_bus::{Delivery, ReceivedMessage, Subscription};
 use ecom_domain::event_time::EventTime;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_telemetry::metrics::{DispositionLabel, RoleMetrics};
 
 /// Tasks of a consumer; an error ends the consumer.
@@ -154,7 +155,11 @@ impl<H: Handler> WorkerPool<H> {
     async fn process(&self, in_flight: InFlight) -> Result<(), RoleError> {
         let InFlight { delivery, span, .. } = &in_flight;
         let apply_first = self.apply_first(&delivery.received, span).instrument(span.clone());
-        match apply_first.await? {
+        let next = match apply_first.await {
+            Err(_) if is_active(Mutant::NackInOutage) => NextStep::Nack,
+            next => next?,
+        };
+        match next {
             NextStep::Ack(t, disposition) => self.ack(in_flight, t, &disposition),
             NextStep::Nack => self.nack(in_flight),
             NextStep::Buffer(decoded, permit) => {

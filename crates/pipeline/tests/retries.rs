@@ -9,7 +9,9 @@ use bytes::Bytes;
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::attributes::Attributes;
 use ecom_domain::backoff::Backoff;
-use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterState, EventKind, StoredBody};
+use ecom_domain::dead_letter::{
+    DeadLetter, DeadLetterId, DeadLetterProgress, DeadLetterState, EventKind, StoredBody,
+};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::OrderCells;
 use ecom_domain::order::OrderId;
@@ -87,6 +89,7 @@ fn resolver(store: &Arc<MemoryStore<Slow>>) -> DeadLetterResolver {
             max_age: Duration::from_secs(7 * 86_400),
             sweep_interval: Duration::from_secs(3_600),
             retention: Duration::from_secs(90 * 86_400),
+            capacity: RetryPolicy::CAPACITY,
         },
         clock: Clock::anchored(NOW),
         entropy,
@@ -126,4 +129,27 @@ async fn each_waiting_dead_letter_gets_its_turn_however_many_wait() {
         tokio::join!(retries::run(&resolver, retry_queue, queued, stop.clone()), recovered);
     ended.unwrap();
     assert_eq!(recovered, applicable.len(), "recovered within a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_scheduled_by_a_clock_that_was_an_hour_ahead_is_made_at_once() {
+    let dead_letter = waiting(1);
+    let (id, mut tables) = (dead_letter.id.clone(), Tables::default());
+    let cells = OrderCells { customer_id: Some(1), ..OrderCells::default() };
+    tables.record_order(OrderId(1), cells, dead_letter.t);
+    let next_attempt_at = Some(NOW + 3_600_000_000);
+    let progress = DeadLetterProgress { attempts: 1, next_attempt_at, ..DeadLetterProgress::default() };
+    tables.progress.insert(id.clone(), progress);
+    tables.dead_letters.insert(id.clone(), dead_letter);
+    let store = Arc::new(MemoryStore::new(Slow, tables));
+    let (resolver, stop) = (resolver(&store), CancellationToken::new());
+    let (retry_queue, queued) = RetryQueue::channel();
+    let state = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        stop.cancel();
+        store.tables().record(&id).map(|record| record.state())
+    };
+    let (ended, state) = tokio::join!(retries::run(&resolver, retry_queue, queued, stop.clone()), state);
+    ended.unwrap();
+    assert_eq!(state, Some(DeadLetterState::Recovered));
 }

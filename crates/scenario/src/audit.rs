@@ -1,5 +1,7 @@
 //! The audit of rows, dead letters and units against each other.
 
+mod superseded;
+
 use std::collections::BTreeMap;
 
 use crate::units::{Unit, Units, order_cells, payment_cells};
@@ -22,6 +24,7 @@ pub(super) const MAX_CORRECTIONS: u32 = 16;
 struct UnitPlaces {
     current: bool,
     in_dead_letter_store: bool,
+    in_superseded_payments: bool,
 }
 
 /// The row of one order.
@@ -41,11 +44,12 @@ struct ColumnGroup {
     shows: Option<usize>,
 }
 
-/// A column group that shows no unit, pending a correction that explains it.
+/// A column group or a superseded payment that shows no unit, pending a correction that explains it.
 struct UnexplainedGroup {
     order_id: OrderId,
     fault: DifferenceKind,
     what: &'static str,
+    is_current: bool,
 }
 
 /// The state of a verification, which reads rows, then dead letters, then units. Its memory is bounded by the
@@ -162,13 +166,16 @@ impl<'u> Audit<'u> {
                 (DifferenceKind::Invented, "has a payment, but none was published")
             }
         };
+        self.keep_unexplained(at, kind, UnexplainedGroup { order_id, fault, what, is_current: true });
+    }
+
+    fn keep_unexplained(&mut self, at: Option<EventTime>, kind: EventKind, group: UnexplainedGroup) {
         match at {
             Some(at) if self.unexplained_count < UNEXPLAINED_LIMIT => {
                 self.unexplained_count += 1;
-                let group = UnexplainedGroup { order_id, fault, what };
                 self.unexplained.entry((at, kind)).or_default().push(group);
             }
-            _ => self.found.differs(Some(order_id), fault, what.to_owned()),
+            _ => self.found.differs(Some(group.order_id), group.fault, group.what.to_owned()),
         }
     }
 
@@ -213,6 +220,9 @@ impl<'u> Audit<'u> {
             };
             let Some(position) = groups.iter().position(wanted) else { continue };
             let group = groups.swap_remove(position);
+            if !group.is_current {
+                continue;
+            }
             self.found.corrected += 1;
             match (self.units.find(dead_letter.kind, &dead_letter.body), &dead_letter.corrects) {
                 (Some(index), _) => self.mark_corrected(group.order_id, dead_letter.kind, index),
@@ -308,7 +318,7 @@ impl<'u> Audit<'u> {
 
     /// Determines where every unit is and returns the result.
     pub(super) fn finish(mut self) -> Verification {
-        for UnexplainedGroup { order_id, fault, what } in
+        for UnexplainedGroup { order_id, fault, what, .. } in
             std::mem::take(&mut self.unexplained).into_values().flatten()
         {
             self.found.differs(Some(order_id), fault, what.to_owned());
@@ -339,6 +349,7 @@ impl<'u> Audit<'u> {
             counts.dead_letter_store += 1;
         } else if unit.values.is_ok() && row.has_order && newer {
             counts.superseded += 1;
+            self.must_be_kept(order, &unit, places);
         } else {
             counts.lost += 1;
             let (kind, why) = match unit.values {

@@ -2,7 +2,8 @@
 //!
 //! Once the pipeline is idle, each unit is the first of: current (its row shows all its values), in the
 //! dead-letter store (as a dead letter that is not recovered), superseded (its order exists, and its row
-//! shows a newer event), lost. Every row and every dead letter must belong to a unit.
+//! shows a newer event), lost. Every row, every superseded payment and every dead letter must belong to a unit,
+//! and every superseded payment is kept.
 
 use futures_util::StreamExt;
 
@@ -12,7 +13,7 @@ use crate::verification::Verification;
 use ecom_domain::dead_letter::{DeadLetterId, HistoryAction};
 use ecom_store::{DeadLetterStore, FactStore, Scan, StoreError};
 
-/// Reads all facts and all dead letters once and determines where every unit is. The pipeline must be idle,
+/// Reads all facts, superseded payments and dead letters once and determines where every unit is. The pipeline must be idle,
 /// and the dead-letter store swept; a unit in flight is reported as lost.
 ///
 /// # Errors
@@ -26,6 +27,10 @@ pub async fn verify(
     let mut rows = facts.facts();
     while let Some(row) = rows.next().await {
         audit.row(&row?);
+    }
+    let mut superseded = facts.superseded();
+    while let Some(payment) = superseded.next().await {
+        audit.superseded(&payment?);
     }
     let mut dead_letters = dead_letter_store.dead_letters(Scan::ALL);
     while let Some(record) = dead_letters.next().await {
@@ -71,7 +76,8 @@ mod tests {
     use crate::verification::DifferenceKind;
     use bytes::Bytes;
     use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState, EventKind};
-    use ecom_domain::fact::{Fact, OrderCells};
+    use ecom_domain::event_time::EventTime;
+    use ecom_domain::fact::{Fact, OrderCells, SupersededPayment};
     use ecom_domain::order::OrderId;
     use ecom_domain::reason::Reason;
     use ecom_store::memory::{MemoryStore, Tables};
@@ -245,6 +251,44 @@ mod tests {
         });
         assert_eq!(faults(&found), [(DifferenceKind::Stale, 1)], "{found}");
         assert_eq!(found.orders.lost, 1);
+    }
+
+    #[test]
+    fn a_superseded_payment_that_was_not_kept_is_found() {
+        let found = verified_after(|memory, _| {
+            memory.superseded.pop_first().expect("a superseded payment");
+        });
+        assert_eq!(faults(&found), [(DifferenceKind::SupersededNotKept, 1)], "{found}");
+        assert_eq!(found.payments.lost, 0);
+    }
+
+    #[test]
+    fn a_kept_payment_that_did_not_lose_is_found() {
+        let current = |memory: &Tables, messages: &[ConsumedMessage]| {
+            let ids = orders_with_one_applied_payment(memory, messages);
+            let row = memory.facts[&ids[0]].clone();
+            SupersededPayment {
+                order_id: ids[0],
+                t: row.payment_written_at.expect("paid"),
+                payment: row.payment,
+            }
+        };
+        let found = verified_after(|memory, messages| {
+            let kept = current(memory, messages);
+            memory.record_superseded(SupersededPayment { t: EventTime::stored(1), ..kept });
+        });
+        assert_eq!(faults(&found), [(DifferenceKind::NotSuperseded, 1)], "{found}");
+        let found = verified_after(|memory, messages| {
+            let mut kept = current(memory, messages);
+            kept.payment.payment_status = Some("invented".to_owned());
+            memory.record_superseded(SupersededPayment { t: EventTime::stored(1), ..kept });
+        });
+        assert_eq!(faults(&found), [(DifferenceKind::Invented, 1)], "{found}");
+        let found = verified_after(|memory, messages| {
+            let kept = current(memory, messages);
+            memory.record_superseded(SupersededPayment { order_id: OrderId(99_999), ..kept });
+        });
+        assert_eq!(faults(&found), [(DifferenceKind::Invented, 1)], "{found}");
     }
 
     #[test]

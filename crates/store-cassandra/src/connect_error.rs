@@ -46,6 +46,14 @@ pub enum ConnectError {
         /// The fault of the certificate.
         cause: String,
     },
+    /// A node answers in plain text.
+    #[error(
+        "Cassandra at {contact_points} does not encrypt connections: set store.cassandra.tls to false, or enable client_encryption_options in its cassandra.yaml"
+    )]
+    NoTls {
+        /// The nodes tried.
+        contact_points: String,
+    },
     /// No node belongs to the local datacenter.
     #[error("Cassandra at {contact_points} has no datacenter {wanted:?}, only {present}")]
     Datacenter {
@@ -79,6 +87,7 @@ impl ConnectError {
             | Self::CaFile { .. }
             | Self::Login { .. }
             | Self::Untrusted { .. }
+            | Self::NoTls { .. }
             | Self::Datacenter { .. }
             | Self::Schema { .. } => false,
         }

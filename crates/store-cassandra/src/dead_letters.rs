@@ -18,8 +18,8 @@ use super::errors::StatementError;
 use super::store::CassandraStore;
 use ecom_clock::Clock;
 use ecom_domain::dead_letter::{
-    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterRecord, DeadLetterState, DeadLetterUpdate,
-    EventKind, HistoryEntry,
+    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterIdPrefix, DeadLetterRecord, DeadLetterState,
+    DeadLetterUpdate, EventKind, HistoryEntry,
 };
 use ecom_domain::event_time::{EventTime, WriteTimestamp};
 use ecom_domain::order::OrderId;
@@ -55,6 +55,26 @@ impl DeadLetterStore for CassandraStore {
             row.and_then(DeadLetterRow::record).transpose()
         };
         read.await.map_err(|error| error.at("read a dead letter", &self.name))
+    }
+
+    async fn ids_with_prefix(
+        &self,
+        prefix: &DeadLetterIdPrefix,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterId>, StoreError> {
+        const WHAT: &str = "read the ids of dead letters";
+        let end = prefix.end();
+        let range = (prefix.day(), prefix.bucket(), prefix.as_str(), end.as_str());
+        self.rows::<(String, Option<String>), _>(WHAT, &self.statements.ids_of_partition, range)
+            // A row without a kind has a state, but was not recorded yet.
+            .try_filter_map(|(id, kind)| std::future::ready(Ok(kind.map(|_| id))))
+            .take(limit)
+            .map(|id| {
+                let id = id?;
+                word(&id, "id", &id, DeadLetterId::parse).map_err(|error| error.at(WHAT, &self.name))
+            })
+            .try_collect()
+            .await
     }
 
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {

@@ -5,6 +5,7 @@ use scylla::errors::{
     MaybeFirstRowError, PrepareError, RequestAttemptError, RowsError,
 };
 
+use super::connection_fault::ConnectionFault;
 use ecom_store::StoreError;
 
 /// The class of an error: whether a repetition of the statement may succeed.
@@ -12,6 +13,8 @@ use ecom_store::StoreError;
 pub(super) enum ErrorClass {
     /// It may: the result is unknown, or the cluster is unavailable.
     Outage,
+    /// It may once the node and this process accept each other again.
+    NotAdmitted,
     /// It cannot.
     Refusal,
 }
@@ -30,9 +33,9 @@ pub(super) fn classify(error: &ExecutionError) -> ErrorClass {
             | BadQuery::TooManyQueriesInBatchStatement(_),
         ) => ErrorClass::Refusal,
         ExecutionError::PrepareError(error) => of_prepare(error),
+        ExecutionError::ConnectionPoolError(error) => of_pool(error),
         // No node, no connection, or no response in time: the statement may have been applied.
         ExecutionError::EmptyPlan
-        | ExecutionError::ConnectionPoolError(_)
         | ExecutionError::RequestTimeout(_)
         | ExecutionError::SchemaAgreementError(_)
         | ExecutionError::MetadataError(_)
@@ -48,15 +51,15 @@ pub(super) fn classify(error: &ExecutionError) -> ErrorClass {
 fn of_prepare(error: &PrepareError) -> ErrorClass {
     match error {
         PrepareError::AllAttemptsFailed { first_attempt } => of_attempt(first_attempt),
-        PrepareError::ConnectionPoolError(
-            ConnectionPoolError::Broken { .. }
-            | ConnectionPoolError::Initializing
-            | ConnectionPoolError::NodeDisabledByHostFilter,
-        )
-        | PrepareError::ConnectionPoolError(_) => ErrorClass::Outage,
+        PrepareError::ConnectionPoolError(error) => of_pool(error),
         PrepareError::PreparedStatementIdsMismatch => ErrorClass::Refusal,
         _ => ErrorClass::Outage,
     }
+}
+
+/// Classifies the error of a pool without a connection.
+fn of_pool(error: &ConnectionPoolError) -> ErrorClass {
+    if ConnectionFault::of_pool(error).is_some() { ErrorClass::NotAdmitted } else { ErrorClass::Outage }
 }
 
 #[deny(clippy::wildcard_enum_match_arm)]
@@ -144,6 +147,17 @@ impl StatementError {
         }
     }
 
+    fn connection_fault(&self) -> Option<ConnectionFault> {
+        match self {
+            Self::Execution(
+                ExecutionError::ConnectionPoolError(error)
+                | ExecutionError::PrepareError(PrepareError::ConnectionPoolError(error)),
+            )
+            | Self::Prepare(PrepareError::ConnectionPoolError(error)) => ConnectionFault::of_pool(error),
+            _ => None,
+        }
+    }
+
     /// Returns whether replicas answered that they cannot read, as they do at too many tombstones.
     pub(super) fn is_read_failure(&self) -> bool {
         matches!(
@@ -160,6 +174,10 @@ impl StatementError {
         let on = on.to_owned();
         match self.class() {
             ErrorClass::Outage => StoreError::Unavailable { what, on, source: Box::new(self) },
+            ErrorClass::NotAdmitted => match self.connection_fault() {
+                Some(fault) => StoreError::NotAdmitted { what, on, source: Box::new(fault) },
+                None => StoreError::NotAdmitted { what, on, source: Box::new(self) },
+            },
             ErrorClass::Refusal => StoreError::Refused { what, on, source: Box::new(self) },
         }
     }
@@ -193,6 +211,27 @@ mod tests {
         ] {
             assert_eq!(classify(&error), ErrorClass::Outage, "{error}");
         }
+    }
+
+    #[test]
+    fn a_refused_login_or_certificate_of_a_running_session_is_told_from_an_outage() {
+        let broken =
+            |error: std::io::Error| ConnectionPoolError::Broken { last_connection_error: error.into() };
+        let tls = |error: rustls::Error| broken(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+        let expired = tls(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired));
+        for error in [
+            ExecutionError::ConnectionPoolError(expired.clone()),
+            ExecutionError::PrepareError(PrepareError::ConnectionPoolError(expired)),
+        ] {
+            let error = StatementError::from(error).at("record an order", "Cassandra at h:1");
+            assert!(error.is_not_admitted() && error.is_outage());
+            assert_eq!(
+                error.to_string(),
+                "could not record an order on Cassandra at h:1: it is not trusted: its certificate has expired"
+            );
+        }
+        let refused = broken(std::io::ErrorKind::ConnectionRefused.into());
+        assert_eq!(classify(&ExecutionError::ConnectionPoolError(refused)), ErrorClass::Outage);
     }
 
     #[test]

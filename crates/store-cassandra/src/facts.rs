@@ -6,12 +6,13 @@ use scylla::DeserializeRow;
 
 use super::errors::StatementError;
 use super::store::CassandraStore;
+use super::superseded::{NewerPayment, RecordedPayment};
 use super::values;
 use ecom_domain::event_time::EventTime;
-use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot, SupersededPayment};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
-use ecom_store::{FactStore, StoreError};
+use ecom_store::{FactRange, FactStore, StoreError};
 
 #[async_trait]
 impl FactStore for CassandraStore {
@@ -33,7 +34,12 @@ impl FactStore for CassandraStore {
 
     async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
         let values = values::payment(payment, t);
-        let done = self.session.execute_unpaged(&self.statements.record_payment, values).await;
+        let done = if self.record_all_payments {
+            let both = (values, values::beside(payment, t));
+            self.session.batch(&self.statements.record_payment_twice, both).await
+        } else {
+            self.session.execute_unpaged(&self.statements.record_payment, values).await
+        };
         done.map(drop).map_err(|error| StatementError::from(error).at("record a payment", &self.name))
     }
 
@@ -48,6 +54,42 @@ impl FactStore for CassandraStore {
 
     fn facts(&self) -> BoxStream<'_, Result<Fact, StoreError>> {
         self.rows::<FactRow, _>("read the facts", &self.statements.facts, ()).map_ok(Fact::from).boxed()
+    }
+
+    async fn fact_ranges(&self, at_most: u32) -> Result<Vec<FactRange>, StoreError> {
+        let parts = i128::from(at_most.max(1));
+        let end = |nth: i128| i128::from(i64::MIN) + (nth << 64) / parts;
+        Ok(FactRange::ending_at((1..parts).filter_map(|nth| i64::try_from(end(nth)).ok())))
+    }
+
+    fn facts_in(&self, range: FactRange) -> BoxStream<'_, Result<Fact, StoreError>> {
+        let tokens = (range.after, range.through);
+        self.rows::<FactRow, _>("read the facts", &self.statements.facts_in, tokens)
+            .map_ok(Fact::from)
+            .boxed()
+    }
+
+    async fn record_superseded(&self, superseded: &SupersededPayment) -> Result<(), StoreError> {
+        let values = values::superseded(superseded);
+        let done = self.session.execute_unpaged(&self.statements.record_superseded, values).await;
+        done.map(drop)
+            .map_err(|error| StatementError::from(error).at("record a superseded payment", &self.name))
+    }
+
+    async fn superseded_of(&self, order_id: OrderId) -> Result<Vec<SupersededPayment>, StoreError> {
+        const WHAT: &str = "read the superseded payments of an order";
+        let mut newer = NewerPayment::default();
+        self.rows::<RecordedPayment, _>(WHAT, &self.statements.superseded_of, (order_id.0,))
+            .try_filter_map(move |row| std::future::ready(Ok(newer.supersedes(row))))
+            .try_collect()
+            .await
+    }
+
+    fn superseded(&self) -> BoxStream<'_, Result<SupersededPayment, StoreError>> {
+        let mut newer = NewerPayment::default();
+        self.rows::<RecordedPayment, _>("read the superseded payments", &self.statements.superseded, ())
+            .try_filter_map(move |row| std::future::ready(Ok(newer.supersedes(row))))
+            .boxed()
     }
 
     fn describe(&self) -> String {

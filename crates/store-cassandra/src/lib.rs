@@ -10,6 +10,8 @@
 
 mod columns;
 mod connect_error;
+mod connection_fault;
+mod credentials;
 mod dead_letters;
 mod errors;
 mod facts;
@@ -17,12 +19,15 @@ mod operations;
 mod pages;
 pub mod provision;
 mod registrations;
+mod replication;
+mod rights;
 mod schema;
 mod schema_check;
 mod session;
 mod settings;
 mod statements;
 mod store;
+mod superseded;
 #[cfg(test)]
 mod testing;
 mod tls;

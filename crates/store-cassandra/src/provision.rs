@@ -4,7 +4,9 @@ use scylla::client::session::Session;
 
 use super::connect_error::ConnectError;
 use super::errors::StatementError;
-use super::schema::{ColumnKind, SCHEMA_CQL, Schema, in_keyspace, with_replication};
+use super::replication;
+use super::rights;
+use super::schema::{ColumnKind, SCHEMA_CQL, Schema, in_keyspace, table, with_replication};
 use super::schema_check::{SchemaDifference, differences};
 use super::session::open;
 use super::settings::CassandraSettings;
@@ -33,6 +35,10 @@ pub enum CheckState {
     Different,
     /// It could not be checked.
     Unknown,
+    /// It works, but something else is better.
+    Discouraged,
+    /// It does not exist, and everything but monitoring works without it.
+    Optional,
 }
 
 impl CheckState {
@@ -43,15 +49,30 @@ impl CheckState {
             Self::Missing => "missing",
             Self::Different => "different",
             Self::Unknown => "unknown",
+            Self::Discouraged => "discouraged",
+            Self::Optional => "missing, for monitoring only",
         }
     }
 }
 
 /// Creates what is missing, waits until all nodes agree on the schema, and returns the checklist after
-/// that. Changes nothing that exists: a table that differs from `schema.cql` is reported, not altered.
+/// that. Changes nothing that exists: a table that differs from `schema.cql` is reported, not altered. Needs a right
+/// only for what is missing.
 pub async fn apply(settings: &CassandraSettings) -> Result<Vec<Check>, ConnectError> {
     let session = open(settings).await?;
+    let differences = differences(&session, settings).await?;
+    let no_keyspace = differences.contains(&SchemaDifference::MissingKeyspace(settings.keyspace.clone()));
     for cql in Schema::read().statements {
+        let is_missing = match table(&cql) {
+            Some(table) => {
+                let name = format!("{}.{}", settings.keyspace, table.name);
+                differences.contains(&SchemaDifference::MissingTable(name))
+            }
+            None => false,
+        };
+        if !no_keyspace && !is_missing {
+            continue;
+        }
         let cql = with_replication(&in_keyspace(&cql, &settings.keyspace), &settings.replication());
         let done = session.query_unpaged(cql, ()).await;
         done.map_err(|error| StatementError::from(error).at("apply schema.cql", &settings.name()))?;
@@ -60,14 +81,15 @@ pub async fn apply(settings: &CassandraSettings) -> Result<Vec<Check>, ConnectEr
         let error = StatementError::from(scylla::errors::ExecutionError::from(error));
         error.at("wait until all nodes agree on the schema", &settings.name())
     })?;
-    checklist(&session, settings).await
+    checklist(&session, settings, None).await
 }
 
-/// Returns the checklist, without changing anything. A cluster that cannot be reached is a line of it.
-pub async fn check(settings: &CassandraSettings) -> Vec<Check> {
+/// Returns the checklist, without changing anything; with the rights of this role of `cql/roles.cql`, which the
+/// login needs. A cluster that cannot be reached is a line of it.
+pub async fn check(settings: &CassandraSettings, role: Option<&str>) -> Vec<Check> {
     let looked = async {
         let session = open(settings).await?;
-        checklist(&session, settings).await
+        checklist(&session, settings, role).await
     };
     looked.await.unwrap_or_else(|error: ConnectError| {
         let detail = Some(error.to_string());
@@ -80,7 +102,11 @@ pub fn print_cql(settings: &CassandraSettings) -> String {
     with_replication(&in_keyspace(SCHEMA_CQL, &settings.keyspace), &settings.replication())
 }
 
-async fn checklist(session: &Session, settings: &CassandraSettings) -> Result<Vec<Check>, ConnectError> {
+async fn checklist(
+    session: &Session,
+    settings: &CassandraSettings,
+    role: Option<&str>,
+) -> Result<Vec<Check>, ConnectError> {
     let differences = differences(session, settings).await?;
     let keyspace = &settings.keyspace;
     let mut list = vec![Check {
@@ -99,6 +125,12 @@ async fn checklist(session: &Session, settings: &CassandraSettings) -> Result<Ve
             differences.iter().filter(|difference| difference.is_of(&name)).cloned().collect()
         };
         list.push(line(format!("table {name}"), (!of_table.is_empty()).then_some(&of_table), settings));
+    }
+    if let Some(check) = replication::check(session, settings).await? {
+        list[1] = check;
+    }
+    if let Some(role) = role {
+        list.extend(rights::checks(session, settings, role).await?);
     }
     Ok(list)
 }
@@ -132,9 +164,14 @@ fn fix(differences: &[SchemaDifference], settings: &CassandraSettings) -> Option
             SchemaDifference::MissingColumn { .. } | SchemaDifference::DifferentColumn { .. } => return None,
         }
     }
+    cqlsh(settings, &additions.join(" "))
+}
+
+/// Returns the command that runs statements, whose names may have double quotes; `None` without a contact point.
+pub(super) fn cqlsh(settings: &CassandraSettings, cql: &str) -> Option<String> {
     let contact_point = settings.contact_points.first()?;
     let (host, port) = contact_point.rsplit_once(':').unwrap_or((contact_point, "9042"));
-    Some(format!("cqlsh {host} {port} -e \"{}\"", additions.join(" ")))
+    Some(format!("cqlsh {host} {port} -e \"{}\"", cql.replace('"', "\\\"")))
 }
 
 #[cfg(test)]
@@ -189,9 +226,10 @@ mod tests {
             text.contains(&format!("keyspace {} is missing; run ecom_setup", settings.keyspace)),
             "{text}"
         );
-        let states: Vec<CheckState> = check(&settings).await.into_iter().map(|line| line.state).collect();
+        let states: Vec<CheckState> =
+            check(&settings, None).await.into_iter().map(|line| line.state).collect();
         assert_eq!(states[0], CheckState::Present);
-        assert_eq!(states[1..], [CheckState::Missing; 9]);
+        assert_eq!(states[1..], [CheckState::Missing; 10]);
     }
 
     #[tokio::test]
@@ -212,7 +250,7 @@ mod tests {
             let error = CassandraStore::connect(settings).await.expect_err("a column is missing");
             let name = format!("column {}.dead_letters.detail is missing", settings.keyspace);
             assert!(error.to_string().contains(&name), "{error}");
-            let lines = check(settings).await;
+            let lines = check(settings, None).await;
             let line = lines.iter().find(|line| line.state == CheckState::Different).expect("one differs");
             let fix = line.fix.as_deref().expect("it has a fix");
             let cql = fix.split('"').nth(1).expect("a statement in quotes");

@@ -9,14 +9,15 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::client::{PoolSize, SelfIdentity};
 use scylla::errors::{
-    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, MetadataError,
-    NewSessionError,
+    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, MetadataError, NewSessionError,
 };
 use scylla::frame::types::Consistency;
 use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 
 use super::connect_error::ConnectError;
+use super::connection_fault::ConnectionFault;
+use super::credentials::Credentials;
 use super::settings::CassandraSettings;
 use super::tls;
 
@@ -75,8 +76,8 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
                 .with_application_name(env!("CARGO_PKG_NAME"))
                 .with_application_version(env!("CARGO_PKG_VERSION")),
         );
-    if let Some(user) = &settings.user {
-        builder = builder.user(user, settings.password.expose());
+    if let Some(credentials) = Credentials::of(settings) {
+        builder = builder.authenticator_provider(Arc::new(credentials));
     }
     if settings.tls {
         let file = settings.ca_file.as_deref().unwrap_or_else(|| tls::system_authorities());
@@ -113,46 +114,28 @@ fn connect_error(settings: &CassandraSettings, error: &NewSessionError) -> Conne
     else {
         return ConnectError::Unreachable { contact_points, cause: lower_first(&error.to_string()) };
     };
-    if let Some(cause) = login_fault(last_connection_error) {
-        let user = settings.user.clone();
-        return ConnectError::Login { contact_points, user, cause };
+    match ConnectionFault::of(last_connection_error) {
+        Some(ConnectionFault::Login(cause)) => {
+            return ConnectError::Login { contact_points, user: settings.user.clone(), cause };
+        }
+        Some(ConnectionFault::Untrusted(cause)) => return ConnectError::Untrusted { contact_points, cause },
+        Some(ConnectionFault::NoTls) => return ConnectError::NoTls { contact_points },
+        None => {}
     }
     let cause = lower_first(&last_connection_error.to_string());
     if !settings.tls && closed_at_once(last_connection_error) {
-        let cause =
-            format!("the node closed the connection at the first request; does it ask for TLS? ({cause})");
+        let cause = format!(
+            "the node closed the connection at the first request; if it asks for TLS, set \
+             store.cassandra.tls to true ({cause})"
+        );
         return ConnectError::Unreachable { contact_points, cause };
     }
-    match last_connection_error {
-        ConnectionError::IoError(error) if is_certificate_fault(error) => {
-            ConnectError::Untrusted { contact_points, cause }
-        }
-        _ => ConnectError::Unreachable { contact_points, cause },
-    }
-}
-
-fn login_fault(error: &ConnectionError) -> Option<String> {
-    let ConnectionError::ConnectionSetupRequestError(error) = error else { return None };
-    match error.get_error() {
-        ConnectionSetupRequestErrorKind::DbError(
-            DbError::AuthenticationError | DbError::Unauthorized,
-            reason,
-        ) => Some(reason.clone()),
-        ConnectionSetupRequestErrorKind::MissingAuthentication => {
-            Some("the node asks for a user and a password, but none are configured".to_owned())
-        }
-        _ => None,
-    }
+    ConnectError::Unreachable { contact_points, cause }
 }
 
 fn closed_at_once(error: &ConnectionError) -> bool {
     let ConnectionError::ConnectionSetupRequestError(error) = error else { return false };
     matches!(error.get_error(), ConnectionSetupRequestErrorKind::BrokenConnection(_))
-}
-
-fn is_certificate_fault(error: &std::io::Error) -> bool {
-    let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(rustls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 fn lower_first(text: &str) -> String {
@@ -203,7 +186,7 @@ mod tests {
         });
         let settings = CassandraSettings { contact_points: vec![node], ..Default::default() };
         let error = CassandraStore::connect(&settings).await.expect_err("the node closes the connection");
-        assert!(error.is_outage() && error.to_string().contains("ask for TLS"), "{error}");
+        assert!(error.is_outage() && error.to_string().contains("asks for TLS"), "{error}");
         closing.abort();
     }
 

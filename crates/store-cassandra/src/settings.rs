@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ecom_config::fields::{self, MINUTE, MS, duration, host_list, none_if_empty, number};
+use ecom_config::fields::{self, MINUTE, MS, duration, host_list, none_if_empty, number, path_or_none};
 use ecom_config::{Checks, Secret, Section};
 use serde::{Deserialize, Deserializer};
 
@@ -39,13 +39,13 @@ pub struct CassandraSettings {
     /// Password of the user; after loading, also if it was given in `password_file`.
     pub password: Secret,
     /// File that contains the password and nothing else; `None` by default.
-    #[serde(deserialize_with = "none_if_empty")]
+    #[serde(deserialize_with = "path_or_none")]
     pub password_file: Option<PathBuf>,
     /// Encrypts the connections; false by default. Nodes must then present a certificate for their IP address
     /// that a trusted authority signed.
     pub tls: bool,
     /// PEM file of the only authorities to trust with `tls`; `None` (the default) trusts those of the system.
-    #[serde(deserialize_with = "none_if_empty")]
+    #[serde(deserialize_with = "path_or_none")]
     pub ca_file: Option<PathBuf>,
     /// Timeout of a request, 1 ms to 10 min, 5 s by default; should exceed the server's write timeout of 2 s.
     #[serde(deserialize_with = "duration::<_, MS, { 10 * MINUTE }>")]
@@ -53,6 +53,10 @@ pub struct CassandraSettings {
     /// Connections to each node, 1 to 64; 1 by default. One carries 32,768 requests at once.
     #[serde(deserialize_with = "number::<_, _, 1, 64>")]
     pub connections_per_node: usize,
+    /// Writes each payment to `superseded_payments` as well, in the request that writes its row; false by default.
+    /// Of two payments that two processes write at the same moment, the loser is then kept although neither
+    /// process saw the other's.
+    pub record_all_payments: bool,
     /// Timeout of connecting to a node; 5 s, not a configuration key.
     #[serde(skip, default = "connect_timeout")]
     pub connect_timeout: Duration,
@@ -126,7 +130,7 @@ impl Section for CassandraSettings {
 }
 
 /// Reads the file without its trailing newline.
-fn read_password(path: &Path) -> Result<Secret, String> {
+pub(super) fn read_password(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("{shown} could not be read: {error}"))?;
@@ -181,7 +185,7 @@ mod tests {
     }
 
     fn load_env(env: &[(&str, &str)]) -> Result<Loaded<WithCassandra>, String> {
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         load_from(&Sources { env, ..Sources::default() })
     }
 

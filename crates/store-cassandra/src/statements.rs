@@ -44,6 +44,33 @@ payment_id, payment_method, card_last_four, payment_status, payment_datetime, \
 WRITETIME(customer_id) AS order_written_at, WRITETIME(payment_id) AS payment_written_at \
 FROM ecom_store.orders_payments_facts";
 
+/// Reads the rows of a token range with their write timestamps.
+pub(super) const FACTS_IN: &str = "\
+SELECT order_id, customer_id, item, quantity, price, shipping_address, order_status, creation_date, \
+payment_id, payment_method, card_last_four, payment_status, payment_datetime, \
+WRITETIME(customer_id) AS order_written_at, WRITETIME(payment_id) AS payment_written_at \
+FROM ecom_store.orders_payments_facts WHERE TOKEN(order_id) > ? AND TOKEN(order_id) <= ?";
+
+/// Writes a superseded payment at its event time.
+pub(super) const RECORD_SUPERSEDED: &str = "\
+INSERT INTO ecom_store.superseded_payments (order_id, t, payment_id, payment_method, card_last_four, \
+payment_status, payment_datetime, superseded) VALUES (?, ?, ?, ?, ?, ?, ?, true) USING TIMESTAMP ?";
+
+/// Writes a payment beside its row, superseded or not.
+pub(super) const RECORD_BESIDE: &str = "\
+INSERT INTO ecom_store.superseded_payments (order_id, t, payment_id, payment_method, card_last_four, \
+payment_status, payment_datetime) VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+
+/// Reads the recorded payments of an order, newest first.
+pub(super) const SUPERSEDED_OF: &str = "\
+SELECT order_id, t, payment_id, payment_method, card_last_four, payment_status, payment_datetime, superseded \
+FROM ecom_store.superseded_payments WHERE order_id = ?";
+
+/// Reads the recorded payments of all orders, newest first within an order.
+pub(super) const SUPERSEDED: &str = "\
+SELECT order_id, t, payment_id, payment_method, card_last_four, payment_status, payment_datetime, superseded \
+FROM ecom_store.superseded_payments";
+
 /// Registers a partition, so that scans find it.
 pub(super) const REGISTER_PARTITION: &str = "\
 INSERT INTO ecom_store.dead_letter_partitions (day, bucket, registered_at) VALUES (?, ?, ?) USING TIMESTAMP ?";
@@ -89,6 +116,10 @@ pub(super) const DEAD_LETTER: &str = "\
 SELECT id, kind, t, body, body_length, body_sha256, attributes, reason, detail, order_id, payment_id, \
 first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
 FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? AND id = ?";
+
+/// Reads the ids of a partition in a range.
+pub(super) const IDS_OF_PARTITION: &str = "\
+SELECT id, kind FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? AND id >= ? AND id < ?";
 
 /// Reads the dead letters of a partition.
 pub(super) const DEAD_LETTERS: &str = "\
@@ -186,6 +217,12 @@ pub(super) struct Statements {
     pub(super) record_payment: PreparedStatement,
     pub(super) fact: PreparedStatement,
     pub(super) facts: PreparedStatement,
+    pub(super) facts_in: PreparedStatement,
+    pub(super) record_superseded: PreparedStatement,
+    /// Payment columns and recorded payment: two tables with the same partition key, hence one mutation.
+    pub(super) record_payment_twice: Batch,
+    pub(super) superseded_of: PreparedStatement,
+    pub(super) superseded: PreparedStatement,
     pub(super) register_partition: PreparedStatement,
     pub(super) partitions: PreparedStatement,
     pub(super) first_of_partition: PreparedStatement,
@@ -198,6 +235,7 @@ pub(super) struct Statements {
     pub(super) set_schedule: Batch,
     pub(super) record_entry: PreparedStatement,
     pub(super) dead_letter: PreparedStatement,
+    pub(super) ids_of_partition: PreparedStatement,
     pub(super) dead_letters: PreparedStatement,
     pub(super) dead_letters_brief: PreparedStatement,
     pub(super) history: PreparedStatement,
@@ -230,6 +268,7 @@ impl Statements {
             statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));
             Ok::<_, StatementError>(statement)
         };
+        let record_payment = one(RECORD_PAYMENT).await?;
         let record_dead_letter = one(RECORD_DEAD_LETTER).await?;
         let set_state = one(SET_STATE).await?;
         let record_entry = one(RECORD_ENTRY).await?;
@@ -237,9 +276,14 @@ impl Statements {
         Ok(Self {
             record_order: one(RECORD_ORDER).await?,
             payment_slot: one(PAYMENT_SLOT).await?,
-            record_payment: one(RECORD_PAYMENT).await?,
+            record_payment_twice: together([&record_payment, &one(RECORD_BESIDE).await?]),
+            record_payment,
             fact: one(FACT).await?,
             facts: scan(FACTS, PAGE).await?,
+            facts_in: scan(FACTS_IN, PAGE).await?,
+            record_superseded: one(RECORD_SUPERSEDED).await?,
+            superseded_of: scan(SUPERSEDED_OF, PAGE).await?,
+            superseded: scan(SUPERSEDED, PAGE).await?,
             register_partition: one(REGISTER_PARTITION).await?,
             partitions: scan(PARTITIONS, PAGE).await?,
             first_of_partition: one(FIRST_OF_PARTITION).await?,
@@ -250,6 +294,7 @@ impl Statements {
             set_schedule: together([&one(SET_SCHEDULE).await?, &record_entry]),
             record_entry,
             dead_letter: one(DEAD_LETTER).await?,
+            ids_of_partition: scan(IDS_OF_PARTITION, PAGE_BRIEF).await?,
             dead_letters: scan(DEAD_LETTERS, PAGE_WHOLE).await?,
             dead_letters_brief: scan(DEAD_LETTERS_BRIEF, PAGE_BRIEF).await?,
             history: scan(HISTORY, PAGE).await?,
@@ -294,12 +339,17 @@ mod tests {
     use super::*;
     use crate::schema::{ColumnKind, Schema};
 
-    const ALL: [&str; 31] = [
+    const ALL: [&str; 37] = [
         RECORD_ORDER,
         PAYMENT_SLOT,
         RECORD_PAYMENT,
         FACT,
         FACTS,
+        FACTS_IN,
+        RECORD_SUPERSEDED,
+        RECORD_BESIDE,
+        SUPERSEDED_OF,
+        SUPERSEDED,
         REGISTER_PARTITION,
         PARTITIONS,
         FIRST_OF_PARTITION,
@@ -309,6 +359,7 @@ mod tests {
         SET_STATE,
         SET_SCHEDULE,
         DEAD_LETTER,
+        IDS_OF_PARTITION,
         DEAD_LETTERS,
         DEAD_LETTERS_BRIEF,
         HISTORY,
@@ -350,7 +401,7 @@ mod tests {
             .flat_map(|table| table.columns.iter().map(|column| column.name.as_str()).chain([&*table.name]))
             .chain(["ecom_store", "order_written_at", "payment_written_at"])
             .collect();
-        let types = ["blob", "frozen", "map", "text", "0x", "0", "1"];
+        let types = ["blob", "frozen", "map", "text", "true", "0x", "0", "1"];
         for cql in ALL {
             assert!(
                 !cql.contains('*'),
@@ -371,6 +422,20 @@ mod tests {
         };
         let (order, payment) = (named(RECORD_ORDER), named(RECORD_PAYMENT));
         assert_eq!([order, payment].concat(), regular_columns("orders_payments_facts"));
+    }
+
+    #[test]
+    fn a_superseded_payment_is_written_and_read_as_a_whole() {
+        for column in regular_columns("superseded_payments") {
+            for cql in [RECORD_SUPERSEDED, RECORD_BESIDE, SUPERSEDED_OF, SUPERSEDED] {
+                let is_named = words(cql).contains(&column.as_str());
+                assert_eq!(
+                    is_named,
+                    (column.as_str(), cql) != ("superseded", RECORD_BESIDE),
+                    "{column} in {cql}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub struct CassandraStore {
     pub(super) statements: Statements,
     pub(super) registered: Registrations,
     pub(super) name: String,
+    pub(super) record_all_payments: bool,
 }
 
 impl CassandraStore {
@@ -31,7 +32,8 @@ impl CassandraStore {
             let statements = Statements::prepare(&session, &settings.keyspace)
                 .await
                 .map_err(|error| error.at("prepare its statements", &name))?;
-            Ok(Self { session, statements, registered: Registrations::default(), name })
+            let record_all_payments = settings.record_all_payments;
+            Ok(Self { session, statements, registered: Registrations::default(), name, record_all_payments })
         })
         .await
     }

@@ -4,6 +4,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ecom_config::Secret;
 use scylla::client::session::Session;
 
 use super::provision;
@@ -13,10 +14,21 @@ use super::store::CassandraStore;
 
 /// Returns the settings of the test's keyspace; `None` where `CASSANDRA_CONTACT_POINTS` is not set.
 pub(super) fn settings(keyspace: &str) -> Option<CassandraSettings> {
-    let Ok(nodes) = std::env::var("CASSANDRA_CONTACT_POINTS") else {
+    settings_of("CASSANDRA_CONTACT_POINTS", keyspace)
+}
+
+/// Returns the superuser's settings on a node that asks for logins; `None` where `CASSANDRA_LOGIN_CONTACT_POINTS` is
+/// not set.
+pub(super) fn superuser(keyspace: &str) -> Option<CassandraSettings> {
+    let settings = settings_of("CASSANDRA_LOGIN_CONTACT_POINTS", keyspace)?;
+    Some(CassandraSettings { user: Some("cassandra".into()), password: Secret::new("cassandra"), ..settings })
+}
+
+fn settings_of(variable: &str, keyspace: &str) -> Option<CassandraSettings> {
+    let Ok(nodes) = std::env::var(variable) else {
         let required = std::env::var("REQUIRE_SERVICES").is_ok_and(|value| value == "1");
-        assert!(!required, "REQUIRE_SERVICES=1, and CASSANDRA_CONTACT_POINTS is not set");
-        println!("skipped: CASSANDRA_CONTACT_POINTS is not set");
+        assert!(!required, "REQUIRE_SERVICES=1, and {variable} is not set");
+        println!("skipped: {variable} is not set");
         return None;
     };
     Some(CassandraSettings {

@@ -45,3 +45,133 @@ pub(super) fn client_config(file: &Path) -> Result<Arc<ClientConfig>, ConnectErr
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::settings::CassandraSettings;
+    use crate::store::CassandraStore;
+    use crate::testing::settings;
+
+    /// An authority for the certificates of nodes.
+    struct Authority {
+        issuer: Issuer<'static, KeyPair>,
+        file: tempfile::NamedTempFile,
+    }
+
+    impl Authority {
+        fn new(name: &str) -> Self {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let key = KeyPair::generate().unwrap();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), params.self_signed(&key).unwrap().pem()).unwrap();
+            Self { issuer: Issuer::new(params, key), file }
+        }
+
+        /// Returns a certificate for this address, expired or not, with its key.
+        fn certify(&self, address: &str, is_expired: bool) -> (CertificateDer<'static>, KeyPair) {
+            let mut params = CertificateParams::new(vec![address.to_owned()]).unwrap();
+            if is_expired {
+                (params.not_before, params.not_after) =
+                    (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+            }
+            let key = KeyPair::generate().unwrap();
+            (params.signed_by(&key, &self.issuer).unwrap().der().clone(), key)
+        }
+    }
+
+    /// Starts a node that presents this certificate, and closes the connection after the handshake; returns its
+    /// address.
+    async fn node((certificate, key): (CertificateDer<'static>, KeyPair)) -> String {
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(acceptor.accept(stream).await);
+            }
+        });
+        address
+    }
+
+    /// Connects to a node with TLS, and returns the error.
+    async fn refused(node: String, authority: &Authority) -> ConnectError {
+        let settings = CassandraSettings {
+            contact_points: vec![node],
+            tls: true,
+            ca_file: Some(authority.file.path().to_owned()),
+            connect_timeout: Duration::from_secs(20),
+            ..CassandraSettings::default()
+        };
+        CassandraStore::connect(&settings).await.expect_err("it is no node")
+    }
+
+    #[tokio::test]
+    async fn each_fault_of_a_certificate_is_named_and_none_is_an_outage() {
+        let (own, other, former) = (Authority::new("own"), Authority::new("other"), Authority::new("own"));
+        let unknown = "none of the authorities in store.cassandra.ca_file (by default those of the system) signed \
+                       its certificate";
+        for (certificate, fault) in [
+            (other.certify("127.0.0.1", false), unknown),
+            (former.certify("127.0.0.1", false), unknown),
+            (own.certify("127.0.0.1", true), "its certificate has expired"),
+            (own.certify("10.0.0.7", false), "its certificate is for "),
+        ] {
+            let node = node(certificate).await;
+            let error = refused(node.clone(), &own).await;
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("Cassandra at {node} is not trusted: {fault}")), "{text}");
+            assert!(!error.is_outage());
+        }
+        let wrong_name = refused(node(own.certify("10.0.0.7", false)).await, &own).await.to_string();
+        assert!(wrong_name.contains("10.0.0.7") && wrong_name.ends_with("not for 127.0.0.1"), "{wrong_name}");
+        let good = refused(node(own.certify("127.0.0.1", false)).await, &own).await;
+        assert!(good.is_outage(), "only the handshake works: {good}");
+    }
+
+    #[tokio::test]
+    async fn tls_against_a_node_without_it_is_told_and_no_outage() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let plain = listener.local_addr().unwrap().to_string();
+        let answering = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // The first frame of Cassandra's answer to a version of its protocol that it does not know.
+                stream.read_u8().await.ok();
+                stream.write_all(&[0x85, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 10, 0, 0]).await.ok();
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok();
+            }
+        });
+        let error = refused(plain.clone(), &Authority::new("own")).await;
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "Cassandra at {plain} does not encrypt connections: set store.cassandra.tls to false, or enable \
+                 client_encryption_options in its cassandra.yaml"
+            )
+        );
+        assert!(!error.is_outage());
+        answering.abort();
+        let Some(real) = settings("tls") else { return };
+        let error = refused(real.contact_points[0].clone(), &Authority::new("own")).await;
+        assert!(matches!(error, ConnectError::NoTls { .. }), "{error}");
+    }
+}

@@ -3,6 +3,7 @@
 use scylla::serialize::row::SerializeRow;
 
 use ecom_domain::event_time::EventTime;
+use ecom_domain::fact::SupersededPayment;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 
@@ -31,6 +32,35 @@ pub fn payment(payment: &Payment<'_>, t: EventTime) -> impl SerializeRow {
         &*payment.payment_status,
         &*payment.payment_datetime,
         payment.order_id.0,
+    )
+}
+
+/// Returns the values of `RECORD_BESIDE`: the columns of the recorded payment and the event time.
+pub fn beside(payment: &Payment<'_>, t: EventTime) -> impl SerializeRow {
+    (
+        payment.order_id.0,
+        t.micros(),
+        payment.payment_id,
+        &*payment.payment_method,
+        payment.card_last_four.as_ref().map(|card| card.as_str()),
+        &*payment.payment_status,
+        &*payment.payment_datetime,
+        t.micros(),
+    )
+}
+
+/// Returns the values of `RECORD_SUPERSEDED`: the columns of the recorded payment and the event time.
+pub fn superseded(superseded: &SupersededPayment) -> impl SerializeRow {
+    let SupersededPayment { order_id, t, payment } = superseded;
+    (
+        order_id.0,
+        t.micros(),
+        payment.payment_id,
+        payment.payment_method.as_deref(),
+        payment.card_last_four.as_deref(),
+        payment.payment_status.as_deref(),
+        payment.payment_datetime.as_deref(),
+        t.micros(),
     )
 }
 

@@ -21,6 +21,12 @@ async fn facts() -> Option<Subject<dyn FactStore>> {
     Some(Subject::new(open, EFFORT, ()).await)
 }
 
+async fn all_payments() -> Option<Subject<dyn FactStore>> {
+    let settings = CassandraSettings { record_all_payments: true, ..settings().await? };
+    let open: Open<dyn FactStore> = opener(settings, |store| store);
+    Some(Subject::new(open, EFFORT, ()).await)
+}
+
 async fn dead_letters() -> Option<Subject<dyn DeadLetterStore>> {
     let open: Open<dyn DeadLetterStore> = opener(settings().await?, |store| store);
     Some(Subject::new(open, EFFORT, ()).await)
@@ -79,6 +85,12 @@ async fn drop_leftovers(contact_points: &[String]) {
 
 mod fact_store {
     ecom_store::fact_store_contract_tests!(super::facts);
+}
+
+/// With `record_all_payments`.
+mod recording_all_payments {
+    ecom_store::fact_store_contract_tests!(super::all_payments);
+    ecom_store::unseen_payment_contract_tests!(super::all_payments);
 }
 
 mod dead_letter_store {

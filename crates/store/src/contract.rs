@@ -54,7 +54,9 @@ pub use dead_letters::{
     updates as dead_letter_updates,
 };
 #[doc(hidden)]
-pub use facts::{model as fact_model, values as fact_values};
+pub use facts::{
+    model as fact_model, superseded as fact_superseded, unseen as fact_unseen, values as fact_values,
+};
 pub use subject::{Open, Subject, service_address};
 
 use std::time::Duration;
@@ -75,7 +77,17 @@ macro_rules! fact_store_contract_tests {
     ($subject:path) => {
         $crate::fact_row_contract_tests!($subject);
         $crate::fact_value_contract_tests!($subject);
+        $crate::fact_superseded_contract_tests!($subject);
         $crate::fact_model_contract_tests!($subject);
+    };
+}
+
+/// Defines a test for each case of the contract of a [`FactStore`](crate::FactStore) that keeps the older one of
+/// two payments that were written although neither writer saw the other's.
+#[macro_export]
+macro_rules! unseen_payment_contract_tests {
+    ($subject:path) => {
+        $crate::fact_unseen_contract_tests!($subject);
     };
 }
 

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::StoreError;
-use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterRecord, DeadLetterUpdate, HistoryEntry};
+use ecom_domain::dead_letter::{
+    DeadLetter, DeadLetterId, DeadLetterIdPrefix, DeadLetterRecord, DeadLetterUpdate, HistoryEntry,
+};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 
@@ -20,6 +22,13 @@ pub trait DeadLetterStore: Send + Sync {
 
     /// Reads a dead letter; `None` where it was not recorded.
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError>;
+
+    /// Reads the ids that begin with this, ascending, at most `limit`.
+    async fn ids_with_prefix(
+        &self,
+        prefix: &DeadLetterIdPrefix,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterId>, StoreError>;
 
     /// Reads the history of a dead letter, oldest entry first, each `entry_id` once.
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError>;

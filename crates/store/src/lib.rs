@@ -12,7 +12,7 @@ pub mod memory;
 mod operations;
 
 pub use dead_letters::{DeadLetterStore, Scan};
-pub use facts::FactStore;
+pub use facts::{FactRange, FactStore};
 pub use operations::OperationsStore;
 
 /// An error of the store.
@@ -28,6 +28,17 @@ pub enum StoreError {
         /// The store, with hosts or path.
         on: String,
         /// The error of the adapter.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store and this process do not accept each other: a login or a certificate is refused. A repetition
+    /// succeeds once that has been changed.
+    #[error("could not {what} on {on}: {source}")]
+    NotAdmitted {
+        /// The operation, as a verb phrase.
+        what: &'static str,
+        /// The store, with hosts or path.
+        on: String,
+        /// The fault.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Part of a scan could not be read; the scan goes on with the next part.
@@ -56,8 +67,13 @@ impl StoreError {
     /// Returns whether a repetition may succeed.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Unavailable { .. } | Self::Unreadable { .. } => true,
+            Self::Unavailable { .. } | Self::NotAdmitted { .. } | Self::Unreadable { .. } => true,
             Self::Refused { .. } => false,
         }
+    }
+
+    /// Returns whether the store and this process do not accept each other.
+    pub fn is_not_admitted(&self) -> bool {
+        matches!(self, Self::NotAdmitted { .. })
     }
 }

@@ -6,7 +6,7 @@ mod tables;
 
 pub use tables::Tables;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -35,6 +35,16 @@ pub trait Interceptor: Send + Sync {
         write(&mut lock(tables));
         Ok(())
     }
+
+    /// Returns whether a payment that loses is kept although no writer saw it; true by default.
+    fn keeps_unseen_payments(&self) -> bool {
+        true
+    }
+
+    /// Returns the part of the dead-letter store that scans cannot read, as the start of its ids.
+    fn unreadable_part(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Interceptor for () {}
@@ -44,13 +54,18 @@ impl Interceptor for () {}
 pub struct MemoryStore<I = ()> {
     /// Stands between the ports and the tables.
     pub interceptor: I,
-    tables: Mutex<Tables>,
+    tables: Arc<Mutex<Tables>>,
 }
 
 impl<I> MemoryStore<I> {
     /// Returns a store that starts with these tables.
     pub fn new(interceptor: I, tables: Tables) -> Self {
-        Self { interceptor, tables: Mutex::new(tables) }
+        Self { interceptor, tables: Arc::new(Mutex::new(tables)) }
+    }
+
+    /// Returns a store on the same tables with another interceptor.
+    pub fn sharing<J>(&self, interceptor: J) -> MemoryStore<J> {
+        MemoryStore { interceptor, tables: Arc::clone(&self.tables) }
     }
 
     /// Locks the tables, to read or change them past the interceptor.

@@ -27,5 +27,6 @@ macro_rules! contract {
 }
 
 contract!(fact_store, FactStore, fact_store_contract_tests);
+contract!(unseen_payments, FactStore, unseen_payment_contract_tests);
 contract!(dead_letter_store, DeadLetterStore, dead_letter_store_contract_tests);
 contract!(operations_store, OperationsStore, operations_store_contract_tests);

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::foreign_text::{printable, visible};
+use ecom_domain::mutant::{Mutant, is_active};
 use serde_json::{Map, Value};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -59,7 +60,8 @@ impl Write for Stderr {
     fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
         // A failed write is final: nothing is left to report it to.
         let shown = String::from_utf8_lossy(text);
-        std::io::stderr().lock().write_all(visible(&shown).as_bytes()).ok();
+        let written = std::io::stderr().lock().write_all(visible(&shown).as_bytes());
+        assert!(written.is_ok() || !is_active(Mutant::StderrPanics), "could not write to stderr");
         Ok(text.len())
     }
 

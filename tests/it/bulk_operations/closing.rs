@@ -100,6 +100,10 @@ async fn applied_and_superseded_dead_letters_are_recovered_and_not_discarded(sto
         assert_eq!(store.state(dead_letter).await, DeadLetterState::Recovered);
         assert_eq!(store.history(dead_letter).await[0].action, HistoryAction::Recovered);
     }
+    let superseded = &dead_letters[2];
+    let lost = store.facts.superseded_of(superseded.order_id.unwrap()).await.unwrap();
+    let lost: Vec<_> = lost.iter().map(|lost| (lost.t, lost.payment.payment_id)).collect();
+    assert_eq!(lost, [(superseded.t, superseded.payment_id)], "what is closed as superseded is kept");
     let again = store.execute(OperationKind::Discard, &[&dead_letters[1]]).await;
     assert_eq!(again.operation.dead_letters, 0, "a recovered dead letter stays recovered");
 }

@@ -137,3 +137,101 @@ async fn a_password_is_masked_and_never_taken_from_the_command_line() {
     assert!(refused.stderr.contains("is a secret"), "{}", refused.stderr);
     assert!(!refused.stderr.contains("hunter2"));
 }
+
+#[tokio::test]
+async fn a_variable_that_sets_nothing_is_named_with_the_one_that_was_meant() {
+    let dir = TestDir::new();
+    for (name, meant) in [
+        ("ECOM_CONSUMER_STREAMS", "ECOM__CONSUMER__STREAMS"),
+        ("ECOM_STORE_CASSANDRA_CONTACT_POINT", "ECOM__STORE__CASSANDRA__CONTACT_POINTS"),
+        ("ecom_consumer_streams", "ECOM__CONSUMER__STREAMS"),
+        ("ECOM_CONFG", "ECOM_CONFIG"),
+    ] {
+        let warned = dir.program("ecom_setup", &["--embedded"]).env(name, "4").run().await.with(0);
+        let warning = format!("{name} sets nothing, did you mean {meant}?");
+        assert!(warned.stderr.contains(&warning), "{}", warned.stderr);
+        let printed = dir
+            .program("order_consumer", &["--embedded", "--print-config"])
+            .env(name, "4")
+            .run()
+            .await
+            .with(0);
+        assert!(printed.stderr.contains(&warning), "{}", printed.stderr);
+    }
+    for name in ["ECOM_SERVICE_HOST", "ECOM_PORT_8080_TCP", "ECOM_HOME", "ECOM_ACTOR"] {
+        let silent = dir.program("ecom_setup", &["--embedded"]).env(name, "4").run().await.with(0);
+        assert!(!silent.stderr.contains("did you mean"), "{}", silent.stderr);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_key_gets_a_suggestion_only_if_one_is_near() {
+    let dir = TestDir::new();
+    let refused = async |set: &str| dir.run("order_consumer", &["--set", set]).await.with(2).stderr;
+    let far = refused("foo=1").await;
+    assert!(far.starts_with("error: --set: unknown key foo, the sections are bus, bus.topics, "), "{far}");
+    let of_section = refused("log.nonsense=1").await;
+    assert_eq!(
+        of_section,
+        "error: --set: unknown key log.nonsense, the keys of log are format, filter, color\n"
+    );
+    let near = refused("log.colour=never").await;
+    assert_eq!(near, "error: --set: unknown key log.colour, did you mean log.color?\n");
+}
+
+#[tokio::test]
+async fn a_log_filter_that_is_none_is_blamed_on_its_origin() {
+    let dir = TestDir::new();
+    dir.write("x.toml", "[log]\nfilter = \"!!\"\n");
+    let variable = dir.program("ecom_setup", &["--embedded"]).env("RUST_LOG", "!!").run().await.with(2);
+    assert!(
+        variable.stderr.starts_with("error: RUST_LOG: log.filter is not a filter: "),
+        "{}",
+        variable.stderr
+    );
+    let file = dir.run("ecom_setup", &["--embedded", "-c", "x.toml"]).await.with(2);
+    assert!(file.stderr.starts_with("error: x.toml:2: log.filter is not a filter: "), "{}", file.stderr);
+    let flag = dir.run("ecom_setup", &["--embedded", "--set", "log.filter=!!"]).await.with(2);
+    assert!(flag.stderr.starts_with("error: --set: log.filter is not a filter: "), "{}", flag.stderr);
+}
+
+#[cfg(all(unix, feature = "embedded"))]
+#[tokio::test]
+async fn a_path_may_have_any_bytes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = TestDir::new();
+    let folders = || {
+        let mut names: Vec<Vec<u8>> = std::fs::read_dir(dir.path("."))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_type().unwrap().is_dir())
+            .map(|entry| entry.file_name().as_bytes().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let by_flag = dir.program("ecom_setup", &["--data-dir"]).arg(OsStr::from_bytes(b"flag\xff"));
+    by_flag.run().await.with(0);
+    let by_variable = dir.program("ecom_setup", &[]);
+    by_variable.env_os("ECOM__EMBEDDED__DATA_DIR", OsStr::from_bytes(b"env\xff")).run().await.with(0);
+    let by_set = dir.program("ecom_setup", &["--set"]).arg(OsStr::from_bytes(b"embedded.data_dir=set\xff"));
+    by_set.run().await.with(0);
+    std::fs::write(dir.path(".").join(OsStr::from_bytes(b"c\xff.toml")), "[embedded]\ndata_dir = \"file\"\n")
+        .unwrap();
+    let by_file = dir.program("ecom_setup", &[]);
+    by_file.env_os("ECOM_CONFIG", OsStr::from_bytes(b"c\xff.toml")).run().await.with(0);
+    assert_eq!(folders(), [&b"env\xff"[..], b"file", b"flag\xff", b"set\xff"]);
+
+    let triage = dir.program("dlq_handler", &["triage", "--data-dir"]).arg(OsStr::from_bytes(b"flag\xff"));
+    let triage = triage.run().await.with(0).stdout;
+    assert!(triage.contains(r"--data-dir $'flag\xff'"), "{triage}");
+    let printed =
+        dir.program("ecom_setup", &["--print-config", "--data-dir"]).arg(OsStr::from_bytes(b"a\xff"));
+    let printed = printed.run().await.with(0).stdout;
+    assert!(printed.contains("\n# not UTF-8: data_dir = \"a\u{fffd}\"  # from --data-dir\n"), "{printed}");
+    let refused = dir.program("ecom_setup", &["--set"]).arg(OsStr::from_bytes(b"bus.pubsub.project=a\xff"));
+    let refused = refused.run().await.with(2).stderr;
+    assert_eq!(refused, "error: --set: bus.pubsub.project must be UTF-8, is \"a\u{fffd}\"\n");
+}

@@ -21,6 +21,8 @@ const MIXTURE: &[&str] = &[
 ];
 /// Flags of the configured backends; these tests run on the embedded ones.
 const OF_PUBSUB: &[&str] = &["--project"];
+/// Flags of CSV, which is not the default format.
+const OF_CSV: &[&str] = &["--spreadsheet-safe"];
 /// Flags of a consumer, which a subcommand of `dlq_handler` takes behind its name.
 const OF_RUN: &[&str] =
     &["--count", "--duration", "--exit-on-idle", "--max-in-flight", "--once", "--streams"];
@@ -50,7 +52,7 @@ fn modes() -> Vec<Mode> {
         mode("ecom_demo", &[], []),
         mode("ecom_setup", &[], [OF_ROLES]),
         mode("ecom_setup", &["--print", "cql"], [OF_ROLES, &["--check", "--connect-timeout"]]),
-        mode("ecom_facts", &["show", "1"], [OF_ROLES]),
+        mode("ecom_facts", &["show", "1"], [OF_ROLES, OF_CSV]),
         mode("ecom_facts", &["verify", "--manifest", "m.json"], [OF_ROLES]),
         mode("ecom_facts", &["export"], [OF_ROLES]),
         mode("dlq_handler", &["show", ID], [OF_ROLES]),
@@ -61,8 +63,13 @@ fn modes() -> Vec<Mode> {
         mode("dlq_handler", &["reopen", ID], [OF_ROLES, &["--resume"]]),
         mode("dlq_handler", &["correct", ID, "--with", "body.json"], [OF_ROLES]),
     ];
-    for args in [&["triage"][..], &["list"], &["explain", "1"], &["report"], &["history"]] {
+    for args in [&["triage"][..], &["explain", "1"], &["report"]] {
         modes.push(mode("dlq_handler", args, [OF_ROLES]));
+    }
+    modes.push(mode("ecom_facts", &["export", "--format", "json"], [OF_ROLES, OF_CSV]));
+    modes.push(mode("dlq_handler", &["list", "--format", "csv"], [OF_ROLES]));
+    for args in [&["list"][..], &["history"]] {
+        modes.push(mode("dlq_handler", args, [OF_ROLES, OF_CSV]));
     }
     for program in ["orders_producer", "payments_producer"] {
         modes.extend([
@@ -100,6 +107,7 @@ fn value(help: &str, flag: &str) -> Option<&'static str> {
         "--preset" => "reference",
         "--print" => "cql",
         "--format" => "json",
+        "--table" => "superseded",
         "--state" => "open",
         "--reason" => "invalid",
         "--class" => "poison",

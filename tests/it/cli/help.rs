@@ -72,7 +72,7 @@ async fn unknown_flags_and_invalid_values_are_usage_errors() {
         ("dlq_handler", &["list", "--verdict", "orphan"]),
         ("dlq_handler", &["list", "--since", "yesterday"]),
         ("dlq_handler", &["explain", "first"]),
-        ("dlq_handler", &["report", "--format", "csv"]),
+        ("dlq_handler", &["report", "--format", "yaml"]),
     ];
     for (name, args) in cases {
         let ended = dir.run(name, args).await.with(2);
@@ -89,5 +89,36 @@ async fn completions_cover_every_binary() {
         for (name, _) in PROGRAMS {
             assert!(ended.stdout.contains(name), "{shell}: no completions for {name}");
         }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn completions_load_in_zsh_from_fpath_and_in_fish() {
+    let dir = TestDir::new();
+    let shell = async |shell: &str, file: &str, args: &[&str]| {
+        let script = dir.run("ecom_setup", &["completions", shell]).await.with(0).stdout;
+        dir.write(file, script);
+        let mut command = std::process::Command::new(shell);
+        command.args(args).current_dir(dir.path(".")).env("HOME", dir.path("."));
+        match command.output() {
+            Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
+            Err(_) => {
+                eprintln!("skipped: found no {shell}");
+                None
+            }
+        }
+    };
+    let names =
+        PROGRAMS.map(|(name, _)| format!("print {name} $_comps[{name}] $+functions[_ecom]\n")).concat();
+    let script = format!("fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D\n{names}");
+    if let Some(found) = shell("zsh", "_ecom", &["-f", "-c", &script]).await {
+        let expected = PROGRAMS.map(|(name, _)| format!("{name} _ecom 1\n")).concat();
+        assert_eq!(found, expected);
+    }
+    let complete = "source ecom.fish; complete -C 'ecom_setup completions '; complete -C 'dlq_handler tri'";
+    if let Some(found) = shell("fish", "ecom.fish", &["--no-config", "-c", complete]).await {
+        let first: Vec<&str> = found.lines().filter_map(|line| line.split('\t').next()).collect();
+        assert_eq!(first, ["bash", "elvish", "fish", "powershell", "zsh", "triage"], "{found}");
     }
 }

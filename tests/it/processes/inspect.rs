@@ -181,3 +181,37 @@ async fn text_of_others_cannot_steer_the_terminal() {
     }
     assert!(!shown.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", shown.stdout);
 }
+
+#[tokio::test]
+async fn csv_tells_nulls_from_empty_texts_and_defuses_formulas() {
+    let dir = TestDir::new();
+    let order = |id: u64, item: &str| {
+        format!(
+            r#"{{"order_id":{id},"customer_id":7,"item":"{item}","quantity":1,"price":0.5,"shipping_address":"","order_status":"=1+1","creation_date":"2026-01-31T17:00:00Z"}}"#
+        )
+    };
+    dir.write("orders.jsonl", [order(1, "@SUM(A1)"), order(2, "Book, used")].join("\n") + "\n");
+    dir.run("orders_producer", &["--from", "orders.jsonl"]).await.with(0);
+    consume(&dir, "order_consumer", &[]).await;
+    let plain = dir.run("ecom_facts", &["show", "1", "--format", "csv"]).await.with(0).stdout;
+    assert_eq!(
+        plain.lines().nth(1),
+        Some(r#"1,7,@SUM(A1),1,0.5,"",=1+1,2026-01-31T17:00:00Z,,,,,"#),
+        "{plain}"
+    );
+    let safe = dir.run("ecom_facts", &["export", "--spreadsheet-safe"]).await.with(0).stdout;
+    let mut rows: Vec<&str> = safe.lines().skip(1).collect();
+    rows.sort_unstable();
+    assert_eq!(
+        rows,
+        [
+            r#"1,7,'@SUM(A1),1,0.5,"",'=1+1,2026-01-31T17:00:00Z,,,,,"#,
+            r#"2,7,"Book, used",1,0.5,"",'=1+1,2026-01-31T17:00:00Z,,,,,"#,
+        ]
+    );
+    let args = ["list", "--limit", "0", "--format", "csv", "--spreadsheet-safe"];
+    dlq_handler(&dir, &args).await.with(0);
+    dlq_handler(&dir, &["history", "--format", "csv", "--spreadsheet-safe"]).await.with(0);
+    let refused = dir.run("ecom_facts", &["export", "--format", "json", "--spreadsheet-safe"]).await.with(2);
+    assert!(refused.stderr.contains("--spreadsheet-safe has no effect"), "{}", refused.stderr);
+}

@@ -4,6 +4,7 @@
     allow(dead_code, reason = "what a backend's tests need is not needed without it")
 )]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -99,6 +100,18 @@ impl Program {
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Sets an environment variable to any bytes.
+    pub fn env_os(mut self, name: &str, value: &OsStr) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Adds an argument of any bytes.
+    pub fn arg(mut self, arg: &OsStr) -> Self {
+        self.command.arg(arg);
         self
     }
 

@@ -39,6 +39,7 @@ pub const POLICY: RetryPolicy = RetryPolicy {
     max_age: Duration::from_hours(7 * 24),
     sweep_interval: Duration::from_hours(1),
     retention: Duration::from_hours(90 * 24),
+    capacity: RetryPolicy::CAPACITY,
 };
 
 /// A store with all its ports.

@@ -2,7 +2,9 @@
 
 use ecom::render;
 use ecom::render::rows::{heading, line};
+use ecom::render::screen::Screen;
 use ecom::render::{json, next_step};
+use ecom_dlq::plan::PlanPurpose;
 use ecom_dlq::row::{Bodies, DeadLetterRow};
 use ecom_dlq::selection::{SelectedDeadLetter, Selection};
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, OperationKind, OperationStatus};
@@ -17,6 +19,12 @@ use ecom_domain::verdict::Verdict;
 use futures_util::TryStreamExt;
 
 use super::fixture::*;
+
+/// A file.
+const WIDE: Screen = Screen::UNLIMITED;
+
+/// The store in snapshots.
+const STORE: &str = "embedded at /srv/ecom/data/ecom_store.db";
 
 /// An incident: orders were not recorded for an hour, and there are dead letters with every reason class.
 struct Incident {
@@ -82,7 +90,7 @@ impl Incident {
 
     /// Replaces the path of the temporary folder.
     fn anonymous(&self, text: &str) -> String {
-        text.replace(&self.store.facts.describe(), "embedded at /srv/ecom/data/ecom_store.db")
+        text.replace(&self.store.facts.describe(), STORE)
     }
 }
 
@@ -107,10 +115,65 @@ async fn triage_renders_as_reviewed() {
     let incident = Incident::new().await;
     let mut triage = incident.store.queue().triage(&POLICY, &|_| {}).await.unwrap();
     snapshots!(incident:
-        "triage" = render::triage::text(&triage, &spell),
+        "triage" = render::triage::text(&triage, &spell, WIDE),
     );
     next_step::fill_in(&mut triage.next, &spell);
     snapshots!(incident: "triage_json" = json(&triage));
+}
+
+/// Everything that is printed for people about the incident, for a terminal of this width.
+async fn screens(incident: &Incident, columns: usize) -> Vec<(&'static str, String)> {
+    let (queue, screen) = (incident.store.queue(), Screen::of_columns(columns));
+    let mut triage = queue.triage(&POLICY, &|_| {}).await.unwrap();
+    let mut report = queue.report(None, &|_| {}).await.unwrap();
+    let mut shown = queue.show(&incident.recovered.id).await.unwrap().unwrap();
+    let mut timeline = queue.explain(OrderId(42)).await.unwrap().unwrap();
+    let newest = queue.newest(&Selection::open(), 50, &|_| {}).await.unwrap();
+    let listed: Vec<SelectedDeadLetter> = queue.with_bodies(newest).try_collect().await.unwrap();
+    let rows: String = listed.iter().map(|selected| line(selected, NOW, Bodies::Omitted, screen)).collect();
+    let selection = Selection::open();
+    let mut plan = queue.plan(OperationKind::Retry, selection, PlanPurpose::DryRun, &|_| {}).await.unwrap();
+    let stores =
+        [&mut triage.store, &mut report.store, &mut shown.store, &mut timeline.store, &mut plan.store];
+    stores.into_iter().for_each(|store| STORE.clone_into(store));
+    vec![
+        ("triage", render::triage::text(&triage, &spell, screen)),
+        ("watch", render::triage::watched(&triage, &spell, screen, 24)),
+        ("report", render::report::text(&report, &spell, screen)),
+        ("show", render::dead_letter::text(&shown, &spell, screen)),
+        ("explain", render::timeline::text(&timeline, &spell, screen)),
+        ("list", heading(screen) + &rows),
+        ("plan", render::bulk::plan(&plan, Some(50.0), 20, screen)),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_screen_fits_terminals_of_80_100_and_140_columns() {
+    let incident = Incident::new().await;
+    for columns in [80, 100, 140] {
+        let mut all = String::new();
+        for (name, text) in screens(&incident, columns).await {
+            // The body of a dead letter is shown as it is.
+            for line in text.lines().filter(|line| !line.starts_with("  {")) {
+                assert!(line.chars().count() <= columns, "{name} at {columns}: {line}");
+            }
+            all.push_str(&format!("── {name}\n{text}\n"));
+        }
+        insta::assert_snapshot!(format!("screens_of_{columns}"), all);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watched_triage_shows_the_cause_first_and_never_scrolls() {
+    let incident = Incident::new().await;
+    let mut triage = incident.store.queue().triage(&POLICY, &|_| {}).await.unwrap();
+    STORE.clone_into(&mut triage.store);
+    for (columns, rows) in [(80, 24), (80, 12), (100, 30), (140, 40)] {
+        let text = render::triage::watched(&triage, &spell, Screen::of_columns(columns), rows);
+        assert!(text.lines().count() <= rows, "{text}");
+        let cause = text.lines().position(|line| line.contains("✗ order_consumer last seen 6h ago"));
+        assert_eq!(cause, Some(1), "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,14 +181,15 @@ async fn the_report_renders_as_reviewed() {
     let incident = Incident::new().await;
     let mut report = incident.store.queue().report(None, &|_| {}).await.unwrap();
     snapshots!(incident:
-        "report" = render::report::text(&report, &spell),
+        "report" = render::report::text(&report, &spell, WIDE),
         "report_markdown" = render::markdown::text(&report, &spell),
     );
     next_step::fill_in(&mut report.next, &spell);
     snapshots!(incident: "report_json" = json(&report));
     let empty = TestStore::embedded();
     let report = empty.queue().report(Some(NOW - DAY), &|_| {}).await.unwrap();
-    let text = render::report::text(&report, &spell).replace(&empty.facts.describe(), "embedded at /srv");
+    let text =
+        render::report::text(&report, &spell, WIDE).replace(&empty.facts.describe(), "embedded at /srv");
     insta::assert_snapshot!("report_of_nothing", text);
 }
 
@@ -136,8 +200,8 @@ async fn a_dead_letter_renders_as_reviewed() {
     let recovered = queue.show(&incident.recovered.id).await.unwrap().unwrap();
     let mut broken = queue.show(&incident.broken.id).await.unwrap().unwrap();
     snapshots!(incident:
-        "show_recovered" = render::dead_letter::text(&recovered, &spell),
-        "show_broken" = render::dead_letter::text(&broken, &spell),
+        "show_recovered" = render::dead_letter::text(&recovered, &spell, WIDE),
+        "show_broken" = render::dead_letter::text(&broken, &spell, WIDE),
     );
     next_step::fill_in(&mut broken.next, &spell);
     snapshots!(incident: "show_broken_json" = json(&broken));
@@ -148,7 +212,7 @@ async fn an_order_renders_as_reviewed() {
     let incident = Incident::new().await;
     let mut timeline = incident.store.queue().explain(OrderId(42)).await.unwrap().unwrap();
     snapshots!(incident:
-        "explain" = render::timeline::text(&timeline, &spell),
+        "explain" = render::timeline::text(&timeline, &spell, WIDE),
     );
     for dead_letter in &mut timeline.dead_letters {
         next_step::fill_in(&mut dead_letter.next, &spell);
@@ -162,8 +226,9 @@ async fn a_list_renders_as_reviewed() {
     let queue = incident.store.queue();
     let newest = queue.newest(&Selection::open(), 50, &|_| {}).await.unwrap();
     let dead_letters: Vec<SelectedDeadLetter> = queue.with_bodies(newest).try_collect().await.unwrap();
-    let lines =
-        |bodies| dead_letters.iter().map(|dead_letter| line(dead_letter, NOW, bodies)).collect::<String>();
+    let lines = |bodies| {
+        dead_letters.iter().map(|dead_letter| line(dead_letter, NOW, bodies, WIDE)).collect::<String>()
+    };
     let rows =
         |bodies| dead_letters.iter().map(move |dead_letter| DeadLetterRow::of(dead_letter, NOW, bodies));
     let json: Vec<String> = rows(Bodies::Included).map(|row| serde_json::to_string(&row).unwrap()).collect();
@@ -176,8 +241,8 @@ async fn a_list_renders_as_reviewed() {
     };
     let all_columns = [&DeadLetterRow::COLUMNS[..], &DeadLetterRow::BODY_COLUMNS].concat();
     snapshots!(incident:
-        "list" = heading() + &lines(Bodies::Omitted),
-        "list_with_bodies" = heading() + &lines(Bodies::Included),
+        "list" = heading(WIDE) + &lines(Bodies::Omitted),
+        "list_with_bodies" = heading(WIDE) + &lines(Bodies::Included),
         "list_json" = json.join("\n"),
         "list_csv" = csv(Bodies::Omitted, &DeadLetterRow::COLUMNS),
     );
@@ -216,11 +281,16 @@ async fn the_audit_log_renders_as_reviewed() {
     let history = incident.store.queue().history(2).await.unwrap();
     assert_eq!(history.operations.len(), 2, "the newest two");
     let history = incident.store.queue().history(usize::MAX).await.unwrap();
-    let cells: Vec<String> =
-        history.operations.iter().map(|operation| render::history::cells(operation).join(";")).collect();
+    let mut csv = csv::WriterBuilder::new();
+    let mut csv = csv.delimiter(b';').quote_style(csv::QuoteStyle::Never).from_writer(Vec::new());
+    for operation in &history.operations {
+        csv.serialize(render::history::row(operation)).unwrap();
+    }
+    let csv = String::from_utf8(csv.into_inner().unwrap()).unwrap();
+    assert_eq!(csv.lines().next(), Some(render::history::HEADER.join(";").as_str()));
     snapshots!(incident:
-        "history" = render::history::text(&history),
+        "history" = render::history::text(&history, WIDE),
         "history_json" = json(&history),
-        "history_csv" = format!("{}\n{}", render::history::HEADER.join(";"), cells.join("\n")),
+        "history_csv" = csv.trim_end(),
     );
 }

@@ -1,7 +1,7 @@
 //! Services in a Docker engine, by the project's compose file.
 
 use super::{Data, Runner, Service, Started, native};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -22,6 +22,7 @@ pub fn start(root: &Path, dir: &Path, service: Service, ports: &[u16]) -> Result
     let (container, variable) = match service {
         Service::Emulator => ("pubsub-emulator", "PUBSUB_EMULATOR_PORT"),
         Service::Cassandra => ("cassandra", "CASSANDRA_PORT"),
+        Service::CassandraLogin => bail!("a node that asks for logins is not in the compose file"),
     };
     command.env(variable, port.to_string()).args(["up", "--detach", "--wait", container]);
     let started = Started { address: format!("127.0.0.1:{port}"), runner: Runner::Docker { project } };

@@ -34,7 +34,7 @@ pub fn find(root: &Path, service: Service) -> Result<Program> {
     let (java, files) = (java()?, root.join("xtask/cassandra"));
     let jars = match service {
         Service::Emulator => emulator_jar()?,
-        Service::Cassandra => cassandra_jars(&java, &files)?,
+        Service::Cassandra | Service::CassandraLogin => cassandra_jars(&java, &files)?,
     };
     Ok(Program { service, java, jars, files })
 }
@@ -88,6 +88,17 @@ fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: Commit
     if sync == CommitlogSync::Batch {
         let settings = ["commitlog_sync=batch", "commitlog_sync_period=0ms"];
         command.args(settings.map(|setting| format!("-Dcassandra.settings.{setting}")));
+    }
+    if *service == Service::CassandraLogin {
+        command.args([
+            "-Dcassandra.settings.authenticator=PasswordAuthenticator",
+            "-Dcassandra.settings.authorizer=CassandraAuthorizer",
+            // What is granted, revoked or changed is so at once.
+            "-Dcassandra.settings.permissions_validity=0ms",
+            "-Dcassandra.settings.roles_validity=0ms",
+            "-Dcassandra.settings.credentials_validity=0ms",
+            "-Dcassandra.superuser_setup_delay_ms=0",
+        ]);
     }
     let class_path = format!("{}:{}/*", files.display(), jars.display());
     command.args(["-cp", &class_path, "org.apache.cassandra.service.CassandraDaemon"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::super::fields::{self, HOUR, MS, duration, host_and_port_or_none};
+use super::super::fields::{self, HOUR, MS, SECOND, duration, host_and_port_or_none};
 
 /// Connecting at the start.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -14,6 +14,10 @@ pub struct ConnectConfig {
     /// role with an admin port.
     #[serde(deserialize_with = "duration::<_, MS, HOUR>")]
     pub timeout: Duration,
+    /// Time that the store may refuse the login or the certificate of a running role, 1 s to 1 h; 5 min by
+    /// default.
+    #[serde(deserialize_with = "duration::<_, SECOND, HOUR>")]
+    pub refusal_timeout: Duration,
 }
 
 /// Stopping.

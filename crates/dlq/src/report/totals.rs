@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{DeadLetterCount, HourlyArrivals};
+use super::{DailyCount, DeadLetterCount, HourlyArrivals};
 use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState};
 use ecom_domain::reason::Reason;
 
 /// Hours whose arrivals are counted, the current one included.
 const HOURS: usize = 24;
 const HOUR: i64 = 3_600_000_000;
+const DAY: i64 = 24 * HOUR;
 /// Significant bits of a time to recovery: the median is exact to 1 in 2,048, and the number of distinct
 /// times stays bounded however many dead letters there are.
 const PRECISION: u32 = 12;
 
 pub(super) struct Totals {
     pub(super) groups: BTreeMap<(DeadLetterState, Reason), DeadLetterCount>,
+    /// All and open dead letters, by the day of their first failure.
+    days: BTreeMap<(i64, Reason), (u64, u64)>,
     arrivals: [u64; HOURS],
     this_hour: i64,
     /// Dead letters by their time to recovery, in milliseconds, rounded up.
@@ -28,6 +31,7 @@ impl Totals {
     pub(super) fn new(now: i64) -> Self {
         Self {
             groups: BTreeMap::new(),
+            days: BTreeMap::new(),
             arrivals: [0; HOURS],
             this_hour: now.div_euclid(HOUR),
             recoveries: BTreeMap::new(),
@@ -40,6 +44,10 @@ impl Totals {
         let failed_at = record.dead_letter.first_failed_at;
         let state = record.state();
         self.groups.entry((state, record.dead_letter.reason)).or_default().add(failed_at);
+        let (all, open) =
+            self.days.entry((failed_at.div_euclid(DAY), record.dead_letter.reason)).or_default();
+        *all += 1;
+        *open += u64::from(state.is_open());
         let hours_ago = usize::try_from(self.this_hour.saturating_sub(failed_at.div_euclid(HOUR)).max(0));
         if let Some(hour) = hours_ago.ok().and_then(|ago| self.arrivals.get_mut(ago)) {
             *hour += 1;
@@ -50,6 +58,17 @@ impl Totals {
             let took = at.saturating_sub(failed_at).max(0) / 1_000;
             *self.recoveries.entry(rounded_up(u64::try_from(took).unwrap_or_default())).or_default() += 1;
         }
+    }
+
+    /// Dead letters by day and reason, oldest day first.
+    pub(super) fn days(&self) -> Vec<DailyCount> {
+        let count = |(&(day, reason), &(dead_letters, open)): (&(i64, Reason), &(u64, u64))| DailyCount {
+            at: day * DAY,
+            reason,
+            dead_letters,
+            open,
+        };
+        self.days.iter().map(count).collect()
     }
 
     /// Arrivals by hour, oldest first.

@@ -63,6 +63,56 @@ impl DeadLetterId {
     }
 }
 
+/// The beginning of an id: day, bucket and at least four hex digits, so that it names one partition. The whole
+/// id is a prefix, too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeadLetterIdPrefix(DeadLetterId);
+
+impl DeadLetterIdPrefix {
+    /// The length of the shortest prefix, in bytes.
+    const SHORTEST: usize = 8 + 1 + 2 + 1 + 4;
+    /// The length of the prefix that stands for an id on a narrow screen, in bytes: of a million dead letters in
+    /// one partition two share it once in a thousand cases.
+    pub const SHOWN: usize = 8 + 1 + 2 + 1 + 8;
+
+    /// Parses a prefix; `None` where `text` is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let padded = DeadLetterId::parse(&format!("{text:0<width$}", width = DeadLetterId::LENGTH));
+        padded.filter(|_| text.len() >= Self::SHORTEST).map(|_| Self(DeadLetterId(text.to_owned())))
+    }
+
+    /// Returns the id if this is the whole of one.
+    pub fn whole(&self) -> Option<&DeadLetterId> {
+        Some(&self.0).filter(|id| id.0.len() == DeadLetterId::LENGTH)
+    }
+
+    /// Returns the prefix as text.
+    pub fn as_str(&self) -> &str {
+        &self.0.0
+    }
+
+    /// Returns the text that sorts behind every id that begins with this, and before all later ones.
+    pub fn end(&self) -> String {
+        format!("{}g", self.0.0)
+    }
+
+    /// Returns the day of the partition.
+    pub fn day(&self) -> i32 {
+        self.0.day()
+    }
+
+    /// Returns the bucket of the partition.
+    pub fn bucket(&self) -> i16 {
+        self.0.bucket()
+    }
+}
+
+impl std::fmt::Display for DeadLetterIdPrefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl std::fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
@@ -97,6 +147,20 @@ mod tests {
             ["", "20240121", "20240121-99-00000000000000000000000000000000", "20240121-01-xyz", "2024'--"]
         {
             assert_eq!(DeadLetterId::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_names_the_partition_and_has_four_digits_of_the_hash() {
+        let id = "20240121-07-0123456789abcdef0123456789abcdef";
+        for length in DeadLetterIdPrefix::SHORTEST..=id.len() {
+            let prefix = DeadLetterIdPrefix::parse(&id[..length]).unwrap();
+            assert_eq!((prefix.as_str(), prefix.day(), prefix.bucket()), (&id[..length], 20_240_121, 7));
+            assert!(prefix.as_str() <= id && prefix.end().as_str() > id);
+            assert_eq!(prefix.whole().is_some(), length == id.len());
+        }
+        for bad in [&id[..15], "", "20240121-07", "20240121-64-0123", "20240121-07-012G", &format!("{id}0")] {
+            assert_eq!(DeadLetterIdPrefix::parse(bad), None, "{bad:?}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The contract of the fact store: rows.
 
 pub mod model;
+pub mod superseded;
+pub mod unseen;
 pub mod values;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,7 @@ suite! { $ facts, FactStore, fact_row_contract_tests: [
     payments_of_one_event_time_converge_in_either_order_of_arrival,
     what_one_handle_wrote_another_reads,
     a_scan_yields_every_row_once,
+    the_ranges_together_yield_every_row_once,
     a_store_names_its_host_or_path,
 ] }
 
@@ -282,6 +285,32 @@ async fn what_one_handle_wrote_another_reads(facts: &Facts) {
     other.record_payment(&payment(id, 1), t(1)).await.unwrap();
 
     assert_eq!(facts.payment_slot(id).await.unwrap(), taken(&payment(id, 1), t(1)));
+}
+
+async fn the_ranges_together_yield_every_row_once(facts: &Facts) {
+    const ROWS: i64 = 200;
+    let first = own_ids(ROWS).0;
+    let ids = (first..first + ROWS).map(OrderId);
+    let written = async |id: OrderId| facts.record_order(&order(id, 1), t(1)).await;
+    for id in ids.clone().skip(100) {
+        written(id).await.unwrap();
+    }
+    for at_most in [1, 7, 64] {
+        let ranges = facts.fact_ranges(at_most).await.unwrap();
+        assert!((1..=at_most as usize).contains(&ranges.len()), "{ranges:?}");
+        // Rows that came after the ranges were made are in them, too.
+        for id in ids.clone().take(100) {
+            written(id).await.unwrap();
+        }
+        let mut found = Vec::new();
+        for range in ranges {
+            found.extend(facts.facts_in(range).try_collect::<Vec<Fact>>().await.unwrap());
+        }
+        let mut found: Vec<OrderId> = found.iter().map(|fact| fact.order_id).collect();
+        found.retain(|id| (first..first + ROWS).contains(&id.0));
+        found.sort_unstable();
+        assert!(found.into_iter().eq(ids.clone()), "at most {at_most}");
+    }
 }
 
 async fn a_scan_yields_every_row_once(facts: &Facts) {

@@ -1,34 +1,46 @@
 //! The ports of a store in memory.
 
 use std::cmp::Reverse;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use ecom_domain::attributes::Attributes;
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
-use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterRecord, DeadLetterUpdate, HistoryEntry};
+use ecom_domain::dead_letter::{
+    DeadLetter, DeadLetterId, DeadLetterIdPrefix, DeadLetterRecord, DeadLetterUpdate, HistoryEntry,
+};
 use ecom_domain::event_time::EventTime;
-use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot};
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, PaymentSlot, SupersededPayment};
 use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{Interceptor, MemoryStore, Tables};
-use crate::{DeadLetterStore, FactStore, OperationsStore, Scan, StoreError};
+use crate::{DeadLetterStore, FactRange, FactStore, OperationsStore, Scan, StoreError};
 
 /// The time to live of a heartbeat: 30 days, in microseconds.
 const HEARTBEAT_TTL: i64 = 30 * 24 * 3_600 * 1_000_000;
+/// A time of a server that is later than that of every event, in microseconds.
+const SERVER_TIME: i64 = 4_000_000_000_000_000;
 
 #[async_trait]
 impl<I: Interceptor> FactStore for MemoryStore<I> {
     async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
-        let (order_id, cells) = (order.order_id, OrderCells::from(order));
-        self.write("record an order", move |tables| tables.record_order(order_id, cells, t)).await
+        let (order_id, cells, t) = (order.order_id, OrderCells::from(order), mutated(t));
+        let write = move |tables: &mut Tables| {
+            tables.record_order(order_id, cells, t);
+            if is_active(Mutant::NullPaymentColumns) {
+                tables.record_payment(order_id, PaymentCells::default(), t);
+            }
+        };
+        self.write("record an order", write).await
     }
 
     async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
         let fact = self.read("read a payment", |tables| tables.fact(order_id)).await?;
-        Ok(match fact.filter(Fact::has_order) {
+        Ok(match fact.filter(|fact| fact.has_order() || is_active(Mutant::RowIsOrder)) {
             None => PaymentSlot::NoOrder,
             Some(Fact { payment, payment_written_at: Some(written_at), .. }) => {
                 PaymentSlot::Taken { payment, written_at }
@@ -38,8 +50,19 @@ impl<I: Interceptor> FactStore for MemoryStore<I> {
     }
 
     async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
-        let (order_id, cells) = (payment.order_id, PaymentCells::from(payment));
-        self.write("record a payment", move |tables| tables.record_payment(order_id, cells, t)).await
+        let (order_id, mut cells, t) = (payment.order_id, PaymentCells::from(payment), mutated(t));
+        let record = match self.interceptor.keeps_unseen_payments() {
+            true => Tables::record_payment,
+            false => Tables::write_payment,
+        };
+        let write = move |tables: &mut Tables| {
+            if is_active(Mutant::UnsetColumns) && cells.card_last_four.is_none() {
+                let row = tables.facts.get(&order_id);
+                cells.card_last_four = row.and_then(|row| row.payment.card_last_four.clone());
+            }
+            record(tables, order_id, cells, t);
+        };
+        self.write("record a payment", write).await
     }
 
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
@@ -50,9 +73,51 @@ impl<I: Interceptor> FactStore for MemoryStore<I> {
         self.scan("scan the fact table", |tables| tables.facts().collect())
     }
 
+    async fn fact_ranges(&self, at_most: u32) -> Result<Vec<FactRange>, StoreError> {
+        let ids = |tables: &Tables| tables.facts.keys().map(|order_id| order_id.0).collect::<Vec<i64>>();
+        let ids = self.read("read the ends of the fact table", ids).await?;
+        let rows = ids.len().div_ceil(usize::try_from(at_most.max(1)).unwrap_or(usize::MAX)).max(1);
+        Ok(FactRange::ending_at(ids.chunks(rows).rev().skip(1).rev().filter_map(|part| part.last().copied())))
+    }
+
+    fn facts_in(&self, range: FactRange) -> BoxStream<'_, Result<Fact, StoreError>> {
+        let is_in = move |fact: &Fact| range.after < fact.order_id.0 && fact.order_id.0 <= range.through;
+        self.scan("scan the fact table", move |tables| tables.facts().filter(is_in).collect())
+    }
+
+    async fn record_superseded(&self, superseded: &SupersededPayment) -> Result<(), StoreError> {
+        let superseded = superseded.clone();
+        self.write("record a superseded payment", move |tables| tables.record_superseded(superseded)).await
+    }
+
+    async fn superseded_of(&self, order_id: OrderId) -> Result<Vec<SupersededPayment>, StoreError> {
+        let read = |tables: &Tables| {
+            let mut all = tables.superseded();
+            all.retain(|superseded| superseded.order_id == order_id);
+            all
+        };
+        self.read("read the superseded payments of an order", read).await
+    }
+
+    fn superseded(&self) -> BoxStream<'_, Result<SupersededPayment, StoreError>> {
+        self.scan("scan the superseded payments", Tables::superseded)
+    }
+
     fn describe(&self) -> String {
         "memory:".to_owned()
     }
+}
+
+/// Returns T, unless a seeded bug gives each write another time.
+fn mutated(t: EventTime) -> EventTime {
+    static WRITES: AtomicI64 = AtomicI64::new(0);
+    if is_active(Mutant::ServerTime) {
+        return EventTime::stored(SERVER_TIME + WRITES.fetch_add(1, Ordering::Relaxed));
+    }
+    if is_active(Mutant::NewTimePerAttempt) {
+        return EventTime::stored(t.micros() + WRITES.fetch_add(1, Ordering::Relaxed) % 3);
+    }
+    t
 }
 
 #[async_trait]
@@ -70,6 +135,18 @@ impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
         self.read("read a dead letter", |tables| tables.record(id)).await
     }
 
+    async fn ids_with_prefix(
+        &self,
+        prefix: &DeadLetterIdPrefix,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterId>, StoreError> {
+        let begins = |record: &DeadLetterRecord| record.dead_letter.id.as_str().starts_with(prefix.as_str());
+        let found = |tables: &Tables| {
+            tables.records().filter(begins).map(|record| record.dead_letter.id).take(limit).collect()
+        };
+        self.read("read the ids of dead letters", found).await
+    }
+
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError> {
         self.read("read a history", |tables| tables.history(id)).await
     }
@@ -80,9 +157,17 @@ impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
-        self.scan("scan the dead letters", move |tables| {
-            let mut found: Vec<_> =
-                tables.records().rev().filter(|record| scan.wants(record.dead_letter.t)).collect();
+        let unreadable = self.interceptor.unreadable_part();
+        let error = unreadable.clone().map(|part| {
+            Err(StoreError::Unreadable { part, on: "memory:".to_owned(), source: "unreadable".into() })
+        });
+        let read = move |tables: &Tables| {
+            let is_unreadable =
+                |id: &DeadLetterId| unreadable.as_ref().is_some_and(|part| id.as_str().starts_with(part));
+            let wanted = |record: &DeadLetterRecord| {
+                scan.wants(record.dead_letter.t) && !is_unreadable(&record.dead_letter.id)
+            };
+            let mut found: Vec<_> = tables.records().rev().filter(wanted).collect();
             if !scan.bodies {
                 for DeadLetterRecord { dead_letter, .. } in &mut found {
                     dead_letter.body.bytes.clear();
@@ -90,7 +175,8 @@ impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
                 }
             }
             found
-        })
+        };
+        stream::iter(error).chain(self.scan("scan the dead letters", read)).boxed()
     }
 
     fn dead_letters_of_order(

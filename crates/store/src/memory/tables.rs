@@ -1,5 +1,6 @@
 //! The tables of a store in memory.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use ecom_domain::bulk_operation::{BulkOperation, OperationId, PlanBatch};
@@ -8,8 +9,9 @@ use ecom_domain::dead_letter::{
     HistoryEntry,
 };
 use ecom_domain::event_time::EventTime;
-use ecom_domain::fact::{Fact, OrderCells, PaymentCells};
+use ecom_domain::fact::{Fact, OrderCells, PaymentCells, SupersededPayment};
 use ecom_domain::heartbeat::Heartbeat;
+use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::order::OrderId;
 
 /// The contents of a store in memory, which a test may change at will.
@@ -17,6 +19,8 @@ use ecom_domain::order::OrderId;
 pub struct Tables {
     /// The rows, each with the write timestamps of its column groups, also of those written as null.
     pub facts: BTreeMap<OrderId, Fact>,
+    /// The superseded payments, by order, event time and payment id.
+    pub superseded: BTreeMap<(OrderId, EventTime, Option<i64>), PaymentCells>,
     /// The immutable parts of the dead letters.
     pub dead_letters: BTreeMap<DeadLetterId, DeadLetter>,
     /// The states and schedules, perhaps of dead letters that are not recorded yet.
@@ -46,8 +50,24 @@ impl Tables {
         });
     }
 
-    /// Writes all payment columns of a row at `t`.
+    /// Writes all payment columns of a row at `t`. Of the payment of the row and this one, the older one is
+    /// superseded, unless both have the same values.
     pub fn record_payment(&mut self, order_id: OrderId, cells: PaymentCells, t: EventTime) {
+        let row = self.row(order_id);
+        let older = match row.payment_written_at {
+            Some(at) if at < t => Some((row.payment.clone(), at)),
+            Some(at) if at > t => Some((cells.clone(), t)),
+            _ => None,
+        };
+        let both_are_payments = row.payment.payment_id.is_some() && cells.payment_id.is_some();
+        if let Some((payment, t)) = older.filter(|_| both_are_payments && row.payment != cells) {
+            self.record_superseded(SupersededPayment { order_id, t, payment });
+        }
+        self.write_payment(order_id, cells, t);
+    }
+
+    /// Writes all payment columns of a row at `t`, and keeps no payment that was there, or is there already.
+    pub fn write_payment(&mut self, order_id: OrderId, cells: PaymentCells, t: EventTime) {
         let row = self.row(order_id);
         merge(&mut row.payment, &mut row.payment_written_at, cells, t, |current, new| {
             merge_cell(&mut current.payment_id, new.payment_id);
@@ -56,6 +76,22 @@ impl Tables {
             merge_cell(&mut current.payment_status, new.payment_status);
             merge_cell(&mut current.payment_datetime, new.payment_datetime);
         });
+    }
+
+    /// Records a superseded payment.
+    pub fn record_superseded(&mut self, superseded: SupersededPayment) {
+        let SupersededPayment { order_id, t, payment } = superseded;
+        self.superseded.insert((order_id, t, payment.payment_id), payment);
+    }
+
+    /// Returns the superseded payments, by order, newest first.
+    pub fn superseded(&self) -> Vec<SupersededPayment> {
+        let payment = |(&(order_id, t, _), payment): (&(OrderId, EventTime, _), &PaymentCells)| {
+            SupersededPayment { order_id, t, payment: payment.clone() }
+        };
+        let mut all: Vec<SupersededPayment> = self.superseded.iter().map(payment).collect();
+        all.sort_by_key(|superseded| (superseded.order_id, Reverse(superseded.t)));
+        all
     }
 
     fn row(&mut self, order_id: OrderId) -> &mut Fact {
@@ -116,7 +152,9 @@ impl Tables {
             DeadLetterChange::State { generation, state, at }
             | DeadLetterChange::Reopen { generation, state, at, .. } => {
                 let new = (generation, Some(state), Some(at));
-                if new > (progress.generation, progress.state, progress.state_at) {
+                let current = (progress.generation, progress.state, progress.state_at);
+                let wins = if is_active(Mutant::StateByClock) { new.2 > current.2 } else { new > current };
+                if wins {
                     (progress.generation, progress.state, progress.state_at) = new;
                 }
             }
@@ -135,7 +173,8 @@ impl Tables {
     pub(super) fn remove(&mut self, record: &DeadLetterRecord) {
         let id = &record.dead_letter.id;
         let time = record.removal_timestamp();
-        if self.record(id).is_none_or(|current| current.removal_timestamp() <= time) {
+        let is_reopened = self.record(id).is_some_and(|current| current.removal_timestamp() > time);
+        if !is_reopened || is_active(Mutant::RemovesReopened) {
             self.dead_letters.remove(id);
             self.progress.remove(id);
             self.histories.remove(id);

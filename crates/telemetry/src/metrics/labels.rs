@@ -52,6 +52,8 @@ pub enum StoreOperation {
     PaymentSlot,
     /// Writes payment columns.
     RecordPayment,
+    /// Writes a superseded payment.
+    RecordSuperseded,
     /// Reads one row.
     Fact,
     /// Writes a dead letter.
@@ -68,10 +70,11 @@ pub enum StoreOperation {
 
 impl StoreOperation {
     /// Every value, in the order of their counters.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::RecordOrder,
         Self::PaymentSlot,
         Self::RecordPayment,
+        Self::RecordSuperseded,
         Self::Fact,
         Self::RecordDeadLetter,
         Self::DeadLetter,
@@ -86,6 +89,7 @@ impl StoreOperation {
             Self::RecordOrder => "record_order",
             Self::PaymentSlot => "payment_slot",
             Self::RecordPayment => "record_payment",
+            Self::RecordSuperseded => "record_superseded",
             Self::Fact => "fact",
             Self::RecordDeadLetter => "record_dead_letter",
             Self::DeadLetter => "dead_letter",

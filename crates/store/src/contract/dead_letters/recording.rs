@@ -2,8 +2,8 @@
 
 use ecom_domain::attributes::Attributes;
 use ecom_domain::dead_letter::{
-    DeadLetter, DeadLetterId, DeadLetterProgress, DeadLetterRecord, DeadLetterState, EventKind,
-    TRUNCATED_BODY, WHOLE_BODY_LIMIT,
+    DeadLetter, DeadLetterId, DeadLetterIdPrefix, DeadLetterProgress, DeadLetterRecord, DeadLetterState,
+    EventKind, TRUNCATED_BODY, WHOLE_BODY_LIMIT,
 };
 use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
@@ -16,6 +16,7 @@ use crate::StoreError;
 
 suite! { $ dead_letter_recording, DeadLetterStore, dead_letter_recording_contract_tests: [
     an_unknown_dead_letter_is_none,
+    dead_letters_are_found_by_the_beginning_of_their_ids,
     a_dead_letter_reads_back_whole,
     a_dead_letter_about_nothing_readable_reads_back_whole,
     every_kind_and_reason_reads_back,
@@ -33,6 +34,39 @@ async fn an_unknown_dead_letter_is_none(store: &Store) {
 
     assert_eq!(store.dead_letter(&unknown).await.unwrap(), None);
     assert_eq!(store.history(&unknown).await.unwrap(), []);
+}
+
+async fn dead_letters_are_found_by_the_beginning_of_their_ids(store: &Store) {
+    let days = own_days();
+    let id_of = |hash: &str| {
+        let name = own_dead_letter_of(days).id;
+        DeadLetterId::parse(&format!("{}{hash:0<32}", &name.as_str()[..12])).unwrap()
+    };
+    let with_state_only = id_of("0123fe");
+    let ids = ["0123", "012301", "0123ff", "0124", "0122f"].map(id_of);
+    for id in ids.iter().rev() {
+        let dead_letter = DeadLetter { id: id.clone(), ..own_dead_letter_of(days) };
+        recorded(store, &dead_letter, &[]).await;
+    }
+    let unrecorded = DeadLetter { id: with_state_only, ..own_dead_letter_of(days) };
+    store.apply(&state_update(&unrecorded, 0, DeadLetterState::Discarded, NOW)).await.unwrap();
+    let partition = &ids[0].as_str()[..12];
+    for (hash, limit, expected) in [
+        ("0123", 9, &ids[..3]),
+        ("0123", 2, &ids[..2]),
+        ("012301", 9, &ids[1..2]),
+        ("0123f", 9, &ids[2..3]),
+        ("0125", 9, &[]),
+        (&ids[3].as_str()[12..], 9, &ids[3..4]),
+    ] {
+        let prefix = DeadLetterIdPrefix::parse(&format!("{partition}{hash}")).unwrap();
+        assert_eq!(store.ids_with_prefix(&prefix, limit).await.unwrap(), expected, "{prefix}");
+    }
+}
+
+/// Returns a dead letter of the first of these days.
+fn own_dead_letter_of(days: i64) -> DeadLetter {
+    dead_letter(days + SECOND, b"{}")
 }
 
 async fn a_dead_letter_reads_back_whole(store: &Store) {

@@ -15,13 +15,21 @@ use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 
+use crate::foreign;
+use crate::oracle::{self, CARD_NUMBER};
+
 /// The rows and dead letters at the end of a schedule.
 pub struct FinalState {
+    /// The seed of the schedule.
     pub seed: u64,
+    /// The rows of the fact table.
     pub rows: BTreeMap<OrderId, Fact>,
+    /// The dead letters.
     pub dead_letters: Vec<DeadLetterRecord>,
     /// Rows that were deleted by hand, each with its write timestamp: older values are gone on purpose.
     pub deletes: BTreeMap<OrderId, i64>,
+    /// Dead letters that may be gone: somebody discarded them, and resolved ones are removed.
+    pub removed: Vec<DeadLetterId>,
 }
 
 /// The effect of a message on the row of its order.
@@ -40,8 +48,10 @@ enum Effect {
 /// Returns the write timestamp of a column group of the row, and whether it shows this event.
 fn shown(kind: EventKind, row: &Fact, body: &[u8]) -> (Option<EventTime>, bool) {
     match kind {
-        EventKind::Order => (row.order_written_at, row.order.matches(&json::order(body).unwrap())),
-        EventKind::Payment => (row.payment_written_at, row.payment.matches(&json::payment(body).unwrap())),
+        EventKind::Order => (row.order_written_at, row.order.matches(&json::order(body).expect("an order"))),
+        EventKind::Payment => {
+            (row.payment_written_at, row.payment.matches(&json::payment(body).expect("a payment")))
+        }
     }
 }
 
@@ -81,6 +91,10 @@ impl FinalState {
     /// rows, and that no row or dead letter has another origin.
     pub fn check_messages(&self, kind: EventKind, log: &[ReceivedMessage]) {
         let seed = self.seed;
+        for received in log {
+            let (t, expected) = (received.event_time().micros(), oracle::event_time(received));
+            assert_eq!(t, expected, "seed {seed}: T of {kind:?} {received:?}");
+        }
         let units: BTreeMap<(EventTime, &Bytes), &ReceivedMessage> =
             log.iter().map(|received| ((received.event_time(), &received.message.body), received)).collect();
         for (t, body) in units.keys() {
@@ -94,7 +108,8 @@ impl FinalState {
             let context = || format!("seed {seed}: {kind:?} {id}, {effect:?}, {dead_letter:?}");
             let is_effective = matches!(effect, Effect::Current | Effect::Superseded);
             let is_kept = state.is_some_and(|state| state != DeadLetterState::Recovered);
-            assert!(is_effective || is_kept || is_deleted, "lost: {}", context());
+            let is_gone = state.is_none() && self.removed.contains(&id);
+            assert!(is_effective || is_kept || is_deleted || is_gone, "lost: {}", context());
             if state == Some(DeadLetterState::Recovered) {
                 assert!(is_effective || is_deleted, "recovered without effect: {}", context());
             }
@@ -129,13 +144,40 @@ impl FinalState {
                 continue;
             }
             let mut events = units.keys().filter(|(t, _)| Some(*t) == written_at);
-            let is_whole = events
-                .any(|(_, body)| self.order_of(kind, body) == Some(row.order_id) && shown(kind, row, body).1);
-            assert!(is_whole, "seed {seed}: {row:?} is mixed");
+            let shows =
+                |body: &[u8]| self.order_of(kind, body) == Some(row.order_id) && shown(kind, row, body).1;
+            let event = events.find(|(_, body)| shows(body));
+            let (_, body) = event.unwrap_or_else(|| panic!("seed {seed}: {row:?} is mixed"));
+            if kind == EventKind::Order && row.order_id.0 >= foreign::FIRST_ORDER {
+                foreign::check_price(seed, row, body);
+            }
             assert!(
                 row.has_order() || self.deletes.contains_key(&row.order_id),
                 "seed {seed}: a payment without its order: {row:?}"
             );
+        }
+    }
+
+    /// Asserts that no card number is stored or was published as a dead letter.
+    pub fn check_card_numbers(&self, dead_letters: &[ReceivedMessage]) {
+        let seed = self.seed;
+        let has =
+            |bytes: &[u8]| bytes.windows(CARD_NUMBER.len()).any(|window| window == CARD_NUMBER.as_bytes());
+        for dead_letter in &self.dead_letters {
+            assert!(
+                !has(&dead_letter.dead_letter.body.bytes),
+                "seed {seed}: a card number in {dead_letter:?}"
+            );
+        }
+        for message in dead_letters {
+            let in_attributes = message.message.attributes.iter().any(|(_, value)| has(value.as_bytes()));
+            assert!(
+                !in_attributes && !has(&message.message.body),
+                "seed {seed}: a card number in {message:?}"
+            );
+        }
+        for row in self.rows.values() {
+            assert!(!has(format!("{:?}", row.payment.card_last_four).as_bytes()), "seed {seed}: {row:?}");
         }
     }
 

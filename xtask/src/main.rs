@@ -7,9 +7,12 @@
 )]
 
 mod bench;
+mod chaos;
 mod ci;
 mod guard;
+mod parts;
 mod services;
+mod soak;
 mod test;
 
 use anyhow::{Context, Result};
@@ -54,6 +57,10 @@ enum Command {
     Bench(bench::Bench),
     /// Count instructions and heap blocks per event under valgrind, and compare them with their limits
     Micro,
+    /// Kill, stop and freeze real processes under load, and compare the stores with what was published
+    Chaos(chaos::Options),
+    /// Watch memory, file handles and threads of real processes under a steady load
+    Soak(soak::Options),
     /// Run every check of a change: fmt, clippy, doc, deny, micro, all tests, each feature alone
     Ci,
     /// End what a run started in DIR when standard input closes
@@ -80,6 +87,8 @@ fn run(command: Command) -> Result<u8> {
         Command::Test { arguments } => test::run(root, &arguments, test::Scope::from_environment()),
         Command::Bench(options) => bench::run(root, &options),
         Command::Micro => Ok(u8::from(!ci::micro(root, test::Scope::from_environment())?)),
+        Command::Chaos(options) => Ok(u8::from(!chaos::run(root, &options)?)),
+        Command::Soak(options) => Ok(u8::from(!soak::run(root, &options)?)),
         Command::Ci => ci::run(root),
         Command::Guard { dir } => guard::watch(root, &dir),
     }

@@ -2,10 +2,12 @@
 
 mod docker;
 mod native;
+mod node;
 mod state;
 
 use anyhow::{Context, Error, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
+pub use node::Node;
 use state::{Runner, Started, lock};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};

@@ -45,6 +45,8 @@ mod runbook;
 mod screens;
 #[cfg(feature = "embedded")]
 pub mod table;
+#[cfg(all(feature = "pubsub", feature = "cassandra", feature = "embedded"))]
+mod three_nodes;
 #[cfg(all(feature = "embedded", target_os = "linux"))]
 mod unheard;
 

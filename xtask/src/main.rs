@@ -10,6 +10,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod guard;
+mod nodes;
 mod parts;
 mod reliability;
 mod services;
@@ -56,6 +57,8 @@ enum Command {
     },
     /// Measure the binaries beside the raw limits of both services and beside peers
     Bench(bench::Bench),
+    /// Run the binaries on three Cassandra nodes under load: one killed, two killed, each restarted
+    Nodes,
     /// Count instructions and heap blocks per event under valgrind, and compare them with their limits
     Micro,
     /// Run simulated schedules, crash points, seeded bugs and fuzzing: the figures of docs/reliability.md
@@ -89,6 +92,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Services { dir, command } => services::run(root, dir, command),
         Command::Test { arguments } => test::run(root, &arguments, test::Scope::from_environment()),
         Command::Bench(options) => bench::run(root, &options),
+        Command::Nodes => nodes::run(root),
         Command::Micro => Ok(u8::from(!ci::micro(root, test::Scope::from_environment())?)),
         Command::Reliability(options) => reliability::run(root, &options),
         Command::Chaos(options) => Ok(u8::from(!chaos::run(root, &options)?)),

@@ -3,7 +3,10 @@
 mod docker;
 mod native;
 mod node;
+mod ring;
 mod state;
+
+pub use ring::up_for as ring_for;
 
 use anyhow::{Context, Error, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -24,10 +27,18 @@ pub enum Service {
     Cassandra,
     /// One Cassandra node that asks for logins: the superuser is cassandra, its password cassandra.
     CassandraLogin,
+    /// A node of three, by its number: the last part of its address, 127.0.0.1 to 127.0.0.3.
+    #[value(skip)]
+    Node(u8),
 }
 
 impl Service {
     const ALL: [Self; 3] = [Self::Emulator, Self::Cassandra, Self::CassandraLogin];
+
+    /// Returns all services, those of a cluster of three nodes too.
+    fn every() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain(ring::NODES)
+    }
 
     /// Returns the name in options, files and messages.
     pub fn name(self) -> &'static str {
@@ -35,6 +46,9 @@ impl Service {
             Self::Emulator => "emulator",
             Self::Cassandra => "cassandra",
             Self::CassandraLogin => "cassandra-login",
+            Self::Node(1) => "cassandra-1",
+            Self::Node(2) => "cassandra-2",
+            Self::Node(_) => "cassandra-3",
         }
     }
 
@@ -44,13 +58,20 @@ impl Service {
             Self::Emulator => "PUBSUB_EMULATOR_HOST",
             Self::Cassandra => "CASSANDRA_CONTACT_POINTS",
             Self::CassandraLogin => "CASSANDRA_LOGIN_CONTACT_POINTS",
+            Self::Node(_) => ring::VARIABLE,
         }
+    }
+
+    /// Returns the address that it listens at.
+    fn host(self) -> String {
+        let number = if let Self::Node(number) = self { number } else { 1 };
+        format!("127.0.0.{number}")
     }
 
     fn usual_port(self) -> u16 {
         match self {
             Self::Emulator => 8085,
-            Self::Cassandra => 9042,
+            Self::Cassandra | Self::Node(_) => 9042,
             Self::CassandraLogin => 9043,
         }
     }
@@ -116,6 +137,9 @@ pub struct Options {
     /// Start a second Cassandra node, which asks for logins (cassandra, password cassandra), too
     #[arg(long)]
     login: bool,
+    /// Start this node of a cluster of three instead, 1 to 3; repeatable, 1 first on a new folder
+    #[arg(long = "node", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
+    nodes: Vec<u8>,
     /// When Cassandra writes its commit log to disk
     #[arg(long, value_enum, default_value_t, env = "ECOM_CASSANDRA_COMMITLOG_SYNC")]
     commitlog_sync: CommitlogSync,
@@ -147,6 +171,10 @@ pub fn run(root: &Path, given: Option<PathBuf>, command: Command) -> Result<u8> 
     let dir = &std::path::absolute(given.unwrap_or_else(|| root.join("target/services")))?;
     let mut code = 0;
     match command {
+        Command::Up(options) if !options.nodes.is_empty() => {
+            let addresses = ring::up(root, dir, &options.nodes)?;
+            println!("export {}={}", ring::VARIABLE, shlex::try_quote(&addresses)?);
+        }
         Command::Up(options) => {
             for (service, result) in up(root, dir, &options)? {
                 match result {
@@ -168,12 +196,13 @@ pub fn run(root: &Path, given: Option<PathBuf>, command: Command) -> Result<u8> 
             }
         }
         Command::Status => {
-            for service in Service::ALL {
-                if service == Service::CassandraLogin && Started::read(dir, service)?.is_none() {
+            for service in Service::every() {
+                let is_usual = matches!(service, Service::Emulator | Service::Cassandra);
+                if !is_usual && Started::read(dir, service)?.is_none() {
                     continue;
                 }
                 let (runs, text) = status(dir, service, &option)?;
-                println!("{:<10} {text}", service.name());
+                println!("{:<11} {text}", service.name());
                 code = if runs { code } else { 3 };
             }
         }
@@ -257,7 +286,7 @@ pub fn down(root: &Path, dir: &Path, data: Data) -> Result<bool> {
     }
     let _lock = lock(dir)?;
     let mut any = false;
-    for service in Service::ALL {
+    for service in Service::every() {
         let Some(started) = Started::read(dir, service)? else { continue };
         started.stop(root, dir, service, data)?;
         any = true;
@@ -266,7 +295,7 @@ pub fn down(root: &Path, dir: &Path, data: Data) -> Result<bool> {
             eprintln!("this shell still points at it: unset {variable}");
         }
     }
-    for folder in [Service::Cassandra, Service::CassandraLogin].map(|service| dir.join(service.name())) {
+    for folder in Service::every().map(|service| dir.join(service.name())) {
         if data == Data::Wiped && folder.exists() {
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("could not remove {}", folder.display()))?;

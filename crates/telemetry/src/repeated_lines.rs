@@ -1,5 +1,6 @@
 //! Warnings of client libraries that repeat, such as a server's warning with every response: each kind is logged
-//! once a minute, with the number of those left out.
+//! once a minute, with the number of those left out. What a client library calls an error is logged as a warning: the
+//! role, which retries, says which of them is an error.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
@@ -46,14 +47,35 @@ impl<S: Subscriber> Layer<S> for OnceAMinute {
         }
         let mut kind = Kind(metadata.target().to_owned());
         event.record(&mut kind);
-        match self.admit(kind.0, Instant::now()) {
-            None => false,
-            Some(0) => true,
-            Some(left_out) => {
-                stderr::say(format_args!("{left_out} lines like the next one were left out"));
-                true
-            }
+        let Some(left_out) = self.admit(kind.0, Instant::now()) else { return false };
+        if left_out > 0 {
+            stderr::say(format_args!("{left_out} lines like the next one were left out"));
         }
+        if *metadata.level() == Level::WARN {
+            return true;
+        }
+        let mut text = Text::default();
+        event.record(&mut text);
+        let library = metadata.target().split("::").next().unwrap_or_default();
+        tracing::warn!(target: "ecom_telemetry", "{library}: {}{}", text.message, text.fields);
+        false
+    }
+}
+
+/// A line's message, and its fields as they are shown.
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let written = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+        written.ok();
     }
 }
 
@@ -71,6 +93,8 @@ impl Visit for Kind {
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::layer::SubscriberExt;
+
     use super::*;
 
     #[test]
@@ -82,6 +106,30 @@ mod tests {
             (Some(0), None, Some(0), None)
         );
         assert_eq!((admit("a", 60), admit("a", 61), admit("b", 61)), (Some(2), None, Some(0)));
+    }
+
+    #[test]
+    fn the_error_of_a_client_library_is_a_warning_and_one_of_our_own_is_an_error() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let writer = file.reopen().expect("the file");
+        let lines = tracing_subscriber::fmt().with_writer(Mutex::new(writer)).with_ansi(false).finish();
+        // A line within a line needs the global default.
+        tracing::subscriber::set_global_default(lines.with(OnceAMinute::default())).expect("the only one");
+        tracing::error!(target: "scylla::cluster", node = 1, "could not fetch");
+        tracing::error!(target: "scylla::cluster", node = 2, "could not fetch");
+        tracing::warn!(target: "scylla::cluster", "another");
+        tracing::error!(target: "ecom", "own");
+        let written = std::fs::read_to_string(file.path()).expect("text");
+        let levels: Vec<&str> =
+            written.lines().filter_map(|line| Some(line.split_once('Z')?.1.trim_start())).collect();
+        assert_eq!(
+            levels,
+            [
+                "WARN ecom_telemetry: scylla: could not fetch node=1",
+                "WARN scylla::cluster: another",
+                "ERROR ecom: own"
+            ]
+        );
     }
 
     #[test]

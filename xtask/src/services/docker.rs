@@ -23,6 +23,7 @@ pub fn start(root: &Path, dir: &Path, service: Service, ports: &[u16]) -> Result
         Service::Emulator => ("pubsub-emulator", "PUBSUB_EMULATOR_PORT"),
         Service::Cassandra => ("cassandra", "CASSANDRA_PORT"),
         Service::CassandraLogin => bail!("a node that asks for logins is not in the compose file"),
+        Service::Node(_) => bail!("the compose file has one node"),
     };
     command.env(variable, port.to_string()).args(["up", "--detach", "--wait", container]);
     let started = Started { address: format!("127.0.0.1:{port}"), runner: Runner::Docker { project } };

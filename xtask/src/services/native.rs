@@ -1,6 +1,6 @@
 //! Services as plain Java processes of this host.
 
-use super::{CommitlogSync, Runner, Service, Started};
+use super::{CommitlogSync, Runner, Service, Started, ring};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File, TryLockError};
@@ -34,25 +34,31 @@ pub fn find(root: &Path, service: Service) -> Result<Program> {
     let (java, files) = (java()?, root.join("xtask/cassandra"));
     let jars = match service {
         Service::Emulator => emulator_jar()?,
-        Service::Cassandra | Service::CassandraLogin => cassandra_jars(&java, &files)?,
+        Service::Cassandra | Service::CassandraLogin | Service::Node(_) => cassandra_jars(&java, &files)?,
     };
     Ok(Program { service, java, jars, files })
 }
 
 /// Starts a service and waits until it is ready. It takes other ports when another process was quicker
-/// to take the chosen ones, and shows the end of its log when it fails.
+/// to take the chosen ones, and shows the end of its log when it fails. A node of three takes exactly the two
+/// ports given, which its peers have, too.
 pub fn start(program: &Program, dir: &Path, mut ports: &[u16], sync: CommitlogSync) -> Result<Started> {
     let (service, name, log) = (program.service, program.service.name(), program.service.log(dir));
-    let mut attempts = 3;
+    let host = service.host();
+    let is_of_three = matches!(service, Service::Node(_));
+    let mut attempts = if is_of_three { 1 } else { 3 };
     loop {
         attempts -= 1;
-        let [port, storage] = free_ports(ports)?;
+        let [port, storage] = match *ports {
+            [port, storage] if is_of_three => [port, storage],
+            _ => free_ports(ports)?,
+        };
         let command = command(program, &dir.join(name), port, storage, sync)?;
         eprintln!("starting {name}");
         Started::remove(dir, service);
         let _ = fs::rename(&log, log.with_extension("previous.log"));
         let pid = launch(command, &log).with_context(|| format!("could not start {name}"))?.id();
-        let started = Started { address: format!("127.0.0.1:{port}"), runner: Runner::Native { pid } };
+        let started = Started { address: format!("{host}:{port}"), runner: Runner::Native { pid } };
         started.write(dir, service)?;
         let Err(error) = await_ready(service, dir, &started) else { return Ok(started) };
         let died = stop(pid, &log, STOP_LIMIT) == GONE;
@@ -99,6 +105,9 @@ fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: Commit
             "-Dcassandra.settings.credentials_validity=0ms",
             "-Dcassandra.superuser_setup_delay_ms=0",
         ]);
+    }
+    if let Service::Node(number) = service {
+        command.args(ring::settings(*number));
     }
     let class_path = format!("{}:{}/*", files.display(), jars.display());
     command.args(["-cp", &class_path, "org.apache.cassandra.service.CassandraDaemon"]);

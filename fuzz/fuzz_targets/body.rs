@@ -13,7 +13,8 @@ pub fn parsed(bytes: &[u8]) -> Value {
 
 /// Checks that a rejection names its cause, and does not repeat the body.
 pub fn check_rejection(rejection: &Rejection, bytes: &[u8]) {
-    assert!(matches!(rejection.reason, Reason::Undecodable | Reason::Invalid), "{rejection:?}");
+    let of_bodies = [Reason::Undecodable, Reason::Invalid, Reason::PanDetected];
+    assert!(of_bodies.contains(&rejection.reason), "{rejection:?}");
     assert!(!rejection.detail.is_empty() && rejection.detail.len() <= 1_024, "{rejection:?}");
     assert!(rejection.order_id.is_none_or(|order| order.0 > 0), "{rejection:?}");
     assert!(rejection.payment_id.is_none_or(|payment| payment > 0), "{rejection:?}");

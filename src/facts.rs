@@ -20,7 +20,7 @@ use super::setup::{self, Rights};
 use super::wiring::{self, DataFolder};
 use crate::render::screen::Screen;
 use crate::render::table::{Column, table};
-use ecom_scenario::{EventContent, Manifest, StreamCounts, Units, Verification, verify};
+use ecom_scenario::{DifferenceKind, EventContent, Manifest, StreamCounts, Units, Verification, verify};
 use ecom_telemetry::stderr;
 
 /// The interval of `verify --wait`.
@@ -123,6 +123,12 @@ pub(crate) fn verification_text(found: &Verification, screen: Screen) -> String 
     text.push('\n');
     if found.is_clean() {
         text.push_str(&format!("✓ {} rows as published: 0 lost, 0 mixed\n", output::count(found.rows)));
+        if let Some(not_kept) = found.faults.get(&DifferenceKind::SupersededNotKept) {
+            let not_kept = output::count(*not_kept);
+            text.push_str(&format!(
+                "{not_kept} superseded payments are not in superseded_payments: two processes wrote at once\n"
+            ));
+        }
         return text;
     }
     for difference in &found.differences {

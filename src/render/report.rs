@@ -29,10 +29,14 @@ pub fn text(report: &Report, spell: Spell<'_>, screen: Screen) -> String {
     } else {
         text.push_str(&groups(report, screen));
         text.push_str(&format!("\n{}", sentences(report).join("\n")));
-        text.push_str(&format!("
+        text.push_str(&format!(
+            "
 
 {}
-{}", days(&report.days, screen), arrivals(&report.arrivals, screen)));
+{}",
+            days(&report.days, screen),
+            arrivals(&report.arrivals, screen)
+        ));
     }
     let (causes, running) = roles::lines(&report.roles, &report.causes, report.at);
     text.push_str(&format!("\nroles\n{causes}{running}"));

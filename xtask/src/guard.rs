@@ -37,6 +37,11 @@ impl Guard {
         Ok(status.success())
     }
 
+    /// Ends this process group, too, unless another command runs.
+    pub fn watch_group(&mut self, id: u32) {
+        self.send(&id.to_string());
+    }
+
     /// Keeps the services' logs when everything else is removed.
     pub fn keep_logs(&mut self) {
         self.send("keep-logs");

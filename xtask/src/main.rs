@@ -7,10 +7,14 @@
 )]
 
 mod bench;
+mod chaos;
 mod ci;
 mod guard;
 mod nodes;
+mod parts;
+mod reliability;
 mod services;
+mod soak;
 mod test;
 
 use anyhow::{Context, Result};
@@ -57,6 +61,12 @@ enum Command {
     Nodes,
     /// Count instructions and heap blocks per event under valgrind, and compare them with their limits
     Micro,
+    /// Run simulated schedules, crash points, seeded bugs and fuzzing: the figures of docs/reliability.md
+    Reliability(reliability::Reliability),
+    /// Kill, stop and freeze real processes under load, and compare the stores with what was published
+    Chaos(chaos::Options),
+    /// Watch memory, file handles and threads of real processes under a steady load
+    Soak(soak::Options),
     /// Run every check of a change: fmt, clippy, doc, deny, micro, all tests, each feature alone
     Ci,
     /// End what a run started in DIR when standard input closes
@@ -84,6 +94,9 @@ fn run(command: Command) -> Result<u8> {
         Command::Bench(options) => bench::run(root, &options),
         Command::Nodes => nodes::run(root),
         Command::Micro => Ok(u8::from(!ci::micro(root, test::Scope::from_environment())?)),
+        Command::Reliability(options) => reliability::run(root, &options),
+        Command::Chaos(options) => Ok(u8::from(!chaos::run(root, &options)?)),
+        Command::Soak(options) => Ok(u8::from(!soak::run(root, &options)?)),
         Command::Ci => ci::run(root),
         Command::Guard { dir } => guard::watch(root, &dir),
     }

@@ -2,6 +2,7 @@
 
 mod docker;
 mod native;
+mod node;
 mod ring;
 mod state;
 
@@ -9,6 +10,7 @@ pub use ring::up_for as ring_for;
 
 use anyhow::{Context, Error, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
+pub use node::Node;
 use state::{Runner, Started, lock};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};

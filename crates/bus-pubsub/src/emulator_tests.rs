@@ -293,3 +293,39 @@ async fn publish_waits_for_a_receipt_while_the_window_is_full() {
     third.await.unwrap();
     fourth.await.unwrap();
 }
+
+/// The emulator has no flow control: it sends everything at once.
+#[tokio::test]
+async fn messages_that_wait_for_workers_in_an_outage_are_delivered_once() {
+    const MESSAGES: usize = 15_000;
+    let Some(host) = emulator() else { return };
+    let bus = provisioned(settings(&host)).await;
+    for first in (0..MESSAGES).step_by(5_000) {
+        publish(&bus, "orders_data", numbered(first..first + 5_000)).await;
+    }
+    let options = SubscribeOptions { streams: Streams::Automatic, max_outstanding: 11_000, ..options(1) };
+    let subscription = bus.subscribe("orders_data-sub", options).await.unwrap();
+    // The workers: each has a delivery and waits for the store.
+    let mut outstanding = Vec::new();
+    for _ in 0..256 {
+        outstanding.push(next(&subscription).await);
+    }
+    tokio::time::sleep(options.ack_deadline * 5 / 2).await;
+    let (mut distinct, mut deliveries) = (BTreeSet::new(), 0);
+    let mut ack = |delivery: Delivery| {
+        distinct.insert(body(&delivery));
+        deliveries += 1;
+        delivery.ack();
+    };
+    outstanding.into_iter().for_each(&mut ack);
+    let quiet = Duration::from_secs(2);
+    let drained = async {
+        while let Ok(delivery) = tokio::time::timeout(quiet, subscription.next()).await {
+            ack(delivery.unwrap());
+        }
+    };
+    soon("no more deliveries", drained).await;
+    assert_eq!(distinct.len(), MESSAGES);
+    assert!(deliveries <= MESSAGES * 101 / 100, "{deliveries} deliveries of {MESSAGES} messages");
+    soon("stop", subscription.stop()).await;
+}

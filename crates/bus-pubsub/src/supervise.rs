@@ -24,6 +24,8 @@ use ecom_domain::mutant::{Mutant, is_active};
 
 /// The age at which a reopened stream counts as healthy again.
 const HEALTHY_AGE: Duration = Duration::from_secs(5);
+/// The time for the last acks of a stream.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The minimum interval of log lines about one stream.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -168,11 +170,24 @@ async fn watch(
 }
 
 /// Shuts a stream down: it receives no more messages, waits for its outstanding deliveries, and sends their
-/// acks.
+/// acks. An ack that is not answered, because the connection has died, is given up: its message will be
+/// redelivered.
 async fn retire(open: OpenStream) {
-    open.shutdown.shutdown().await;
-    if !open.feeder.is_finished() {
-        let _ = open.feeder.await;
+    let OpenStream { shutdown, mut feeder, activity } = open;
+    let shut_down = async {
+        shutdown.shutdown().await;
+        if !feeder.is_finished() {
+            let _ = (&mut feeder).await;
+        }
+    };
+    let unanswered = async {
+        tokio::time::sleep(ACK_TIMEOUT).await;
+        activity.silent_for(ACK_TIMEOUT).await;
+    };
+    tokio::select! {
+        biased;
+        () = shut_down => {}
+        () = unanswered => {}
     }
 }
 

@@ -6,20 +6,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use ecom_bus::{
-    Backlog, Bus, BusError, Delivery, Feed, Lease, Message, PublishError, Publisher, Receipt,
-    ReceivedMessage, SubscribeOptions, Subscription, TopicState,
-};
+use ecom_bus::{Message, ReceivedMessage};
 use ecom_clock::Clock;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-
-use crate::faults::{Fault, Injector, Operation};
 
 /// The ack deadline of every message.
 const ACK_DEADLINE: Duration = Duration::from_secs(10);
@@ -34,7 +27,7 @@ pub struct Broker {
     clock: Clock,
     /// The share of deliveries whose lease ends early, as if its extension was lost.
     lease_ends_early: f64,
-    check: AckCheck,
+    ack_check: AckCheck,
 }
 
 struct State {
@@ -67,7 +60,7 @@ struct LeasedMessage {
 
 impl Broker {
     /// Returns a broker without topics; they are created when they are used.
-    pub fn new(seed: u64, clock: Clock, lease_ends_early: f64, check: AckCheck) -> Arc<Self> {
+    pub fn new(seed: u64, clock: Clock, lease_ends_early: f64, ack_check: AckCheck) -> Arc<Self> {
         let state = State {
             rng: ChaCha8Rng::seed_from_u64(seed),
             healed: false,
@@ -81,7 +74,7 @@ impl Broker {
             violations: Vec::new(),
         };
         let (state, changed) = (Mutex::new(state), Notify::new());
-        Arc::new(Self { state, changed, clock, lease_ends_early, check })
+        Arc::new(Self { state, changed, clock, lease_ends_early, ack_check })
     }
 
     /// Microseconds since the epoch.
@@ -142,12 +135,13 @@ impl Broker {
     pub fn publish_batch(&self, topic: &str, messages: Vec<Message>) {
         let publish_time_us = self.now_us();
         for message in messages {
-            let delay = self.state().rng.random_range(0..60);
+            let delay = self.random_delay();
             self.store(topic, message, publish_time_us, delay);
         }
     }
 
-    fn store(&self, topic: &str, message: Message, publish_time_us: i64, delay: u64) -> String {
+    /// Stores a message and returns its id; it is delivered after `delay` ms.
+    pub(crate) fn store(&self, topic: &str, message: Message, publish_time_us: i64, delay: u64) -> String {
         let received = {
             let mut state = self.state();
             state.next_id += 1;
@@ -160,6 +154,28 @@ impl Broker {
         let id = received.id.clone();
         self.put(topic, received, delay);
         id
+    }
+
+    /// Returns an error unless this message may be acked now.
+    pub(crate) fn check(&self, topic: &str, received: &ReceivedMessage) -> Result<(), String> {
+        (self.ack_check)(self, topic, received)
+    }
+
+    /// Completes when a message is published, acked or nacked.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Returns the time from a publish to the first delivery, in milliseconds.
+    pub(crate) fn random_delay(&self) -> u64 {
+        self.state().rng.random_range(0..60)
+    }
+
+    /// Returns whether every message of the topic is acked.
+    pub(crate) fn is_drained(&self, topic: &str) -> bool {
+        let state = self.state();
+        let is_leased = state.leased.values().any(|leased| leased.topic == topic);
+        !is_leased && state.pending.get(topic).is_none_or(Vec::is_empty)
     }
 
     /// Waits until every message is acked.
@@ -209,7 +225,8 @@ impl Broker {
         }
     }
 
-    fn keeps_leases_of_the_dead(&self) -> bool {
+    /// Draws whether the leases of a process that was killed end by themselves only.
+    pub(crate) fn keeps_leases_of_the_dead(&self) -> bool {
         let mut state = self.state();
         !state.healed && state.rng.random_bool(0.3)
     }
@@ -223,7 +240,7 @@ impl Broker {
     ///
     /// # Errors
     /// The time at which the next message is due, if there is one.
-    fn take(&self, topic: &str) -> Result<(u64, ReceivedMessage), Option<Instant>> {
+    pub(crate) fn take(&self, topic: &str) -> Result<(u64, ReceivedMessage), Option<Instant>> {
         self.end_leases();
         let mut state = self.state();
         let now = Instant::now();
@@ -247,7 +264,7 @@ impl Broker {
 
     /// Ends a delivery, unless its lease has ended. Without an ack that arrives, the message is delivered
     /// again.
-    fn finish(&self, lease: u64, acked: bool) {
+    pub(crate) fn finish(&self, lease: u64, acked: bool) {
         let (leased, delay) = {
             let mut state = self.state();
             let delay = state.rng.random_range(0..60);
@@ -268,183 +285,4 @@ impl fmt::Debug for Broker {
         let counts: Vec<_> = state.pending.iter().map(|(topic, pending)| (topic, pending.len())).collect();
         write!(f, "{counts:?}, {} leased", state.leased.len())
     }
-}
-
-/// The broker as one process of a role reaches it.
-#[derive(Clone)]
-pub struct RoleBus {
-    /// The broker.
-    pub broker: Arc<Broker>,
-    /// The faults of the role.
-    pub injector: Arc<Injector>,
-    /// Cancelled when the process is asked to stop.
-    pub stop: CancellationToken,
-}
-
-struct SimulatedLease {
-    bus: RoleBus,
-    topic: String,
-    received: ReceivedMessage,
-    lease: Option<u64>,
-}
-
-impl Lease for SimulatedLease {
-    fn ack(mut self: Box<Self>) {
-        let Some(lease) = self.lease.take() else { return };
-        let RoleBus { broker, injector, .. } = &self.bus;
-        if !injector.is_dead()
-            && let Err(missing) = (broker.check)(broker, &self.topic, &self.received)
-        {
-            broker.violation(format!("acked {} on {}: {missing}", self.received.id, self.topic));
-        }
-        let arrives = matches!(injector.at_ack(&self.received.id), None | Some(Fault::KilledAfter));
-        broker.finish(lease, arrives);
-    }
-
-    fn nack(mut self: Box<Self>) {
-        let Some(lease) = self.lease.take() else { return };
-        let RoleBus { broker, injector, stop } = &self.bus;
-        if !stop.is_cancelled() && !injector.is_dead() && !injector.is_refused() {
-            broker.violation(format!("nacked {} on {} while running", self.received.id, self.topic));
-        }
-        broker.finish(lease, false);
-    }
-}
-
-impl Drop for SimulatedLease {
-    fn drop(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
-        // Some processes that are killed keep their leases until they end.
-        if !self.bus.injector.is_dead() || !self.bus.broker.keeps_leases_of_the_dead() {
-            self.bus.broker.finish(lease, false);
-        }
-    }
-}
-
-struct SimulatedFeed {
-    bus: RoleBus,
-    topic: String,
-    stop: CancellationToken,
-    tasks: tokio::sync::Mutex<JoinSet<()>>,
-}
-
-#[async_trait]
-impl Feed for SimulatedFeed {
-    fn answers(&self) -> bool {
-        true
-    }
-
-    async fn backlog(&self) -> Backlog {
-        match self.bus.is_drained(&self.topic).await {
-            Ok(Some(true)) => Backlog::Empty,
-            Ok(Some(false)) | Err(_) => Backlog::Left,
-            Ok(None) => Backlog::Unknown,
-        }
-    }
-
-    fn close(&self) {
-        self.stop.cancel();
-    }
-
-    async fn stopped(&self) {
-        while self.tasks.lock().await.join_next().await.is_some() {}
-    }
-}
-
-async fn feed(bus: RoleBus, topic: String, channel: mpsc::Sender<Delivery>, stop: CancellationToken) {
-    loop {
-        let Ok(permit) = (tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            permit = channel.reserve() => permit,
-        }) else {
-            return;
-        };
-        let changed = bus.broker.changed.notified();
-        let due = match bus.broker.take(&topic) {
-            Ok((lease, received)) => {
-                let (bus, topic, lease) = (bus.clone(), topic.clone(), Some(lease));
-                let lease = SimulatedLease { bus, topic, received: received.clone(), lease };
-                permit.send(Delivery::new(received, Box::new(lease)));
-                continue;
-            }
-            Err(due) => due,
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = changed => {}
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-        }
-    }
-}
-
-struct SimulatedPublisher {
-    bus: RoleBus,
-    topic: String,
-}
-
-#[async_trait]
-impl Publisher for SimulatedPublisher {
-    async fn publish(&self, message: Message) -> Receipt {
-        let (RoleBus { broker, injector, .. }, topic) = (self.bus.clone(), self.topic.clone());
-        Receipt::new(async move {
-            let fault = injector.next(Operation::Publish, &topic).await;
-            let unavailable =
-                || PublishError::Unavailable { topic: topic.clone(), source: "simulated".into() };
-            if fault == Some(Fault::Failed) {
-                return Err(unavailable());
-            }
-            let delay = broker.state().rng.random_range(0..60);
-            let delay = if fault == Some(Fault::AppliedLate) { delay + 200 } else { delay };
-            let now_us = broker.now_us();
-            let id = broker.store(&topic, message, now_us, delay);
-            match fault {
-                Some(Fault::AnswerLost | Fault::AppliedLate) => return Err(unavailable()),
-                Some(Fault::KilledAfter) => injector.kill().await,
-                _ => {}
-            }
-            Ok(id)
-        })
-    }
-
-    async fn flush(&self) {}
-}
-
-#[async_trait]
-impl Bus for RoleBus {
-    async fn publisher(&self, topic: &str, _: usize) -> Result<Arc<dyn Publisher>, BusError> {
-        Ok(Arc::new(SimulatedPublisher { bus: self.clone(), topic: topic.to_owned() }))
-    }
-
-    async fn subscribe(
-        &self,
-        subscription: &str,
-        options: SubscribeOptions,
-    ) -> Result<Subscription, BusError> {
-        let topic = subscription.trim_end_matches("-sub").to_owned();
-        let (sender, receiver) = mpsc::channel(options.buffer);
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(feed(self.clone(), topic.clone(), sender, stop.clone()));
-        let tasks = tokio::sync::Mutex::new(tasks);
-        let feed = SimulatedFeed { bus: self.clone(), topic, stop, tasks };
-        Ok(Subscription::new(receiver, Box::new(feed)))
-    }
-
-    async fn topic_state(&self, _: &str) -> Result<TopicState, BusError> {
-        Ok(TopicState::Subscribed)
-    }
-
-    async fn is_drained(&self, topic: &str) -> Result<Option<bool>, BusError> {
-        let state = self.broker.state();
-        let is_leased = state.leased.values().any(|leased| leased.topic == topic);
-        Ok(Some(!is_leased && state.pending.get(topic).is_none_or(Vec::is_empty)))
-    }
-
-    fn describe(&self) -> String {
-        "simulated".to_owned()
-    }
-
-    async fn close(&self) {}
 }

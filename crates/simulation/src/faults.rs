@@ -134,7 +134,7 @@ impl SharedFaults {
 /// The choice of the next fault.
 enum Plan {
     /// By chance.
-    Random { rng: ChaCha8Rng, rates: FaultRates },
+    Random { rng: Box<ChaCha8Rng>, rates: FaultRates },
     /// At given operations, counted from 0; every operation is recorded.
     Scripted { faults: BTreeMap<usize, Fault>, operations: Vec<Operation> },
 }
@@ -155,7 +155,7 @@ pub struct Injector {
 impl Injector {
     /// Returns an injector that draws its faults until `healed`.
     pub fn random(name: String, seed: u64, rates: FaultRates, shared: &SharedFaults) -> Self {
-        Self::new(name, Plan::Random { rng: ChaCha8Rng::seed_from_u64(seed), rates }, shared)
+        Self::new(name, Plan::Random { rng: Box::new(ChaCha8Rng::seed_from_u64(seed)), rates }, shared)
     }
 
     /// Returns an injector of these faults.

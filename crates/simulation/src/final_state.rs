@@ -48,8 +48,10 @@ enum Effect {
 /// Returns the write timestamp of a column group of the row, and whether it shows this event.
 fn shown(kind: EventKind, row: &Fact, body: &[u8]) -> (Option<EventTime>, bool) {
     match kind {
-        EventKind::Order => (row.order_written_at, row.order.matches(&json::order(body).unwrap())),
-        EventKind::Payment => (row.payment_written_at, row.payment.matches(&json::payment(body).unwrap())),
+        EventKind::Order => (row.order_written_at, row.order.matches(&json::order(body).expect("an order"))),
+        EventKind::Payment => {
+            (row.payment_written_at, row.payment.matches(&json::payment(body).expect("a payment")))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use ecom_domain::mutant::Mutant;
 const OF_ADAPTERS: [Mutant; 3] = [Mutant::StreamEndIsEnd, Mutant::FileNotChecked, Mutant::StderrPanics];
 
 /// Runs each seeded bug; prints the schedules until it was found, and returns whether all were.
+#[expect(clippy::disallowed_methods, reason = "the time that schedules take is real")]
 pub(crate) fn run(schedules: u64) -> bool {
     println!("{:<28} {:>9}  found as", "mutant", "schedules");
     let mut all = true;

@@ -49,6 +49,7 @@ pub fn checked<T>(future: impl Future<Output = T>) -> Result<T, String> {
 }
 
 /// Runs the schedules of `count` seeds from `first` on. Stops after `most` violations.
+#[expect(clippy::disallowed_methods, reason = "the time that schedules take is real")]
 pub fn run(first: u64, count: u64, most: usize) -> Report {
     let started = Instant::now();
     let (next, end) = (AtomicU64::new(first), first.saturating_add(count));

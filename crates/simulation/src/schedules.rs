@@ -14,7 +14,8 @@ use crate::conditions::Conditions;
 use crate::faults::{Fault, Trace};
 use crate::final_state::FinalState;
 use crate::foreign;
-use crate::world::{Role, RunningRole, World};
+use crate::running_role::RunningRole;
+use crate::world::{Role, World};
 
 /// The number of times that each kind of event happened. A schedule without faults proves nothing.
 pub type EventCounts = BTreeMap<&'static str, u64>;

@@ -1,42 +1,30 @@
 //! The world of a schedule: the roles on a simulated bus and store, their clocks, and the scenario.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ecom_bus::{Bus, Publisher, SubscribeOptions};
 use ecom_clock::{Clock, Entropy};
-use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterRecord, DeadLetterState, EventKind};
+use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, DeadLetterRecord, DeadLetterState};
 use ecom_domain::reason::Reason;
 use ecom_domain::role;
 use ecom_pipeline::actor::Actor;
-use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
-use ecom_pipeline::consume::{ConsumerSettings, consume};
-use ecom_pipeline::dead_letter_intake::DeadLetterIntake;
-use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
 use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
-use ecom_pipeline::durable::{Retrier, RoleError};
-use ecom_pipeline::early_payments::EarlyPaymentSettings;
-use ecom_pipeline::handler::Handler;
+use ecom_pipeline::durable::Retrier;
 use ecom_pipeline::order_locks::OrderLocks;
-use ecom_pipeline::orders::Orders;
-use ecom_pipeline::payments::Payments;
-use ecom_pipeline::produce::{OutgoingEvent, ProducerSettings, produce};
-use ecom_pipeline::retries;
-use ecom_pipeline::retry_queue::RetryQueue;
-use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_pipeline::sweep::{WaitingDeadLetters, sweep};
 use ecom_scenario::{EventContent, EventSource, Manifest, ScenarioPlan, Streams, Units, verify};
 use ecom_store::memory::{Interceptor, MemoryStore, Tables};
 use ecom_telemetry::metrics::RoleMetrics;
-use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Broker, RoleBus};
+use crate::broker::Broker;
 use crate::conditions::Conditions;
 use crate::faults::{FaultRates, Injector, SharedFaults};
 use crate::operators::CommandLog;
 use crate::oracle;
+use crate::role_bus::RoleBus;
+use crate::running_role::RunningRole;
 use crate::store::{LateWrites, RoleStore, StoreFaults, UnreadablePart, check_histories};
 
 /// The simulated time at the start, in microseconds since the epoch.
@@ -44,7 +32,7 @@ const EPOCH: i64 = 1_705_831_290_000_000;
 /// A second, in microseconds.
 const SECOND: i64 = 1_000_000;
 /// The most that a world may take to finish its work after its faults have ended.
-const FINISH: Duration = Duration::from_secs(120);
+pub(crate) const FINISH: Duration = Duration::from_secs(120);
 
 /// All that the roles share.
 pub struct World {
@@ -153,7 +141,7 @@ impl World {
 
     /// Returns the clock of a producer. One that is fast keeps its order only while its lead stays between two
     /// multiples of 10 s plus 5 s, so this one does not come close to one.
-    fn producer_clock(&self) -> Clock {
+    pub(crate) fn producer_clock(&self) -> Clock {
         let now_us = self.broker.now_us();
         let ahead = self.skew(self.conditions.producer_skew);
         let within = (ahead - 5 * SECOND).rem_euclid(10 * SECOND);
@@ -166,103 +154,6 @@ impl World {
     pub fn retrier(&self, role: role::Role) -> (Arc<RoleMetrics>, Arc<Retrier>) {
         let metrics = Arc::new(RoleMetrics::new(role));
         (Arc::clone(&metrics), Arc::new(Retrier::new(Arc::clone(&self.entropy), metrics)))
-    }
-
-    async fn consume<H: Handler>(
-        &self,
-        process: &Process,
-        handler: Arc<H>,
-        topic: &str,
-        early_payments: Option<EarlyPaymentSettings>,
-        metrics: Arc<RoleMetrics>,
-    ) -> Result<(), RoleError> {
-        let options = SubscribeOptions {
-            streams: ecom_bus::Streams::Fixed(1),
-            max_outstanding: 64,
-            buffer: 4,
-            ack_deadline: Duration::from_secs(10),
-            idle_rotation: None,
-        };
-        let subscription = process.bus.subscribe(&format!("{topic}-sub"), options).await;
-        let settings = ConsumerSettings {
-            subscription: Arc::new(subscription.expect("a simulated topic can be received from")),
-            source: format!("{topic}-sub"),
-            concurrency: ConcurrencyBounds::new(4, 4),
-            early_payments,
-            stop_conditions: StopConditions::default(),
-            metrics: Arc::clone(&metrics),
-            stop: process.bus.stop.clone(),
-        };
-        consume(handler, settings).await?;
-        let in_flight = metrics.in_flight.get();
-        if in_flight != 0 {
-            self.broker.violation(format!("{topic}: stopped with {in_flight} in flight"));
-        }
-        Ok(())
-    }
-
-    async fn dead_letter_publisher(
-        &self,
-        process: &Process,
-        kind: EventKind,
-        source: &str,
-        metrics: &Arc<RoleMetrics>,
-    ) -> DeadLetterPublisher {
-        let publisher = process.bus.publisher("dead_letters", 64).await;
-        DeadLetterPublisher {
-            publisher: publisher.expect("a simulated topic can be published to"),
-            kind,
-            subscription: source.to_owned(),
-            clock: self.skewed(),
-            metrics: Arc::clone(metrics),
-        }
-    }
-
-    /// Runs one process of a role until it is stopped.
-    ///
-    /// # Errors
-    /// The store refused a statement.
-    pub async fn run(self: Arc<Self>, role: Role, process: Process) -> Result<(), RoleError> {
-        match role {
-            Role::Orders => {
-                let (metrics, retrier) = self.retrier(role::Role::OrderConsumer);
-                let dead_letters =
-                    self.dead_letter_publisher(&process, EventKind::Order, "orders-sub", &metrics).await;
-                let handler = Arc::new(Orders { facts: process.store.clone(), dead_letters, retrier });
-                self.consume(&process, handler, "orders", None, metrics).await
-            }
-            Role::Payments => {
-                let (metrics, retrier) = self.retrier(role::Role::PaymentConsumer);
-                let dead_letters =
-                    self.dead_letter_publisher(&process, EventKind::Payment, "payments-sub", &metrics).await;
-                let facts = process.store.clone();
-                let handler = Arc::new(Payments { facts, dead_letters, retrier, locks: OrderLocks::new() });
-                let early_payments = Some(self.conditions.early_payments);
-                self.consume(&process, handler, "payments", early_payments, metrics).await
-            }
-            Role::Handler => self.handle_dead_letters(&process).await,
-            Role::Operator => self.operate(&process).await,
-        }
-    }
-
-    async fn handle_dead_letters(&self, process: &Process) -> Result<(), RoleError> {
-        let (metrics, retrier) = self.retrier(role::Role::DlqHandler);
-        let (retry_queue, queued) = RetryQueue::channel();
-        let resolver = self.resolver(&process.store, self.skewed(), Arc::clone(&retrier));
-        let handler = Arc::new(DeadLetterIntake {
-            dead_letter_store: process.store.clone(),
-            retrier,
-            retry_queue: retry_queue.clone(),
-            actor: actor(),
-        });
-        let retries_stop = CancellationToken::new();
-        let recording = async {
-            let recorded = self.consume(process, handler, "dead_letters", None, metrics).await;
-            retries_stop.cancel();
-            recorded
-        };
-        let retrying = retries::run(&resolver, retry_queue, queued, retries_stop.clone());
-        tokio::try_join!(retrying, recording).map(drop)
     }
 
     /// Returns a resolver of dead letters in this store.
@@ -283,39 +174,6 @@ impl World {
             actor: actor(),
             note: None,
         }
-    }
-
-    async fn publish(&self, manifest: &Manifest, kind: EventKind, topic: &str) {
-        let (metrics, retrier) = self.retrier(role::Role::producer_of(kind));
-        // A producer that is killed has not published its manifest.
-        let rates = FaultRates { killed: 0.0, frozen: 0.0, refused: 0.0, ..self.conditions.rates };
-        let process = self.process(&self.injector("producer", rates), &CancellationToken::new());
-        let publisher = process.bus.publisher(topic, 16).await;
-        let publisher: Arc<dyn Publisher> = publisher.expect("a simulated topic can be published to");
-        let settings = ProducerSettings {
-            publisher,
-            topic: kind.into(),
-            max_outstanding: 16,
-            rate: Some(150.0),
-            retrier,
-            metrics,
-            clock: self.producer_clock(),
-            entropy: Arc::clone(&self.entropy),
-            stop: CancellationToken::new(),
-            acknowledged_to: Arc::default(),
-        };
-        let events = manifest.events(kind).expect("a plan has events");
-        let outgoing = events.map(|planned| OutgoingEvent { body: planned.body, event: planned.event });
-        let produced = produce(&settings, stream::iter(outgoing)).await;
-        produced.expect("a simulated topic refuses nothing");
-    }
-
-    /// Publishes all orders and payments of a scenario.
-    pub async fn publish_all(&self, manifest: &Manifest) {
-        tokio::join!(
-            self.publish(manifest, EventKind::Order, "orders"),
-            self.publish(manifest, EventKind::Payment, "payments"),
-        );
     }
 
     /// Returns the scenario to publish.
@@ -403,7 +261,7 @@ impl World {
         let seed = self.seed;
         let units = Units::of(std::slice::from_ref(manifest), EventContent::of).expect("a plan has events");
         let found = verify(&units, &*self.store, &*self.store).await.expect("nothing fails");
-        assert!(found.is_clean(), "seed {seed}: {found}");
+        assert!(found.faults.is_empty(), "seed {seed}: {found}");
         check_histories(&self.store.tables(), seed);
     }
 }
@@ -411,81 +269,4 @@ impl World {
 /// Returns the signature of every history entry.
 pub fn actor() -> Actor {
     Actor { name: "test".into(), host: "simulated".into(), run_id: "run".into() }
-}
-
-/// A role that runs: when its process is killed, refused or stopped, another one is started.
-pub struct RunningRole {
-    /// The role.
-    pub role: Role,
-    /// The faults of its processes.
-    pub injector: Arc<Injector>,
-    ended: CancellationToken,
-    current: Arc<Mutex<CancellationToken>>,
-    task: tokio::task::JoinHandle<u64>,
-}
-
-impl RunningRole {
-    /// Starts a role.
-    pub fn start(world: &Arc<World>, role: Role, injector: Arc<Injector>) -> Self {
-        let ended = CancellationToken::new();
-        let current = Arc::new(Mutex::new(ended.child_token()));
-        let supervised =
-            supervise(Arc::clone(world), role, Arc::clone(&injector), ended.clone(), Arc::clone(&current));
-        Self { role, injector, ended, current, task: tokio::spawn(supervised) }
-    }
-
-    /// Asks the current process to stop; the next one is started when it has.
-    pub fn stop_process(&self) {
-        self.current.lock().expect("no holder panics").cancel();
-    }
-
-    /// Stops the role and waits for its process. Returns the number of its processes.
-    ///
-    /// # Panics
-    /// If it does not stop in time, or has panicked.
-    pub async fn end(self, seed: u64) -> u64 {
-        self.ended.cancel();
-        let ended = tokio::time::timeout(FINISH, self.task).await;
-        let ended = ended.unwrap_or_else(|_| panic!("seed {seed}: {:?} does not stop", self.role));
-        ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-    }
-}
-
-/// Runs one process of a role after another until `ended`. Returns their number.
-async fn supervise(
-    world: Arc<World>,
-    role: Role,
-    injector: Arc<Injector>,
-    ended: CancellationToken,
-    current: Arc<Mutex<CancellationToken>>,
-) -> u64 {
-    let mut processes = 0;
-    while !ended.is_cancelled() {
-        processes += 1;
-        let stop = ended.child_token();
-        *current.lock().expect("no holder panics") = stop.clone();
-        injector.restart();
-        let process = world.process(&injector, &stop);
-        let mut task = tokio::spawn(Arc::clone(&world).run(role, process));
-        let result = tokio::select! {
-            biased;
-            () = injector.until_killed() => {
-                task.abort();
-                (&mut task).await
-            }
-            result = &mut task => result,
-        };
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) if injector.is_refused() => {
-                // As an orchestrator starts it again.
-                let _ = error;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Ok(Err(error)) => panic!("seed {}: {role:?} failed: {error}", world.seed),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => {}
-        }
-    }
-    processes
 }

@@ -339,7 +339,7 @@ mod tests {
     use super::*;
     use crate::schema::{ColumnKind, Schema};
 
-    const ALL: [&str; 36] = [
+    const ALL: [&str; 37] = [
         RECORD_ORDER,
         PAYMENT_SLOT,
         RECORD_PAYMENT,

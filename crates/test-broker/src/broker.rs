@@ -55,23 +55,10 @@ impl Shared {
     async fn expire_leases(self: Arc<Self>) {
         loop {
             tokio::time::sleep(EXPIRY_INTERVAL).await;
-            let now = Instant::now();
-            let expired = self.topics().subscriptions.values_mut().any_after_all(|s| s.expire(now));
-            if expired {
+            if self.topics().expire_leases(Instant::now()) {
                 self.changed.notify_waiters();
             }
         }
-    }
-}
-
-trait AnyAfterAll: Iterator {
-    /// Returns whether the function returned true for any item. Calls it for all of them.
-    fn any_after_all(self, function: impl FnMut(Self::Item) -> bool) -> bool;
-}
-
-impl<I: Iterator> AnyAfterAll for I {
-    fn any_after_all(self, function: impl FnMut(Self::Item) -> bool) -> bool {
-        self.map(function).fold(false, |any, this| any | this)
     }
 }
 
@@ -145,9 +132,7 @@ impl TestBroker {
         match line.parse()? {
             Command::EndStreams(code) => drop(self.shared.end_streams.send(code)),
             Command::Connections(fault) => drop(self.shared.cut_connections.send(fault)),
-            Command::ReverseQueue => {
-                self.shared.topics().subscriptions.values_mut().for_each(|s| s.reverse())
-            }
+            Command::ReverseQueue => self.shared.topics().reverse_queues(),
             Command::Rule(point, effect, extent) => self.shared.faults.add(point, effect, extent),
             Command::Clear => self.shared.faults.clear(),
             Command::Report => return Ok(self.report()),

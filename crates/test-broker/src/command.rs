@@ -68,6 +68,22 @@ pub enum Point {
     Admin,
 }
 
+impl Point {
+    /// Returns whether the effect can take place at this point.
+    fn offers(self, effect: Effect) -> bool {
+        match self {
+            Self::Connect => matches!(effect, Effect::Error(_)),
+            Self::OpenStream => {
+                matches!(effect, Effect::Error(_) | Effect::AfterHeaders(_) | Effect::Never | Effect::Late(_))
+            }
+            Self::Deliver => effect == Effect::Twice,
+            Self::Publish | Self::Acknowledge | Self::ModifyAckDeadline | Self::Admin => {
+                !matches!(effect, Effect::AfterHeaders(_) | Effect::Twice)
+            }
+        }
+    }
+}
+
 /// The effect of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
@@ -118,8 +134,8 @@ impl FromStr for Command {
                 "half_open" => ConnectionFault::HalfOpen,
                 _ => return Err(unknown("connection fault", fault)),
             }),
-            [at, effect] => Self::Rule(point(at)?, self::effect(effect)?, Extent::Times(1)),
-            [at, effect, extent] => Self::Rule(point(at)?, self::effect(effect)?, self::extent(extent)?),
+            [at, effect] => rule(at, effect, Extent::Times(1))?,
+            [at, effect, extent] => rule(at, effect, self::extent(extent)?)?,
             _ => return Err(unknown("command", line)),
         })
     }
@@ -127,6 +143,14 @@ impl FromStr for Command {
 
 fn unknown(what: &str, text: impl Display) -> String {
     format!("unknown {what} \"{text}\"; the documentation of Command lists them")
+}
+
+fn rule(at: &str, effect: &str, extent: Extent) -> Result<Command, String> {
+    let (point, parsed) = (point(at)?, self::effect(effect)?);
+    if !point.offers(parsed) {
+        return Err(format!("\"{effect}\" cannot take place at {at}"));
+    }
+    Ok(Command::Rule(point, parsed, extent))
 }
 
 fn point(text: &str) -> Result<Point, String> {
@@ -210,7 +234,15 @@ mod tests {
         for (line, command) in table {
             assert_eq!(line.parse(), Ok(command), "{line}");
         }
-        for line in ["", "publish", "publish error:teapot", "publish late:5", "fly ignored", "streams stop"] {
+        for line in [
+            "",
+            "publish",
+            "publish error:teapot",
+            "publish late:5",
+            "fly ignored",
+            "streams stop",
+            "publish twice",
+        ] {
             assert!(line.parse::<Command>().is_err(), "{line}");
         }
     }

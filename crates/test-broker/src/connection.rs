@@ -27,6 +27,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
+            biased;
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
@@ -51,8 +52,9 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut connection = std::pin::pin!(connection);
     loop {
         let fault = tokio::select! {
-            _ = connection.as_mut() => return,
+            biased;
             fault = faults.recv() => fault,
+            _ = connection.as_mut() => return,
         };
         match fault {
             Ok(ConnectionFault::GoAway) => connection.as_mut().graceful_shutdown(),

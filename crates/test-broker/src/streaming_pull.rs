@@ -41,16 +41,16 @@ async fn open(
     shared.streams_opened.fetch_add(1, Ordering::Relaxed);
     let first = requests.message().await?.ok_or_else(|| Status::invalid_argument("no request"))?;
     match shared.faults.strike(Point::OpenStream) {
-        Some(Effect::Error(code) | Effect::Lost(code)) => return Err(injected(code)),
+        Some(Effect::Error(code)) => return Err(injected(code)),
         Some(Effect::AfterHeaders(Code::Ok)) => {
             return Ok(Response::new(futures_util::stream::empty().boxed()));
         }
         Some(Effect::AfterHeaders(code)) => {
             return Ok(Response::new(once(async move { Err(injected(code)) }).boxed()));
         }
-        Some(Effect::Never | Effect::Ignored) => return std::future::pending().await,
+        Some(Effect::Never) => return std::future::pending().await,
         Some(Effect::Late(time)) => tokio::time::sleep(time).await,
-        Some(Effect::Twice) | None => {}
+        Some(Effect::Lost(_) | Effect::Ignored | Effect::Twice) | None => {}
     }
     let limits = StreamLimits {
         messages: usize::try_from(first.max_outstanding_messages).unwrap_or(0),
@@ -87,11 +87,9 @@ struct OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let close = |stream: &Self| {
-            let mut topics = stream.shared.topics();
-            topics.subscription(&stream.subscription).map(|s| s.close_stream(stream.number)).ok()
-        };
-        close(self);
+        if let Ok(subscription) = self.shared.topics().subscription(&self.subscription) {
+            subscription.close_stream(self.number);
+        }
     }
 }
 
@@ -120,10 +118,11 @@ impl OpenStream {
             }
         };
         let code = tokio::select! {
-            () = deliver => return,
-            () = sender.closed() => return,
-            () = half_closed.cancelled() => Code::Ok,
+            biased;
             code = end.recv() => code.unwrap_or(Code::Unavailable),
+            () = half_closed.cancelled() => Code::Ok,
+            () = sender.closed() => return,
+            () = deliver => return,
         };
         if code != Code::Ok {
             let _ = sender.send(Err(injected(code))).await;

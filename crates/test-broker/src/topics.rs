@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ecom_clock::Clock;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as proto;
 use serde_json::Value;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::subscription::{Stored, Subscription};
@@ -63,6 +64,20 @@ impl Topics {
     pub(crate) fn subscription(&mut self, name: &str) -> Result<&mut Subscription, Status> {
         let found = self.subscriptions.get_mut(name);
         found.ok_or_else(|| Status::not_found(format!("subscription {name}")))
+    }
+
+    /// Ends the leases whose deadline is over. Returns whether there was one.
+    pub(crate) fn expire_leases(&mut self, now: Instant) -> bool {
+        let mut expired = false;
+        for subscription in self.subscriptions.values_mut() {
+            expired |= subscription.expire(now);
+        }
+        expired
+    }
+
+    /// Reverses the order of the messages that are ready, in every subscription.
+    pub(crate) fn reverse_queues(&mut self) {
+        self.subscriptions.values_mut().for_each(Subscription::reverse);
     }
 
     /// Publishes messages to all subscriptions of a topic, and returns their ids.

@@ -160,7 +160,7 @@ pub fn stop(pid: u32, log: &Path, grace: Duration) -> &'static str {
 }
 
 /// Checks `done` until it holds or `limit` has passed; returns whether it holds.
-fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {
+pub fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     while !done() {
         if start.elapsed() >= limit {

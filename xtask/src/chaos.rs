@@ -1,0 +1,319 @@
+//! `chaos`: faults on real processes under load, then a comparison of the stores with what was published.
+
+use crate::parts::{Parts, Process, ROLES};
+use crate::services::Node;
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use fastrand::Rng;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The length of a stop of a role. The ack deadline is 10 s.
+const STOP: Duration = Duration::from_secs(13);
+/// The length of a freeze of Cassandra.
+const FREEZE: Duration = Duration::from_secs(20);
+/// The time that a restart of Cassandra is expected to take.
+const RESTART: Duration = Duration::from_secs(20);
+
+/// The share of each kind of event; the keys that are left out have their defaults.
+const SETTINGS: &str = "\
+[producer]
+late_orders = 0.1
+missing_orders = 0.05
+duplicates = 0.05
+order_updates = 0.05
+second_payments = 0.05
+invalid = 0.01
+late_by = 1000
+
+[dead_letters]
+max_backoff = \"20s\"
+sweep_interval = \"60s\"
+";
+
+/// The faults of the broker: a name, and the lines that inject it. A line that begins with a point is a rule
+/// and counts when it took effect; any other takes effect at once.
+const STREAM_FAULTS: [(&str, &[&str]); 11] = [
+    ("connection asked to close", &["connections goaway"]),
+    ("connection reset", &["connections reset"]),
+    ("stream ended", &["streams end"]),
+    ("stream failed", &["streams error:unavailable"]),
+    ("messages reordered", &["queue reverse"]),
+    ("new stream failed", &["open_stream after_headers:unavailable 3", "streams end"]),
+    ("publish failed", &["publish error:unavailable 2"]),
+    ("publish answer lost", &["publish lost:unavailable 2"]),
+    ("ack answer lost", &["acknowledge lost:unavailable 3"]),
+    ("ack lost", &["acknowledge ignored 3"]),
+    ("delivered twice", &["deliver twice 50"]),
+];
+
+/// Options of a run.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Events to publish
+    #[arg(long, default_value_t = 100_000)]
+    pub events: u64,
+    /// kill -9 of a consumer or the handler, started again at once
+    #[arg(long, default_value_t = 30)]
+    pub kills: usize,
+    /// SIGSTOP of a consumer or the handler for longer than the ack deadline
+    #[arg(long, default_value_t = 10)]
+    pub stops: usize,
+    /// kill -9 of Cassandra, started again at once
+    #[arg(long, default_value_t = 3)]
+    pub cassandra_restarts: usize,
+    /// SIGSTOP of Cassandra for 20 s
+    #[arg(long, default_value_t = 5)]
+    pub cassandra_freezes: usize,
+    /// Faults of streams, publishes and acks
+    #[arg(long, default_value_t = 60)]
+    pub stream_faults: usize,
+    /// Seconds over which events and faults are spread
+    #[arg(long, default_value_t = 270)]
+    pub seconds: u64,
+    /// Seconds that the backlog may take to drain afterwards
+    #[arg(long, default_value_t = 180)]
+    pub drain: u64,
+    /// Seed of the faults and their moments
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The long form, an hour: 1,000,000 events, 200 kills, 60 stops, 20 restarts and 30 freezes of Cassandra, 500 stream faults
+    #[arg(long)]
+    pub long: bool,
+    /// Keep logs, manifests and the verification in DIR (default: target/chaos)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+impl Options {
+    /// Returns these options, or those of the long form.
+    fn sized(&self) -> Self {
+        if !self.long {
+            return self.clone();
+        }
+        Self {
+            events: 1_000_000,
+            kills: 200,
+            stops: 60,
+            cassandra_restarts: 20,
+            cassandra_freezes: 30,
+            stream_faults: 500,
+            seconds: 3_000,
+            drain: 600,
+            ..self.clone()
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Act {
+    Kill,
+    Stop,
+    Resume { role: usize, id: u32 },
+    StreamFault(usize),
+}
+
+/// A role of the run, with the times that it was stopped.
+struct Running {
+    process: Process,
+    is_stopped: bool,
+}
+
+/// Runs the chaos; returns whether it is clean and every kind of fault took effect.
+pub fn run(root: &Path, options: &Options) -> Result<bool> {
+    let (options, begun) = (&options.sized(), Instant::now());
+    let out = fresh_folder(root, options.out.as_deref(), "chaos")?;
+    let (mut parts, node) = Parts::start(root, &out, SETTINGS)?;
+    eprintln!("seed {}; logs in {}", options.seed, out.display());
+    let mut rng = Rng::with_seed(options.seed);
+    let running: Result<Vec<_>> = ROLES.iter().map(|name| start(&parts, &mut rng, name)).collect();
+    let mut running = running?;
+    let started = Instant::now();
+    // An order has 2.15 events on average.
+    let orders = options.events * 100 / 215;
+    let mut producers = parts.producers(orders, options.events / 2 / options.seconds.max(1))?;
+    let (node_seed, of_node) = (rng.u64(..), options.clone());
+    let node = thread::spawn(move || disturb(&node, &of_node, &mut Rng::with_seed(node_seed)));
+    let mut counts = Counts::default();
+    let mut acts = schedule(options, &mut rng);
+    while let Some(((at, _), act)) = acts.pop_first() {
+        thread::sleep((started + at).saturating_duration_since(Instant::now()));
+        for role in &mut running {
+            if let Some(status) = role.process.ended()? {
+                bail!("{} ended with {status}, see its log in {}", role.process.name, out.display());
+            }
+        }
+        let awake: Vec<_> = (0..running.len()).filter(|index| !running[*index].is_stopped).collect();
+        match (act, rng.choice(&awake)) {
+            (Act::Kill | Act::Stop, None) => {
+                acts.insert((started.elapsed() + Duration::from_secs(1), rng.u64(..)), act);
+            }
+            (Act::Kill, Some(&index)) => {
+                let name = running[index].process.name;
+                running[index].process.kill()?;
+                running[index] = start(&parts, &mut rng, name)?;
+                counts.kills += 1;
+            }
+            (Act::Stop, Some(&role)) => {
+                running[role].process.signal(Signal::STOP);
+                running[role].is_stopped = true;
+                let resume = Act::Resume { role, id: running[role].process.id() };
+                acts.insert((started.elapsed() + STOP, rng.u64(..)), resume);
+                counts.stops += 1;
+            }
+            (Act::Resume { role, id }, _) => {
+                if running[role].process.id() == id {
+                    running[role].process.signal(Signal::CONT);
+                    running[role].is_stopped = false;
+                }
+            }
+            (Act::StreamFault(index), _) => counts.inject(&mut parts, index)?,
+        }
+    }
+    let (restarts, freezes) = node.join().expect("the disturbance does not panic")?;
+    counts.take_effect(&mut parts)?;
+    parts.ask("clear")?;
+    for producer in &mut producers {
+        producer.wait(Duration::from_secs(options.seconds))?;
+    }
+    let faults_end = started.elapsed().as_secs();
+    let roles = running.into_iter().map(|role| role.process).collect();
+    let (verified, redeliveries) = parts.finish(roles, Duration::from_secs(options.drain))?;
+    let differences = verified["faults"].as_object().map_or(0, serde_json::Map::len);
+    let published = |stream: &str| {
+        let of = &verified[stream];
+        of["published"].as_u64().unwrap_or_default() + of["duplicates"].as_u64().unwrap_or_default()
+    };
+    let superseded =
+        ["orders", "payments"].map(|stream| verified[stream]["superseded"].as_u64().unwrap_or(0));
+    println!(
+        "chaos: {} events, {} kills, {} stops, {restarts} Cassandra restarts, {freezes} Cassandra freezes, {} stream faults \
+         ({}), clocks {}, {redeliveries} redeliveries, {} superseded, {} rows, {} s (faults {faults_end} s), lost {}, \
+         mixed 0, differences {differences}",
+        published("orders") + published("payments"),
+        counts.kills,
+        counts.stops,
+        counts.stream_faults(),
+        counts.by_name(),
+        if parts.clock_library.is_some() { "+-1 h" } else { "right: libfaketime is not installed" },
+        superseded.iter().sum::<u64>(),
+        verified["rows"],
+        begun.elapsed().as_secs(),
+        verified["orders"]["lost"].as_u64().context("verify.json has no lost orders")?
+            + verified["payments"]["lost"].as_u64().context("verify.json has no lost payments")?,
+    );
+    let missing = counts.missing(options, restarts, freezes, redeliveries);
+    if !missing.is_empty() {
+        eprintln!("error: these faults did not happen as often as asked for: {}", missing.join(", "));
+    }
+    Ok(missing.is_empty() && differences == 0)
+}
+
+/// The faults that took effect.
+#[derive(Default)]
+struct Counts {
+    kills: usize,
+    stops: usize,
+    /// The number of stream faults of each kind that took effect.
+    took_effect: BTreeMap<&'static str, usize>,
+    injected: BTreeMap<&'static str, usize>,
+    /// The rule that was given last, and the broker's counter before it.
+    pending: Option<(&'static str, u64)>,
+}
+
+impl Counts {
+    /// Injects a stream fault, after it has counted the one before.
+    fn inject(&mut self, parts: &mut Parts, index: usize) -> Result<()> {
+        self.take_effect(parts)?;
+        let (name, lines) = STREAM_FAULTS[index];
+        *self.injected.entry(name).or_default() += 1;
+        let is_rule =
+            |line: &&str| !["connections", "streams", "queue"].iter().any(|it| line.starts_with(it));
+        if lines.iter().any(is_rule) {
+            self.pending = Some((name, parts.counter("faults")?));
+        } else {
+            *self.took_effect.entry(name).or_default() += 1;
+        }
+        lines.iter().try_for_each(|line| parts.ask(line).map(drop))
+    }
+
+    /// Counts the rule that was given last, if it took effect.
+    fn take_effect(&mut self, parts: &mut Parts) -> Result<()> {
+        let Some((name, before)) = self.pending.take() else { return Ok(()) };
+        *self.took_effect.entry(name).or_default() += usize::from(parts.counter("faults")? > before);
+        parts.ask("clear").map(drop)
+    }
+
+    fn stream_faults(&self) -> usize {
+        self.took_effect.values().sum()
+    }
+
+    fn by_name(&self) -> String {
+        self.took_effect.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns what did not happen: a run without its faults proves nothing. A rule may find nothing to act on
+    /// while Cassandra is down, so one effect of each kind is enough.
+    fn missing(&self, options: &Options, restarts: usize, freezes: usize, redeliveries: u64) -> Vec<String> {
+        let counts = [
+            ("kills", self.kills, options.kills),
+            ("stops", self.stops, options.stops),
+            ("Cassandra restarts", restarts, options.cassandra_restarts),
+            ("Cassandra freezes", freezes, options.cassandra_freezes),
+            ("redeliveries", usize::from(redeliveries > 0), usize::from(options.kills > 0)),
+        ];
+        let kinds =
+            self.injected.keys().map(|name| (*name, self.took_effect.get(name).map_or(0, |it| *it), 1));
+        let short = counts.into_iter().chain(kinds).filter(|(_, count, wanted)| count < wanted);
+        short.map(|(name, count, wanted)| format!("{name} ({count} of {wanted})")).collect()
+    }
+}
+
+/// Starts a role, its clock an hour fast or slow.
+fn start(parts: &Parts, rng: &mut Rng, name: &'static str) -> Result<Running> {
+    let clock = if rng.bool() { "+1h" } else { "-1h" };
+    Ok(Running { process: parts.role(name, Some(clock))?, is_stopped: false })
+}
+
+/// Returns the acts at random moments, the kinds of stream faults in turn.
+fn schedule(options: &Options, rng: &mut Rng) -> BTreeMap<(Duration, u64), Act> {
+    let faults = (0..options.stream_faults).map(|index| Act::StreamFault(index % STREAM_FAULTS.len()));
+    let kills = std::iter::repeat_n(Act::Kill, options.kills);
+    let stops = std::iter::repeat_n(Act::Stop, options.stops);
+    let acts: Vec<_> = faults.chain(kills).chain(stops).collect();
+    let at = |rng: &mut Rng| Duration::from_millis(rng.u64(2_000..options.seconds.max(3) * 1_000));
+    acts.into_iter().map(|act| ((at(rng), rng.u64(..)), act)).collect()
+}
+
+/// Restarts and freezes Cassandra in random order; returns the number of each.
+fn disturb(node: &Node, options: &Options, rng: &mut Rng) -> Result<(usize, usize)> {
+    let (restarts, freezes) = (options.cassandra_restarts, options.cassandra_freezes);
+    let mut acts = [vec![true; restarts], vec![false; freezes]].concat();
+    rng.shuffle(&mut acts);
+    let busy = RESTART.as_secs() * restarts as u64 + FREEZE.as_secs() * freezes as u64;
+    let pause = options.seconds.saturating_sub(busy) / (acts.len() as u64 + 1);
+    for is_restart in acts {
+        thread::sleep(Duration::from_secs(rng.u64(pause / 2..=pause).max(3)));
+        if is_restart { node.kill_and_restart()? } else { node.freeze(FREEZE)? }
+    }
+    Ok((restarts, freezes))
+}
+
+/// Returns an empty folder for a run.
+pub fn fresh_folder(root: &Path, given: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let out = std::path::absolute(given.map_or_else(|| root.join("target").join(name), Path::to_owned))?;
+    for file in std::fs::read_dir(&out).into_iter().flatten().flatten() {
+        let path = file.path();
+        ensure!(
+            path.extension().is_some_and(|it| ["log", "json", "toml"].iter().any(|known| it == *known)),
+            "{} is not of an earlier run\nhint: pass an empty folder with --out",
+            path.display()
+        );
+        std::fs::remove_file(&path).with_context(|| format!("could not remove {}", path.display()))?;
+    }
+    std::fs::create_dir_all(&out).with_context(|| format!("could not create {}", out.display()))?;
+    Ok(out)
+}

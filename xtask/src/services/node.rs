@@ -1,0 +1,71 @@
+//! A Cassandra node that a run kills, freezes and starts again.
+
+use super::{CommitlogSync, Options, Runner, Service, Started, native, up};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A node that keeps every acknowledged write when it is killed.
+#[derive(Debug)]
+pub struct Node {
+    root: PathBuf,
+    dir: PathBuf,
+}
+
+impl Node {
+    /// Starts a node with its state in `dir`.
+    pub fn start(root: &Path, dir: &Path) -> Result<Self> {
+        let variable = Service::Cassandra.variable();
+        ensure!(
+            std::env::var_os(variable).is_none(),
+            "cannot kill the Cassandra node that {variable} names\nhint: unset {variable}"
+        );
+        let node = Self { root: root.to_owned(), dir: dir.to_owned() };
+        node.up()?;
+        Ok(node)
+    }
+
+    /// Returns `host:port` for clients; it stays the same.
+    pub fn address(&self) -> Result<String> {
+        Ok(self.started()?.address)
+    }
+
+    /// Kills the node with SIGKILL and starts it again.
+    pub fn kill_and_restart(&self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        let log = Service::Cassandra.log(&self.dir);
+        let ended = native::wait_until(Duration::from_secs(30), || !native::is_alive(&log));
+        ensure!(ended, "the killed Cassandra node did not end");
+        self.up()
+    }
+
+    /// Stops the node with SIGSTOP, and lets it go on after a time.
+    pub fn freeze(&self, time: Duration) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        std::thread::sleep(time);
+        self.signal(Signal::CONT)
+    }
+
+    fn up(&self) -> Result<()> {
+        let options = Options {
+            only: Some(Service::Cassandra),
+            free_ports: true,
+            commitlog_sync: CommitlogSync::Batch,
+            ..Options::default()
+        };
+        up(&self.root, &self.dir, &options)?.into_iter().try_for_each(|(_, result)| result.map(drop))
+    }
+
+    fn started(&self) -> Result<Started> {
+        Started::read(&self.dir, Service::Cassandra)?.context("no Cassandra node was started")
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let Runner::Native { pid } = self.started()?.runner else {
+            bail!("cannot signal a Cassandra node in Docker\nhint: install JDK 17 and Maven");
+        };
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("not a process id")?;
+        kill_process(pid, signal).context("could not signal the Cassandra node")
+    }
+}

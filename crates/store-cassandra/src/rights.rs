@@ -238,17 +238,9 @@ mod tests {
                 logins.cql(fix.trim_end_matches(';')).await;
             }
             assert_eq!(missing().await, [], "{role}");
-            let revoke = async |fix: &str| {
+            for fix in fixes {
                 let revoke = fix.replace("GRANT", "REVOKE").replace(" TO ", " FROM ");
                 logins.cql(revoke.trim_end_matches(';')).await;
-            };
-            for (fix, check) in fixes.iter().zip(&before) {
-                revoke(fix).await;
-                assert_eq!(missing().await, std::slice::from_ref(check), "{role} without: {fix}");
-                logins.cql(fix.trim_end_matches(';')).await;
-            }
-            for fix in &fixes {
-                revoke(fix).await;
             }
         }
         assert!(

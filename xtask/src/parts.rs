@@ -19,6 +19,20 @@ const BUILD: &str = "build -p ecom -p ecom-test-broker --bins";
 /// The time limit of a command that ends by itself.
 const COMMAND_LIMIT: Duration = Duration::from_secs(180);
 
+/// The moment at which the binaries are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    Now,
+    Before,
+}
+
+impl Build {
+    /// Returns the moment that the option `--no-build` asks for.
+    pub fn unless(no_build: bool) -> Self {
+        if no_build { Self::Before } else { Self::Now }
+    }
+}
+
 /// The parts. Dropping them ends every process and removes Cassandra's data; logs and manifests stay.
 pub struct Parts {
     binaries: PathBuf,
@@ -77,10 +91,12 @@ impl Process {
 
 impl Parts {
     /// Builds the binaries, starts broker and Cassandra, and creates topics, subscriptions and tables.
-    pub fn start(root: &Path, out: &Path, settings: &str) -> Result<(Self, Node)> {
+    pub fn start(root: &Path, out: &Path, build: Build, settings: &str) -> Result<(Self, Node)> {
         let services = out.join("services");
         let mut guard = Guard::start(&services)?;
-        ensure!(guard.run(&mut cargo(root, BUILD, &[]))?, "the binaries do not build");
+        if build == Build::Now {
+            ensure!(guard.run(&mut cargo(root, BUILD, &[]))?, "the binaries do not build");
+        }
         let target = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
         let binaries = target.join("debug");
         let node = Node::start(root, &services)?;

@@ -336,3 +336,43 @@ pub fn fresh_folder(root: &Path, given: Option<&Path>, name: &str) -> Result<Pat
     std::fs::create_dir_all(&out).with_context(|| format!("could not create {}", out.display()))?;
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(line: &[&str]) -> Options {
+        Line::parse_from([&["chaos"], line].concat()).options
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_schedule_with_every_fault_in_it() {
+        let options = options(&["--kills", "4", "--stops", "2", "--stream-faults", "22", "--seconds", "60"]);
+        let of = |seed| schedule(&options, &mut Rng::with_seed(seed));
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8));
+        assert_eq!(of(7).len(), 28);
+        assert!(of(7).keys().all(|(at, _)| *at < Duration::from_secs(60)));
+        let kinds: std::collections::BTreeSet<_> = of(7).into_values().collect();
+        assert_eq!(kinds.len(), STREAM_FAULTS.len() + 2);
+    }
+
+    #[test]
+    fn a_run_whose_faults_did_not_happen_is_not_clean() {
+        let options = options(&["--kills", "1", "--stops", "0"]);
+        let mut counts = Counts { kills: 1, ..Counts::default() };
+        assert_eq!(counts.missing(&options, 3, 5, 9), Vec::<String>::new());
+        assert_eq!(counts.missing(&options, 2, 5, 0), ["Cassandra restarts (2 of 3)", "redeliveries (0 of 1)"]);
+        counts.injected.insert("ack lost", 2);
+        assert_eq!(counts.missing(&options, 3, 5, 9), ["ack lost (0 of 1)"]);
+        counts.took_effect.insert("ack lost", 1);
+        assert_eq!(counts.missing(&options, 3, 5, 9), Vec::<String>::new());
+    }
+}

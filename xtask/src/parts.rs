@@ -113,7 +113,7 @@ impl Parts {
         let config = format!(
             "[bus]\nkind = \"pubsub\"\n\n[bus.pubsub]\nproject = \"parts\"\nemulator_host = \"{}\"\n\
              ack_deadline = \"10s\"\n\n[store]\nkind = \"cassandra\"\n\n[store.cassandra]\n\
-             contact_points = [\"{}\"]\nrecord_all_payments = true\n\n{settings}",
+             contact_points = [\"{}\"]\nrecord_all_payments = true\n\n[connect]\ntimeout = \"3m\"\n\n{settings}",
             address.trim(),
             node.address()?
         );

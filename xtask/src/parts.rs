@@ -19,6 +19,20 @@ const BUILD: &str = "build -p ecom -p ecom-test-broker --bins";
 /// The time limit of a command that ends by itself.
 const COMMAND_LIMIT: Duration = Duration::from_secs(180);
 
+/// The moment at which the binaries are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    Now,
+    Before,
+}
+
+impl Build {
+    /// Returns the moment that the option `--no-build` asks for.
+    pub fn unless(no_build: bool) -> Self {
+        if no_build { Self::Before } else { Self::Now }
+    }
+}
+
 /// The parts. Dropping them ends every process and removes Cassandra's data; logs and manifests stay.
 pub struct Parts {
     binaries: PathBuf,
@@ -77,10 +91,12 @@ impl Process {
 
 impl Parts {
     /// Builds the binaries, starts broker and Cassandra, and creates topics, subscriptions and tables.
-    pub fn start(root: &Path, out: &Path, settings: &str) -> Result<(Self, Node)> {
+    pub fn start(root: &Path, out: &Path, build: Build, settings: &str) -> Result<(Self, Node)> {
         let services = out.join("services");
         let mut guard = Guard::start(&services)?;
-        ensure!(guard.run(&mut cargo(root, BUILD, &[]))?, "the binaries do not build");
+        if build == Build::Now {
+            ensure!(guard.run(&mut cargo(root, BUILD, &[]))?, "the binaries do not build");
+        }
         let target = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
         let binaries = target.join("debug");
         let node = Node::start(root, &services)?;
@@ -97,7 +113,7 @@ impl Parts {
         let config = format!(
             "[bus]\nkind = \"pubsub\"\n\n[bus.pubsub]\nproject = \"parts\"\nemulator_host = \"{}\"\n\
              ack_deadline = \"10s\"\n\n[store]\nkind = \"cassandra\"\n\n[store.cassandra]\n\
-             contact_points = [\"{}\"]\nrecord_all_payments = true\n\n{settings}",
+             contact_points = [\"{}\"]\nrecord_all_payments = true\n\n[connect]\ntimeout = \"3m\"\n\n{settings}",
             address.trim(),
             node.address()?
         );
@@ -176,8 +192,7 @@ impl Parts {
     }
 
     /// Waits until every message is acked, stops the roles, sweeps the dead letters and verifies the stores.
-    /// Returns the verification and the number of redeliveries.
-    pub fn finish(&mut self, roles: Vec<Process>, limit: Duration) -> Result<(serde_json::Value, u64)> {
+    pub fn finish(&mut self, roles: Vec<Process>, limit: Duration) -> Result<Outcome> {
         let deadline = Instant::now() + limit;
         let mut quiet = 0;
         while quiet < 3 {
@@ -204,7 +219,39 @@ impl Parts {
             return Err(error);
         }
         let text = fs::read(self.out.join("verify.json")).context("could not read verify.json")?;
-        Ok((serde_json::from_slice(&text).context("verify.json is not JSON")?, redeliveries))
+        let verification = serde_json::from_slice(&text).context("verify.json is not JSON")?;
+        Ok(Outcome { redeliveries, verification })
+    }
+}
+
+/// The end of a run: what the broker counted, and what `ecom_facts verify` found.
+pub struct Outcome {
+    /// The number of deliveries after the first one of a message.
+    pub redeliveries: u64,
+    verification: serde_json::Value,
+}
+
+impl Outcome {
+    /// Returns a counter of both streams together.
+    pub fn count(&self, name: &str) -> Result<u64> {
+        let of = |stream: &str| self.verification[stream][name].as_u64();
+        let counts = of("orders").zip(of("payments")).map(|(orders, payments)| orders + payments);
+        counts.with_context(|| format!("verify.json does not count {name}"))
+    }
+
+    /// Returns true if the stores are as published, superseded payments included.
+    pub fn is_exact(&self) -> bool {
+        self.verification["faults"].as_object().is_some_and(serde_json::Map::is_empty)
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let faults = &self.verification["faults"];
+        let [lost, mixed] = ["lost", "mixed"].map(|kind| faults[kind].as_u64().unwrap_or(0));
+        let all: u64 = faults.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
+        let rows = &self.verification["rows"];
+        write!(f, "{rows} rows, lost {lost}, mixed {mixed}, other differences {}", all - lost - mixed)
     }
 }
 

@@ -30,7 +30,8 @@ const EPOCH: i64 = 1_705_831_290_000_000;
 
 fuzz_target!(|input: Input<'_>| {
     let kind = if input.is_order { EventKind::Order } else { EventKind::Payment };
-    let attributes: Attributes = input.attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let attributes: Attributes =
+        input.attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let body = Bytes::copy_from_slice(input.body);
     let publish_time_us = (EPOCH + i64::from(input.published_us)) / 1_000 * 1_000;
     let received = ReceivedMessage {

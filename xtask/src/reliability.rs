@@ -95,7 +95,9 @@ fn fuzz(root: &Path, seconds: u64) -> Result<bool> {
         std::fs::create_dir_all(&found)?;
         let mut command = Command::new(target.join(&host).join("release").join(name));
         command.arg(&found).arg(folder.join("corpus").join(name));
-        command.arg(format!("-max_total_time={seconds}")).arg(format!("-artifact_prefix={}/", found.display()));
+        command
+            .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-artifact_prefix={}/", found.display()));
         command.args(["-max_len=4096", "-print_final_stats=1"]);
         Ok(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?)
     };
@@ -107,9 +109,23 @@ fn fuzz(root: &Path, seconds: u64) -> Result<bool> {
             let text = String::from_utf8_lossy(&output.stderr);
             let runs = text.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
             let passed = output.status.success();
-            println!("{name:<28} {:>10} runs, {}", runs.unwrap_or("?").trim(), if passed { "0 faults" } else { "FAULT" });
+            println!(
+                "{name:<28} {:>10} runs, {}",
+                runs.unwrap_or("?").trim(),
+                if passed { "0 faults" } else { "FAULT" }
+            );
             if !passed {
-                println!("{}", text.lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n"));
+                println!(
+                    "{}",
+                    text.lines()
+                        .rev()
+                        .take(40)
+                        .collect::<Vec<_>>()
+                        .into_iter()
+                        .rev()
+                        .collect::<Vec<_>>()
+                        .join("\n")
+                );
             }
             all &= passed;
         }

@@ -31,6 +31,9 @@ pub struct Reliability {
     /// Seconds of fuzzing of each target
     #[arg(long, default_value_t = 60)]
     fuzz: u64,
+    /// Also run `chaos`, `nodes` and `soak`: half an hour on an idle machine
+    #[arg(long)]
+    full: bool,
 }
 
 /// Runs each part, also after one has failed; returns 1 if any failed.
@@ -55,6 +58,9 @@ pub fn run(root: &Path, options: &Reliability) -> Result<u8> {
     part("seeded bugs of the pipeline", &mut || simulate(&["mutants"]));
     part("seeded bugs of the adapters", &mut || adapters(root));
     part("fuzzing", &mut || fuzz(root, options.fuzz));
+    for command in ["chaos", "nodes", "soak"].iter().filter(|_| options.full) {
+        part(command, &mut || passes(Command::new(std::env::current_exe()?).arg(command).current_dir(root)));
+    }
     Ok(u8::from(failed))
 }
 
@@ -115,17 +121,7 @@ fn fuzz(root: &Path, seconds: u64) -> Result<bool> {
                 if passed { "0 faults" } else { "FAULT" }
             );
             if !passed {
-                println!(
-                    "{}",
-                    text.lines()
-                        .rev()
-                        .take(40)
-                        .collect::<Vec<_>>()
-                        .into_iter()
-                        .rev()
-                        .collect::<Vec<_>>()
-                        .join("\n")
-                );
+                println!("{text}");
             }
             all &= passed;
         }

@@ -92,11 +92,13 @@ pub(super) async fn claim(
     let hash = sha256(body);
     let text = String::from_utf8_lossy(body);
     loop {
+        // The row first: if it already shows this body, published by somebody else, then the claims read afterwards
+        // have it, and it is not taken for another event.
+        let fact = resolver.retrier.read(|| resolver.facts.fact(order_id)).await?;
         let claims = read(resolver, record).await?;
         if let Some(number) = claims.number_of(&hash) {
             return Ok(number);
         }
-        let fact = resolver.retrier.read(|| resolver.facts.fact(order_id)).await?;
         let held = held(record.dead_letter.kind, fact.as_ref());
         let number = claims.next_free(record.dead_letter.t, held);
         let claim = CorrectionClaim {

@@ -332,11 +332,15 @@ impl World {
         record: &DeadLetterRecord,
     ) -> Result<(), RoleError> {
         let dead_letter = &record.dead_letter;
+        let topic = match dead_letter.kind {
+            EventKind::Payment => "payments",
+            EventKind::Order => "orders",
+        };
         // An event that is not recorded yet may have the T that the correction takes. Nobody can know.
         let is_recorded = |received: &ReceivedMessage| {
-            oracle::effect_is_there(false, &self.store.tables(), &self.broker, "orders", received).is_ok()
+            oracle::effect_is_there(false, &self.store.tables(), &self.broker, topic, received).is_ok()
         };
-        if dead_letter.kind == EventKind::Order && !self.broker.log("orders").iter().all(is_recorded) {
+        if !self.broker.log(topic).iter().all(is_recorded) {
             return Ok(());
         }
         let which = self.index(2) as i64;
@@ -359,10 +363,6 @@ impl World {
         let command = self.commands.begin([dead_letter.id.clone()]);
         self.commands.commands().discarded.insert(dead_letter.id.clone());
         let resolver = queue.resolver(&operation, self.conditions.policy);
-        let topic = match dead_letter.kind {
-            EventKind::Payment => "payments",
-            EventKind::Order => "orders",
-        };
         let publisher = process.bus.publisher(topic, 4).await.expect("a simulated topic can be published to");
         if queue.correct(&plan, &resolver, publisher.as_ref()).await.is_ok() {
             self.commands.commands().corrected += 1;

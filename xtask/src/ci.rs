@@ -1,6 +1,7 @@
 //! `ci`: every check of a change, with the time that each took; and `micro`.
 
 use crate::cargo;
+use crate::reliability;
 use crate::test::{self, Scope};
 use anyhow::{Result, ensure};
 use std::path::Path;
@@ -21,6 +22,7 @@ pub fn run(root: &Path) -> Result<u8> {
         ("doc", &|| passes("doc --locked --workspace --all-features --no-deps")),
         ("deny", &deny),
         ("micro", &|| micro(root, Scope::Required)),
+        ("simulation", &|| reliability::simulate(root)),
         ("test", &|| test::tests(root, &packages, Scope::Required)),
         ("features", &|| test::features(root)),
     ];

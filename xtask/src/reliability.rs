@@ -36,6 +36,13 @@ pub struct Reliability {
     full: bool,
 }
 
+/// Runs what the simulation decides alone: the same on every machine. Returns whether all passed.
+pub fn simulate(root: &Path) -> Result<bool> {
+    let simulation = simulation(root)?;
+    let simulate = |words: &str| passes(Command::new(&simulation).args(words.split(' ')));
+    Ok(simulate("run --schedules 100000")? & simulate("crash-points --pairs")? & simulate("mutants")?)
+}
+
 /// Runs each part, also after one has failed; returns 1 if any failed.
 pub fn run(root: &Path, options: &Reliability) -> Result<u8> {
     let simulation = simulation(root)?;

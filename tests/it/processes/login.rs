@@ -47,7 +47,7 @@ impl Relay {
     }
 
     /// Refuses connections for two seconds.
-    async fn is_away(self) -> Self {
+    async fn away(self) -> Self {
         self.cut();
         self.accepting.abort();
         self.accepting.await.unwrap_err();
@@ -204,7 +204,7 @@ async fn a_verification_that_waits_outlasts_a_store_that_is_away() {
     // Sooner or later the store goes away when it has connected.
     for connecting in [1, 2, 4, 8, 16] {
         seconds(connecting).await;
-        relay = relay.is_away().await;
+        relay = relay.away().await;
         assert!(verification.is_running(), "{}", verification.stderr());
         if verification.stderr().contains("; reading again") {
             break;

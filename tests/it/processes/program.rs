@@ -72,6 +72,7 @@ impl TestDir {
         let mut command = Command::new(executable);
         command.args(args).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("HOME", self.folder.path()).env("PATH", "/usr/bin:/bin").env("COLUMNS", "100");
+        command.envs(std::env::var("ECOM_MUTANT").ok().map(|mutant| ("ECOM_MUTANT", mutant)));
         let output = self.path(&format!(".{}-{name}", self.runs.fetch_add(1, Ordering::Relaxed)));
         Program { name, command, output, stdout: None, stderr: None }
     }

@@ -24,7 +24,7 @@ struct Input<'a> {
     is_order: bool,
 }
 
-/// What Pub/Sub takes.
+/// The number of attributes that Pub/Sub takes.
 const ATTRIBUTES: usize = 100;
 const EPOCH: i64 = 1_705_831_290_000_000;
 

@@ -37,7 +37,7 @@ const AT_ONCE: usize = 4;
 /// Rows in a row group, and in memory for each part.
 const GROUP: usize = 25_000;
 
-/// What an export is of.
+/// The identity of an export.
 #[derive(PartialEq, Serialize, Deserialize)]
 struct State {
     store: String,

@@ -1,8 +1,8 @@
 //! `chaos`: faults on real processes under load, then a comparison of the stores with what was published.
 
-use crate::parts::{Build, Parts, Process, ROLES};
+use crate::parts::{Build, Parts, Process, ROLES, fresh_folder};
 use crate::services::Node;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
 use clap::Args;
 use fastrand::Rng;
 use rustix::process::Signal;
@@ -311,22 +311,6 @@ fn disturb(node: &Node, options: &Options, rng: &mut Rng) -> Result<(usize, usiz
         if is_restart { node.kill_and_restart()? } else { node.freeze(FREEZE)? }
     }
     Ok((restarts, freezes))
-}
-
-/// Returns an empty folder for a run.
-pub fn fresh_folder(root: &Path, given: Option<&Path>, name: &str) -> Result<PathBuf> {
-    let out = std::path::absolute(given.map_or_else(|| root.join("target").join(name), Path::to_owned))?;
-    for file in std::fs::read_dir(&out).into_iter().flatten().flatten() {
-        let path = file.path();
-        ensure!(
-            path.extension().is_some_and(|it| ["log", "json", "toml"].iter().any(|known| it == *known)),
-            "{} is not of an earlier run\nhint: pass an empty folder with --out",
-            path.display()
-        );
-        std::fs::remove_file(&path).with_context(|| format!("could not remove {}", path.display()))?;
-    }
-    std::fs::create_dir_all(&out).with_context(|| format!("could not create {}", out.display()))?;
-    Ok(out)
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use crate::cargo;
 use crate::reliability;
+use crate::steps::{self, Step};
 use crate::test::{self, Scope};
 use anyhow::{Result, ensure};
 use std::path::Path;
-use std::time::Instant;
 
 /// Runs all steps, also after one has failed, and prints a table; returns 1 if any failed.
 pub fn run(root: &Path) -> Result<u8> {
@@ -16,30 +16,17 @@ pub fn run(root: &Path) -> Result<u8> {
         passes("deny --locked --log-level error check bans licenses sources")
     };
     let packages = ["--workspace", "--exclude=micro"].map(str::to_owned);
-    let steps: [(&str, &dyn Fn() -> Result<bool>); _] = [
+    let steps: [Step<'_>; _] = [
         ("fmt", &|| passes("fmt --all --check")),
         ("clippy", &|| passes("clippy --locked --workspace --all-targets --all-features -- -D warnings")),
         ("doc", &|| passes("doc --locked --workspace --all-features --no-deps")),
         ("deny", &deny),
         ("micro", &|| micro(root, Scope::Required)),
-        ("simulation", &|| reliability::simulate(root)),
+        ("simulation", &|| reliability::simulate(root, reliability::SCHEDULES, 1)),
         ("test", &|| test::tests(root, &packages, Scope::Required)),
         ("features", &|| test::features(root)),
     ];
-    let (mut table, mut failed) = (String::from("\n== result"), false);
-    for (name, check) in steps {
-        eprintln!("\n== {name}");
-        let start = Instant::now();
-        let passed = check().unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            false
-        });
-        let result = if passed { "passed" } else { "FAILED" };
-        table += &format!("\n{name:<10} {result} in {:.1} s", start.elapsed().as_secs_f64());
-        failed |= !passed;
-    }
-    eprintln!("{table}");
-    Ok(u8::from(failed))
+    Ok(steps::run(&steps))
 }
 
 /// Counts instructions and heap blocks per event with `bench/micro`; returns false above its limits.

@@ -15,6 +15,7 @@ mod parts;
 mod reliability;
 mod services;
 mod soak;
+mod steps;
 mod test;
 
 use anyhow::{Context, Result};

@@ -255,6 +255,22 @@ impl std::fmt::Display for Outcome {
     }
 }
 
+/// Returns an empty folder for a run.
+pub fn fresh_folder(root: &Path, given: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let out = std::path::absolute(given.map_or_else(|| root.join("target").join(name), Path::to_owned))?;
+    for file in fs::read_dir(&out).into_iter().flatten().flatten() {
+        let path = file.path();
+        ensure!(
+            path.extension().is_some_and(|it| ["log", "json", "toml"].iter().any(|known| it == *known)),
+            "{} is not of an earlier run\nhint: pass an empty folder with --out",
+            path.display()
+        );
+        fs::remove_file(&path).with_context(|| format!("could not remove {}", path.display()))?;
+    }
+    fs::create_dir_all(&out).with_context(|| format!("could not create {}", out.display()))?;
+    Ok(out)
+}
+
 /// Returns the library of `faketime`, if it is installed.
 fn clock_library() -> Option<PathBuf> {
     let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();

@@ -1,10 +1,10 @@
 //! `reliability`: the figures of docs/reliability.md, from simulated schedules to fuzzing.
 
 use crate::cargo;
+use crate::steps::{self, Step};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 /// Seeded bugs of adapters, each with the words of `cargo test` that must find it.
 const OF_ADAPTERS: [(&str, &str); 3] = [
@@ -12,9 +12,11 @@ const OF_ADAPTERS: [(&str, &str); 3] = [
     ("file-not-checked", "--lib -- a_file_that_was_moved_or_replaced"),
     ("stderr-panics", "--test it -- no_write_to_stderr"),
 ];
+/// Simulated schedules of a run.
+pub const SCHEDULES: u64 = 100_000;
 /// The targets in fuzz/fuzz_targets.
 const TARGETS: [&str; 5] = ["order", "payment", "envelope", "configuration", "card_numbers"];
-/// What `cargo fuzz` passes to the compiler, in stable options.
+/// The options that `cargo fuzz` passes to the compiler, those that are stable.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
@@ -23,7 +25,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 #[derive(Debug, clap::Args)]
 pub struct Reliability {
     /// Simulated schedules
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = SCHEDULES)]
     schedules: u64,
     /// First seed of the schedules
     #[arg(long, default_value_t = 1)]
@@ -36,39 +38,28 @@ pub struct Reliability {
     full: bool,
 }
 
-/// Runs what the simulation decides alone: the same on every machine. Returns whether all passed.
-pub fn simulate(root: &Path) -> Result<bool> {
+/// Runs the simulation, whose result is the same on every machine; returns whether all of it passed.
+pub fn simulate(root: &Path, schedules: u64, first: u64) -> Result<bool> {
     let simulation = simulation(root)?;
-    let simulate = |words: &str| passes(Command::new(&simulation).args(words.split(' ')));
-    Ok(simulate("run --schedules 100000")? & simulate("crash-points --pairs")? & simulate("mutants")?)
+    let run = |words: &str| passes(Command::new(&simulation).args(words.split(' ')));
+    let schedules = run(&format!("run --schedules {schedules} --first {first}"))?;
+    Ok(schedules & run("crash-points --pairs")? & run("mutants")?)
 }
 
 /// Runs each part, also after one has failed; returns 1 if any failed.
 pub fn run(root: &Path, options: &Reliability) -> Result<u8> {
-    let simulation = simulation(root)?;
-    let (schedules, first) = (options.schedules.to_string(), options.first.to_string());
-    let simulate = |words: &[&str]| passes(Command::new(&simulation).args(words));
-    let mut failed = false;
-    let mut part = |title: &str, run: &mut dyn FnMut() -> Result<bool>| {
-        println!("\n== {title}");
-        let started = Instant::now();
-        let passed = run().unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            false
-        });
-        let result = if passed { "passed" } else { "FAILED" };
-        println!("{title}: {result} in {:.1} s", started.elapsed().as_secs_f64());
-        failed |= !passed;
-    };
-    part("schedules", &mut || simulate(&["run", "--schedules", &schedules, "--first", &first]));
-    part("crash points", &mut || simulate(&["crash-points", "--pairs"]));
-    part("seeded bugs of the pipeline", &mut || simulate(&["mutants"]));
-    part("seeded bugs of the adapters", &mut || adapters(root));
-    part("fuzzing", &mut || fuzz(root, options.fuzz));
-    for command in ["chaos", "nodes", "soak"].iter().filter(|_| options.full) {
-        part(command, &mut || passes(Command::new(std::env::current_exe()?).arg(command).current_dir(root)));
-    }
-    Ok(u8::from(failed))
+    let this = std::env::current_exe()?;
+    let command = |name: &str| passes(Command::new(&this).arg(name).current_dir(root));
+    let parts: [Step<'_>; _] = [
+        ("simulation", &|| simulate(root, options.schedules, options.first)),
+        ("adapters", &|| adapters(root)),
+        ("fuzzing", &|| fuzz(root, options.fuzz)),
+        ("chaos", &|| command("chaos")),
+        ("nodes", &|| command("nodes")),
+        ("soak", &|| command("soak")),
+    ];
+    let count = if options.full { parts.len() } else { 3 };
+    Ok(steps::run(&parts[..count]))
 }
 
 /// Builds the simulation with the seeded bugs, all of them inactive, and returns its path.

@@ -1,7 +1,6 @@
 //! `soak`: a steady mixed load without faults, and the memory, file handles and threads of each process.
 
-use crate::chaos::fresh_folder;
-use crate::parts::{Build, Parts, Process, ROLES};
+use crate::parts::{Build, Parts, Process, ROLES, fresh_folder};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::fs;

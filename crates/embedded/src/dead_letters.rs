@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
@@ -122,6 +122,7 @@ impl DeadLetterStore for Embedded {
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
         let (first, end) = id_range(scan);
         self.pages(
+            "read dead letters",
             end,
             move |connection, before| dead_letters_before(connection, scan, &first, before),
             |record| record.dead_letter.id.as_str().to_owned(),
@@ -134,6 +135,7 @@ impl DeadLetterStore for Embedded {
     ) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
         let end = (i64::MAX, AFTER_ALL.to_owned());
         self.pages(
+            "read dead letters",
             end,
             move |connection, before| dead_letters_of_before(connection, order_id, before),
             |record| (record.dead_letter.t.micros(), record.dead_letter.id.as_str().to_owned()),
@@ -146,35 +148,6 @@ impl DeadLetterStore for Embedded {
             .write(move |connection| remove(connection, &id, time))
             .await
             .map_err(|error| self.store_error("remove a dead letter", error))
-    }
-}
-
-impl Embedded {
-    /// Streams records page by page in descending order of a key, starting before `end`.
-    fn pages<K: Clone + Send + Sync + 'static>(
-        &self,
-        end: K,
-        read: impl Fn(&Connection, &K) -> rusqlite::Result<VecDeque<DeadLetterRecord>> + Clone + Send + 'static,
-        key: fn(&DeadLetterRecord) -> K,
-    ) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
-        stream::try_unfold((VecDeque::new(), end), move |(mut page, mut before)| {
-            let read = read.clone();
-            async move {
-                if page.is_empty() {
-                    let from = before.clone();
-                    page = self
-                        .engine
-                        .read(move |connection| read(connection, &from))
-                        .await
-                        .map_err(|error| self.store_error("read dead letters", error))?;
-                    if let Some(last) = page.back() {
-                        before = key(last);
-                    }
-                }
-                Ok(page.pop_front().map(|record| (record, (page, before))))
-            }
-        })
-        .boxed()
     }
 }
 

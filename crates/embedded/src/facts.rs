@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::embedded::Embedded;
@@ -104,20 +104,8 @@ impl FactStore for Embedded {
     }
 
     fn facts_in(&self, range: FactRange) -> BoxStream<'_, Result<Fact, StoreError>> {
-        stream::try_unfold((VecDeque::new(), range.after), move |(mut page, after)| async move {
-            if page.is_empty() {
-                page = self
-                    .engine
-                    .read(move |connection| facts_in(connection, after, range.through))
-                    .await
-                    .map_err(|error| self.store_error("read facts", error))?;
-            }
-            Ok(page.pop_front().map(|fact: Fact| {
-                let after = fact.order_id.0;
-                (fact, (page, after))
-            }))
-        })
-        .boxed()
+        let read = move |connection: &Connection, after: &i64| facts_in(connection, *after, range.through);
+        self.pages("read facts", range.after, read, |fact| fact.order_id.0)
     }
 
     async fn record_superseded(&self, superseded: &SupersededPayment) -> Result<(), StoreError> {
@@ -136,20 +124,8 @@ impl FactStore for Embedded {
     }
 
     fn superseded(&self) -> BoxStream<'_, Result<SupersededPayment, StoreError>> {
-        stream::try_unfold((VecDeque::new(), None), move |(mut page, after)| async move {
-            if page.is_empty() {
-                page = self
-                    .engine
-                    .read(move |connection| superseded::after(connection, after))
-                    .await
-                    .map_err(|error| self.store_error("read the superseded payments", error))?;
-            }
-            Ok(page.pop_front().map(|superseded: SupersededPayment| {
-                let after = Some(superseded::Key::of(&superseded));
-                (superseded, (page, after))
-            }))
-        })
-        .boxed()
+        let key = superseded::Key::of;
+        self.pages("read the superseded payments", superseded::Key::FIRST, superseded::after, key)
     }
 
     fn describe(&self) -> String {

@@ -17,6 +17,7 @@ mod open_error;
 mod operations;
 mod options;
 mod outstanding;
+mod pages;
 mod publisher;
 mod receive_loop;
 mod receive_transaction;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -89,20 +89,15 @@ impl OperationsStore for Embedded {
     }
 
     fn operations(&self) -> BoxStream<'_, Result<BulkOperation, StoreError>> {
-        stream::try_unfold((VecDeque::new(), None), move |(mut page, before)| async move {
-            if page.is_empty() {
-                page = self
-                    .engine
-                    .read(move |connection| operations_before(connection, before.as_ref()))
-                    .await
-                    .map_err(|error| self.store_error("read the bulk operations", error))?;
-            }
-            Ok(page.pop_front().map(|operation: BulkOperation| {
-                let before = Some(operation.id.clone());
-                (operation, (page, before))
-            }))
-        })
-        .boxed()
+        // ':' sorts after every digit.
+        let start = ":".to_owned();
+        let key = |operation: &BulkOperation| operation.id.as_str().to_owned();
+        self.pages(
+            "read the bulk operations",
+            start,
+            |connection, before| operations_before(connection, before),
+            key,
+        )
     }
 
     async fn put_batch(&self, operation: &OperationId, batch: &PlanBatch) -> Result<(), StoreError> {
@@ -168,12 +163,7 @@ fn put_operation(connection: &Connection, operation: &BulkOperation) -> rusqlite
     Ok(())
 }
 
-fn operations_before(
-    connection: &Connection,
-    before: Option<&OperationId>,
-) -> rusqlite::Result<VecDeque<BulkOperation>> {
-    // ':' sorts after every digit.
-    let before = before.map_or(":", OperationId::as_str);
+fn operations_before(connection: &Connection, before: &str) -> rusqlite::Result<VecDeque<BulkOperation>> {
     connection
         .prepare_cached(&format!("{SELECT_OPERATION} WHERE id < ?1 ORDER BY id DESC LIMIT ?2"))?
         .query_map((before, PAGE), operation)?

@@ -21,6 +21,9 @@ const SELECT: &str = "SELECT order_id, t, payment_id, payment_method, card_last_
 pub(super) struct Key(i64, i64, i64);
 
 impl Key {
+    /// A position before every row.
+    pub(super) const FIRST: Self = Self(i64::MIN, i64::MIN, i64::MIN);
+
     pub(super) fn of(superseded: &SupersededPayment) -> Self {
         let SupersededPayment { order_id, t, payment } = superseded;
         Self(order_id.0, t.micros(), payment.payment_id.unwrap_or_default())
@@ -54,11 +57,8 @@ pub(super) fn of_order(
 }
 
 /// Reads a page of all superseded payments.
-pub(super) fn after(
-    connection: &Connection,
-    after: Option<Key>,
-) -> rusqlite::Result<VecDeque<SupersededPayment>> {
-    let Key(order_id, t, payment_id) = after.unwrap_or(Key(i64::MIN, i64::MIN, i64::MIN));
+pub(super) fn after(connection: &Connection, after: &Key) -> rusqlite::Result<VecDeque<SupersededPayment>> {
+    let Key(order_id, t, payment_id) = *after;
     connection
         .prepare_cached(&format!(
             "{SELECT} WHERE order_id >= ?1 AND (order_id > ?1 OR (t, payment_id) < (?2, ?3))

@@ -1,14 +1,15 @@
 //! The retry loop with more waiting dead letters than it keeps in memory.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "fixture/resolver.rs"]
+mod resolver;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ecom_clock::{Clock, Entropy};
 use ecom_domain::attributes::Attributes;
-use ecom_domain::backoff::Backoff;
 use ecom_domain::dead_letter::{
     DeadLetter, DeadLetterId, DeadLetterProgress, DeadLetterState, EventKind, StoredBody,
 };
@@ -16,17 +17,11 @@ use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::OrderCells;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
-use ecom_domain::role::Role;
-use ecom_pipeline::actor::Actor;
-use ecom_pipeline::dead_letter_resolver::DeadLetterResolver;
-use ecom_pipeline::durable::Retrier;
-use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::retries;
-use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_store::StoreError;
 use ecom_store::memory::{Interceptor, MemoryStore, Tables, Write};
-use ecom_telemetry::metrics::RoleMetrics;
+use resolver::resolver;
 use tokio_util::sync::CancellationToken;
 
 /// The start, in microseconds since the epoch.
@@ -76,28 +71,6 @@ fn waiting(n: i64) -> DeadLetter {
     }
 }
 
-fn resolver(store: &Arc<MemoryStore<Slow>>) -> DeadLetterResolver {
-    let entropy = Arc::new(Entropy::seeded(1));
-    let metrics = Arc::new(RoleMetrics::new(Role::DlqHandler));
-    DeadLetterResolver {
-        facts: store.clone(),
-        dead_letter_store: store.clone(),
-        retrier: Arc::new(Retrier::new(Arc::clone(&entropy), metrics)),
-        locks: OrderLocks::new(),
-        policy: RetryPolicy {
-            backoff: Backoff::try_new(Duration::from_secs(1), Duration::from_secs(600)).unwrap(),
-            max_age: Duration::from_secs(7 * 86_400),
-            sweep_interval: Duration::from_secs(3_600),
-            retention: Duration::from_secs(90 * 86_400),
-            capacity: RetryPolicy::CAPACITY,
-        },
-        clock: Clock::anchored(NOW),
-        entropy,
-        actor: Actor { name: "dlq_handler".into(), host: "here".into(), run_id: "run".into() },
-        note: None,
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn each_waiting_dead_letter_gets_its_turn_however_many_wait() {
     let mut tables = Tables::default();
@@ -112,7 +85,7 @@ async fn each_waiting_dead_letter_gets_its_turn_however_many_wait() {
         tables.dead_letters.insert(dead_letter.id.clone(), dead_letter);
     }
     let store = Arc::new(MemoryStore::new(Slow, tables));
-    let (resolver, stop) = (resolver(&store), CancellationToken::new());
+    let (resolver, stop) = (resolver(&store, NOW), CancellationToken::new());
     let (retry_queue, queued) = RetryQueue::channel();
     let recovered = async {
         let state = |id: &DeadLetterId| store.tables().record(id).map(|record| record.state());
@@ -142,7 +115,7 @@ async fn a_retry_scheduled_by_a_clock_that_was_an_hour_ahead_is_made_at_once() {
     tables.progress.insert(id.clone(), progress);
     tables.dead_letters.insert(id.clone(), dead_letter);
     let store = Arc::new(MemoryStore::new(Slow, tables));
-    let (resolver, stop) = (resolver(&store), CancellationToken::new());
+    let (resolver, stop) = (resolver(&store, NOW), CancellationToken::new());
     let (retry_queue, queued) = RetryQueue::channel();
     let state = async {
         tokio::time::sleep(Duration::from_secs(10)).await;

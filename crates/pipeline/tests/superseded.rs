@@ -2,6 +2,9 @@
 //! that crash and writers that do not see each other.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "fixture/resolver.rs"]
+mod resolver;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,26 +13,24 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use ecom_bus::{Attributes, Message, Publisher, Receipt, ReceivedMessage};
 use ecom_clock::{Clock, Entropy};
-use ecom_domain::backoff::Backoff;
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, EventKind, StoredBody};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{OrderCells, SupersededPayment};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use ecom_domain::role::Role;
-use ecom_pipeline::actor::Actor;
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
-use ecom_pipeline::dead_letter_resolver::{AttemptTrigger, DeadLetterResolver};
+use ecom_pipeline::dead_letter_resolver::AttemptTrigger;
 use ecom_pipeline::disposition::Disposition;
 use ecom_pipeline::durable::{Retrier, RoleError};
 use ecom_pipeline::handler::{Applied, Handler};
 use ecom_pipeline::order_locks::OrderLocks;
 use ecom_pipeline::payments::Payments;
-use ecom_pipeline::retry_policy::RetryPolicy;
 use ecom_store::StoreError;
 use ecom_store::memory::{Interceptor, MemoryStore, Tables, Write};
 use ecom_telemetry::metrics::RoleMetrics;
 use futures_util::future::join_all;
+use resolver::resolver;
 
 /// The first event time, in microseconds since the epoch.
 const T: i64 = 1_705_831_290_000_000;
@@ -178,24 +179,7 @@ async fn resolve(store: &Store, n: i64) -> Result<(), RoleError> {
     };
     let id = dead_letter.id.clone();
     store.tables().dead_letters.insert(id.clone(), dead_letter);
-    let resolver = DeadLetterResolver {
-        facts: store.clone(),
-        dead_letter_store: store.clone(),
-        retrier: retrier(Role::DlqHandler),
-        locks: OrderLocks::new(),
-        policy: RetryPolicy {
-            backoff: Backoff::try_new(Duration::from_secs(1), Duration::from_secs(600)).unwrap(),
-            max_age: Duration::from_secs(7 * 86_400),
-            sweep_interval: Duration::from_secs(3_600),
-            retention: Duration::from_secs(90 * 86_400),
-            capacity: RetryPolicy::CAPACITY,
-        },
-        clock: Clock::anchored(T),
-        entropy: Arc::new(Entropy::seeded(1)),
-        actor: Actor { name: "dlq_handler".into(), host: "here".into(), run_id: "run".into() },
-        note: None,
-    };
-    resolver.attempt(&id, AttemptTrigger::Sweep).await.map(drop)
+    resolver(store, T).attempt(&id, AttemptTrigger::Sweep).await.map(drop)
 }
 
 /// The ids of the superseded payments, newest first, and of the current one.

@@ -189,7 +189,7 @@ impl Broker {
                 }
                 state.leased.values().map(|leased| leased.ends).min()
             };
-            // A lease that nobody holds any more ends by itself.
+            // A lease whose process was killed ends by itself.
             tokio::select! {
                 biased;
                 () = changed => {}

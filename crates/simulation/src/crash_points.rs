@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use ecom_bus::Message;
@@ -93,24 +91,15 @@ fn run_role(role: Role, pairs: bool) -> RoleReport {
 
 /// Runs the cases on every processor. Returns the operations of each.
 fn run_all(cases: &[Case], violations: &mut Vec<(Case, String)>) -> Vec<Vec<Operation>> {
-    let next = AtomicUsize::new(0);
     let results = Mutex::new(vec![Vec::new(); cases.len()]);
     let found = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((index, case)) = {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            cases.get(index).map(|case| (index, case))
-        } {
-            match runner::checked(run_case(case)) {
-                Ok(operations) => results.lock().expect("no holder panics")[index] = operations,
-                Err(message) => found.lock().expect("no holder panics").push((case.clone(), message)),
-            }
+    runner::in_parallel(cases.len() as u64, |number| {
+        let index = usize::try_from(number).expect("an index of the cases");
+        match runner::checked(run_case(&cases[index])) {
+            Ok(operations) => results.lock().expect("no holder panics")[index] = operations,
+            Err(message) => found.lock().expect("no holder panics").push((cases[index].clone(), message)),
         }
-    };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
+        true
     });
     violations.extend(found.into_inner().expect("no holder panics"));
     results.into_inner().expect("no holder panics")

@@ -19,11 +19,11 @@ pub enum Operation {
     Write,
     /// Publishing a message.
     Publish,
-    /// An ack, which nobody waits for.
+    /// An ack, whose answer no role waits for.
     Ack,
 }
 
-/// What goes wrong with an operation.
+/// A fault of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Fault {
     /// It is not done, and the role is answered that it is unknown.
@@ -93,7 +93,7 @@ pub struct FaultRates {
     pub ack_lost: f64,
 }
 
-/// What the injectors of a world share.
+/// The state that the injectors of a world share.
 #[derive(Clone, Default)]
 pub struct SharedFaults(Arc<Shared>);
 

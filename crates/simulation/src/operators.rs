@@ -82,7 +82,7 @@ impl CommandLog {
         self.step.load(Ordering::Relaxed) == SCRIPT.len()
     }
 
-    /// Returns the dead letters that somebody discarded or corrected, and that nobody reopened since.
+    /// Returns the dead letters that were discarded or corrected, and not reopened since.
     pub fn discarded(&self) -> Vec<DeadLetterId> {
         let commands = self.commands();
         let is_open = |id: &&DeadLetterId| {
@@ -339,7 +339,7 @@ impl World {
         let order = dead_letter
             .order_id
             .map_or_else(|| 1 + dead_letter.t.micros() % self.conditions.orders, |order| order.0);
-        // An event of this order that is not recorded yet may have the T that the correction takes. Nobody can know.
+        // An event of this order that is not recorded yet may have the T that the correction takes, and no reader can see it.
         let of_order = format!(r#""order_id":{order},"#);
         let is_recorded = |received: &ReceivedMessage| {
             !String::from_utf8_lossy(&received.message.body).contains(&of_order)

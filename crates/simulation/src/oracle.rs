@@ -1,4 +1,4 @@
-//! What must be true of a message, written down a second time and independently of the pipeline.
+//! The rules of a message, written down a second time and independently of the pipeline.
 
 use ecom_bus::ReceivedMessage;
 use ecom_codec::{envelope, json};

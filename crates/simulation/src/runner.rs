@@ -13,7 +13,7 @@ use crate::schedules::{self, EventCounts};
 pub struct Violation {
     /// The seed, which replays it.
     pub seed: u64,
-    /// What was wrong.
+    /// The rule that was violated.
     pub message: String,
 }
 
@@ -22,7 +22,7 @@ pub struct Violation {
 pub struct Report {
     /// Schedules that ran.
     pub schedules: u64,
-    /// How often each kind of event happened in all of them.
+    /// The number of events of each kind in all of them.
     pub events: EventCounts,
     /// The schedules that violated a rule.
     pub violations: Vec<Violation>,
@@ -48,45 +48,38 @@ pub fn checked<T>(future: impl Future<Output = T>) -> Result<T, String> {
     })
 }
 
+/// Calls `work` with each number below `count`, on every processor, until it returns false.
+pub fn in_parallel(count: u64, work: impl Fn(u64) -> bool + Sync) {
+    let next = AtomicU64::new(0);
+    let worker =
+        || while Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < count).is_some_and(&work) {};
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(worker);
+        }
+    });
+}
+
 /// Runs the schedules of `count` seeds from `first` on. Stops after `most` violations.
 #[expect(clippy::disallowed_methods, reason = "the time that schedules take is real")]
 pub fn run(first: u64, count: u64, most: usize) -> Report {
     let started = Instant::now();
-    let (next, end) = (AtomicU64::new(first), first.saturating_add(count));
     let report = Mutex::new(Report::default());
-    let work = || {
-        let mut events = EventCounts::new();
-        let mut schedules = 0;
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end || lock(&report).violations.len() >= most {
-                break;
+    in_parallel(count, |number| {
+        let seed = first.saturating_add(number);
+        let result = checked(schedules::run(seed, None));
+        let mut report = report.lock().expect("no holder panics");
+        report.schedules += 1;
+        match result {
+            Ok(events) => {
+                events.into_iter().for_each(|(event, n)| *report.events.entry(event).or_default() += n)
             }
-            match checked(schedules::run(seed, None)) {
-                Ok(counts) => {
-                    counts.into_iter().for_each(|(event, n)| *events.entry(event).or_default() += n)
-                }
-                Err(message) => lock(&report).violations.push(Violation { seed, message }),
-            }
-            schedules += 1;
+            Err(message) => report.violations.push(Violation { seed, message }),
         }
-        let mut report = lock(&report);
-        report.schedules += schedules;
-        for (event, count) in events {
-            *report.events.entry(event).or_default() += count;
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
+        report.violations.len() < most
     });
-    let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut report = report.into_inner().expect("no holder panics");
     report.violations.sort();
     report.elapsed = started.elapsed();
     report
-}
-
-fn lock(report: &Mutex<Report>) -> std::sync::MutexGuard<'_, Report> {
-    report.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -79,7 +79,7 @@ pub async fn run(seed: u64, trace: Option<Trace>) -> EventCounts {
     counts
 }
 
-/// What happened to a world from outside of its roles.
+/// The events that a world met from outside of its roles.
 #[derive(Default)]
 struct Chaos {
     stopped: u64,

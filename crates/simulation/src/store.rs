@@ -48,7 +48,7 @@ pub struct StoreFaults {
     pub injector: Arc<Injector>,
     /// Writes that are applied later, of all roles.
     pub late: LateWrites,
-    /// What scans cannot read at present.
+    /// The part that scans cannot read at present.
     pub unreadable: UnreadablePart,
 }
 

@@ -38,7 +38,7 @@ pub(crate) const FINISH: Duration = Duration::from_secs(120);
 pub struct World {
     /// The seed of everything random.
     pub seed: u64,
-    /// What is published, which roles run, and which faults they meet.
+    /// The conditions: what is published, which roles run, and which faults they meet.
     pub conditions: Conditions,
     /// The bus.
     pub broker: Arc<Broker>,

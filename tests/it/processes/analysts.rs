@@ -9,7 +9,7 @@ use super::program::{PROGRAMS, TestDir};
 use crate::metrics::file;
 
 const PAGE: &str = "docs/analysts.md";
-/// What the Python of the page imports.
+/// The packages that the Python of the page imports.
 const PACKAGES: [&str; 3] = ["duckdb==2.0.1", "pandas==3.1.1", "pyarrow==26.0.1"];
 /// Printed between the outputs of two blocks of Python.
 const NEXT: &str = "=== next ===";

@@ -1,4 +1,4 @@
-//! What a terminal of 80, 100 or 140 columns shows.
+//! The screens of terminals with 80, 100 and 140 columns.
 
 use std::fs::File;
 use std::io::Read;

@@ -8,6 +8,9 @@ mod parts;
 mod row;
 mod show;
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,7 +23,10 @@ use super::setup::{self, Rights};
 use super::wiring::{self, DataFolder};
 use crate::render::screen::Screen;
 use crate::render::table::{Column, table};
-use ecom_scenario::{DifferenceKind, EventContent, Manifest, StreamCounts, Units, Verification, verify};
+use ecom_domain::dead_letter::EventKind;
+use ecom_scenario::{
+    DifferenceKind, EventContent, EventTimes, Manifest, StreamCounts, Units, Verification, verify,
+};
 use ecom_telemetry::stderr;
 
 /// The interval of `verify --wait`.
@@ -43,8 +49,11 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     for path in &args.manifest {
         manifests.push(Manifest::read(path).map_err(|error| CliError::usage(error.to_string()))?);
     }
-    let units =
+    let mut units =
         Units::of(&manifests, EventContent::of).map_err(|error| CliError::usage(error.to_string()))?;
+    if let Some(path) = &args.messages {
+        units = units.with_event_times(event_times(context, path)?);
+    }
     let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
@@ -83,6 +92,17 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
         ));
     }
     Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
+}
+
+/// Reads the event times of an archive of the topics.
+fn event_times(context: &Context, archive: &Path) -> Result<EventTimes, CliError> {
+    let topics = &context.config.bus.topics;
+    let kind_of = |topic: &str| {
+        let name = topic.rsplit('/').next().unwrap_or(topic);
+        EventKind::ALL.into_iter().find(|kind| topics.of(*kind) == name)
+    };
+    let read = File::open(archive).and_then(|file| EventTimes::read(BufReader::new(file), kind_of));
+    read.map_err(|error| CliError::usage(format!("could not read {}: {error}", archive.display())))
 }
 
 /// A verification as text: events by stream, dead letters by reason, differences.

@@ -79,6 +79,10 @@ pub(crate) struct VerifyArgs {
     /// Manifest that a producer wrote with --manifest; repeatable.
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) manifest: Vec<PathBuf>,
+    /// Archive of the published messages, one JSON object per line, each with `topic` and `message` as Pub/Sub
+    /// writes it; the time of every row, superseded payment and dead letter is compared with it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) messages: Option<PathBuf>,
     /// Repeat until nothing differs, for at most this long, e.g. 60s.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) wait: Option<Duration>,

@@ -140,7 +140,8 @@ pub fn run(root: &Path, options: &Options) -> Result<bool> {
     let started = Instant::now();
     // An order has 2.15 events on average.
     let orders = options.events * 100 / 215;
-    let mut producers = parts.producers(orders, options.events / 2 / options.seconds.max(1))?;
+    let mut producers =
+        parts.producers(orders, options.events / 2 / options.seconds.max(1), clock(&mut rng))?;
     let (node_seed, of_node) = (rng.u64(..), options.clone());
     let node = thread::spawn(move || disturb(&node, &of_node, &mut Rng::with_seed(node_seed)));
     let mut counts = Counts::default();
@@ -285,8 +286,12 @@ impl Counts {
 
 /// Starts a role, its clock an hour fast or slow.
 fn start(parts: &Parts, rng: &mut Rng, name: &'static str) -> Result<Running> {
-    let clock = if rng.bool() { "+1h" } else { "-1h" };
-    Ok(Running { process: parts.role(name, Some(clock))?, is_stopped: false })
+    Ok(Running { process: parts.role(name, clock(rng))?, is_stopped: false })
+}
+
+/// Returns the offset of a process's clock.
+fn clock(rng: &mut Rng) -> Option<&'static str> {
+    Some(if rng.bool() { "+1h" } else { "-1h" })
 }
 
 /// Returns the acts at random moments, the kinds of stream faults in turn.

@@ -26,6 +26,16 @@ impl Guard {
         command.spawn().map(Self).context("could not start the guard of this run")
     }
 
+    /// Runs something on the services of `dir`, whose logs stay unless it passes.
+    pub fn over(dir: &Path, run: impl FnOnce(&mut Self) -> Result<bool>) -> Result<bool> {
+        let mut guard = Self::start(dir)?;
+        let result = run(&mut guard);
+        if !matches!(result, Ok(true)) {
+            guard.send("keep-logs");
+        }
+        result
+    }
+
     /// Runs a command in a process group of its own; returns whether it succeeded.
     pub fn run(&mut self, command: &mut Command) -> Result<bool> {
         let name = command.get_program().display().to_string();
@@ -40,11 +50,6 @@ impl Guard {
     /// Ends this process group, too, unless another command runs.
     pub fn watch_group(&mut self, id: u32) {
         self.send(&id.to_string());
-    }
-
-    /// Keeps the services' logs when everything else is removed.
-    pub fn keep_logs(&mut self) {
-        self.send("keep-logs");
     }
 
     fn send(&mut self, line: &str) {

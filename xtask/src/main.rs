@@ -12,6 +12,7 @@ mod ci;
 mod guard;
 mod nodes;
 mod parts;
+mod processes;
 mod reliability;
 mod services;
 mod soak;

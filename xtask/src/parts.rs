@@ -2,9 +2,10 @@
 
 use crate::cargo;
 use crate::guard::Guard;
+use crate::processes;
 use crate::services::Node;
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 pub const ROLES: [&str; 3] = ["order_consumer", "payment_consumer", "dlq_handler"];
 /// The binaries that a run needs.
 const BUILD: &str = "build -p ecom -p ecom-test-broker --bins";
+/// The broker's archive of all published messages.
+const MESSAGES: &str = "messages.json";
 /// The time limit of a command that ends by itself.
 const COMMAND_LIMIT: Duration = Duration::from_secs(180);
 
@@ -61,8 +64,7 @@ impl Process {
 
     /// Sends a signal; a process that has ended gets none.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let _ = pid.map(|pid| kill_process(pid, signal));
+        let _ = processes::signal(self.child.id(), signal);
     }
 
     /// Kills the process with SIGKILL and waits for its end.
@@ -77,15 +79,16 @@ impl Process {
 
     /// Waits for the end, which has to be a success.
     pub fn wait(&mut self, limit: Duration) -> Result<()> {
-        let deadline = Instant::now() + limit;
-        while Instant::now() < deadline {
-            if let Some(status) = self.ended()? {
-                ensure!(status.success(), "{} ended with {status}", self.name);
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        bail!("{} did not end within {} s", self.name, limit.as_secs())
+        let mut ended = None;
+        processes::wait_until(limit, || {
+            ended = self.ended().transpose();
+            ended.is_some()
+        });
+        let Some(status) = ended.transpose()? else {
+            bail!("{} did not end within {} s", self.name, limit.as_secs());
+        };
+        ensure!(status.success(), "{} ended with {status}", self.name);
+        Ok(())
     }
 }
 
@@ -120,7 +123,8 @@ impl Parts {
         fs::write(out.join("run.toml"), config).context("could not write the configuration")?;
         let clock_library = clock_library();
         let broker = (child, input, output);
-        let parts = Self { binaries, out: out.to_owned(), group, broker, clock_library, _guard: guard };
+        let mut parts = Self { binaries, out: out.to_owned(), group, broker, clock_library, _guard: guard };
+        parts.ask(&format!("archive {}", out.join(MESSAGES).display()))?;
         parts.run("ecom_setup", &[])?;
         Ok((parts, node))
     }
@@ -154,10 +158,10 @@ impl Parts {
     }
 
     /// Starts both producers for these orders at a number of events a second each.
-    pub fn producers(&self, orders: u64, rate: u64) -> Result<[Process; 2]> {
+    pub fn producers(&self, orders: u64, rate: u64, clock: Option<&str>) -> Result<[Process; 2]> {
         let (ids, rate) = (format!("1-{orders}"), format!("{}/s", rate.max(1)));
         let start = |name, manifest| {
-            self.spawn(name, &["--order-ids", &ids, "--rate", &rate, "--manifest", manifest], None)
+            self.spawn(name, &["--order-ids", &ids, "--rate", &rate, "--manifest", manifest], clock)
         };
         Ok([start("orders_producer", "orders.json")?, start("payments_producer", "payments.json")?])
     }
@@ -210,7 +214,8 @@ impl Parts {
         }
         self.run("dlq_handler", &["run", "--once"])?;
         let redeliveries = self.counter("deliveries")?.saturating_sub(self.counter("published")?);
-        let manifests = ["verify", "--manifest", "orders.json", "--manifest", "payments.json"];
+        let manifests =
+            ["verify", "--manifest", "orders.json", "--manifest", "payments.json", "--messages", MESSAGES];
         let json = [&manifests[..], &["--format", "json", "--out", "verify.json"]].concat();
         if let Err(error) = self.run("ecom_facts", &json) {
             let _ = self.run("ecom_facts", &manifests);

@@ -48,7 +48,7 @@ pub fn run(root: &Path, options: &Options) -> Result<bool> {
     }
     // More than the run publishes: the producers are stopped.
     let orders = options.rate * (options.minutes + 1) * 60;
-    processes.extend(parts.producers(orders, options.rate / 2)?);
+    processes.extend(parts.producers(orders, options.rate / 2, None)?);
     let (started, minute) = (Instant::now(), Duration::from_secs(60));
     let (length, warm_up) =
         (minute * u32::try_from(options.minutes)?, minute * u32::try_from(options.warm_up)?);

@@ -39,12 +39,7 @@ pub fn run(root: &Path, arguments: &[String], scope: Scope) -> Result<u8> {
 /// Runs `cargo test` with services of its own; returns whether all passed.
 pub fn tests(root: &Path, arguments: &[String], scope: Scope) -> Result<bool> {
     let dir = root.join("target/services-test").join(std::process::id().to_string());
-    let mut guard = Guard::start(&dir)?;
-    let result = with_services(root, &dir, arguments, scope, &mut guard);
-    if !matches!(result, Ok(true)) {
-        guard.keep_logs();
-    }
-    result
+    Guard::over(&dir, |guard| with_services(root, &dir, arguments, scope, guard))
 }
 
 fn with_services(root: &Path, dir: &Path, words: &[String], scope: Scope, guard: &mut Guard) -> Result<bool> {

@@ -79,6 +79,8 @@ pub struct Retrier {
     refusal_timeout: Duration,
     refusals: Mutex<Option<Refusals>>,
     warnings: Mutex<LogThrottle>,
+    /// True from a warning until the end of its outage is logged.
+    warned: AtomicBool,
 }
 
 impl Retrier {
@@ -92,6 +94,7 @@ impl Retrier {
             refusal_timeout: REFUSAL_TIMEOUT,
             refusals: Mutex::new(None),
             warnings: Mutex::new(LogThrottle::every(WARN_EVERY)),
+            warned: AtomicBool::new(false),
         }
     }
 
@@ -155,13 +158,21 @@ impl Retrier {
     fn recovered(&self, attempts: u32) {
         if attempts > 0 && self.out.swap(false, Ordering::Relaxed) {
             *self.refusals.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            tracing::info!(role = %self.metrics.role, "the outage is over");
+            if self.is_end_to_log() {
+                tracing::info!(role = %self.metrics.role, "the outage is over");
+            }
         }
+    }
+
+    /// Returns true once after a warning: in an outage of a part of the calls, others succeed many times a second.
+    fn is_end_to_log(&self) -> bool {
+        self.warned.swap(false, Ordering::Relaxed)
     }
 
     async fn wait(&self, attempt: u32, error: &(dyn std::error::Error + Sync)) {
         self.out.store(true, Ordering::Relaxed);
         if self.should_warn() {
+            self.warned.store(true, Ordering::Relaxed);
             tracing::warn!(role = %self.metrics.role, attempt, "{error}; retrying until it succeeds");
         }
         tokio::time::sleep(self.backoff.delay(attempt, self.entropy.share())).await;
@@ -289,6 +300,16 @@ mod tests {
             retrier.write(refused_until).await.unwrap();
         }
         assert!(started.elapsed() > Duration::from_secs(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_an_outage_is_logged_no_more_often_than_its_warnings() {
+        let (retrier, started, mut ends) = (retrier(), Instant::now(), 0);
+        while started.elapsed() < WARN_EVERY * 6 {
+            retrier.wait(0, &down()).await;
+            ends += u32::from(retrier.is_end_to_log());
+        }
+        assert!((5..=7).contains(&ends), "{ends}");
     }
 
     #[tokio::test(start_paused = true)]

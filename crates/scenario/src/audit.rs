@@ -1,6 +1,9 @@
 //! The audit of rows, dead letters and units against each other.
 
+mod corrections;
 mod superseded;
+
+pub(super) use corrections::MAX_CORRECTIONS;
 
 use std::collections::BTreeMap;
 
@@ -15,9 +18,6 @@ use ecom_domain::reason::Reason;
 
 /// The maximum number of column groups that are kept until a correction explains them.
 const UNEXPLAINED_LIMIT: usize = 10_000;
-
-/// The maximum number of corrections of one dead letter that are considered.
-pub(super) const MAX_CORRECTIONS: u32 = 16;
 
 /// The places in which a unit was found.
 #[derive(Clone, Copy, Default)]
@@ -98,22 +98,12 @@ impl<'u> Audit<'u> {
         }
         let mut row = AuditedRow { seen: true, has_order: fact.has_order(), ..AuditedRow::default() };
         if !no_order {
-            row.order = ColumnGroup {
-                written_at: fact.order_written_at,
-                shows: self.group(order, EventKind::Order, order_cells(&fact.order)),
-            };
-            if row.order.shows.is_none() {
-                self.unexplained(order_id, order, EventKind::Order, fact.order_written_at);
-            }
+            let values = order_cells(&fact.order);
+            row.order = self.group(order_id, order, EventKind::Order, values, fact.order_written_at);
         }
         if !no_payment && fact.has_order() {
-            row.payment = ColumnGroup {
-                written_at: fact.payment_written_at,
-                shows: self.group(order, EventKind::Payment, payment_cells(&fact.payment)),
-            };
-            if row.payment.shows.is_none() {
-                self.unexplained(order_id, order, EventKind::Payment, fact.payment_written_at);
-            }
+            let values = payment_cells(&fact.payment);
+            row.payment = self.group(order_id, order, EventKind::Payment, values, fact.payment_written_at);
         }
         if !no_payment && !fact.has_order() {
             let what = "has a payment in the fact table, but no order".to_owned();
@@ -124,17 +114,37 @@ impl<'u> Audit<'u> {
         }
     }
 
-    /// Marks the units whose values a column group shows, and returns the newest.
-    fn group(&mut self, order: Option<usize>, kind: EventKind, values: u64) -> Option<usize> {
-        let mut newest = None;
-        for index in self.units.of_order(order?) {
-            let unit = self.units.unit(index);
-            if unit.kind == kind && unit.values == Ok(values) {
-                self.places[index].current = true;
-                newest = Some(index);
-            }
+    /// Marks the units whose values a column group shows, and returns it with the newest of them.
+    fn group(
+        &mut self,
+        order_id: OrderId,
+        order: Option<usize>,
+        kind: EventKind,
+        values: u64,
+        written_at: Option<EventTime>,
+    ) -> ColumnGroup {
+        let shown = order.map(|order| self.units.showing(order, kind, values)).unwrap_or_default();
+        shown.iter().for_each(|index| self.places[*index].current = true);
+        if shown.is_empty() {
+            self.unexplained(order_id, order, kind, written_at);
+        } else if let Some(at) = written_at {
+            self.event_time(Some(order_id), &shown, at, format_args!("its {} columns", kind.as_str()));
         }
-        newest
+        ColumnGroup { written_at, shows: shown.last().copied() }
+    }
+
+    /// Checks that one of these units has this event time.
+    fn event_time(
+        &mut self,
+        order_id: Option<OrderId>,
+        units: &[usize],
+        at: EventTime,
+        subject: std::fmt::Arguments<'_>,
+    ) {
+        if !units.iter().any(|index| self.units.may_be_at(*index, at)) {
+            let what = format!("{subject}: no such message has the event time {}", at.micros());
+            self.found.differs(order_id, DifferenceKind::WrongEventTime, what);
+        }
     }
 
     /// Keeps a column group that shows no unit until a correction explains it.
@@ -195,59 +205,10 @@ impl<'u> Audit<'u> {
         };
         self.places[index].in_dead_letter_store |= state != DeadLetterState::Recovered;
         let unit = *self.units.unit(index);
+        let id = &dead_letter.id;
+        self.event_time(dead_letter.order_id, &[index], dead_letter.t, format_args!("dead letter {id}"));
         self.reason(&unit, record);
         self.evidence(index, &unit, record);
-    }
-
-    /// Returns whether a correction of this dead letter would explain an unexplained column group, by its
-    /// write timestamp.
-    pub(super) fn may_explain(&self, record: &DeadLetterRecord) -> bool {
-        let dead_letter = &record.dead_letter;
-        self.units.covers(dead_letter.kind)
-            && (0..MAX_CORRECTIONS)
-                .any(|nth| self.unexplained.contains_key(&(dead_letter.t.correction(nth), dead_letter.kind)))
-    }
-
-    /// Explains a column group by the correction of this dead letter. The dead letter may be discarded,
-    /// recovered because the correction superseded it, or still open because the command was interrupted.
-    pub(super) fn correction(&mut self, record: &DeadLetterRecord) {
-        let dead_letter = &record.dead_letter;
-        for nth in 0..MAX_CORRECTIONS {
-            let key = (dead_letter.t.correction(nth), dead_letter.kind);
-            let Some(groups) = self.unexplained.get_mut(&key) else { continue };
-            let wanted = |group: &UnexplainedGroup| {
-                dead_letter.order_id.is_none_or(|order_id| order_id == group.order_id)
-            };
-            let Some(position) = groups.iter().position(wanted) else { continue };
-            let group = groups.swap_remove(position);
-            if !group.is_current {
-                continue;
-            }
-            self.found.corrected += 1;
-            match (self.units.find(dead_letter.kind, &dead_letter.body), &dead_letter.corrects) {
-                (Some(index), _) => self.mark_corrected(group.order_id, dead_letter.kind, index),
-                (None, Some(original)) => {
-                    self.chains.push((group.order_id, dead_letter.kind, original.clone()));
-                }
-                (None, None) => {}
-            }
-        }
-    }
-
-    /// Takes the corrections of corrections that are to be traced back to a unit.
-    pub(super) fn take_chains(&mut self) -> Vec<(OrderId, EventKind, DeadLetterId)> {
-        std::mem::take(&mut self.chains)
-    }
-
-    /// Marks a unit as current because its row shows a correction of it.
-    pub(super) fn mark_corrected(&mut self, order_id: OrderId, kind: EventKind, index: usize) {
-        self.places[index].current = true;
-        let Some(order) = self.units.order(order_id) else { return };
-        let row = &mut self.rows[order];
-        match kind {
-            EventKind::Order => row.order.shows = Some(index),
-            EventKind::Payment => row.payment.shows = Some(index),
-        }
     }
 
     /// Checks that the reason is that of the body.

@@ -10,6 +10,7 @@ mod audit;
 mod body;
 mod case;
 mod draw;
+mod event_times;
 pub mod generate;
 mod invalid;
 pub mod manifest;
@@ -23,6 +24,7 @@ mod verification;
 pub mod verify;
 
 pub use case::OrderCase;
+pub use event_times::EventTimes;
 pub use generate::{MAX_COPY_DISTANCE, PlanError, ScenarioPlan, order_events, payment_events};
 pub use invalid::Defect;
 pub use manifest::{EventSource, Manifest, ManifestError, Streams};

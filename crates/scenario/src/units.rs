@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 
+use crate::event_times::EventTimes;
 use crate::manifest::{Manifest, ManifestError};
 use crate::planned::{EventContent, PlannedEvent};
 use ecom_domain::dead_letter::{EventKind, StoredBody};
@@ -51,6 +52,8 @@ pub struct Units {
     started: Vec<EventTime>,
     /// The kinds of events that the manifests describe. Nothing is known about others.
     covered: Vec<EventKind>,
+    /// The event times of the published messages, if they are known.
+    event_times: Option<EventTimes>,
 }
 
 impl Units {
@@ -79,7 +82,18 @@ impl Units {
         by_body.sort_unstable();
         let mut orders: Vec<(OrderId, u32)> = units.iter().map(|unit| unit.order_id).zip(0..).collect();
         orders.dedup_by_key(|(order_id, _)| *order_id);
-        Self { units, by_body, orders, started, covered }
+        Self { units, by_body, orders, started, covered, event_times: None }
+    }
+
+    /// Adds the event times of the published messages, with which write timestamps are compared.
+    #[must_use]
+    pub fn with_event_times(self, event_times: EventTimes) -> Self {
+        Self { event_times: Some(event_times), ..self }
+    }
+
+    /// Returns whether this unit may have been written at this time.
+    pub(super) fn may_be_at(&self, index: usize, t: EventTime) -> bool {
+        self.event_times.as_ref().is_none_or(|times| times.has(self.units[index].body, t))
     }
 
     /// Returns whether the manifests describe events of this kind.
@@ -117,6 +131,12 @@ impl Units {
         let from = self.orders[order].1 as usize;
         let until = self.orders.get(order + 1).map_or(self.units.len(), |(_, next)| *next as usize);
         from..until
+    }
+
+    /// Returns the indices of the units of one order that have these values, older before newer.
+    pub(super) fn showing(&self, order: usize, kind: EventKind, values: u64) -> Vec<usize> {
+        let shows = |unit: &Unit| unit.kind == kind && unit.values == Ok(values);
+        self.of_order(order).filter(|index| shows(&self.units[*index])).collect()
     }
 
     /// Returns the unit at this index.
@@ -194,7 +214,7 @@ fn merge(mut units: Vec<Unit>) -> Vec<Unit> {
 }
 
 /// Hashes a body. Bodies that the dead-letter store truncates are identified by their SHA-256.
-fn body_hash(kind: EventKind, body: &StoredBody) -> u64 {
+pub(crate) fn body_hash(kind: EventKind, body: &StoredBody) -> u64 {
     let content = body.sha256.as_ref().map_or(&*body.bytes, |sha256| sha256.as_bytes());
     hash(&(kind, body.length, content))
 }

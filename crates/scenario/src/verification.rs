@@ -21,6 +21,8 @@ pub enum DifferenceKind {
     Stale,
     /// A column group shows values that no published event of the order has: mixed, or changed by hand.
     Mixed,
+    /// A column group, a superseded payment or a dead letter has another time than the event time of its message.
+    WrongEventTime,
     /// An order or a payment is in the fact table although none was published.
     Invented,
     /// One order id is in two rows.
@@ -51,6 +53,7 @@ impl DifferenceKind {
             Self::Lost => "lost",
             Self::Stale => "stale",
             Self::Mixed => "mixed",
+            Self::WrongEventTime => "wrong_event_time",
             Self::Invented => "invented",
             Self::Doubled => "doubled",
             Self::PaymentWithoutOrder => "payment_without_order",

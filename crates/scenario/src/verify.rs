@@ -65,6 +65,7 @@ async fn was_corrected(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event_times::EventTimes;
     use crate::generate::ScenarioPlan;
     use crate::manifest::{EventSource, Manifest, Streams};
     use crate::mixture::Mixture;
@@ -74,6 +75,8 @@ mod tests {
         ConsumedMessage, ScansOnly, consume, correct, dead_letter, published, set_state, sweep,
     };
     use crate::verification::DifferenceKind;
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
     use bytes::Bytes;
     use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState, EventKind};
     use ecom_domain::event_time::EventTime;
@@ -129,6 +132,60 @@ mod tests {
         assert!(verified(&runs, &memory).is_clean());
         change(&mut memory, &messages);
         verified(&runs, &memory)
+    }
+
+    /// Returns an archive of these messages.
+    fn archive(messages: &[ConsumedMessage]) -> String {
+        let line = |message: &ConsumedMessage| {
+            let data = BASE64_STANDARD.encode(&message.body);
+            let (kind, t) = (message.kind.as_str(), message.t.micros());
+            format!(
+                r#"{{"topic":"{kind}","message":{{"data":"{data}","attributes":{{"event_time_us":"{t}"}},"messageId":"1","publishTime":"2026-01-01T00:00:00Z"}}}}"#
+            )
+        };
+        messages.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn another_time_than_the_message_has_is_found() {
+        let runs = [scenario(1, 200, rough())];
+        let (clean, messages) = consumed(&runs, 9);
+        let found_after = |change: &dyn Fn(&mut Tables)| {
+            let kind_of = |topic: &str| EventKind::ALL.into_iter().find(|kind| kind.as_str() == topic);
+            let times = EventTimes::read(archive(&messages).as_bytes(), kind_of).expect("an archive");
+            let units = Units::of(&runs, |_, _| EventContent::Foreign).expect("bounded runs");
+            let mut memory = clean.clone();
+            change(&mut memory);
+            let store = MemoryStore::new(ScansOnly, memory);
+            let units = units.with_event_times(times);
+            verify(&units, &store, &store).now_or_never().expect("it never waits").expect("nor fails")
+        };
+        let later = |t: EventTime| EventTime::stored(t.micros() + 1);
+        assert!(found_after(&|_| {}).is_clean());
+        let changes: [&dyn Fn(&mut Tables); _] = [
+            &|memory| {
+                let row = row_with(memory, Fact::has_order);
+                row.order_written_at = row.order_written_at.map(later);
+            },
+            &|memory| {
+                let row = row_with(memory, |fact| fact.has_order() && !fact.payment.is_empty());
+                row.payment_written_at = row.payment_written_at.map(later);
+            },
+            &|memory| {
+                let ((order_id, t, id), payment) =
+                    memory.superseded.pop_first().expect("a superseded payment");
+                memory.superseded.insert((order_id, EventTime::stored(t.micros() - 1), id), payment);
+            },
+            &|memory| {
+                let poison = dead_letter_with(memory, Reason::Invalid, DeadLetterState::Parked);
+                let dead_letter = memory.dead_letters.get_mut(&poison.dead_letter.id).expect("there");
+                dead_letter.t = later(dead_letter.t);
+            },
+        ];
+        for change in changes {
+            let found = found_after(change);
+            assert_eq!(faults(&found), [(DifferenceKind::WrongEventTime, 1)], "{found}");
+        }
     }
 
     fn faults(found: &Verification) -> Vec<(DifferenceKind, u64)> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,7 +128,7 @@ impl TestBroker {
     /// Carries out a [`Command`] and returns its answer.
     ///
     /// # Errors
-    /// If the line is not a command.
+    /// If the line is not a command, or the file of an archive cannot be created.
     pub fn command(&self, line: &str) -> Result<String, String> {
         match line.parse()? {
             Command::EndStreams(code) => drop(self.shared.end_streams.send(code)),
@@ -136,6 +137,10 @@ impl TestBroker {
             Command::Rule(point, effect, extent) => self.shared.faults.add(point, effect, extent),
             Command::Clear => self.shared.faults.clear(),
             Command::Report => return Ok(self.report()),
+            Command::Archive(path) => {
+                let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+                self.shared.topics().archive = Some(file);
+            }
         }
         Ok("ok".to_owned())
     }

@@ -1,6 +1,7 @@
 //! The commands of the broker, one a line.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tonic::Code;
 /// | `<point> <effect> [<extent>]` | a rule: the next times that this point is reached, the effect takes place |
 /// | `clear` | removes all rules |
 /// | `report` | prints the counters |
+/// | `archive <file>` | writes each message that is published from now on to a file, as a line of JSON |
 ///
 /// Points are `connect`, `open_stream`, `deliver`, `publish`, `acknowledge`, `modify_ack_deadline` and
 /// `admin`. An extent is a number of times (`3`), a time (`1500ms`), or `always`; once if it is left out.
@@ -36,6 +38,8 @@ pub enum Command {
     Clear,
     /// Asks for the counters.
     Report,
+    /// Writes the messages that are published from now on to this file.
+    Archive(PathBuf),
 }
 
 /// A fault of open connections.
@@ -118,6 +122,9 @@ impl FromStr for Command {
     type Err = String;
 
     fn from_str(line: &str) -> Result<Self, String> {
+        if let Some(path) = line.strip_prefix("archive ") {
+            return Ok(Self::Archive(path.into()));
+        }
         let words: Vec<_> = line.split_whitespace().collect();
         Ok(match words[..] {
             ["clear"] => Self::Clear,
@@ -213,6 +220,7 @@ mod tests {
             ("connections half_open", Command::Connections(ConnectionFault::HalfOpen)),
             ("queue reverse", Command::ReverseQueue),
             ("clear", Command::Clear),
+            ("archive a folder/messages.json", Command::Archive("a folder/messages.json".into())),
             (
                 "publish lost:deadline_exceeded",
                 Command::Rule(Point::Publish, Effect::Lost(Code::DeadlineExceeded), Extent::Times(1)),

@@ -1,8 +1,12 @@
 //! The topics and subscriptions of the broker.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use ecom_clock::Clock;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as proto;
 use serde_json::Value;
@@ -22,6 +26,8 @@ pub(crate) struct Topics {
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     /// The number of published messages, which is the last message id.
     pub(crate) published: u64,
+    /// The file to which each published message is written.
+    pub(crate) archive: Option<File>,
 }
 
 impl Topics {
@@ -104,6 +110,10 @@ impl Topics {
             message.message_id = self.published.to_string();
             message.publish_time = Some(publish_time);
             ids.push(message.message_id.clone());
+            if let Some(file) = &mut self.archive {
+                writeln!(file, "{}", archived(topic, &message))
+                    .map_err(|error| Status::internal(format!("could not write the archive: {error}")))?;
+            }
             let stored = Arc::new(Stored { message, bytes });
             for name in &subscriptions {
                 self.subscription(name)?.publish(stored.clone());
@@ -111,6 +121,19 @@ impl Topics {
         }
         Ok(ids)
     }
+}
+
+/// Returns a message as Pub/Sub writes it in JSON, with its topic.
+fn archived(topic: &str, message: &proto::PubsubMessage) -> Value {
+    serde_json::json!({
+        "topic": topic,
+        "message": {
+            "data": BASE64_STANDARD.encode(&message.data),
+            "attributes": message.attributes,
+            "messageId": message.message_id,
+            "publishTime": message.publish_time.as_ref().map(ToString::to_string),
+        },
+    })
 }
 
 fn bytes(message: &proto::PubsubMessage) -> usize {

@@ -1,14 +1,15 @@
 //! Services as plain Java processes of this host.
 
 use super::{CommitlogSync, Runner, Service, Started, ring};
+use crate::processes::{signal, wait_until};
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::fs::{self, File, TryLockError};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The release of Cassandra; the compose file names the same one.
 const CASSANDRA: &str = "5.0.8";
@@ -148,27 +149,16 @@ pub fn await_ready(service: Service, dir: &Path, started: &Started) -> Result<()
 
 /// Ends the process that writes `log`: SIGTERM, then SIGKILL after `grace`. Returns what happened.
 pub fn stop(pid: u32, log: &Path, grace: Duration) -> &'static str {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| is_alive(log));
-    let Some(pid) = pid else { return GONE };
-    let _ = kill_process(pid, Signal::TERM);
+    if !is_alive(log) {
+        return GONE;
+    }
+    let _ = signal(pid, Signal::TERM);
     if wait_until(grace, || !is_alive(log)) {
         return "stopped";
     }
-    let _ = kill_process(pid, Signal::KILL);
+    let _ = signal(pid, Signal::KILL);
     wait_until(Duration::from_secs(10), || !is_alive(log));
     "did not end when asked, killed"
-}
-
-/// Checks `done` until it holds or `limit` has passed; returns whether it holds.
-pub fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
-    while !done() {
-        if start.elapsed() >= limit {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    true
 }
 
 /// Returns two free ports of 127.0.0.1, the first one of `preferred` if any of those is free. Free means

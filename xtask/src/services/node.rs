@@ -1,8 +1,9 @@
 //! A Cassandra node that a run kills, freezes and starts again.
 
 use super::{CommitlogSync, Options, Runner, Service, Started, native, up};
+use crate::processes;
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ impl Node {
     pub fn kill_and_restart(&self) -> Result<()> {
         self.signal(Signal::KILL)?;
         let log = Service::Cassandra.log(&self.dir);
-        let ended = native::wait_until(Duration::from_secs(30), || !native::is_alive(&log));
+        let ended = processes::wait_until(Duration::from_secs(30), || !native::is_alive(&log));
         ensure!(ended, "the killed Cassandra node did not end");
         self.up()
     }
@@ -65,7 +66,6 @@ impl Node {
         let Runner::Native { pid } = self.started()?.runner else {
             bail!("cannot signal a Cassandra node in Docker\nhint: install JDK 17 and Maven");
         };
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("not a process id")?;
-        kill_process(pid, signal).context("could not signal the Cassandra node")
+        processes::signal(pid, signal)
     }
 }

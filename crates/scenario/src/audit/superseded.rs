@@ -24,13 +24,9 @@ impl Audit<'_> {
         };
         let payment_id = payment.payment_id.unwrap_or_default();
         let values = payment_cells(payment);
-        let mut was_published = false;
-        for index in self.units.of_order(order) {
+        let shown = self.units.showing(order, EventKind::Payment, values);
+        for &index in &shown {
             let unit = *self.units.unit(index);
-            if unit.kind != EventKind::Payment || unit.values != Ok(values) {
-                continue;
-            }
-            was_published = true;
             // A copy of it may have lost against another payment before this copy won.
             let may_be_both = unit.copies > 0 || self.has_other_payments(&unit);
             if self.places[index].current && !may_be_both {
@@ -43,8 +39,11 @@ impl Audit<'_> {
         if self.rows[order].payment.written_at.is_some_and(|written_at| written_at <= *t) {
             let what = format!("payment {payment_id} is superseded, but its row has no newer one");
             self.found.differs(Some(*order_id), DifferenceKind::NotSuperseded, what);
-        } else if !was_published {
+        } else if shown.is_empty() {
             self.keep_unexplained(Some(*t), EventKind::Payment, invented);
+        } else {
+            let subject = format_args!("superseded payment {payment_id}");
+            self.event_time(Some(*order_id), &shown, *t, subject);
         }
     }
 

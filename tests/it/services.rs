@@ -8,10 +8,23 @@ pub fn emulator() -> Option<String> {
     address("PUBSUB_EMULATOR_HOST")
 }
 
-/// Returns the `host:port` of a Cassandra node that asks for logins.
+/// Returns the superuser's settings on a Cassandra node that asks for logins, and encrypts where
+/// `CASSANDRA_LOGIN_CA_FILE` is set.
 #[cfg(all(feature = "embedded", feature = "pubsub"))]
-pub fn login_node() -> Option<String> {
-    address("CASSANDRA_LOGIN_CONTACT_POINTS")
+pub fn superuser(keyspace: &str) -> Option<ecom_store_cassandra::CassandraSettings> {
+    let node = address("CASSANDRA_LOGIN_CONTACT_POINTS")?;
+    let ca_file = std::env::var_os("CASSANDRA_LOGIN_CA_FILE").map(Into::into);
+    Some(ecom_store_cassandra::CassandraSettings {
+        contact_points: vec![node],
+        keyspace: keyspace.to_owned(),
+        user: Some("cassandra".into()),
+        password: ecom_config::Secret::new("cassandra"),
+        tls: ca_file.is_some(),
+        ca_file,
+        request_timeout: std::time::Duration::from_secs(20),
+        connect_timeout: std::time::Duration::from_secs(20),
+        ..Default::default()
+    })
 }
 
 /// Returns the settings of this process's keyspace, which the first call creates.

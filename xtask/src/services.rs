@@ -25,7 +25,7 @@ pub enum Service {
     Emulator,
     /// One Cassandra node.
     Cassandra,
-    /// One Cassandra node that asks for logins: the superuser is cassandra, its password cassandra.
+    /// One Cassandra node that encrypts and asks for logins: the superuser is cassandra, its password cassandra.
     CassandraLogin,
     /// A node of three, by its number: the last part of its address, 127.0.0.1 to 127.0.0.3.
     #[value(skip)]
@@ -60,6 +60,16 @@ impl Service {
             Self::CassandraLogin => "CASSANDRA_LOGIN_CONTACT_POINTS",
             Self::Node(_) => ring::VARIABLE,
         }
+    }
+
+    /// Returns the variables that lead programs to it at this address.
+    fn variables(self, dir: &Path, address: String) -> Vec<(&'static str, String)> {
+        let mut variables = vec![(self.variable(), address)];
+        if self == Self::CassandraLogin && std::env::var_os(self.variable()).is_none() {
+            let file = dir.join(self.name()).join(native::CERTIFICATE);
+            variables.push(("CASSANDRA_LOGIN_CA_FILE", file.to_string_lossy().into_owned()));
+        }
+        variables
     }
 
     /// Returns the address that it listens at.
@@ -134,7 +144,7 @@ pub struct Options {
     /// Take free ports even when 8085 and 9042 are free
     #[arg(long)]
     free_ports: bool,
-    /// Start a second Cassandra node, which asks for logins (cassandra, password cassandra), too
+    /// Start a second Cassandra node, which encrypts and asks for logins (cassandra, password cassandra), too
     #[arg(long)]
     login: bool,
     /// Start this node of a cluster of three instead, 1 to 3; repeatable, 1 first on a new folder
@@ -178,7 +188,11 @@ pub fn run(root: &Path, given: Option<PathBuf>, command: Command) -> Result<u8> 
         Command::Up(options) => {
             for (service, result) in up(root, dir, &options)? {
                 match result {
-                    Ok(address) => println!("export {}={}", service.variable(), shlex::try_quote(&address)?),
+                    Ok(address) => {
+                        for (variable, value) in service.variables(dir, address) {
+                            println!("export {variable}={}", shlex::try_quote(&value)?);
+                        }
+                    }
                     Err(error) => {
                         eprintln!("error: {error:#}");
                         code = 1;
@@ -222,7 +236,7 @@ pub fn up_for(
     for (service, result) in up(root, dir, &options)? {
         command.env_remove(service.variable());
         match result {
-            Ok(address) => drop(command.env(service.variable(), address)),
+            Ok(address) => drop(command.envs(service.variables(dir, address))),
             Err(error) => missing.push((service, error)),
         }
     }

@@ -17,11 +17,18 @@ pub(super) fn settings(keyspace: &str) -> Option<CassandraSettings> {
     settings_of("CASSANDRA_CONTACT_POINTS", keyspace)
 }
 
-/// Returns the superuser's settings on a node that asks for logins; `None` where `CASSANDRA_LOGIN_CONTACT_POINTS` is
-/// not set.
+/// Returns the superuser's settings on a node that asks for logins, and encrypts where `CASSANDRA_LOGIN_CA_FILE` is set;
+/// `None` where `CASSANDRA_LOGIN_CONTACT_POINTS` is not set.
 pub(super) fn superuser(keyspace: &str) -> Option<CassandraSettings> {
     let settings = settings_of("CASSANDRA_LOGIN_CONTACT_POINTS", keyspace)?;
-    Some(CassandraSettings { user: Some("cassandra".into()), password: Secret::new("cassandra"), ..settings })
+    let ca_file = std::env::var_os("CASSANDRA_LOGIN_CA_FILE").map(Into::into);
+    Some(CassandraSettings {
+        user: Some("cassandra".into()),
+        password: Secret::new("cassandra"),
+        tls: ca_file.is_some(),
+        ca_file,
+        ..settings
+    })
 }
 
 fn settings_of(variable: &str, keyspace: &str) -> Option<CassandraSettings> {

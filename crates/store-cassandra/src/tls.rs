@@ -58,9 +58,10 @@ mod tests {
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
+    use crate::session::open;
     use crate::settings::CassandraSettings;
     use crate::store::CassandraStore;
-    use crate::testing::settings;
+    use crate::testing::{settings, superuser};
 
     /// An authority for the certificates of nodes.
     struct Authority {
@@ -173,5 +174,18 @@ mod tests {
         let Some(real) = settings("tls") else { return };
         let error = refused(real.contact_points[0].clone(), &Authority::new("own")).await;
         assert!(matches!(error, ConnectError::NoTls { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_real_node_that_encrypts_is_trusted_by_its_authority_and_plain_text_to_it_is_told() {
+        let Some(node) = superuser("tls_node").filter(|node| node.tls) else { return };
+        open(&node).await.expect("it is trusted");
+        let other = Authority::new("other");
+        let untrusting = CassandraSettings { ca_file: Some(other.file.path().to_owned()), ..node.clone() };
+        let error = open(&untrusting).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Untrusted { .. }), "{error}");
+        let plain = CassandraSettings { tls: false, ca_file: None, ..node.clone() };
+        let error = open(&plain).await.unwrap_err();
+        assert!(error.to_string().contains("if it asks for TLS, set store.cassandra.tls to true"), "{error}");
     }
 }

@@ -64,7 +64,7 @@ async fn a_bus_that_is_down_is_named_with_a_hint() {
     );
     for name in ["orders_producer", "order_consumer", "payment_consumer", "dlq_handler", "ecom_setup"] {
         let ended = dir.run(name, &["-c", "down.toml", "--connect-timeout", "1s"]).await.with(1);
-        let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        let error = ended.error();
         assert!(error.contains(&host), "{name}: {}", ended.stderr);
         assert!(ended.stderr.contains("\nhint: start an emulator there: "), "{name}: {}", ended.stderr);
     }
@@ -83,7 +83,7 @@ async fn a_store_that_is_down_is_named_with_a_hint() {
     for (name, args) in cases {
         let args = [args, &["-c", "down.toml", "--connect-timeout", "1s"]].concat();
         let ended = dir.run(name, &args).await.with(1);
-        let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        let error = ended.error();
         assert!(error.contains(&host), "{name}: {}", ended.stderr);
         assert!(ended.stderr.contains("\nhint: start Cassandra: "), "{name}: {}", ended.stderr);
     }

@@ -299,6 +299,11 @@ impl ProgramOutput {
         self
     }
 
+    /// Returns the line of stderr with the error that ended it, or an empty one.
+    pub fn error(&self) -> &str {
+        self.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default()
+    }
+
     /// Returns stdout as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {

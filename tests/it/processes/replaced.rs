@@ -29,7 +29,7 @@ async fn start_all(dir: &TestDir) -> Vec<Running> {
 async fn each_fails(started: Vec<Running>) {
     for running in started {
         let ended = running.ended().await.with(1);
-        let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        let error = ended.error();
         assert!(error.contains("ecom_store.db was moved, deleted or replaced"), "{}", ended.stderr);
     }
 }

@@ -17,6 +17,10 @@ const CASSANDRA: &str = "5.0.8";
 const READY: [&str; 2] = ["Server started", "Startup complete"];
 /// What [`stop`] returns of a process that had ended before.
 const GONE: &str = "was not running any more";
+/// The certificate of a node that encrypts, in its folder.
+pub const CERTIFICATE: &str = "certificate.pem";
+/// The key is for 127.0.0.1 and this run alone.
+const KEYSTORE_PASSWORD: &str = "changeit";
 const START_LIMIT: Duration = Duration::from_secs(180);
 /// The time that a service gets to end by itself.
 pub const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -97,7 +101,12 @@ fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: Commit
         command.args(settings.map(|setting| format!("-Dcassandra.settings.{setting}")));
     }
     if *service == Service::CassandraLogin {
+        certify(java, home)?;
         command.args([
+            "-Dcassandra.settings.client_encryption_options.enabled=true",
+            "-Dcassandra.settings.client_encryption_options.keystore=keystore.p12",
+            &format!("-Dcassandra.settings.client_encryption_options.keystore_password={KEYSTORE_PASSWORD}"),
+            "-Dcassandra.settings.client_encryption_options.store_type=PKCS12",
             "-Dcassandra.settings.authenticator=PasswordAuthenticator",
             "-Dcassandra.settings.authorizer=CassandraAuthorizer",
             // What is granted, revoked or changed is so at once.
@@ -113,6 +122,25 @@ fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: Commit
     let class_path = format!("{}:{}/*", files.display(), jars.display());
     command.args(["-cp", &class_path, "org.apache.cassandra.service.CassandraDaemon"]);
     Ok(command)
+}
+
+/// Creates a key for 127.0.0.1 and [`CERTIFICATE`], which it signs itself, unless they are there.
+fn certify(java: &Path, home: &Path) -> Result<()> {
+    if home.join(CERTIFICATE).exists() {
+        return Ok(());
+    }
+    let keytool = java.canonicalize()?.with_file_name("keytool");
+    let run = |words: &str| {
+        let mut command = Command::new(&keytool);
+        command.args(words.split(' ')).args(["-keystore", "keystore.p12", "-storepass", KEYSTORE_PASSWORD]);
+        let output = command.current_dir(home).output().context("could not run keytool")?;
+        ensure!(output.status.success(), "keytool: {}", String::from_utf8_lossy(&output.stdout));
+        Ok(())
+    };
+    run(
+        "-genkeypair -alias node -keyalg EC -dname CN=node -ext san=ip:127.0.0.1 -validity 3650 -storetype PKCS12",
+    )?;
+    run(&format!("-exportcert -rfc -alias node -file {CERTIFICATE}"))
 }
 
 /// Starts a process in a group of its own. It writes and locks `log` for as long as it runs: the lock is

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use crate::card_number::CardNumber;
 use crate::encoding;
-use crate::run::Run;
+use crate::run::{DECIMALS, Run};
 use crate::symbol::{BEGINS, PLAIN, Symbol, symbol};
 
-/// The distance of the bytes that are probed. A run as long as a card number cannot fit between two probes.
-const STRIDE: usize = 8;
+/// The distance of the bytes that are probed. A run as long as a card number, or as the decimals of one that was
+/// formatted as a floating-point number, cannot fit between two probes.
+const STRIDE: usize = DECIMALS;
 
 /// The minimum size of a card number, in bytes: 13 digits of at least a byte each.
 const MIN_BYTES: usize = 13;
@@ -66,5 +67,39 @@ fn search(bytes: &[u8], stretch: Range<usize>, cards: &mut Vec<CardNumber>) {
             }
             (Symbol::Gap | Symbol::Other, length) => at + length,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Returns a card number as a floating-point number with these first decimals.
+    fn formatted(decimals: &[u8]) -> String {
+        let decimals: String = decimals.iter().map(|digit| char::from(b'0' + digit)).collect();
+        let all = (0..10).map(|last| format!("4.{decimals}{last}e15"));
+        let mut cards = all.filter(|text| Run::at(text.as_bytes(), 2).scientific(text.as_bytes()).is_some());
+        cards.next().unwrap_or_default()
+    }
+
+    proptest! {
+        #[test]
+        fn probing_finds_what_reading_every_byte_finds(
+            parts in prop::collection::vec(
+                ("[a-z\u{0}-\u{8}:\"]{0,9}", "[0-9 -]{0,20}", prop::collection::vec(0u8..10, 0..14)),
+                1..9,
+            ),
+        ) {
+            let text = parts.into_iter().map(|(text, digits, decimals)| text + &digits + "," + &formatted(&decimals));
+            let text: String = text.collect();
+            let bytes = text.as_bytes();
+            prop_assume!(!encoding::is_possible(bytes));
+            let (mut probed, mut read) = (Vec::new(), Vec::new());
+            probe(bytes, &mut probed);
+            search(bytes, 0..bytes.len(), &mut read);
+            prop_assert_eq!(probed, read, "{:?}", text);
+        }
     }
 }

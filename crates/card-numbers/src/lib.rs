@@ -84,6 +84,7 @@ mod tests {
         assert_eq!(mask("{\"a\":4.11111111100071e+15}"), "{\"a\":*.***********071e+15}");
         assert_eq!(mask("[4.111111111108E15]"), "[*.***********8E15]", "trailing zeros are known");
         assert_eq!(mask("[4.111111111111112E15]"), "[4.111111111111112E15]", "fails the check");
+        assert_eq!(mask("[4.173011E17]"), "[4.173011E17]", "too few digits to be one");
         assert_eq!(mask("[4.111111111111111E14]"), "[4.111111111111111E14]", "not a whole number");
     }
 

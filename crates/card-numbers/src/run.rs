@@ -9,6 +9,8 @@ use crate::symbol::{Symbol, symbol};
 const SHORTEST: usize = 13;
 /// The number of digits of the longest card number.
 const LONGEST: usize = 19;
+/// The number of decimals of the shortest card number that is formatted as a floating-point number.
+pub(super) const DECIMALS: usize = 8;
 /// The maximum number of gaps between two digits: ` - `.
 const WIDEST_GAP: usize = 3;
 /// The number of last digits that masking keeps.
@@ -94,10 +96,13 @@ impl Run {
         }
     }
 
-    /// Returns the card number that was formatted as a floating-point number: `4.111111111111111E15`.
-    fn scientific(&self, bytes: &[u8]) -> Option<CardNumber> {
+    /// Returns the card number that was formatted as a floating-point number: `4.111111111111111E15`. Shorter ones,
+    /// such as a price of 4.2e15, show no more than the digits of a card number that anybody may see.
+    pub(super) fn scientific(&self, bytes: &[u8]) -> Option<CardNumber> {
         let lead = self.start.checked_sub(2)?;
-        let is_number = self.groups == 1 && self.digits == self.end - self.start && self.digits < LONGEST;
+        let is_number = self.groups == 1
+            && self.digits == self.end - self.start
+            && (DECIMALS..LONGEST).contains(&self.digits);
         let alone = lead.checked_sub(1).is_none_or(|before| !matches!(bytes[before], b'0'..=b'9' | b'.'));
         if !is_number || !alone || !bytes[lead].is_ascii_digit() || bytes[lead + 1] != b'.' {
             return None;

@@ -362,6 +362,14 @@ mod tests {
     }
 
     #[test]
+    fn a_field_given_many_times_is_named_once() {
+        let body = format!("{{{} \"order_id\":7}}", r#""item":"x","quantity":1,"#.repeat(200));
+        let rejection = order(body.as_bytes()).expect_err("given 200 times");
+        let named = "item: given twice; quantity: given twice; customer_id: missing; ";
+        assert!(rejection.detail.starts_with(named), "{}", rejection.detail);
+    }
+
+    #[test]
     fn a_body_over_the_limit_is_invalid_without_being_parsed() {
         // Parsed, the second would be undecodable.
         for body in [format!("{{\"x\":\"{}\"}}", "a".repeat(10_000_000)), "a".repeat(10_000_000)] {

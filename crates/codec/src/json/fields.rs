@@ -126,7 +126,10 @@ impl<'de, const N: usize> Visitor<'de> for ObjectReader<'_, 'de, N> {
                 Numbers::AsWritten => written(map.next_value()?)?,
             };
             if !matches!(self.fields.values[index], FieldValue::Absent) {
-                self.fields.faults.push(format!("{}: given twice", self.names[index]));
+                let fault = format!("{}: given twice", self.names[index]);
+                if !self.fields.faults.contains(&fault) {
+                    self.fields.faults.push(fault);
+                }
             }
             self.fields.values[index] = value;
         }

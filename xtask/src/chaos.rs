@@ -1,6 +1,6 @@
 //! `chaos`: faults on real processes under load, then a comparison of the stores with what was published.
 
-use crate::parts::{Build, Parts, Process, ROLES, fresh_folder};
+use crate::parts::{Parts, Process, Purpose, ROLES, fresh_folder};
 use crate::services::Node;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -86,9 +86,6 @@ pub struct Options {
     /// The long form, an hour: 1,000,000 events, 200 kills, 60 stops, 20 restarts and 30 freezes of Cassandra, 500 stream faults
     #[arg(long)]
     pub long: bool,
-    /// Run the binaries that are in the target folder
-    #[arg(long)]
-    pub no_build: bool,
     /// Keep logs, manifests and the verification in DIR (default: target/chaos)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -132,7 +129,7 @@ struct Running {
 pub fn run(root: &Path, options: &Options) -> Result<bool> {
     let (options, begun) = (&options.sized(), Instant::now());
     let out = fresh_folder(root, options.out.as_deref(), "chaos")?;
-    let (mut parts, node) = Parts::start(root, &out, Build::unless(options.no_build), SETTINGS)?;
+    let (mut parts, node) = Parts::start(root, &out, Purpose::Faults, SETTINGS)?;
     eprintln!("seed {}; logs in {}", options.seed, out.display());
     let mut rng = Rng::with_seed(options.seed);
     let running: Result<Vec<_>> = ROLES.iter().map(|name| start(&parts, &mut rng, name)).collect();

@@ -3,7 +3,7 @@
 use crate::cargo;
 use crate::guard::Guard;
 use crate::processes;
-use crate::services::Node;
+use crate::services::{CommitlogSync, Node};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use std::fs::{self, File};
@@ -22,18 +22,14 @@ const MESSAGES: &str = "messages.json";
 /// The time limit of a command that ends by itself.
 const COMMAND_LIMIT: Duration = Duration::from_secs(180);
 
-/// The moment at which the binaries are built.
+/// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Build {
-    Now,
-    Before,
-}
-
-impl Build {
-    /// Returns the moment that the option `--no-build` asks for.
-    pub fn unless(no_build: bool) -> Self {
-        if no_build { Self::Before } else { Self::Now }
-    }
+pub enum Purpose {
+    /// Faults: binaries with assertions and overflow checks, and a Cassandra that keeps every acknowledged write when it
+    /// is killed.
+    Faults,
+    /// A steady load: binaries and Cassandra as released.
+    Load,
 }
 
 /// The parts. Dropping them ends every process and removes Cassandra's data; logs and manifests stay.
@@ -94,15 +90,17 @@ impl Process {
 
 impl Parts {
     /// Builds the binaries, starts broker and Cassandra, and creates topics, subscriptions and tables.
-    pub fn start(root: &Path, out: &Path, build: Build, settings: &str) -> Result<(Self, Node)> {
+    pub fn start(root: &Path, out: &Path, purpose: Purpose, settings: &str) -> Result<(Self, Node)> {
         let services = out.join("services");
         let mut guard = Guard::start(&services)?;
-        if build == Build::Now {
-            ensure!(guard.run(&mut cargo(root, BUILD, &[]))?, "the binaries do not build");
-        }
+        let (words, folder, commitlog_sync) = match purpose {
+            Purpose::Faults => (BUILD.to_owned(), "debug", CommitlogSync::Batch),
+            Purpose::Load => (format!("{BUILD} --release"), "release", CommitlogSync::Periodic),
+        };
+        ensure!(guard.run(&mut cargo(root, &words, &[]))?, "the binaries do not build");
         let target = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
-        let binaries = target.join("debug");
-        let node = Node::start(root, &services)?;
+        let binaries = target.join(folder);
+        let node = Node::start(root, &services, commitlog_sync)?;
         let log = File::create(out.join("test_broker.log"))?;
         let mut command = Command::new(binaries.join("test_broker"));
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);

@@ -33,7 +33,7 @@ pub struct Reliability {
     /// Seconds of fuzzing of each target
     #[arg(long, default_value_t = 60)]
     fuzz: u64,
-    /// Also run `chaos`, `nodes` and `soak`: half an hour on an idle machine
+    /// Also run `chaos`, `nodes` and `soak`: 40 minutes on an idle machine
     #[arg(long)]
     full: bool,
 }

@@ -1,6 +1,6 @@
 //! `soak`: a steady mixed load without faults, and the memory, file handles and threads of each process.
 
-use crate::parts::{Build, Parts, Process, ROLES, fresh_folder};
+use crate::parts::{Parts, Process, Purpose, ROLES, fresh_folder};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::fs;
@@ -19,22 +19,20 @@ const FLAT: f64 = 2.0;
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Minutes of load
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 15)]
     pub minutes: u64,
     /// Minutes at the beginning that are not judged
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 5)]
     pub warm_up: u64,
     /// Events a second of both producers together
     #[arg(long, default_value_t = 1_000)]
     pub rate: u64,
-    /// Run the binaries that are in the target folder
-    #[arg(long)]
-    pub no_build: bool,
     /// Keep logs, manifests and the verification in DIR (default: target/soak)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
 
+/// A load that stays as it is: both streams have as many events an order, so that neither runs ahead of the other.
 /// Late orders make dead letters that recover, and no order is missing: the dead letters of those would wait, and be
 /// remembered, for days.
 const SETTINGS: &str = "\
@@ -42,6 +40,8 @@ const SETTINGS: &str = "\
 late_orders = 0.05
 late_by = 5000
 missing_orders = 0.0
+order_updates = 0.05
+second_payments = 0.05
 ";
 
 /// A sample: memory of its own in KiB, file handles, threads.
@@ -50,7 +50,7 @@ type Sample = [f64; 3];
 /// Runs the soak; returns whether every process stays within its limits and the stores are as published.
 pub fn run(root: &Path, options: &Options) -> Result<bool> {
     let out = fresh_folder(root, options.out.as_deref(), "soak")?;
-    let (mut parts, _node) = Parts::start(root, &out, Build::unless(options.no_build), SETTINGS)?;
+    let (mut parts, _node) = Parts::start(root, &out, Purpose::Load, SETTINGS)?;
     let mut processes = Vec::new();
     for name in ROLES {
         processes.push(parts.role(name, None)?);

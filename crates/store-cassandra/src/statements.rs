@@ -205,8 +205,8 @@ pub(super) const BATCH: &str =
 
 /// Rows per page of facts, days, history entries and index entries: about 1 MB of facts.
 const PAGE: i32 = 4_000;
-/// Rows per page of dead letters without bodies and of bulk operations.
-const PAGE_BRIEF: i32 = 500;
+/// Rows per page of dead letters without bodies, of which a scan holds several pages, and of bulk operations.
+const PAGE_BRIEF: i32 = 100;
 /// Rows per page of dead letters with bodies of up to 1 MiB each.
 const PAGE_WHOLE: i32 = 16;
 

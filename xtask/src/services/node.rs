@@ -7,22 +7,23 @@ use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A node that keeps every acknowledged write when it is killed.
+/// A node of one run.
 #[derive(Debug)]
 pub struct Node {
     root: PathBuf,
     dir: PathBuf,
+    commitlog_sync: CommitlogSync,
 }
 
 impl Node {
     /// Starts a node with its state in `dir`.
-    pub fn start(root: &Path, dir: &Path) -> Result<Self> {
+    pub fn start(root: &Path, dir: &Path, commitlog_sync: CommitlogSync) -> Result<Self> {
         let variable = Service::Cassandra.variable();
         ensure!(
             std::env::var_os(variable).is_none(),
             "cannot kill the Cassandra node that {variable} names\nhint: unset {variable}"
         );
-        let node = Self { root: root.to_owned(), dir: dir.to_owned() };
+        let node = Self { root: root.to_owned(), dir: dir.to_owned(), commitlog_sync };
         node.up()?;
         Ok(node)
     }
@@ -52,7 +53,7 @@ impl Node {
         let options = Options {
             only: Some(Service::Cassandra),
             free_ports: true,
-            commitlog_sync: CommitlogSync::Batch,
+            commitlog_sync: self.commitlog_sync,
             ..Options::default()
         };
         up(&self.root, &self.dir, &options)?.into_iter().try_for_each(|(_, result)| result.map(drop))

@@ -89,6 +89,13 @@ mod tests {
     }
 
     #[test]
+    fn the_decimals_of_a_masked_number_are_still_decimals() {
+        let masked = mask("{\"a\":4111111111111111.4626022666000}");
+        assert_eq!(masked, "{\"a\":************1111.4626022666000}");
+        assert_eq!(mask(&masked), masked);
+    }
+
+    #[test]
     fn neighbouring_digits_and_text_do_not_hide_a_card_number() {
         for (text, masked) in [
             ("2 4111 1111 1111 1111 12 27 123", "2 **** **** **** 1111 12 27 123"),

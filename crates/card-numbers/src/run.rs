@@ -131,7 +131,8 @@ impl Run {
         let Some(whole) = bytes[..self.start].strip_suffix(b".").filter(|_| self.groups == 1) else {
             return false;
         };
-        let before = without_last(whole, u8::is_ascii_digit);
+        // Masked digits are digits: what masking leaves is no card number.
+        let before = without_last(whole, |byte| byte.is_ascii_digit() || *byte == b'*');
         let after = without_exponent(&bytes[self.end..]).trim_ascii_start().first();
         before.len() < whole.len()
             && matches!(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecom_config::Secret;
+use ecom_store::contract::service_address;
 use scylla::client::session::Session;
 
 use super::provision;
@@ -32,12 +33,7 @@ pub(super) fn superuser(keyspace: &str) -> Option<CassandraSettings> {
 }
 
 fn settings_of(variable: &str, keyspace: &str) -> Option<CassandraSettings> {
-    let Ok(nodes) = std::env::var(variable) else {
-        let required = std::env::var("REQUIRE_SERVICES").is_ok_and(|value| value == "1");
-        assert!(!required, "REQUIRE_SERVICES=1, and {variable} is not set");
-        println!("skipped: {variable} is not set");
-        return None;
-    };
+    let nodes = service_address(variable)?;
     Some(CassandraSettings {
         contact_points: nodes.split(',').map(str::to_owned).collect(),
         keyspace: format!("ecom_test_{keyspace}_{}", std::process::id()),

@@ -281,6 +281,9 @@ async fn each_missing_right_is_named_by_the_role_that_needs_it() {
         }
         let run = if role == "dlq_handler" { RUN } else { CONSUME };
         dir.run(role, &[run, &["-c", "named.toml"][..]].concat()).await.with(0);
+        if role == "order_consumer" {
+            assert_eq!(keyspace.rows().await, 20);
+        }
         if role == "payment_consumer" {
             publish("orders_producer", "21-40").await;
             dir.run("order_consumer", &["-c", "named.toml", "--exit-on-idle", "2s"]).await.with(0);

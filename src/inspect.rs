@@ -29,7 +29,6 @@ use ecom_dlq::{DeadLetterQueue, triage::Triage};
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterIdPrefix};
 use ecom_domain::order::OrderId;
 use ecom_domain::role::Role;
-use ecom_pipeline::concurrency_limit::START;
 use ecom_store::StoreError;
 use ecom_telemetry::stderr;
 
@@ -40,6 +39,9 @@ pub(crate) use progress::{Progress, style};
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 /// Moves the cursor of a terminal to the top and clears the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+
+/// The most reads of the fact table at a time: each is a request of its own.
+const READS: usize = 256;
 
 /// The dead-letter queue on a store.
 pub(crate) fn queue(context: &Context, store: &Store) -> DeadLetterQueue {
@@ -53,7 +55,7 @@ pub(crate) fn queue(context: &Context, store: &Store) -> DeadLetterQueue {
         clock: context.clock,
         entropy: Arc::clone(&context.entropy),
         actor: context.person(),
-        window: START.min(context.config.consumer.max_in_flight),
+        window: READS.min(context.config.consumer.max_in_flight),
     }
 }
 

@@ -42,7 +42,7 @@ use ecom_pipeline::retry_queue::RetryQueue;
 use ecom_pipeline::stop_conditions::StopConditions;
 
 /// The lowest concurrency limit of the dead-letter intake, which is not the hot path.
-const DEAD_LETTER_WORKERS: usize = 64;
+const DEAD_LETTER_CONCURRENCY: usize = 64;
 
 /// The dependencies of a role.
 #[derive(Clone)]
@@ -115,7 +115,7 @@ impl RoleDeps {
             actor,
         };
         let source = &self.config.bus.subscriptions.dead_letters;
-        self.consume(handler, source, DEAD_LETTER_WORKERS, None, handle).await
+        self.consume(handler, source, DEAD_LETTER_CONCURRENCY, None, handle).await
     }
 
     /// Records dead letters and retries those that wait, until stopped or a stop condition is met.

@@ -1,4 +1,4 @@
-//! Everything here that calls the pipeline: handlers, a worker and the codec over a fact table that binds the
+//! Everything here that calls the pipeline: handlers, a consumer and the codec over a fact table that binds the
 //! values of its statements as Cassandra's does, and answers at once.
 
 use crate::events::{self, VARIETY};
@@ -42,6 +42,9 @@ use tokio_util::sync::CancellationToken;
 
 use NativeType::{BigInt, Double, Text};
 
+/// The orders or payments that travel together, as to one Cassandra node.
+const GROUP: usize = 10;
+
 /// The handling of a number of events, everything it needs being ready.
 pub type Work = Box<dyn FnOnce()>;
 
@@ -67,18 +70,23 @@ fn handled<H: Handler + 'static>(handler: H, messages: Vec<ReceivedMessage>, eve
     let runtime = runtime();
     Box::new(move || {
         runtime.block_on(async {
-            for received in messages.iter().cycle().take(events) {
-                let decoded = handler.decode(black_box(received));
-                let applied = handler.apply(received, &decoded).await;
-                let applied = matches!(black_box(applied), Ok(Applied::Done(Disposition::Applied(_))));
-                assert!(applied, "every message here is applied");
+            let mut messages = messages.iter().cycle().take(events).peekable();
+            while messages.peek().is_some() {
+                let received: Vec<_> = messages.by_ref().take(handler.group_size()).collect();
+                let decoded: Vec<_> =
+                    received.iter().map(|received| handler.decode(black_box(received))).collect();
+                let group: Vec<_> = received.into_iter().zip(&decoded).collect();
+                for applied in handler.apply_together(&group).await {
+                    let applied = matches!(black_box(applied), Some(Applied::Done(Disposition::Applied(_))));
+                    assert!(applied, "every message here is applied");
+                }
             }
         });
     })
 }
 
-/// Returns orders through a worker. What the bus's adapter makes, delivery and lease, is made beforehand.
-pub fn worker(events: usize) -> Work {
+/// Returns orders through a consumer. What the bus's adapter makes, delivery and lease, is made beforehand.
+pub fn consumer(events: usize) -> Work {
     let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     let handler = Arc::new(order_handler(&metrics));
     let (delivered, intake) = mpsc::channel(events.max(1));
@@ -89,7 +97,7 @@ pub fn worker(events: usize) -> Work {
     let settings = ConsumerSettings {
         subscription: Arc::new(Subscription::new(intake, Box::new(Spent))),
         source: "source-sub".to_owned(),
-        concurrency: ConcurrencyBounds::new(1, 1),
+        concurrency: ConcurrencyBounds::new(GROUP, GROUP),
         early_payments: None,
         stop_conditions: StopConditions { count: u64::try_from(events).ok(), ..StopConditions::default() },
         metrics: Arc::clone(&metrics),
@@ -126,14 +134,16 @@ pub fn dead_letters(events: usize) -> Work {
     })
 }
 
-/// Returns calls of the store through its port, as the handlers call it.
+/// Returns orders written through the port of the store, as the handlers call it.
 pub fn store_port(events: usize) -> Work {
     let (facts, orders): (Arc<dyn FactStore>, _) = (Arc::new(Facts::default()), decoded());
     let runtime = runtime();
     Box::new(move || {
         runtime.block_on(async {
-            for (order, t) in orders.iter().cycle().take(events) {
-                black_box(&facts).record_order(order, *t).await.expect("it answers");
+            let mut orders = orders.iter().cycle().take(events).map(|(order, t)| (order, *t)).peekable();
+            while orders.peek().is_some() {
+                let group: Vec<_> = orders.by_ref().take(GROUP).collect();
+                black_box(&facts).record_orders(&group).await.expect("it answers");
             }
         });
     })
@@ -296,16 +306,24 @@ impl Facts {
 
 #[async_trait]
 impl FactStore for Facts {
-    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
-        self.bind_order(order, t).await
+    async fn record_orders(&self, orders: &[(&Order<'_>, EventTime)]) -> Result<(), StoreError> {
+        for (order, t) in orders {
+            self.bind_order(order, *t).await?;
+        }
+        Ok(())
     }
 
-    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
-        self.bind(&SLOT, &values::key(order_id)).map(|()| PaymentSlot::Empty)
+    async fn payment_slots(&self, order_ids: &[OrderId]) -> Result<Vec<PaymentSlot>, StoreError> {
+        let slot = |id: &OrderId| self.bind(&SLOT, &values::key(*id)).map(|()| PaymentSlot::Empty);
+        order_ids.iter().map(slot).collect()
     }
 
-    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
-        self.bind(&PAYMENT, &values::payment(payment, t))
+    async fn record_payments(&self, payments: &[(&Payment<'_>, EventTime)]) -> Result<(), StoreError> {
+        payments.iter().try_for_each(|(payment, t)| self.bind(&PAYMENT, &values::payment(payment, *t)))
+    }
+
+    fn group_size(&self) -> usize {
+        GROUP
     }
 
     async fn fact(&self, _: OrderId) -> Result<Option<Fact>, StoreError> {

@@ -46,9 +46,10 @@ impl Arm {
     /// Returns the events it works on.
     pub fn kind(self) -> Kind {
         match self {
-            Self::R3Update | Self::MinimalPayments | Self::Payments | Self::PaymentsMissing => Kind::Payment,
+            Self::R3Update | Self::R3Grouped | Self::MinimalPayments => Kind::Payment,
+            Self::Payments | Self::PaymentsUngrouped | Self::PaymentsMissing => Kind::Payment,
             Self::GoPayments | Self::PythonPayments => Kind::Payment,
-            Self::DlqHandler => Kind::DeadLetter,
+            Self::DlqHandler | Self::DlqHandlerUngrouped => Kind::DeadLetter,
             _ => Kind::Order,
         }
     }
@@ -56,9 +57,13 @@ impl Arm {
     /// Returns the program that it runs.
     pub fn program(self) -> Program {
         match self {
-            Self::Orders | Self::OrdersAgain | Self::OrdersSlow => Program::Binary("order_consumer"),
-            Self::Payments | Self::PaymentsMissing => Program::Binary("payment_consumer"),
-            Self::DlqHandler => Program::Binary("dlq_handler"),
+            Self::Orders | Self::OrdersAgain | Self::OrdersUngrouped | Self::OrdersSlow => {
+                Program::Binary("order_consumer")
+            }
+            Self::Payments | Self::PaymentsUngrouped | Self::PaymentsMissing => {
+                Program::Binary("payment_consumer")
+            }
+            Self::DlqHandler | Self::DlqHandlerUngrouped => Program::Binary("dlq_handler"),
             Self::GoOrders | Self::GoPayments => Program::Go,
             Self::PythonOrders | Self::PythonPayments => Program::Python,
             _ => Program::Bench,
@@ -72,12 +77,13 @@ impl Arm {
 
     /// Returns true if it receives from a subscription, which the generator then feeds.
     pub fn receives(self) -> bool {
-        !matches!(self, Self::R0Publish | Self::R2Insert | Self::R3Update)
+        use Arm::{R0Publish, R2Grouped, R2Insert, R3Grouped, R3Update};
+        !matches!(self, R0Publish | R2Insert | R2Grouped | R3Update | R3Grouped)
     }
 
     /// Returns true if it leaves rows in the fact table.
     pub fn writes(self) -> bool {
-        !matches!(self, Self::R0Publish | Self::R1Pull | Self::DlqHandler)
+        !matches!(self, Self::R0Publish | Self::R1Pull) && self.kind() != Kind::DeadLetter
     }
 
     /// Returns the number of streams it does best with; a binary finds out by itself.
@@ -89,9 +95,15 @@ impl Arm {
         }
     }
 
+    /// Returns true if each statement has its own request.
+    pub fn is_ungrouped(self) -> bool {
+        matches!(self, Self::OrdersUngrouped | Self::PaymentsUngrouped | Self::DlqHandlerUngrouped)
+    }
+
     /// Returns true if the time from publishing to the visible row is measured, too.
     pub fn has_latency(self) -> bool {
         use Arm::{GoOrders, GoPayments, MinimalOrders, MinimalPayments, Orders, Payments};
-        matches!(self, Orders | Payments | MinimalOrders | MinimalPayments | GoOrders | GoPayments)
+        self.is_ungrouped() && self.kind() != Kind::DeadLetter
+            || matches!(self, Orders | Payments | MinimalOrders | MinimalPayments | GoOrders | GoPayments)
     }
 }

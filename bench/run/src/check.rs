@@ -120,8 +120,8 @@ async fn dead_letter_store(keyspace: &str, n: i64, began: i64) -> Result<()> {
     let wanted = all().map(|one| (one.id.clone(), (one, DeadLetterProgress::default())));
     compare("dead letter", wanted, found).await?;
 
-    let days: HashSet<(i32,)> = all().map(|one| (one.id.day(),)).collect();
-    rows(&session, "SELECT day FROM dead_letter_days", days).await?;
+    let partitions: HashSet<(i32, i16)> = all().map(|one| (one.id.day(), one.id.bucket())).collect();
+    rows(&session, "SELECT day, bucket FROM dead_letter_partitions", partitions).await?;
 
     let index = all().zip(1..).map(|(one, order): (_, i64)| (order, one.t.micros(), one.id.to_string()));
     rows(&session, "SELECT order_id, t, id FROM dead_letters_by_order", index).await?;
@@ -140,20 +140,27 @@ async fn dead_letter_store(keyspace: &str, n: i64, began: i64) -> Result<()> {
     let (host, run, CqlTimestamp(at)) = first.first_row::<(String, String, _)>()?;
     let is_signed = !host.is_empty() && !run.is_empty() && at >= (began - SKEW) / 1_000;
     ensure!(is_signed, "the history is of run {run:?} on host {host:?}, from {at} ms on");
-    let entries = all().flat_map(|one| {
-        let (attempts, by) = (attempts[&one.id], (host.clone(), run.clone()));
-        let entry = move |attempt| {
-            let (action, outcome) = match attempt {
-                0 => ("received".to_owned(), one.reason.to_string()),
-                _ => ("attempted".to_owned(), format!("attempt {attempt}")),
-            };
-            let ((host, run), actor) = (by.clone(), "dlq_handler".to_owned());
-            let (id, written, no) = (one.id.to_string(), one.t.micros() + attempt, || None::<String>);
-            (id, written, action, outcome, actor, host, run, no(), no(), no(), None::<i64>)
-        };
-        (0..=attempts).map(entry)
+    let numbers = || {
+        all().flat_map(|one| {
+            let last = attempts[&one.id];
+            let entry = move |attempt| (one.id.to_string(), one.t.micros(), one.reason, attempt);
+            (0..=last).map(entry)
+        })
+    };
+    let causes = numbers().map(|(id, written, reason, attempt)| {
+        let reason = (attempt == 0).then(|| reason.to_string());
+        (id, written, reason, (attempt > 0).then_some(attempt), None::<String>)
     });
-    let query = "SELECT id, WRITETIME(action), action, outcome, actor, host, run_id, note, operation_outcome, \
+    let query = "SELECT id, WRITETIME(action), reason, attempt, outcome FROM dead_letter_history";
+    rows(&session, query, causes).await?;
+    let entries = numbers().map(|(id, written, _, attempt)| {
+        let no = || None::<String>;
+        let action = if attempt == 0 { "received" } else { "attempted" }.to_owned();
+        let signed = ("dlq_handler".to_owned(), host.clone(), run.clone());
+        let attempt = (attempt > 0).then_some(attempt);
+        (id, written, action, attempt, signed.0, signed.1, signed.2, no(), no(), no(), None::<i64>)
+    });
+    let query = "SELECT id, WRITETIME(action), action, attempt, actor, host, run_id, note, operation_outcome, \
                  corrected_by, correction_number FROM dead_letter_history";
     rows(&session, query, entries).await
 }

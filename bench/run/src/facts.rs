@@ -2,15 +2,22 @@
 
 use crate::{arm::Kind, published::body};
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use ecom_store_cassandra::{CassandraSettings, CassandraStore};
-use futures_util::stream::{self, TryStreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use scylla::client::{session::Session, session_builder::SessionBuilder};
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use serde::Deserialize;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Write timestamp of the rows that this program writes itself.
 pub const T: i64 = 1_700_000_000_000_000;
+
+/// Events in a request of several statements; above 10 partitions Cassandra logs a warning.
+const GROUP: usize = 10;
 
 /// An order; the bodies have no escapes, so that texts can be borrowed.
 #[derive(Deserialize)]
@@ -25,6 +32,13 @@ struct Order<'a> {
     creation_date: &'a str,
 }
 
+impl<'a> Order<'a> {
+    fn values(&self, t: i64) -> impl SerializeRow + use<'a> {
+        let (address, status, date) = (self.shipping_address, self.order_status, self.creation_date);
+        (self.order_id, self.customer_id, self.item, self.quantity, self.price, address, status, date, t)
+    }
+}
+
 #[derive(Deserialize)]
 struct Payment<'a> {
     payment_id: i64,
@@ -35,8 +49,16 @@ struct Payment<'a> {
     payment_datetime: &'a str,
 }
 
+impl<'a> Payment<'a> {
+    fn values(&self, t: i64) -> impl SerializeRow + use<'a> {
+        let (method, status, at) = (self.payment_method, self.payment_status, self.payment_datetime);
+        (t, self.payment_id, method, self.card_last_four, status, at, self.order_id)
+    }
+}
+
 type Text<'r> = Option<&'r str>;
 type Slot<'r> = (Option<i64>, Option<i64>, Text<'r>, Text<'r>, Text<'r>, Text<'r>, Option<i64>);
+type GroupSlot<'r> = (i64, Option<i64>, Option<i64>, Text<'r>, Text<'r>, Text<'r>, Text<'r>, Option<i64>);
 
 /// Returns Cassandra's contact points.
 pub fn nodes() -> Result<String> {
@@ -61,6 +83,7 @@ pub struct Facts {
     session: Session,
     insert: PreparedStatement,
     select: PreparedStatement,
+    select_group: PreparedStatement,
     update: PreparedStatement,
 }
 
@@ -83,29 +106,56 @@ impl Facts {
              WRITETIME(payment_id) FROM orders_payments_facts WHERE order_id = ?",
         )
         .await?;
+        let select_group = prepare(
+            "SELECT order_id, customer_id, payment_id, payment_method, card_last_four, payment_status, \
+             payment_datetime, WRITETIME(payment_id) FROM orders_payments_facts WHERE order_id IN ?",
+        )
+        .await?;
         let update = prepare(
             "UPDATE orders_payments_facts USING TIMESTAMP ? SET payment_id = ?, payment_method = ?, \
              card_last_four = ?, payment_status = ?, payment_datetime = ? WHERE order_id = ?",
         )
         .await?;
-        Ok(Arc::new(Self { session, insert, select, update }))
+        Ok(Arc::new(Self { session, insert, select, select_group, update }))
+    }
+
+    /// Decodes events and writes them in one request; payments, those whose order is there.
+    async fn write_group(&self, kind: Kind, bodies: &[Bytes], t: i64) -> Result<()> {
+        let batch = |statement: &PreparedStatement, count: usize| {
+            let mut batch = Batch::new(BatchType::Unlogged);
+            batch.set_is_idempotent(true);
+            (0..count).for_each(|_| batch.append_statement(statement.clone()));
+            batch
+        };
+        if kind == Kind::Order {
+            let orders = bodies.iter().map(|body| serde_json::from_slice::<Order<'_>>(body));
+            let values = orders.map(|order| order.map(|order| order.values(t)));
+            let values = values.collect::<Result<Vec<_>, _>>()?;
+            self.session.batch(&batch(&self.insert, values.len()), values).await?;
+            return Ok(());
+        }
+        let payments = bodies.iter().map(|body| serde_json::from_slice::<Payment<'_>>(body));
+        let payments = payments.collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<i64> = payments.iter().map(|payment| payment.order_id).collect();
+        let found = self.session.execute_unpaged(&self.select_group, (ids,)).await?.into_rows_result()?;
+        let found = found.rows::<GroupSlot<'_>>()?.map(|row| Ok(row?.0)).collect::<Result<HashSet<_>>>()?;
+        let there = payments.iter().filter(|payment| found.contains(&payment.order_id));
+        let values: Vec<_> = there.map(|payment| payment.values(t)).collect();
+        self.session.batch(&batch(&self.update, values.len()), values).await?;
+        Ok(())
     }
 
     /// Decodes an event and writes it; a payment, only if its order is there.
     pub async fn write(&self, kind: Kind, body: &[u8], t: i64) -> Result<()> {
         if kind == Kind::Order {
             let o: Order<'_> = serde_json::from_slice(body)?;
-            let (address, status, date) = (o.shipping_address, o.order_status, o.creation_date);
-            let values = (o.order_id, o.customer_id, o.item, o.quantity, o.price, address, status, date, t);
-            self.session.execute_unpaged(&self.insert, values).await?;
+            self.session.execute_unpaged(&self.insert, o.values(t)).await?;
             return Ok(());
         }
         let p: Payment<'_> = serde_json::from_slice(body)?;
         let found = self.session.execute_unpaged(&self.select, (p.order_id,)).await?.into_rows_result()?;
         if found.maybe_first_row::<Slot<'_>>()?.is_some() {
-            let (method, status, at) = (p.payment_method, p.payment_status, p.payment_datetime);
-            let values = (t, p.payment_id, method, p.card_last_four, status, at, p.order_id);
-            self.session.execute_unpaged(&self.update, values).await?;
+            self.session.execute_unpaged(&self.update, p.values(t)).await?;
         }
         Ok(())
     }
@@ -125,4 +175,22 @@ pub async fn write(
         Ok(())
     };
     stream::iter(ids.map(Ok)).try_for_each_concurrent(kind.window(), write).await
+}
+
+/// The same with [`GROUP`] events a request, and as many events at once.
+pub async fn write_grouped(
+    keyspace: &str,
+    kind: Kind,
+    ids: impl Iterator<Item = i64>,
+    done: impl Fn(),
+) -> Result<()> {
+    let facts = Facts::open(keyspace).await?;
+    let write = async |ids: Vec<i64>| {
+        let bodies: Vec<_> = ids.iter().map(|id| body(kind, *id)).collect();
+        facts.write_group(kind, &bodies, T).await?;
+        ids.iter().for_each(|_| done());
+        Ok(())
+    };
+    let groups = stream::iter(ids).chunks(GROUP).map(Ok);
+    groups.try_for_each_concurrent(kind.window() / GROUP, write).await
 }

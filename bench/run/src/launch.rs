@@ -72,6 +72,9 @@ impl Runner {
                 let address = free.local_addr()?.to_string();
                 command = binary(name, fresh, cassandra)?;
                 command.args(["--admin-listen", &address, "--quiet"]);
+                if arm.is_ungrouped() {
+                    command.args(["--set", "store.cassandra.partitions_per_request=1"]);
+                }
                 let client = Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
                 admin = Some((client, format!("http://{address}")));
                 command.args(streams.iter().flat_map(|streams| ["--streams", streams]))

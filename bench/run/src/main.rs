@@ -50,6 +50,9 @@ fn main() -> Result<ExitCode> {
                 Arm::R2Insert | Arm::R3Update => {
                     facts::write(&keyspace, arm.kind(), 1..=n, || count(n)).await?
                 }
+                Arm::R2Grouped | Arm::R3Grouped => {
+                    facts::write_grouped(&keyspace, arm.kind(), 1..=n, || count(n)).await?
+                }
                 _ => messages::consume(&project, &keyspace, arm.kind(), n, streams).await?,
             },
             Command::Billed { project, topic, n } => messages::billed(&project, &topic, n).await?,

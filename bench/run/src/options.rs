@@ -50,6 +50,10 @@ pub enum Arm {
     R2Insert,
     /// R3: SELECT and UPDATE
     R3Update,
+    /// R2g: prepared inserts, ten a request
+    R2Grouped,
+    /// R3g: SELECT … IN and UPDATE, ten a request
+    R3Grouped,
     /// The shortest loop over both clients, orders
     MinimalOrders,
     /// The shortest loop over both clients, payments
@@ -58,14 +62,20 @@ pub enum Arm {
     Orders,
     /// `order_consumer` once more: the difference is the resolution of the benchmark
     OrdersAgain,
+    /// `order_consumer`, each statement in its own request
+    OrdersUngrouped,
     /// `order_consumer`, Cassandra behind a relay that delays
     OrdersSlow,
     /// `payment_consumer`, every order present
     Payments,
+    /// `payment_consumer`, each statement in its own request
+    PaymentsUngrouped,
     /// `payment_consumer`, one order in ten missing
     PaymentsMissing,
     /// `dlq_handler`, recording dead letters
     DlqHandler,
+    /// `dlq_handler`, each statement in its own request
+    DlqHandlerUngrouped,
     /// Google's Go client and gocql, orders
     GoOrders,
     /// Google's Go client and gocql, payments

@@ -21,9 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const COUNTED: u64 = 200;
 /// Interval between two looks at the progress.
 const INTERVAL: Duration = Duration::from_millis(2);
+/// The load at which the latency is measured, as a share of the throughput.
+const LATENCY_LOAD: f64 = 0.1;
 /// Seconds of load for the latency, of which one event in so many is watched until a reader sees it.
-const LATENCY_SECONDS: f64 = 5.0;
-const WATCHED: i64 = 100;
+const LATENCY_SECONDS: f64 = 10.0;
+const WATCHED: i64 = 20;
 /// Interval between two reads of a watched row, and the limit of the time to its event.
 const WATCH_INTERVAL: Duration = Duration::from_millis(1);
 const WATCH_PATIENCE: Duration = Duration::from_secs(30);
@@ -90,7 +92,7 @@ async fn measure(arm: Arm, options: &Options, round: u32) -> Result<Measured> {
     clean(&fresh).await;
     let mut measured = Measured { round, ..measured? };
     if arm.has_latency() {
-        let rate = (measured.rate() / 2.0).max(1.0);
+        let rate = (measured.rate() * LATENCY_LOAD).max(1.0);
         let events = (rate * LATENCY_SECONDS) as u64;
         let fresh = prepare(arm, events).await?;
         let runner = Runner::start(arm, &fresh, events, options, &facts::nodes()?)?;

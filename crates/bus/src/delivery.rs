@@ -27,6 +27,11 @@ impl Delivery {
         Self { received, lease }
     }
 
+    /// Returns the message and the right to ack or nack it.
+    pub fn into_parts(self) -> (ReceivedMessage, Box<dyn Lease>) {
+        (self.received, self.lease)
+    }
+
     /// Acknowledges the message. Call it only after the effect of the message is durable.
     pub fn ack(self) {
         self.lease.ack();

@@ -56,6 +56,12 @@ impl Subscription {
         self.deliveries.lock().await.recv().await
     }
 
+    /// Waits for deliveries and adds those that are there to `deliveries`, at most `most` of them. Returns false once
+    /// the subscription is stopped or has failed. Cancel-safe, as [`next`](Self::next) is.
+    pub async fn next_into(&self, deliveries: &mut Vec<Delivery>, most: usize) -> bool {
+        self.deliveries.lock().await.recv_many(deliveries, most).await > 0
+    }
+
     /// Returns whether the bus answers requests for messages. It does if there are none.
     pub fn answers(&self) -> bool {
         self.feed.answers()

@@ -75,10 +75,14 @@ const REMOVE: &str = "DELETE FROM dead_letters WHERE id = ?1 AND coalesce(state_
 
 #[async_trait]
 impl DeadLetterStore for Embedded {
-    async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
-        let (dead_letter, entry) = (dead_letter.clone(), entry.clone());
+    async fn record_all(&self, dead_letters: &[(&DeadLetter, &HistoryEntry)]) -> Result<(), StoreError> {
+        let owned =
+            |(dead_letter, entry): &(&DeadLetter, &HistoryEntry)| ((*dead_letter).clone(), (*entry).clone());
+        let all: Vec<(DeadLetter, HistoryEntry)> = dead_letters.iter().map(owned).collect();
         self.engine
-            .write(move |connection| record(connection, &dead_letter, &entry))
+            .write(move |connection| {
+                all.iter().try_for_each(|(dead_letter, entry)| record(connection, dead_letter, entry))
+            })
             .await
             .map_err(|error| self.store_error("record a dead letter", error))
     }

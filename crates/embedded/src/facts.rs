@@ -16,6 +16,8 @@ use ecom_store::{FactRange, FactStore, StoreError};
 
 /// Rows per page.
 const PAGE: i64 = 1_000;
+/// The most orders or payments in one job.
+const GROUP: usize = 256;
 /// The fewest rows that are worth a range of their own.
 const RANGE: i64 = 50_000;
 
@@ -61,27 +63,37 @@ const SELECT_FACT: &str =
 
 #[async_trait]
 impl FactStore for Embedded {
-    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
-        let order = order.clone().into_owned();
+    async fn record_orders(&self, orders: &[(&Order<'_>, EventTime)]) -> Result<(), StoreError> {
+        let orders: Vec<_> = orders.iter().map(|(order, t)| ((*order).clone().into_owned(), *t)).collect();
         self.engine
-            .write(move |connection| record_order(connection, &order, t))
+            .write(move |connection| {
+                orders.iter().try_for_each(|(order, t)| record_order(connection, order, *t))
+            })
             .await
             .map_err(|error| self.store_error("record an order", error))
     }
 
-    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
+    async fn payment_slots(&self, order_ids: &[OrderId]) -> Result<Vec<PaymentSlot>, StoreError> {
+        let order_ids = order_ids.to_vec();
         self.engine
-            .read(move |connection| payment_slot(connection, order_id))
+            .read(move |connection| order_ids.iter().map(|id| payment_slot(connection, *id)).collect())
             .await
             .map_err(|error| self.store_error("look up an order", error))
     }
 
-    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
-        let payment = payment.clone().into_owned();
+    async fn record_payments(&self, payments: &[(&Payment<'_>, EventTime)]) -> Result<(), StoreError> {
+        let payments: Vec<_> =
+            payments.iter().map(|(payment, t)| ((*payment).clone().into_owned(), *t)).collect();
         self.engine
-            .write(move |connection| record_payment(connection, &payment, t))
+            .write(move |connection| {
+                payments.iter().try_for_each(|(payment, t)| record_payment(connection, payment, *t))
+            })
             .await
             .map_err(|error| self.store_error("record a payment", error))
+    }
+
+    fn group_size(&self) -> usize {
+        GROUP
     }
 
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-/// The limit a consumer starts with: enough to bring a single Cassandra node to its capacity.
-pub const START: usize = 256;
+/// The limit a consumer starts with: enough to bring a single Cassandra node to its capacity. In groups of ten, these are
+/// about a hundred requests.
+pub const START: usize = 1_024;
 /// The time between two calls of [`ConcurrencyLimit::tick`].
 pub const TICK: Duration = Duration::from_millis(125);
 /// The fewest ticks a measurement takes.
@@ -172,6 +173,9 @@ impl ConcurrencyLimit {
 mod tests {
     use super::*;
 
+    /// The lowest limit.
+    const LEAST: usize = 256;
+
     /// A store that takes `latency` seconds per call and handles `capacity` calls a second at most.
     struct Simulated {
         limit: ConcurrencyLimit,
@@ -180,7 +184,7 @@ mod tests {
 
     impl Simulated {
         fn new(most: usize) -> Self {
-            Self { limit: ConcurrencyLimit::new(ConcurrencyBounds::new(START, most)), finished: 0.0 }
+            Self { limit: ConcurrencyLimit::new(ConcurrencyBounds::new(LEAST, most)), finished: 0.0 }
         }
 
         /// The limit and the rate at each tick, for so many seconds in which `arriving` messages a second
@@ -208,14 +212,14 @@ mod tests {
         let seen = simulated.run(30, 0.005, 15_000.0, PLENTY);
         assert_eq!(
             seen.last(),
-            Some(&(START, 15_000.0)),
+            Some(&(LEAST, 15_000.0)),
             "it is at its capacity, more calls would only wait"
         );
         let seen = simulated.run(15, 0.1, 15_000.0, PLENTY);
-        assert_eq!(seen[0], (START, 2_560.0));
+        assert_eq!(seen[0], (LEAST, 2_560.0));
         assert_eq!(seen.last(), Some(&(2_048, 15_000.0)));
         let seen = simulated.run(15, 0.005, 15_000.0, 10_000.0);
-        assert_eq!(seen.last(), Some(&(START, 10_000.0)), "as many are not needed any more");
+        assert_eq!(seen.last(), Some(&(LEAST, 10_000.0)), "as many are not needed any more");
     }
 
     #[test]
@@ -231,7 +235,7 @@ mod tests {
     fn the_upper_bound_is_kept_however_slow_the_store() {
         let mut simulated = Simulated::new(1_000);
         let seen = simulated.run(300, 3.0, 15_000.0, PLENTY);
-        assert!(seen.iter().all(|(size, _)| (START..=1_000).contains(size)), "{seen:?}");
+        assert!(seen.iter().all(|(size, _)| (LEAST..=1_000).contains(size)), "{seen:?}");
         assert_eq!(simulated.limit.size(), 512);
     }
 
@@ -243,17 +247,17 @@ mod tests {
             simulated.run(1, 0.001, f64::from(capacity) * 1_500.0, PLENTY);
         }
         let seen = simulated.run(12, 0.001, 15_000.0, PLENTY);
-        assert_eq!(seen.last(), Some(&(START, 15_000.0)));
+        assert_eq!(seen.last(), Some(&(LEAST, 15_000.0)));
     }
 
     #[test]
     fn an_upper_bound_below_the_start_fixes_the_limit() {
-        let mut limit = ConcurrencyLimit::new(ConcurrencyBounds::new(START, 17));
+        let mut limit = ConcurrencyLimit::new(ConcurrencyBounds::new(LEAST, 17));
         assert!(limit.is_fixed());
         for finished in 0..100 {
             limit.tick(finished, 17);
         }
         assert_eq!(limit.size(), 17);
-        assert_eq!(ConcurrencyBounds::new(START, 0), ConcurrencyBounds { least: 1, most: 1 });
+        assert_eq!(ConcurrencyBounds::new(LEAST, 0), ConcurrencyBounds { least: 1, most: 1 });
     }
 }

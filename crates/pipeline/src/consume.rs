@@ -1,10 +1,11 @@
-//! Consuming a subscription: as many workers as the concurrency limit allows, until stopped or a stop
-//! condition is met.
+//! Consuming a subscription: takes deliveries in groups, as many at a time as the concurrency limit allows, until stopped
+//! or a stop condition is met.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::concurrency_limit::{self, ConcurrencyBounds, ConcurrencyLimit};
@@ -13,11 +14,16 @@ use super::durable::RoleError;
 use super::early_payments::{EarlyPaymentBuffer, EarlyPaymentSettings};
 use super::event_time_check::EventTimeCheck;
 use super::handler::Handler;
+use super::processor::{GroupsInFlight, Processor, Tasks};
 use super::stop_conditions::StopConditions;
-use super::worker::{PoolSize, WorkerPool, WorkerTasks};
-use ecom_bus::Subscription;
+use ecom_bus::{Delivery, Subscription};
 use ecom_domain::mutant::{Mutant, is_active};
 use ecom_telemetry::metrics::RoleMetrics;
+
+/// The groups in flight up to which a delivery is processed at once, alone if need be. Further ones wait for company.
+const PROMPT_GROUPS: usize = 4;
+/// The longest time that a delivery waits for company.
+const COMPANY: Duration = Duration::from_millis(5);
 
 /// The settings of a consumer.
 pub struct ConsumerSettings {
@@ -52,52 +58,81 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
     let stop = stop.child_token();
     let mut limit = ConcurrencyLimit::new(concurrency);
     let buffer_limit = early_payments.map_or(0, |settings| settings.limit);
-    let pool = Arc::new(WorkerPool {
+    let full = handler.group_size().max(1);
+    let processor = Arc::new(Processor {
         handler,
-        subscription: Arc::clone(&subscription),
-        source,
+        source: source.clone(),
         buffer: early_payments.map(|settings| EarlyPaymentBuffer::new(settings, stop.clone())),
-        remaining: AtomicU64::new(stop_conditions.count.unwrap_or(u64::MAX)),
-        size: PoolSize::default(),
         counts: DeliveryCounts::default(),
+        groups: Arc::new(GroupsInFlight::default()),
         event_times: EventTimeCheck::default(),
         metrics,
         stop: stop.clone(),
     });
-    let mut tasks = WorkerTasks::new();
-    resize(&pool, limit.size(), buffer_limit, &mut tasks);
-    if pool.buffer.is_some() {
-        tasks.spawn(Arc::clone(&pool).run_early_payments(concurrency.most));
+    let buffered = || processor.buffer.as_ref().map_or(0, EarlyPaymentBuffer::len);
+    let in_flight = || processor.counts.in_flight().saturating_sub(buffered());
+    let mut tasks = Tasks::new();
+    if processor.buffer.is_some() {
+        tasks.spawn(Arc::clone(&processor).run_early_payments(concurrency.least));
     }
     let mut watch = JoinSet::new();
-    let watched = Arc::clone(&pool);
+    let watched = (Arc::clone(&processor), Arc::clone(&subscription));
     watch.spawn(async move {
-        stop_conditions.watch(&watched.counts, &watched.subscription, &watched.stop).await;
+        let (processor, subscription) = watched;
+        stop_conditions.watch(&processor.counts, &subscription, &processor.stop).await;
     });
     let mut ticks = tokio::time::interval(concurrency_limit::TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut company = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+    let mut remaining = stop_conditions.count.unwrap_or(u64::MAX);
+    let mut waiting = Vec::new();
     let mut outcome = Ok(());
     loop {
-        let ended = tokio::select! {
-            biased;
-            ended = tasks.join_next() => ended,
-            _ = ticks.tick(), if !limit.is_fixed() && !stop.is_cancelled() => {
-                let buffered = pool.buffer.as_ref().map_or(0, EarlyPaymentBuffer::len);
-                limit.tick(pool.counts.acked(), pool.counts.in_flight().saturating_sub(buffered));
-                resize(&pool, limit.size(), buffer_limit, &mut tasks);
-                continue;
+        processor.metrics.in_flight_limit.set(total(limit.size(), buffer_limit));
+        let room = limit.size().saturating_sub(in_flight());
+        let is_time = processor.groups.count() < PROMPT_GROUPS || company.is_elapsed();
+        if room > 0 && (waiting.len() >= full || !waiting.is_empty() && is_time) {
+            let size = waiting.len().min(full).min(room);
+            remaining -= size as u64;
+            tasks.spawn(Arc::clone(&processor).take(waiting.drain(..size).collect()));
+            if remaining == 0 {
+                stop.cancel();
             }
-        };
-        let Some(ended) = ended else { break };
-        if is_active(Mutant::AbandonedOnStop) && stop.is_cancelled() {
-            break;
+            continue;
         }
-        let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        if let Err(error) = ended
-            && outcome.is_ok()
-        {
-            stop.cancel();
-            outcome = Err(error);
+        let (is_open, was_empty) = (!stop.is_cancelled(), waiting.is_empty());
+        if !is_open {
+            waiting.drain(..).for_each(Delivery::nack);
+        }
+        let wanted = full.min(room).min(usize::try_from(remaining).unwrap_or(usize::MAX));
+        let wanted = wanted.saturating_sub(waiting.len());
+        tokio::select! {
+            biased;
+            ended = tasks.join_next(), if !(is_open && tasks.is_empty()) => {
+                let Some(ended) = ended else { break };
+                if is_active(Mutant::AbandonedOnStop) && stop.is_cancelled() {
+                    break;
+                }
+                let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+                outcome = outcome.and(ended.inspect_err(|_| stop.cancel()));
+            }
+            () = stop.cancelled(), if is_open => {}
+            _ = ticks.tick(), if !limit.is_fixed() && is_open => {
+                limit.tick(processor.counts.acked(), in_flight());
+            }
+            () = processor.groups.progress(), if is_open => {}
+            () = &mut company, if !waiting.is_empty() && room > 0 && !company.is_elapsed() => {}
+            is_received = subscription.next_into(&mut waiting, wanted), if is_open && wanted > 0 => {
+                if !is_received {
+                    stop.cancel();
+                    outcome = outcome.and(Err(match subscription.failure() {
+                        Some(cause) => RoleError::SubscriptionFailed { subscription: source.clone(), cause },
+                        None => RoleError::SubscriptionEnded(source.clone()),
+                    }));
+                } else if was_empty && waiting.len() < full && processor.groups.count() >= PROMPT_GROUPS {
+                    company.as_mut().reset(Instant::now() + COMPANY);
+                }
+            }
         }
     }
     watch.abort_all();
@@ -105,10 +140,8 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
     outcome
 }
 
-fn resize<H: Handler>(pool: &Arc<WorkerPool<H>>, size: usize, buffer_limit: usize, tasks: &mut WorkerTasks) {
-    let most = size.saturating_add(buffer_limit);
-    pool.metrics.in_flight_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
-    pool.resize(size, tasks);
+fn total(size: usize, buffer_limit: usize) -> i64 {
+    i64::try_from(size.saturating_add(buffer_limit)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -321,6 +354,125 @@ mod tests {
         assert_eq!(metrics.in_flight.get(), 0);
     }
 
+    /// Applies messages in groups of at most ten, which takes 100 ms; `stuck` for ever. Panics on a group with `bad`, and
+    /// applies `alone` and what it panicked on alone, at once.
+    #[derive(Default)]
+    struct Grouping {
+        groups: Mutex<Vec<usize>>,
+        alone: AtomicUsize,
+    }
+
+    impl Handler for Grouping {
+        type Event<'m> = Cow<'m, [u8]>;
+
+        fn decode<'m>(&self, received: &'m ReceivedMessage) -> Decoded<Self::Event<'m>> {
+            let event = received.message.body.as_ref().into();
+            Decoded { t: received.event_time(), order_id: None, event }
+        }
+
+        fn into_owned(event: Self::Event<'_>) -> Self::Event<'static> {
+            event.into_owned().into()
+        }
+
+        async fn apply(
+            &self,
+            _: &ReceivedMessage,
+            _: &Decoded<Self::Event<'_>>,
+        ) -> Result<Applied, RoleError> {
+            self.alone.fetch_add(1, Ordering::Relaxed);
+            Ok(Applied::Done(Disposition::Applied(Durable::in_a_test())))
+        }
+
+        async fn apply_together<'e>(
+            &self,
+            group: &[(&ReceivedMessage, &Decoded<Self::Event<'e>>)],
+        ) -> Vec<Option<Applied>> {
+            self.groups.lock().unwrap().push(group.len());
+            let has = |body: &[u8]| group.iter().any(|(_, decoded)| decoded.event.as_ref() == body);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if has(b"stuck") {
+                std::future::pending::<()>().await;
+            }
+            assert!(!has(b"bad"), "cannot bear this group");
+            let done = || Applied::Done(Disposition::Applied(Durable::in_a_test()));
+            group.iter().map(|(_, decoded)| (decoded.event.as_ref() != b"alone").then(done)).collect()
+        }
+
+        fn group_size(&self) -> usize {
+            10
+        }
+
+        async fn dead_letter(
+            &self,
+            _: &ReceivedMessage,
+            _: Option<&Decoded<Self::Event<'_>>>,
+            _: Unapplied,
+        ) -> Result<Disposition, RoleError> {
+            panic!("nothing is dead-lettered");
+        }
+    }
+
+    /// Consumes these messages, which are all there at the start, in groups.
+    async fn consume_grouped(bodies: &[&'static str]) -> Arc<Grouping> {
+        let finished = Finished::default();
+        let (sender, receiver) = mpsc::channel(bodies.len());
+        for (id, body) in bodies.iter().enumerate() {
+            sender.send(delivery(id, body, &finished)).await.unwrap();
+        }
+        let stop_conditions =
+            StopConditions { count: Some(bodies.len() as u64), ..StopConditions::default() };
+        let settings = settings(receiver, QuietFeed, ConcurrencyBounds::new(64, 64), stop_conditions);
+        let handler = Arc::new(Grouping::default());
+        consume(Arc::clone(&handler), settings).await.unwrap();
+        let mut finished = std::mem::take(&mut *finished.lock().unwrap());
+        finished.sort_by_key(|(id, _)| id.parse::<usize>().unwrap());
+        let all = (0..bodies.len()).map(|id| (id.to_string(), "ack"));
+        assert!(finished.into_iter().eq(all), "each is acked once");
+        drop(sender);
+        handler
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_applied_in_groups_within_the_concurrency_limit() {
+        let started = Instant::now();
+        let handler = consume_grouped(&["good"; 85]).await;
+        assert_eq!(*handler.groups.lock().unwrap(), [10, 10, 10, 10, 10, 10, 4, 10, 10, 1]);
+        assert_eq!(handler.alone.load(Ordering::Relaxed), 0);
+        assert_eq!(started.elapsed(), Duration::from_millis(200), "64 deliveries, then 21");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_applied_together_is_applied_alone() {
+        let handler = consume_grouped(&["good", "alone", "good", "alone"]).await;
+        assert_eq!(handler.alone.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_panic_each_of_the_group_is_applied_alone() {
+        let handler = consume_grouped(&["good", "bad", "good"]).await;
+        assert_eq!(handler.alone.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delivery_waits_for_company_only_while_groups_are_in_flight_and_not_for_long() {
+        let finished = Finished::default();
+        let (sender, receiver) = mpsc::channel(16);
+        let settings =
+            settings(receiver, QuietFeed, ConcurrencyBounds::new(64, 64), StopConditions::default());
+        let handler = Arc::new(Grouping::default());
+        let mut consuming = std::pin::pin!(consume(Arc::clone(&handler), settings));
+        let step = Duration::from_micros(100);
+        let mut sizes = Vec::new();
+        for (id, body) in ["stuck"; PROMPT_GROUPS].into_iter().chain(["good"; 2]).enumerate() {
+            sender.send(delivery(id, body, &finished)).await.unwrap();
+            assert!(tokio::time::timeout(step, &mut consuming).await.is_err());
+            sizes.push(handler.groups.lock().unwrap().len());
+        }
+        assert_eq!(sizes, [1, 2, 3, 4, 4, 4], "the last two wait for company");
+        assert!(tokio::time::timeout(COMPANY, &mut consuming).await.is_err());
+        assert_eq!(*handler.groups.lock().unwrap(), [1, 1, 1, 1, 2]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_full_buffer_dead_letters_at_once_and_a_stop_nacks_what_is_buffered() {
         let finished = Finished::default();
@@ -458,7 +610,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_store_gets_more_workers_and_they_end_when_they_are_not_needed() {
+    async fn a_slow_store_gets_more_deliveries_at_a_time_while_they_are_needed() {
         let finished = Finished::default();
         let (sender, receiver) = mpsc::channel(5_000);
         for id in 0..5_000 {
@@ -472,7 +624,7 @@ mod tests {
         let consuming = consume(Arc::clone(&handler), settings);
         let watching = async {
             tokio::time::sleep(Duration::from_secs(20)).await;
-            // Two workers would have done 400 of them.
+            // Two at a time would have done 400 of them.
             (metrics.count(DispositionLabel::Applied), metrics.in_flight_limit.get())
         };
         let (consumed, (applied, limit)) = tokio::join!(consuming, watching);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::actor::Actor;
 use super::dead_letter_publisher::PANICKED;
 use super::disposition::Disposition;
-use super::durable::{Retrier, RoleError};
+use super::durable::{Durable, Retrier, RoleError};
 use super::handler::{Applied, Decoded, Handler, Unapplied};
 use super::retry_queue::RetryQueue;
 use ecom_bus::ReceivedMessage;
@@ -14,6 +14,9 @@ use ecom_domain::dead_letter::{DeadLetter, DeadLetterState, HistoryAction, Histo
 use ecom_domain::reason::Reason;
 use ecom_store::DeadLetterStore;
 use ecom_telemetry::metrics::StoreOperation;
+
+/// Dead letters that are recorded together.
+const GROUP: usize = 32;
 
 /// Records dead letters.
 pub struct DeadLetterIntake {
@@ -33,8 +36,18 @@ impl DeadLetterIntake {
         received: &ReceivedMessage,
         dead_letter: &DeadLetter,
     ) -> Result<Disposition, RoleError> {
-        // Derived from the message alone: every redelivery writes the same entry.
-        let entry = HistoryEntry {
+        let entry = self.entry(received, dead_letter);
+        let durable = self
+            .retrier
+            .storing(StoreOperation::RecordDeadLetter)
+            .write(|| self.dead_letter_store.record(dead_letter, &entry))
+            .await?;
+        Ok(self.recorded(dead_letter, durable))
+    }
+
+    /// Returns the first entry of a history. It is derived from the message alone: every redelivery writes the same.
+    fn entry(&self, received: &ReceivedMessage, dead_letter: &DeadLetter) -> HistoryEntry {
+        HistoryEntry {
             reason: Some(dead_letter.reason),
             actor: self.actor.name.clone(),
             host: self.actor.host.clone(),
@@ -44,16 +57,14 @@ impl DeadLetterIntake {
                 format!("received-{}", received.id),
                 HistoryAction::Received,
             )
-        };
-        let durable = self
-            .retrier
-            .storing(StoreOperation::RecordDeadLetter)
-            .write(|| self.dead_letter_store.record(dead_letter, &entry))
-            .await?;
+        }
+    }
+
+    fn recorded(&self, dead_letter: &DeadLetter, durable: Durable) -> Disposition {
         if initial_state(dead_letter.reason) == DeadLetterState::Waiting {
             self.retry_queue.push_recorded(dead_letter.id.clone());
         }
-        Ok(Disposition::Recorded(durable))
+        Disposition::Recorded(durable)
     }
 }
 
@@ -75,6 +86,26 @@ impl Handler for DeadLetterIntake {
         decoded: &Decoded<Self::Event<'_>>,
     ) -> Result<Applied, RoleError> {
         self.record(received, &decoded.event).await.map(Applied::Done)
+    }
+
+    async fn apply_together<'e>(
+        &self,
+        group: &[(&ReceivedMessage, &Decoded<Self::Event<'e>>)],
+    ) -> Vec<Option<Applied>> {
+        let entries: Vec<_> =
+            group.iter().map(|(received, decoded)| self.entry(received, &decoded.event)).collect();
+        let dead_letters: Vec<_> =
+            group.iter().zip(&entries).map(|((_, decoded), entry)| (&decoded.event, entry)).collect();
+        let storing = self.retrier.storing(StoreOperation::RecordDeadLetter);
+        let durable = storing.try_write(self.dead_letter_store.record_all(&dead_letters)).await;
+        let recorded = |decoded: &Decoded<DeadLetter>| {
+            Some(Applied::Done(self.recorded(&decoded.event, durable.clone()?)))
+        };
+        group.iter().map(|(_, decoded)| recorded(decoded)).collect()
+    }
+
+    fn group_size(&self) -> usize {
+        GROUP
     }
 
     async fn dead_letter(

@@ -12,7 +12,7 @@ pub(super) struct DeliveryCounts {
 }
 
 impl DeliveryCounts {
-    /// Counts a delivery that a worker took.
+    /// Counts a delivery that was taken.
     pub(super) fn start(&self) {
         self.received.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -39,7 +39,7 @@ impl DeliveryCounts {
         self.acked.load(Ordering::Relaxed)
     }
 
-    /// Deliveries in a worker or in the early-payment buffer.
+    /// Deliveries being processed or in the early-payment buffer.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }

@@ -24,8 +24,8 @@ const REFUSAL_GAP: Duration = Duration::from_secs(60);
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Proof that an effect is durable. Made only here: from a definite success, a publish acknowledgement, or
-/// evidence read from the store.
-#[derive(Debug)]
+/// evidence read from the store. The effects of one write share it.
+#[derive(Clone, Debug)]
 pub struct Durable(());
 
 impl Durable {
@@ -212,6 +212,18 @@ impl RetriedCall<'_> {
         Ok(self.retry(call, |error| self.retrier.outlasts(error)).await?)
     }
 
+    /// Makes one attempt of a write; `None` if it fails.
+    pub async fn try_write(self, call: impl Future<Output = Result<(), StoreError>>) -> Option<Durable> {
+        let written = self.try_read(call).await;
+        (written.is_some() || is_active(Mutant::AckBeforeWrite)).then_some(Durable(()))
+    }
+
+    /// Makes one attempt of a read; `None` if it fails.
+    pub async fn try_read<T>(self, call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+        let result = self.timed(call, StoreError::is_outage).await.1;
+        result.inspect_err(|error| tracing::debug!("{error}; it is tried one by one")).ok()
+    }
+
     /// Publishes until the bus acknowledges it.
     pub async fn publish(self, publisher: &dyn Publisher, message: &Message) -> Result<Durable, RoleError> {
         self.published(publisher, message).await.map(|(durable, _)| durable)
@@ -238,16 +250,7 @@ impl RetriedCall<'_> {
     {
         let mut attempt = 0;
         loop {
-            let started = self.durations.map(|durations| (durations, Instant::now()));
-            let result = call().await;
-            let outcome = match &result {
-                Ok(_) => CallOutcome::Ok,
-                Err(error) if is_outage(error) => CallOutcome::Unavailable,
-                Err(_) => CallOutcome::Refused,
-            };
-            if let Some((durations, started)) = started {
-                durations.observe(outcome, started.elapsed());
-            }
+            let (outcome, result) = self.timed(call(), &is_outage).await;
             match result {
                 Err(_) if is_active(Mutant::NackInOutage) => return result,
                 Err(error) if outcome == CallOutcome::Unavailable => self.retrier.wait(attempt, &error).await,
@@ -259,6 +262,25 @@ impl RetriedCall<'_> {
             }
             attempt += 1;
         }
+    }
+
+    /// Awaits a call, and observes how long it took.
+    async fn timed<T, E>(
+        self,
+        call: impl Future<Output = Result<T, E>>,
+        is_outage: impl Fn(&E) -> bool,
+    ) -> (CallOutcome, Result<T, E>) {
+        let started = self.durations.map(|durations| (durations, Instant::now()));
+        let result = call.await;
+        let outcome = match &result {
+            Ok(_) => CallOutcome::Ok,
+            Err(error) if is_outage(error) => CallOutcome::Unavailable,
+            Err(_) => CallOutcome::Refused,
+        };
+        if let Some((durations, started)) = started {
+            durations.observe(outcome, started.elapsed());
+        }
+        (outcome, result)
     }
 }
 

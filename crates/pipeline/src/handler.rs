@@ -1,4 +1,4 @@
-//! The contract between a worker and what its subscription carries: decode a message once, then apply it.
+//! The contract between a consumer and what its subscription carries: decode a message once, then apply it.
 
 use super::disposition::Disposition;
 use super::durable::RoleError;
@@ -6,8 +6,8 @@ use ecom_bus::ReceivedMessage;
 use ecom_domain::event_time::EventTime;
 use ecom_domain::order::OrderId;
 
-/// Decodes the messages of one subscription and applies them. Workers are generic over their handler, so its
-/// futures take no heap block.
+/// Decodes the messages of one subscription and applies them. Consumers are generic over their handler, so
+/// that its futures take no heap block.
 pub trait Handler: Send + Sync + 'static {
     /// The result of decoding a message, a rejection included; it may borrow from the message.
     type Event<'m>: Send + Sync;
@@ -24,6 +24,20 @@ pub trait Handler: Send + Sync + 'static {
         received: &ReceivedMessage,
         decoded: &Decoded<Self::Event<'_>>,
     ) -> impl Future<Output = Result<Applied, RoleError>> + Send;
+
+    /// Applies messages together, in few requests to the store. Returns their results in the same order; `None` where
+    /// a message is to be applied alone: [`apply`](Self::apply) retries it, and rejects it if need be.
+    fn apply_together<'e>(
+        &self,
+        group: &[(&ReceivedMessage, &Decoded<Self::Event<'e>>)],
+    ) -> impl Future<Output = Vec<Option<Applied>>> + Send {
+        std::future::ready(group.iter().map(|_| None).collect())
+    }
+
+    /// Returns the number of messages that are best applied together; 1 = each alone.
+    fn group_size(&self) -> usize {
+        1
+    }
 
     /// Dead-letters a message that was not applied. `decoded` is `None` where decoding itself panicked.
     fn dead_letter(
@@ -54,7 +68,7 @@ pub enum Applied {
     AwaitOrder,
 }
 
-/// The cause for which a worker dead-letters a message that its handler could not finish.
+/// The cause for which a consumer dead-letters a message that its handler could not finish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unapplied {
     /// Its order did not arrive within the grace period, or the early-payment buffer is full.

@@ -4,8 +4,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use ecom_domain::order::OrderId;
 
-/// The number of stripes. Two orders on one stripe wait for each other, harmlessly.
-const STRIPES: usize = 1_024;
+/// The number of stripes. Of two orders on one stripe one waits for the other, harmlessly.
+const STRIPES: usize = 8_192;
 
 /// The lock of an order, until dropped.
 pub type OrderGuard<'l> = MutexGuard<'l, ()>;
@@ -21,8 +21,17 @@ impl OrderLocks {
 
     /// Locks an order.
     pub async fn lock(&self, order: OrderId) -> OrderGuard<'_> {
+        self.stripe(order).lock().await
+    }
+
+    /// Locks an order that is not locked.
+    pub fn try_lock(&self, order: OrderId) -> Option<OrderGuard<'_>> {
+        self.stripe(order).try_lock().ok()
+    }
+
+    fn stripe(&self, order: OrderId) -> &Mutex<()> {
         let stripe = usize::try_from(order.0.unsigned_abs() % STRIPES as u64).unwrap_or_default();
-        self.0[stripe].lock().await
+        &self.0[stripe]
     }
 }
 

@@ -57,6 +57,22 @@ impl Handler for Orders {
         Ok(Applied::Done(Disposition::Applied(durable)))
     }
 
+    async fn apply_together<'e>(
+        &self,
+        group: &[(&ReceivedMessage, &Decoded<Self::Event<'e>>)],
+    ) -> Vec<Option<Applied>> {
+        let valid = group.iter().filter_map(|(_, decoded)| Some((decoded.event.as_ref().ok()?, decoded.t)));
+        let orders: Vec<_> = valid.map(|(order, t)| (&order.event, t)).collect();
+        let storing = self.retrier.storing(StoreOperation::RecordOrder);
+        let durable = storing.try_write(self.facts.record_orders(&orders)).await;
+        let applied = || durable.clone().map(|durable| Applied::Done(Disposition::Applied(durable)));
+        group.iter().map(|(_, decoded)| decoded.event.as_ref().ok().and_then(|_| applied())).collect()
+    }
+
+    fn group_size(&self) -> usize {
+        self.facts.group_size()
+    }
+
     async fn dead_letter(
         &self,
         received: &ReceivedMessage,

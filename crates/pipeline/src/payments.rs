@@ -106,6 +106,62 @@ impl Handler for Payments {
         Ok(Applied::Done(disposition))
     }
 
+    async fn apply_together<'e>(
+        &self,
+        group: &[(&ReceivedMessage, &Decoded<Self::Event<'e>>)],
+    ) -> Vec<Option<Applied>> {
+        let mut results: Vec<_> = group.iter().map(|_| None).collect();
+        // Payments of an order that has another one under way are applied alone, one after the other.
+        let mut locks = Vec::with_capacity(group.len());
+        let mut members = Vec::with_capacity(group.len());
+        for (index, (_, decoded)) in group.iter().enumerate() {
+            if let Ok(payment) = &decoded.event
+                && let Some(lock) = self.locks.try_lock(payment.event.order_id)
+            {
+                locks.push(lock);
+                members.push((index, &payment.event, decoded.t));
+            }
+        }
+        let orders: Vec<_> = members.iter().map(|(_, payment, _)| payment.order_id).collect();
+        let reading = self.retrier.storing(StoreOperation::PaymentSlot);
+        let Some(slots) = reading.try_read(self.facts.payment_slots(&orders)).await else { return results };
+        let (mut writers, mut payments) = (Vec::new(), Vec::new());
+        for ((index, payment, t), slot) in members.into_iter().zip(&slots) {
+            // A payment that supersedes another, or is superseded, has one to record first.
+            if SupersededPayment::loser(slot, payment, t).is_some() {
+                continue;
+            }
+            results[index] = match judge(slot, payment, t) {
+                ApplyCheck::AppliesNow => {
+                    writers.push(index);
+                    payments.push((payment, t));
+                    None
+                }
+                ApplyCheck::AlreadyApplied => {
+                    Some(Applied::Done(Disposition::AlreadyApplied(Durable::seen_in(slot))))
+                }
+                ApplyCheck::Superseded => {
+                    Some(Applied::Done(Disposition::Superseded(Durable::seen_in(slot))))
+                }
+                ApplyCheck::StillWaiting => Some(Applied::AwaitOrder),
+                ApplyCheck::Conflict => None,
+            };
+        }
+        if !payments.is_empty() {
+            let storing = self.retrier.storing(StoreOperation::RecordPayment);
+            let durable = storing.try_write(self.facts.record_payments(&payments)).await;
+            for index in writers {
+                let durable = durable.clone();
+                results[index] = durable.map(|durable| Applied::Done(Disposition::Applied(durable)));
+            }
+        }
+        results
+    }
+
+    fn group_size(&self) -> usize {
+        self.facts.group_size()
+    }
+
     async fn dead_letter(
         &self,
         received: &ReceivedMessage,

@@ -221,6 +221,33 @@ async fn every_payment_but_the_newest_is_recorded_in_any_order_of_arrival_at_any
     }
 }
 
+/// Handles payments as a consumer does that has all of them at once; returns how many were applied together.
+async fn consume_together(handler: &Payments, payments: &[i64]) -> usize {
+    let received: Vec<_> = payments.iter().map(|n| received(*n)).collect();
+    let decoded: Vec<_> = received.iter().map(|received| handler.decode(received)).collect();
+    let group: Vec<_> = received.iter().zip(&decoded).collect();
+    let together = handler.apply_together(&group).await;
+    for ((received, decoded), result) in group.into_iter().zip(&together) {
+        if result.is_none() {
+            handler.apply(received, decoded).await.unwrap();
+        }
+    }
+    together.iter().flatten().count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn payments_of_one_order_in_one_group_end_at_the_newest_and_the_others_are_recorded() {
+    for arrival in arrivals(4) {
+        let store = store(Faults::none());
+        let handler = handler(&store);
+        assert_eq!(consume_together(&handler, &arrival).await, 1, "{arrival:?}");
+        assert_eq!(outcome(&store), (vec![3, 2, 1], Some(4)), "{arrival:?}");
+        // Once more: the newest is there, and the others have to be recorded again.
+        assert_eq!(consume_together(&handler, &arrival).await, usize::from(arrival[0] == 4), "{arrival:?}");
+        assert_eq!(outcome(&store), (vec![3, 2, 1], Some(4)), "{arrival:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_payment_that_replaces_none_takes_one_read_and_one_write() {
     let store = store(Faults::none());

@@ -45,6 +45,8 @@ struct Commands {
     killed: BTreeSet<DeadLetterId>,
     /// The outcome that the last command on a dead letter reported, if no other was in progress.
     reported: BTreeMap<DeadLetterId, ActualOutcome>,
+    /// Dead letters that somebody reopened, and nobody discarded since. A copy of one that was removed is open without it.
+    reopened: BTreeSet<DeadLetterId>,
     /// Dead letters that somebody discarded or corrected.
     discarded: BTreeSet<DeadLetterId>,
     /// The number of reported outcomes.
@@ -88,6 +90,7 @@ impl CommandLog {
         let is_open = |id: &&DeadLetterId| {
             let outcome = commands.reported.get(id);
             matches!(outcome, Some(ActualOutcome::Waiting | ActualOutcome::Parked))
+                && commands.reopened.contains(id)
         };
         commands.discarded.iter().filter(|id| !is_open(id)).cloned().collect()
     }
@@ -286,7 +289,9 @@ impl World {
         }
         let command = self.commands.begin(dead_letters.clone());
         if operation.kind == OperationKind::Discard {
-            self.commands.commands().discarded.extend(dead_letters.iter().cloned());
+            let mut commands = self.commands.commands();
+            commands.discarded.extend(dead_letters.iter().cloned());
+            commands.reopened.retain(|id| !dead_letters.contains(id));
         }
         let resolver = queue.resolver(&operation, self.conditions.policy);
         let stop = CancellationToken::new();
@@ -314,6 +319,9 @@ impl World {
                 let recorded =
                     ActualOutcome::recorded(&self.store.tables().history(&dead_letter), id.as_str());
                 let now = self.store.tables().record(&dead_letter);
+                if now.as_ref().is_some_and(|record| record.progress.generation > 0) {
+                    self.commands.commands().reopened.insert(dead_letter.clone());
+                }
                 let now = now.map(|record| ActualOutcome::from(record.state()));
                 if recorded == now {
                     outcomes.extend(recorded.map(|outcome| (dead_letter, outcome)));

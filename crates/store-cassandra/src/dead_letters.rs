@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use futures_util::future::try_join;
+use futures_util::future::{try_join, try_join_all};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use scylla::response::PagingState;
 use scylla::statement::prepared::PreparedStatement;
@@ -15,6 +15,7 @@ use scylla::value::CqlTimestamp;
 
 use super::columns::{micros, timestamp, word};
 use super::errors::StatementError;
+use super::groups::Write;
 use super::store::CassandraStore;
 use ecom_clock::Clock;
 use ecom_domain::dead_letter::{
@@ -34,15 +35,31 @@ const FORGET_AFTER: i64 = 24 * 3_600 * 1_000_000;
 /// read concurrently.
 const LOOK_AHEAD: usize = 8;
 
+/// About as many bytes as an entry in the index by order has.
+const INDEX_ENTRY_BYTES: usize = 128;
+
 #[async_trait]
 impl DeadLetterStore for CassandraStore {
-    async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
-        let write = async {
+    async fn record_all(&self, dead_letters: &[(&DeadLetter, &HistoryEntry)]) -> Result<(), StoreError> {
+        let statements = &self.statements;
+        let index_entries = dead_letters.iter().filter_map(|(dead_letter, _)| {
+            let values = index_entry(dead_letter, dead_letter.t.micros())?;
+            Some(Write::new(&statements.record_by_order, values, INDEX_ENTRY_BYTES))
+        });
+        let index_entries: Vec<_> = index_entries.collect();
+        let writes = dead_letters.iter().map(|(dead_letter, entry)| {
             let t = dead_letter.t.micros();
-            try_join(self.register_partition(&dead_letter.id), self.record_by_order(dead_letter, t)).await?;
-            let values = (DeadLetterValues::of(dead_letter, t), EntryValues::of(&dead_letter.id, entry, t));
-            self.session.batch(&self.statements.record_dead_letter, values).await?;
-            Ok::<_, StatementError>(())
+            let values = DeadLetterValues::of(dead_letter, t);
+            let write = Write::new(&statements.record_dead_letter, values, rows::bytes(dead_letter)).boxed();
+            // Two tables with the same partition key, hence one mutation.
+            write.with(&statements.record_entry, Box::new(EntryValues::of(&dead_letter.id, entry, t)))
+        });
+        let writes: Vec<_> = writes.collect();
+        let registrations =
+            dead_letters.iter().map(|(dead_letter, _)| self.register_partition(&dead_letter.id));
+        let write = async {
+            try_join(try_join_all(registrations), self.write_all(&index_entries)).await?;
+            self.write_all(&writes).await
         };
         write.await.map_err(|error| error.at("record a dead letter", &self.name))
     }
@@ -189,6 +206,11 @@ impl DeadLetterStore for CassandraStore {
     }
 }
 
+/// Returns the values of a dead letter's entry in the index by order, at the write timestamp `time`.
+fn index_entry(dead_letter: &DeadLetter, time: i64) -> Option<(i64, i64, &str, i64)> {
+    Some((dead_letter.order_id?.0, dead_letter.t.micros(), dead_letter.id.as_str(), time))
+}
+
 impl CassandraStore {
     /// Registers the partition of a dead letter that is about to be written.
     async fn register_partition(&self, id: &DeadLetterId) -> Result<(), StatementError> {
@@ -203,9 +225,8 @@ impl CassandraStore {
 
     /// Writes the index entry of a dead letter that is about to be written, at the write timestamp `time`.
     async fn record_by_order(&self, dead_letter: &DeadLetter, time: i64) -> Result<(), StatementError> {
-        if let Some(order) = dead_letter.order_id {
-            let index_entry = (order.0, dead_letter.t.micros(), dead_letter.id.as_str(), time);
-            self.session.execute_unpaged(&self.statements.record_by_order, index_entry).await?;
+        if let Some(values) = index_entry(dead_letter, time) {
+            self.session.execute_unpaged(&self.statements.record_by_order, values).await?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use scylla::DeserializeRow;
 
 use super::errors::StatementError;
+use super::groups::Write;
 use super::store::CassandraStore;
 use super::superseded::{NewerPayment, RecordedPayment};
 use super::values;
@@ -14,33 +15,46 @@ use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
 use ecom_store::{FactRange, FactStore, StoreError};
 
+/// The number of nodes beyond which groups do not grow.
+const MAX_NODES_PER_GROUP: usize = 10;
+
 #[async_trait]
 impl FactStore for CassandraStore {
-    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
-        let values = values::order(order, t);
-        let done = self.session.execute_unpaged(&self.statements.record_order, values).await;
-        done.map(drop).map_err(|error| StatementError::from(error).at("record an order", &self.name))
+    async fn record_orders(&self, orders: &[(&Order<'_>, EventTime)]) -> Result<(), StoreError> {
+        let writes = orders.iter().map(|(order, t)| {
+            let bytes = values::order_bytes(order);
+            Write::new(&self.statements.record_order, values::order(order, *t), bytes)
+        });
+        self.write_all(&writes.collect::<Vec<_>>())
+            .await
+            .map_err(|error| error.at("record an order", &self.name))
     }
 
-    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
-        let read = async {
-            let key = values::key(order_id);
-            let response = self.session.execute_unpaged(&self.statements.payment_slot, key).await?;
-            let rows = response.into_rows_result()?;
-            Ok::<_, StatementError>(slot(rows.maybe_first_row::<SlotRow<'_>>()?))
-        };
-        read.await.map_err(|error| error.at("look up an order", &self.name))
+    async fn payment_slots(&self, order_ids: &[OrderId]) -> Result<Vec<PaymentSlot>, StoreError> {
+        self.slots(order_ids).await.map_err(|error| error.at("look up an order", &self.name))
     }
 
-    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
-        let values = values::payment(payment, t);
+    async fn record_payments(&self, payments: &[(&Payment<'_>, EventTime)]) -> Result<(), StoreError> {
+        let statements = &self.statements;
+        let writes = payments.iter().map(|(payment, t)| {
+            let bytes = values::payment_bytes(payment);
+            (Write::new(&statements.record_payment, values::payment(payment, *t), bytes), payment, *t)
+        });
         let done = if self.record_all_payments {
-            let both = (values, values::beside(payment, t));
-            self.session.batch(&self.statements.record_payment_twice, both).await
+            let writes = writes.map(|(write, payment, t)| {
+                write.boxed().with(&statements.record_beside, Box::new(values::beside(payment, t)))
+            });
+            self.write_all(&writes.collect::<Vec<_>>()).await
         } else {
-            self.session.execute_unpaged(&self.statements.record_payment, values).await
+            self.write_all(&writes.map(|(write, ..)| write).collect::<Vec<_>>()).await
         };
-        done.map(drop).map_err(|error| StatementError::from(error).at("record a payment", &self.name))
+        done.map_err(|error| error.at("record a payment", &self.name))
+    }
+
+    /// As many as make full requests to each node, if the nodes own the same share.
+    fn group_size(&self) -> usize {
+        let nodes = self.owners.count(&self.session).clamp(1, MAX_NODES_PER_GROUP);
+        self.request_limit.partitions.saturating_mul(nodes)
     }
 
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
@@ -98,7 +112,19 @@ impl FactStore for CassandraStore {
 }
 
 /// `customer_id`, the payment columns, and `WRITETIME(payment_id)`.
-type SlotRow<'a> = (
+pub(super) type SlotRow<'a> = (
+    Option<i64>,
+    Option<i64>,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<i64>,
+);
+
+/// `order_id`, then a [`SlotRow`].
+pub(super) type SlotOfOrderRow<'a> = (
+    i64,
     Option<i64>,
     Option<i64>,
     Option<&'a str>,
@@ -110,7 +136,7 @@ type SlotRow<'a> = (
 
 /// Returns the payment slot of a row. A row has an order where `customer_id` is not null: the UPDATE of a
 /// payment creates rows, too.
-fn slot(row: Option<SlotRow<'_>>) -> PaymentSlot {
+pub(super) fn slot(row: Option<SlotRow<'_>>) -> PaymentSlot {
     let text = |cell: Option<&str>| cell.map(str::to_owned);
     match row {
         None | Some((None, ..)) => PaymentSlot::NoOrder,
@@ -298,6 +324,28 @@ mod tests {
             let error = store.record_order(&order(1), EventTime::stored(T)).await.expect_err("no table");
             assert!(matches!(error, StoreError::Refused { .. }), "{error}");
             assert!(error.to_string().contains(&store.describe()), "{error}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn of_a_refused_group_each_order_that_is_valid_can_be_written_alone() {
+        in_keyspace("refused_member", async |scratch| {
+            let store = &scratch.store;
+            // Cassandra does not take this write timestamp.
+            let t = |id: i64| EventTime::stored(if id == 7 { i64::MIN } else { T });
+            let orders: Vec<_> = (1..=10).map(order).collect();
+            let orders: Vec<_> = orders.iter().map(|order| (order, t(order.order_id.0))).collect();
+            let error = store.record_orders(&orders).await.expect_err("one is invalid");
+            assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+            for (order, t) in &orders {
+                let alone = store.record_order(order, *t).await;
+                assert_eq!(alone.is_err(), order.order_id.0 == 7, "{alone:?}");
+            }
+            let ids: Vec<_> = (1..=10).map(OrderId).collect();
+            let slots = store.payment_slots(&ids).await.expect("read");
+            let is_there = slots.iter().map(|slot| *slot == PaymentSlot::Empty);
+            assert!(is_there.eq((1..=10).map(|id| id != 7)), "{slots:?}");
         })
         .await;
     }

@@ -12,7 +12,7 @@ use scylla::errors::{
     ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, MetadataError, NewSessionError,
 };
 use scylla::frame::types::Consistency;
-use scylla::policies::load_balancing::DefaultPolicy;
+use scylla::policies::load_balancing::{DefaultPolicy, LoadBalancingPolicy};
 use scylla::policies::retry::FallthroughRetryPolicy;
 
 use super::connect_error::ConnectError;
@@ -45,16 +45,11 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
         return Err(ConnectError::Settings(fault));
     }
     let connections = NonZeroUsize::new(settings.connections_per_node).unwrap_or(NonZeroUsize::MIN);
-    let policy = DefaultPolicy::builder()
-        .token_aware(true)
-        .prefer_datacenter(settings.local_datacenter.clone())
-        .permit_dc_failover(false)
-        .build();
     // Callers retry with the same arguments; retries in the driver would hide outages from them.
     let profile = ExecutionProfile::builder()
         .consistency(Consistency::LocalQuorum)
         .request_timeout(Some(settings.request_timeout))
-        .load_balancing_policy(policy)
+        .load_balancing_policy(policy(settings))
         .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
         .build();
     let mut builder = SessionBuilder::new()
@@ -87,6 +82,15 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
     let session = within(settings, build).await?;
     check_datacenter(&session, settings)?;
     Ok(session)
+}
+
+/// Returns the policy of requests: replicas of the local datacenter first, and no other datacenter.
+pub(super) fn policy(settings: &CassandraSettings) -> Arc<dyn LoadBalancingPolicy> {
+    DefaultPolicy::builder()
+        .token_aware(true)
+        .prefer_datacenter(settings.local_datacenter.clone())
+        .permit_dc_failover(false)
+        .build()
 }
 
 fn check_datacenter(session: &Session, settings: &CassandraSettings) -> Result<(), ConnectError> {

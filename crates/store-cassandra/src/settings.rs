@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ecom_config::fields::{self, MINUTE, MS, duration, host_list, none_if_empty, number, path_or_none};
+use ecom_config::fields::{self, MINUTE, MS, duration, host_list, none_if_empty, number, path_or_none, size};
 use ecom_config::{Checks, Secret, Section};
 use serde::{Deserialize, Deserializer};
 
@@ -53,6 +53,14 @@ pub struct CassandraSettings {
     /// Connections to each node, 1 to 64; 1 by default. One carries 32,768 requests at once.
     #[serde(deserialize_with = "number::<_, _, 1, 64>")]
     pub connections_per_node: usize,
+    /// Most partitions that a request reads or writes, 1 to 100; 10 by default, above which Cassandra logs a warning.
+    /// What waits for a node when a request to it ends travels together; with 1, every statement has its own request.
+    #[serde(deserialize_with = "number::<_, _, 1, 100>")]
+    pub partitions_per_request: usize,
+    /// Most bytes of values in a request of several statements; 4 KiB by default, because Cassandra logs a warning
+    /// above 5 KiB. A larger statement is sent alone.
+    #[serde(deserialize_with = "size")]
+    pub bytes_per_request: usize,
     /// Writes each payment to `superseded_payments` as well, in the request that writes its row; false by default.
     /// Of two payments that two processes write at the same moment, the loser is then kept although neither
     /// process saw the other's.

@@ -24,6 +24,11 @@ pub(super) const PAYMENT_SLOT: &str = "\
 SELECT customer_id, payment_id, payment_method, card_last_four, payment_status, payment_datetime, \
 WRITETIME(payment_id) FROM ecom_store.orders_payments_facts WHERE order_id = ?";
 
+/// Reads the payment columns of several orders.
+pub(super) const PAYMENT_SLOTS: &str = "\
+SELECT order_id, customer_id, payment_id, payment_method, card_last_four, payment_status, payment_datetime, \
+WRITETIME(payment_id) FROM ecom_store.orders_payments_facts WHERE order_id IN ?";
+
 /// Writes the payment columns, all of them and no other.
 pub(super) const RECORD_PAYMENT: &str = "\
 UPDATE ecom_store.orders_payments_facts USING TIMESTAMP ? \
@@ -214,22 +219,22 @@ const PAGE_WHOLE: i32 = 16;
 pub(super) struct Statements {
     pub(super) record_order: PreparedStatement,
     pub(super) payment_slot: PreparedStatement,
+    pub(super) payment_slots: PreparedStatement,
     pub(super) record_payment: PreparedStatement,
     pub(super) fact: PreparedStatement,
     pub(super) facts: PreparedStatement,
     pub(super) facts_in: PreparedStatement,
     pub(super) record_superseded: PreparedStatement,
-    /// Payment columns and recorded payment: two tables with the same partition key, hence one mutation.
-    pub(super) record_payment_twice: Batch,
+    /// Writes a payment beside its row: two tables with the same partition key, hence one mutation.
+    pub(super) record_beside: PreparedStatement,
     pub(super) superseded_of: PreparedStatement,
     pub(super) superseded: PreparedStatement,
     pub(super) register_partition: PreparedStatement,
     pub(super) partitions: PreparedStatement,
     pub(super) first_of_partition: PreparedStatement,
     pub(super) forget_partition: PreparedStatement,
-    /// Dead letter and history entry: two tables with the same partition key, hence one mutation.
-    pub(super) record_dead_letter: Batch,
-    /// State and history entry.
+    pub(super) record_dead_letter: PreparedStatement,
+    /// State and history entry: two tables with the same partition key, hence one mutation.
     pub(super) set_state: Batch,
     /// Schedule and history entry.
     pub(super) set_schedule: Batch,
@@ -268,7 +273,6 @@ impl Statements {
             statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));
             Ok::<_, StatementError>(statement)
         };
-        let record_payment = one(RECORD_PAYMENT).await?;
         let record_dead_letter = one(RECORD_DEAD_LETTER).await?;
         let set_state = one(SET_STATE).await?;
         let record_entry = one(RECORD_ENTRY).await?;
@@ -276,8 +280,9 @@ impl Statements {
         Ok(Self {
             record_order: one(RECORD_ORDER).await?,
             payment_slot: one(PAYMENT_SLOT).await?,
-            record_payment_twice: together([&record_payment, &one(RECORD_BESIDE).await?]),
-            record_payment,
+            payment_slots: one(PAYMENT_SLOTS).await?,
+            record_payment: one(RECORD_PAYMENT).await?,
+            record_beside: one(RECORD_BESIDE).await?,
             fact: one(FACT).await?,
             facts: scan(FACTS, PAGE).await?,
             facts_in: scan(FACTS_IN, PAGE).await?,
@@ -288,8 +293,8 @@ impl Statements {
             partitions: scan(PARTITIONS, PAGE).await?,
             first_of_partition: one(FIRST_OF_PARTITION).await?,
             forget_partition: one(FORGET_PARTITION).await?,
-            record_dead_letter: together([&record_dead_letter, &record_entry]),
             reopen: together([&record_dead_letter, &set_state, &record_entry]),
+            record_dead_letter,
             set_state: together([&set_state, &record_entry]),
             set_schedule: together([&one(SET_SCHEDULE).await?, &record_entry]),
             record_entry,
@@ -339,9 +344,10 @@ mod tests {
     use super::*;
     use crate::schema::{ColumnKind, Schema};
 
-    const ALL: [&str; 37] = [
+    const ALL: [&str; 38] = [
         RECORD_ORDER,
         PAYMENT_SLOT,
+        PAYMENT_SLOTS,
         RECORD_PAYMENT,
         FACT,
         FACTS,

@@ -5,6 +5,8 @@ use std::fmt;
 use scylla::client::session::Session;
 
 use super::connect_error::ConnectError;
+use super::groups::RequestLimit;
+use super::owners::Owners;
 use super::registrations::Registrations;
 use super::settings::CassandraSettings;
 use super::statements::Statements;
@@ -14,6 +16,8 @@ use super::{schema_check, session};
 pub struct CassandraStore {
     pub(super) session: Session,
     pub(super) statements: Statements,
+    pub(super) owners: Owners,
+    pub(super) request_limit: RequestLimit,
     pub(super) registered: Registrations,
     pub(super) name: String,
     pub(super) record_all_payments: bool,
@@ -32,8 +36,18 @@ impl CassandraStore {
             let statements = Statements::prepare(&session, &settings.keyspace)
                 .await
                 .map_err(|error| error.at("prepare its statements", &name))?;
-            let record_all_payments = settings.record_all_payments;
-            Ok(Self { session, statements, registered: Registrations::default(), name, record_all_payments })
+            Ok(Self {
+                session,
+                statements,
+                owners: Owners::new(settings.local_datacenter.clone(), session::policy(settings)),
+                request_limit: RequestLimit {
+                    partitions: settings.partitions_per_request,
+                    bytes: settings.bytes_per_request,
+                },
+                registered: Registrations::default(),
+                name,
+                record_all_payments: settings.record_all_payments,
+            })
         })
         .await
     }

@@ -22,6 +22,21 @@ pub fn order(order: &Order<'_>, t: EventTime) -> impl SerializeRow {
     )
 }
 
+/// The bytes of what the values of a row have beside its text: numbers, times and lengths.
+const FIXED_BYTES: usize = 80;
+
+/// Returns about as many bytes as the values of `RECORD_ORDER` have.
+pub fn order_bytes(order: &Order<'_>) -> usize {
+    let text = [&order.item, &order.shipping_address, &order.order_status, &order.creation_date];
+    FIXED_BYTES + text.iter().map(|text| text.len()).sum::<usize>()
+}
+
+/// Returns about as many bytes as the values of `RECORD_PAYMENT` have.
+pub fn payment_bytes(payment: &Payment<'_>) -> usize {
+    let text = [&payment.payment_method, &payment.payment_status, &payment.payment_datetime];
+    FIXED_BYTES + text.iter().map(|text| text.len()).sum::<usize>()
+}
+
 /// Returns the values of `RECORD_PAYMENT`: the event time, the payment columns and the key.
 pub fn payment(payment: &Payment<'_>, t: EventTime) -> impl SerializeRow {
     (

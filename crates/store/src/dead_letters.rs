@@ -16,9 +16,15 @@ use ecom_domain::order::OrderId;
 /// been applied, or may be applied later: repeat it with the same arguments.
 #[async_trait]
 pub trait DeadLetterStore: Send + Sync {
-    /// Writes the immutable columns of a dead letter at its event time, its entry in the index by order, and
-    /// the history entry. Never writes a state, so that a late copy of a dead letter cannot change it.
-    async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError>;
+    /// Writes the immutable columns of each dead letter at its event time, its entry in the index by order, and
+    /// the history entry. Never writes a state, so that a late copy of a dead letter cannot change it. After an error
+    /// each of them may or may not have been written.
+    async fn record_all(&self, dead_letters: &[(&DeadLetter, &HistoryEntry)]) -> Result<(), StoreError>;
+
+    /// Writes one dead letter.
+    async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
+        self.record_all(&[(dead_letter, entry)]).await
+    }
 
     /// Reads a dead letter; `None` where it was not recorded.
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError>;

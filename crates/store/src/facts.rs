@@ -39,17 +39,40 @@ impl FactRange {
 /// been applied, or may be applied later: repeat it with the same arguments.
 #[async_trait]
 pub trait FactStore: Send + Sync {
-    /// Writes the order columns at `t`; never a payment column.
-    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError>;
+    /// Writes the order columns of each order at its event time; never a payment column. After an error each of
+    /// them may or may not have been written.
+    async fn record_orders(&self, orders: &[(&Order<'_>, EventTime)]) -> Result<(), StoreError>;
 
-    /// Reads the payment columns of an order.
-    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError>;
+    /// Reads the payment columns of each order, in the order of the ids.
+    async fn payment_slots(&self, order_ids: &[OrderId]) -> Result<Vec<PaymentSlot>, StoreError>;
 
-    /// Writes all payment columns at `t`, absent ones as null. Creates a row where there is none: read
-    /// [`payment_slot`](Self::payment_slot) first. Of two payments of an order that were written, a store that can
-    /// do so at no cost, or was told to, keeps the older one as [superseded](Self::superseded), in whatever order
-    /// they were written, and although neither writer saw the other's.
-    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError>;
+    /// Writes all payment columns of each payment at its event time, absent ones as null. Creates a row where there
+    /// is none: read the [payment slot](Self::payment_slots) first. Of two payments of an order that were written, a
+    /// store that can do so at no cost, or was told to, keeps the older one as [superseded](Self::superseded), in
+    /// whatever order they were written, and although neither writer saw the other's. After an error each of them may
+    /// or may not have been written.
+    async fn record_payments(&self, payments: &[(&Payment<'_>, EventTime)]) -> Result<(), StoreError>;
+
+    /// Returns the number of orders or payments in one call from which a larger one gains nothing.
+    fn group_size(&self) -> usize {
+        1
+    }
+
+    /// Writes the order columns of one order.
+    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
+        self.record_orders(&[(order, t)]).await
+    }
+
+    /// Reads the payment columns of one order.
+    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
+        let slots = self.payment_slots(&[order_id]).await?;
+        Ok(slots.into_iter().next().unwrap_or(PaymentSlot::NoOrder))
+    }
+
+    /// Writes all payment columns of one payment.
+    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
+        self.record_payments(&[(payment, t)]).await
+    }
 
     /// Reads a row with its write timestamps; `None` where there is no row.
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError>;

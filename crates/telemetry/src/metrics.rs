@@ -26,11 +26,11 @@ const COMMIT: Option<&str> = option_env!("ECOM_COMMIT");
 
 const BUILD: Family = Family::new("build", MetricKind::Info, "1, with the running version and its commit");
 const RECEIVED: Family =
-    Family::new("messages_received", MetricKind::Counter, "Deliveries received by a worker");
+    Family::new("messages_received", MetricKind::Counter, "Deliveries taken by a consumer");
 const REDELIVERED: Family = Family::new(
     "messages_redelivered",
     MetricKind::Counter,
-    "Redelivered messages received by a worker; only where the bus counts delivery attempts",
+    "Redelivered messages taken by a consumer; only where the bus counts delivery attempts",
 );
 const BUFFERED: Family =
     Family::new("messages_buffered", MetricKind::Counter, "Payments that entered the early-payment buffer");
@@ -47,7 +47,7 @@ const MESSAGE: Family = Family::new(
 const IN_FLIGHT: Family = Family::new(
     "in_flight",
     MetricKind::Gauge,
-    "Deliveries in a worker or in the early-payment buffer; of a producer, messages not acknowledged yet",
+    "Deliveries being processed or in the early-payment buffer; of a producer, messages not acknowledged yet",
 );
 const IN_FLIGHT_LIMIT: Family =
     Family::new("in_flight_limit", MetricKind::Gauge, "The current limit of messages in flight");

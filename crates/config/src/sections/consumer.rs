@@ -13,7 +13,7 @@ pub struct ConsumerConfig {
     /// Streams of each subscription, 1 to 64; `None` (0, the default) opens more while they are the limit.
     #[serde(deserialize_with = "number_or_automatic::<_, 64>")]
     pub streams: Option<usize>,
-    /// Most deliveries in flight at once, 1 to 65,536; 1,024 by default.
+    /// Most deliveries in flight at once, 1 to 65,536; 4,096 by default.
     #[serde(deserialize_with = "number::<_, _, 1, 65_536>")]
     pub max_in_flight: usize,
     /// Longest wait of a payment for its order, 1 ms to 30 min, 2 s by default; `None` = not at all.

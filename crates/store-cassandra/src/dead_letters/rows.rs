@@ -63,6 +63,15 @@ impl<'a> DeadLetterValues<'a> {
     }
 }
 
+/// The bytes of what a dead letter and the first entry of its history have beside body, attributes and detail.
+const FIXED_BYTES: usize = 512;
+
+/// Returns about as many bytes as the values of a dead letter and the first entry of its history have.
+pub(super) fn bytes(dead_letter: &DeadLetter) -> usize {
+    let attributes = dead_letter.attributes.iter().map(|(name, value)| name.len() + value.len());
+    FIXED_BYTES + dead_letter.body.bytes.len() + dead_letter.detail.len() + attributes.sum::<usize>()
+}
+
 /// A row of the dead letters. Every cell except the id may be null, where an update arrived before its dead
 /// letter.
 #[derive(DeserializeRow)]

@@ -35,6 +35,8 @@ suite! { $ facts, FactStore, fact_row_contract_tests: [
     an_order_without_a_payment_has_an_empty_slot,
     orders_of_one_event_time_converge_in_either_order_of_arrival,
     payments_of_one_event_time_converge_in_either_order_of_arrival,
+    several_orders_and_payments_written_in_one_call_read_back_in_one_call,
+    of_several_events_of_an_order_in_one_call_the_latest_stays,
     what_one_handle_wrote_another_reads,
     a_scan_yields_every_row_once,
     the_ranges_together_yield_every_row_once,
@@ -274,6 +276,57 @@ async fn payments_of_one_event_time_converge_in_either_order_of_arrival(facts: &
     }
 
     assert_eq!(ends[0], ends[1]);
+}
+
+/// More than a request carries.
+const SEVERAL: i64 = 25;
+
+async fn several_orders_and_payments_written_in_one_call_read_back_in_one_call(facts: &Facts) {
+    let ids: Vec<_> = (own_ids(SEVERAL).0..).take(SEVERAL as usize).map(OrderId).collect();
+    let orders: Vec<_> = ids.iter().map(|id| order(*id, id.0)).collect();
+    let orders: Vec<_> = orders.iter().map(|order| (order, t(order.order_id.0))).collect();
+    facts.record_orders(&orders[1..]).await.unwrap();
+    let payments: Vec<_> = ids.iter().map(|id| payment(*id, id.0)).collect();
+    let payments: Vec<_> = payments.iter().map(|payment| (payment, t(payment.payment_id))).collect();
+    facts.record_payments(&payments[2..]).await.unwrap();
+
+    // In the order of the ids, which may be there twice.
+    let asked: Vec<_> = ids.iter().rev().chain(&ids).copied().collect();
+    let slots = facts.payment_slots(&asked).await.unwrap();
+    assert_eq!(slots.len(), asked.len());
+    for (id, slot) in asked.into_iter().zip(slots) {
+        let index = usize::try_from(id.0 - ids[0].0).unwrap();
+        let (payment, written_at) = payments[index];
+        match index {
+            0 => assert_eq!(slot, PaymentSlot::NoOrder),
+            1 => assert_eq!(slot, PaymentSlot::Empty),
+            _ => assert_eq!(slot, taken(payment, written_at)),
+        }
+    }
+    for (order, written_at) in &orders[1..] {
+        let row = row(facts, order.order_id).await;
+        assert!(row.order.matches(order) && row.order_written_at == Some(*written_at), "{row:?}");
+    }
+    facts.record_orders(&[]).await.unwrap();
+    facts.record_payments(&[]).await.unwrap();
+    assert_eq!(facts.payment_slots(&[]).await.unwrap(), []);
+}
+
+async fn of_several_events_of_an_order_in_one_call_the_latest_stays(facts: &Facts) {
+    for rotation in 0..3 {
+        let id = own_id();
+        let versions: Vec<i64> = (0..3).map(|nth| (nth + rotation) % 3).collect();
+        let orders: Vec<_> = versions.iter().map(|version| (order(id, *version), t(*version))).collect();
+        let orders: Vec<_> = orders.iter().map(|(order, t)| (order, *t)).collect();
+        facts.record_orders(&orders).await.unwrap();
+        let payments: Vec<_> = versions.iter().map(|version| (payment(id, *version), t(*version))).collect();
+        let payments: Vec<_> = payments.iter().map(|(payment, t)| (payment, *t)).collect();
+        facts.record_payments(&payments).await.unwrap();
+
+        let row = row(facts, id).await;
+        assert!(row.order.matches(&order(id, 2)) && row.payment.matches(&payment(id, 2)), "{row:?}");
+        assert_eq!((row.order_written_at, row.payment_written_at), (Some(t(2)), Some(t(2))));
+    }
 }
 
 async fn what_one_handle_wrote_another_reads(facts: &Facts) {

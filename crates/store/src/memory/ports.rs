@@ -27,42 +27,56 @@ const SERVER_TIME: i64 = 4_000_000_000_000_000;
 
 #[async_trait]
 impl<I: Interceptor> FactStore for MemoryStore<I> {
-    async fn record_order(&self, order: &Order<'_>, t: EventTime) -> Result<(), StoreError> {
-        let (order_id, cells, t) = (order.order_id, OrderCells::from(order), mutated(t));
-        let write = move |tables: &mut Tables| {
-            tables.record_order(order_id, cells, t);
-            if is_active(Mutant::NullPaymentColumns) {
-                tables.record_payment(order_id, PaymentCells::default(), t);
+    async fn record_orders(&self, orders: &[(&Order<'_>, EventTime)]) -> Result<(), StoreError> {
+        for (order, t) in orders {
+            let (order_id, cells, t) = (order.order_id, OrderCells::from(*order), mutated(*t));
+            let write = move |tables: &mut Tables| {
+                tables.record_order(order_id, cells, t);
+                if is_active(Mutant::NullPaymentColumns) {
+                    tables.record_payment(order_id, PaymentCells::default(), t);
+                }
+            };
+            self.write("record an order", write).await?;
+        }
+        Ok(())
+    }
+
+    async fn payment_slots(&self, order_ids: &[OrderId]) -> Result<Vec<PaymentSlot>, StoreError> {
+        let slot = |tables: &Tables, order_id| {
+            let fact = tables.fact(order_id);
+            match fact.filter(|fact| fact.has_order() || is_active(Mutant::RowIsOrder)) {
+                None => PaymentSlot::NoOrder,
+                Some(Fact { payment, payment_written_at: Some(written_at), .. }) => {
+                    PaymentSlot::Taken { payment, written_at }
+                }
+                Some(_) => PaymentSlot::Empty,
             }
         };
-        self.write("record an order", write).await
+        let read = |tables: &Tables| order_ids.iter().map(|order_id| slot(tables, *order_id)).collect();
+        self.read("read a payment", read).await
     }
 
-    async fn payment_slot(&self, order_id: OrderId) -> Result<PaymentSlot, StoreError> {
-        let fact = self.read("read a payment", |tables| tables.fact(order_id)).await?;
-        Ok(match fact.filter(|fact| fact.has_order() || is_active(Mutant::RowIsOrder)) {
-            None => PaymentSlot::NoOrder,
-            Some(Fact { payment, payment_written_at: Some(written_at), .. }) => {
-                PaymentSlot::Taken { payment, written_at }
-            }
-            Some(_) => PaymentSlot::Empty,
-        })
-    }
-
-    async fn record_payment(&self, payment: &Payment<'_>, t: EventTime) -> Result<(), StoreError> {
-        let (order_id, mut cells, t) = (payment.order_id, PaymentCells::from(payment), mutated(t));
+    async fn record_payments(&self, payments: &[(&Payment<'_>, EventTime)]) -> Result<(), StoreError> {
         let record = match self.interceptor.keeps_unseen_payments() {
             true => Tables::record_payment,
             false => Tables::write_payment,
         };
-        let write = move |tables: &mut Tables| {
-            if is_active(Mutant::UnsetColumns) && cells.card_last_four.is_none() {
-                let row = tables.facts.get(&order_id);
-                cells.card_last_four = row.and_then(|row| row.payment.card_last_four.clone());
-            }
-            record(tables, order_id, cells, t);
-        };
-        self.write("record a payment", write).await
+        for (payment, t) in payments {
+            let (order_id, mut cells, t) = (payment.order_id, PaymentCells::from(*payment), mutated(*t));
+            let write = move |tables: &mut Tables| {
+                if is_active(Mutant::UnsetColumns) && cells.card_last_four.is_none() {
+                    let row = tables.facts.get(&order_id);
+                    cells.card_last_four = row.and_then(|row| row.payment.card_last_four.clone());
+                }
+                record(tables, order_id, cells, t);
+            };
+            self.write("record a payment", write).await?;
+        }
+        Ok(())
+    }
+
+    fn group_size(&self) -> usize {
+        10
     }
 
     async fn fact(&self, order_id: OrderId) -> Result<Option<Fact>, StoreError> {
@@ -122,13 +136,16 @@ fn mutated(t: EventTime) -> EventTime {
 
 #[async_trait]
 impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
-    async fn record(&self, dead_letter: &DeadLetter, entry: &HistoryEntry) -> Result<(), StoreError> {
-        let (dead_letter, entry) = (dead_letter.clone(), entry.clone());
-        let write = move |tables: &mut Tables| {
-            tables.add_entry(dead_letter.id.clone(), entry);
-            tables.dead_letters.entry(dead_letter.id.clone()).or_insert(dead_letter);
-        };
-        self.write("record a dead letter", write).await
+    async fn record_all(&self, dead_letters: &[(&DeadLetter, &HistoryEntry)]) -> Result<(), StoreError> {
+        for (dead_letter, entry) in dead_letters {
+            let (dead_letter, entry) = ((*dead_letter).clone(), (*entry).clone());
+            let write = move |tables: &mut Tables| {
+                tables.add_entry(dead_letter.id.clone(), entry);
+                tables.dead_letters.entry(dead_letter.id.clone()).or_insert(dead_letter);
+            };
+            self.write("record a dead letter", write).await?;
+        }
+        Ok(())
     }
 
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {

@@ -39,7 +39,7 @@ impl CallDurations {
 pub struct RoleMetrics {
     /// The role, a label of all of them.
     pub role: Role,
-    /// Deliveries received by a worker.
+    /// Deliveries taken by a consumer.
     pub received: Counter,
     /// Of those, redeliveries, where the bus counts delivery attempts.
     pub redelivered: Counter,
@@ -51,7 +51,7 @@ pub struct RoleMetrics {
     pub published: Counter,
     /// Attempts to resolve a waiting dead letter, for the handler's summary.
     pub attempted: Counter,
-    /// Deliveries in a worker or in the early-payment buffer; of a producer, messages not acknowledged yet.
+    /// Deliveries being processed or in the early-payment buffer; of a producer, messages not acknowledged yet.
     pub in_flight: Gauge,
     /// The current limit of messages in flight.
     pub in_flight_limit: Gauge,

@@ -1,11 +1,13 @@
-//! Workers: long-lived tasks that each take a delivery, decode it, apply it, and ack or nack it. A worker is
-//! the permit to have a delivery in flight, so there are as many workers as the concurrency limit allows.
+//! Processing deliveries: decodes a group of them, applies them together, and acks or nacks each. What cannot be applied
+//! together is applied alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,81 +20,77 @@ use super::durable::RoleError;
 use super::early_payments::{BufferPermit, BufferedPayment, EarlyPaymentBuffer};
 use super::event_time_check::EventTimeCheck;
 use super::handler::{Applied, Decoded, Handler, Unapplied};
-use ecom_bus::{Delivery, ReceivedMessage, Subscription};
+use ecom_bus::{Delivery, Lease, ReceivedMessage};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::mutant::{Mutant, is_active};
 use ecom_telemetry::metrics::{DispositionLabel, RoleMetrics};
 
 /// Tasks of a consumer; an error ends the consumer.
-pub(super) type WorkerTasks = JoinSet<Result<(), RoleError>>;
+pub(super) type Tasks = JoinSet<Result<(), RoleError>>;
 
-/// The state that all workers of a subscription share.
-pub(super) struct WorkerPool<H: Handler> {
+/// Processes the deliveries of a subscription.
+pub(super) struct Processor<H: Handler> {
     pub(super) handler: Arc<H>,
-    pub(super) subscription: Arc<Subscription>,
     /// The subscription's short name.
     pub(super) source: String,
     pub(super) buffer: Option<EarlyPaymentBuffer<EarlyPayment<H>>>,
-    /// Deliveries that may still be taken.
-    pub(super) remaining: AtomicU64,
-    pub(super) size: PoolSize,
     pub(super) counts: DeliveryCounts,
+    /// Groups that are being applied together.
+    pub(super) groups: Arc<GroupsInFlight>,
     pub(super) event_times: EventTimeCheck,
     pub(super) metrics: Arc<RoleMetrics>,
     pub(super) stop: CancellationToken,
 }
 
-/// The number of workers there are, and the number there should be.
-#[derive(Default, Debug)]
-pub(super) struct PoolSize {
-    current: AtomicUsize,
-    target: AtomicUsize,
+/// Counts the groups that are being applied together.
+#[derive(Default)]
+pub(super) struct GroupsInFlight {
+    count: AtomicUsize,
+    /// Notified when one of them was applied, and when a delivery that was applied alone is done.
+    progress: Notify,
 }
 
-impl PoolSize {
-    /// Sets the target and returns how many workers the caller has to start.
-    fn grow_to(&self, target: usize) -> usize {
-        self.target.store(target, Ordering::Relaxed);
-        target.saturating_sub(self.current.fetch_max(target, Ordering::Relaxed))
+/// One of the groups, until dropped.
+struct GroupInFlight(Arc<GroupsInFlight>);
+
+impl GroupsInFlight {
+    /// Returns how many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
-    /// Returns true when the calling worker is surplus and has to end; it is no longer counted then.
-    fn shrink(&self) -> bool {
-        let target = self.target.load(Ordering::Relaxed);
-        let one_less = |current: usize| (current > target).then(|| current - 1);
-        self.current.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    /// Waits until fewer are in flight, or fewer deliveries.
+    pub(super) async fn progress(&self) {
+        self.progress.notified().await;
     }
 }
 
-/// A delivery that was not acked or nacked yet.
+impl GroupInFlight {
+    fn new(groups: &Arc<GroupsInFlight>) -> Self {
+        groups.count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(groups))
+    }
+}
+
+impl Drop for GroupInFlight {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+        self.0.progress.notify_one();
+    }
+}
+
+/// A delivery that was not acked or nacked yet, without its message.
 pub(super) struct InFlight {
-    delivery: Delivery,
+    lease: Box<dyn Lease>,
     taken: Instant,
     /// Open from here to the ack or nack. Without a subscriber at DEBUG level it is disabled and costs a few
     /// instructions.
     span: Span,
 }
 
-impl InFlight {
-    fn new(delivery: Delivery, source: &str) -> Self {
-        let received = &delivery.received;
-        let span = tracing::debug_span!(
-            "delivery",
-            subscription = source,
-            message.id = received.id,
-            attempt = received.attempt,
-            // Links the delivery of a dead letter to the delivery it comes from: the dead letter carries it
-            // on.
-            traceparent = received.message.attributes.get("traceparent"),
-            order.id = Empty,
-            disposition = Empty,
-        );
-        Self { taken: Instant::now(), span, delivery }
-    }
-}
-
 /// A payment in the buffer: its delivery, and its event decoded.
 pub(super) struct EarlyPayment<H: Handler> {
+    received: ReceivedMessage,
     in_flight: InFlight,
     decoded: Decoded<H::Event<'static>>,
 }
@@ -104,58 +102,120 @@ enum NextStep<E> {
     Nack,
 }
 
-impl<H: Handler> WorkerPool<H> {
-    /// Starts the workers that are missing; surplus workers end by themselves after their delivery.
-    pub(super) fn resize(self: &Arc<Self>, target: usize, tasks: &mut WorkerTasks) {
-        for _ in 0..self.size.grow_to(target) {
-            tasks.spawn(Arc::clone(self).run());
+impl<H: Handler> Processor<H> {
+    /// Counts a delivery that was taken, and opens its span.
+    fn begin(&self, delivery: Delivery, taken: Instant) -> (ReceivedMessage, InFlight) {
+        let (received, lease) = delivery.into_parts();
+        self.counts.start();
+        self.metrics.received.inc();
+        if received.attempt > 1 {
+            self.metrics.redelivered.inc();
         }
+        self.event_times.check(&received, &self.source, &self.metrics);
+        self.metrics.in_flight.inc();
+        let span = tracing::debug_span!(
+            "delivery",
+            subscription = self.source,
+            message.id = received.id,
+            attempt = received.attempt,
+            // Links the delivery of a dead letter to the delivery it comes from: the dead letter carries it
+            // on.
+            traceparent = received.message.attributes.get("traceparent"),
+            order.id = Empty,
+            disposition = Empty,
+        );
+        (received, InFlight { lease, taken, span })
     }
 
-    async fn run(self: Arc<Self>) -> Result<(), RoleError> {
-        while !self.size.shrink() {
-            let delivery = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Ok(()),
-                delivery = self.subscription.next() => delivery,
-            };
-            let Some(delivery) = delivery else {
-                let subscription = self.source.clone();
-                return Err(match self.subscription.failure() {
-                    Some(cause) => RoleError::SubscriptionFailed { subscription, cause },
-                    None => RoleError::SubscriptionEnded(subscription),
-                });
-            };
-            if !self.take_one() {
-                delivery.nack();
-                return Ok(());
+    /// Takes a group of deliveries and processes it.
+    pub(super) fn take(self: Arc<Self>, group: Vec<Delivery>) -> impl Future<Output = Result<(), RoleError>> {
+        let taken = Instant::now();
+        let (received, in_flight): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|delivery| self.begin(delivery, taken)).unzip();
+        let group = GroupInFlight::new(&self.groups);
+        async move { self.process(group, received, in_flight).await }
+    }
+
+    async fn process(
+        &self,
+        group: GroupInFlight,
+        received: Vec<ReceivedMessage>,
+        in_flight: Vec<InFlight>,
+    ) -> Result<(), RoleError> {
+        let decode = |(received, in_flight): (_, &InFlight)| {
+            let decoded = catch_unwind(AssertUnwindSafe(|| self.handler.decode(received))).ok()?;
+            if let Some(order_id) = decoded.order_id {
+                in_flight.span.record("order.id", order_id.0);
             }
-            self.counts.start();
-            self.metrics.received.inc();
-            if delivery.received.attempt > 1 {
-                self.metrics.redelivered.inc();
+            Some(decoded)
+        };
+        let decoded: Vec<_> = received.iter().zip(&in_flight).map(decode).collect();
+        let members = received.iter().zip(&decoded);
+        let members = members.map(|(received, decoded)| Some((received, decoded.as_ref()?)));
+        let applied = self.apply_together(members).await;
+        let alone = FuturesUnordered::new();
+        for (((received, decoded), in_flight), applied) in
+            received.iter().zip(decoded).zip(in_flight).zip(applied)
+        {
+            match (applied, decoded) {
+                (Some(Applied::Done(disposition)), Some(decoded)) => {
+                    self.ack(in_flight, Some(decoded.t), &disposition);
+                }
+                (applied, decoded) => alone.push(self.process_alone(received, decoded, applied, in_flight)),
             }
-            self.event_times.check(&delivery.received, &self.source, &self.metrics);
-            self.metrics.in_flight.inc();
-            self.process(InFlight::new(delivery, &self.source)).await?;
         }
-        Ok(())
+        drop(group);
+        self.all(alone).await
     }
 
-    /// Returns true when the run may take another delivery; stops the run with the last one.
-    fn take_one(&self) -> bool {
-        let one_less = |remaining: u64| remaining.checked_sub(1);
-        let before = self.remaining.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
-        if before.is_err() || before == Ok(1) {
-            self.stop.cancel();
+    /// Waits for all of them. An error stops the run.
+    async fn all(
+        &self,
+        mut alone: FuturesUnordered<impl Future<Output = Result<(), RoleError>>>,
+    ) -> Result<(), RoleError> {
+        let mut outcome = Ok(());
+        while let Some(ended) = alone.next().await {
+            if ended.is_err() {
+                self.stop.cancel();
+            }
+            outcome = outcome.and(ended);
+            self.groups.progress.notify_one();
         }
-        before.is_ok()
+        outcome
     }
 
-    async fn process(&self, in_flight: InFlight) -> Result<(), RoleError> {
-        let InFlight { delivery, span, .. } = &in_flight;
-        let apply_first = self.apply_first(&delivery.received, span).instrument(span.clone());
-        let next = match apply_first.await {
+    /// Applies messages together; `None` for each that was not decoded or is to be applied alone, and for all of them
+    /// if the handler panics.
+    async fn apply_together<'m, 'e: 'm>(
+        &self,
+        members: impl ExactSizeIterator<Item = Option<(&'m ReceivedMessage, &'m Decoded<H::Event<'e>>)>> + Clone,
+    ) -> Vec<Option<Applied>>
+    where
+        H: 'm,
+    {
+        let mut results: Vec<_> = members.clone().map(|_| None).collect();
+        if self.handler.group_size() > 1 {
+            let group: Vec<_> = members.clone().flatten().collect();
+            let applying = AssertUnwindSafe(self.handler.apply_together(&group)).catch_unwind().await;
+            let applied = applying.into_iter().flatten();
+            let places = results.iter_mut().zip(members).filter(|(_, member)| member.is_some());
+            for ((place, _), applied) in places.zip(applied) {
+                *place = applied;
+            }
+        }
+        results
+    }
+
+    /// Applies a message alone, unless that has been done, and acks, nacks or buffers it.
+    async fn process_alone<'e>(
+        &self,
+        received: &ReceivedMessage,
+        decoded: Option<Decoded<H::Event<'e>>>,
+        applied: Option<Applied>,
+        in_flight: InFlight,
+    ) -> Result<(), RoleError> {
+        let next = self.next_step(received, decoded, applied);
+        let next = match next.instrument(in_flight.span.clone()).await {
             Err(_) if is_active(Mutant::NackInOutage) => NextStep::Nack,
             next => next?,
         };
@@ -163,7 +223,7 @@ impl<H: Handler> WorkerPool<H> {
             NextStep::Ack(t, disposition) => self.ack(in_flight, t, &disposition),
             NextStep::Nack => self.nack(in_flight),
             NextStep::Buffer(decoded, permit) => {
-                let payment = EarlyPayment { in_flight, decoded };
+                let payment = EarlyPayment { received: received.clone(), in_flight, decoded };
                 let pushed = match &self.buffer {
                     Some(buffer) => buffer.push(permit, payment),
                     None => Err(payment),
@@ -177,18 +237,20 @@ impl<H: Handler> WorkerPool<H> {
         Ok(())
     }
 
-    async fn apply_first(
+    async fn next_step(
         &self,
         received: &ReceivedMessage,
-        span: &Span,
+        decoded: Option<Decoded<H::Event<'_>>>,
+        applied: Option<Applied>,
     ) -> Result<NextStep<H::Event<'static>>, RoleError> {
-        let Ok(decoded) = catch_unwind(AssertUnwindSafe(|| self.handler.decode(received))) else {
+        let Some(decoded) = decoded else {
             return Ok(NextStep::Ack(None, self.panicked(received, None).await?));
         };
-        if let Some(order_id) = decoded.order_id {
-            span.record("order.id", order_id.0);
-        }
-        let disposition = match (self.apply(received, &decoded).await?, &self.buffer) {
+        let applied = match applied {
+            Some(applied) => applied,
+            None => self.apply(received, &decoded).await?,
+        };
+        let disposition = match (applied, &self.buffer) {
             (Applied::Done(disposition), _) => disposition,
             (Applied::AwaitOrder, Some(_)) if self.stop.is_cancelled() => return Ok(NextStep::Nack),
             (Applied::AwaitOrder, buffer) => {
@@ -209,7 +271,7 @@ impl<H: Handler> WorkerPool<H> {
     pub(super) async fn run_early_payments(self: Arc<Self>, most: usize) -> Result<(), RoleError> {
         let Some(buffer) = &self.buffer else { return Ok(()) };
         let mut outcome = Ok(());
-        let mut checks = WorkerTasks::new();
+        let mut checks = Tasks::new();
         let mut next = std::pin::pin!(buffer.next());
         let mut is_empty = false;
         while !(is_empty && checks.is_empty()) {
@@ -238,8 +300,7 @@ impl<H: Handler> WorkerPool<H> {
     async fn check(self: Arc<Self>, buffered: BufferedPayment<EarlyPayment<H>>) -> Result<(), RoleError> {
         let is_stopping = self.stop.is_cancelled();
         let may_wait = buffered.may_wait();
-        let EarlyPayment { in_flight, decoded } = &buffered.payment;
-        let received = &in_flight.delivery.received;
+        let EarlyPayment { received, in_flight, decoded } = &buffered.payment;
         let span = in_flight.span.clone();
         let disposition = match self.apply(received, decoded).instrument(span.clone()).await? {
             Applied::Done(disposition) => disposition,
@@ -297,7 +358,7 @@ impl<H: Handler> WorkerPool<H> {
         }
         self.metrics.in_flight.dec();
         self.counts.ack();
-        in_flight.delivery.ack();
+        in_flight.lease.ack();
     }
 
     fn nack(&self, in_flight: InFlight) {
@@ -305,6 +366,6 @@ impl<H: Handler> WorkerPool<H> {
         self.metrics.finish(DispositionLabel::Nacked, in_flight.taken.elapsed());
         self.metrics.in_flight.dec();
         self.counts.nack();
-        in_flight.delivery.nack();
+        in_flight.lease.nack();
     }
 }

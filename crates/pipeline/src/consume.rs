@@ -71,6 +71,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
     });
     let buffered = || processor.buffer.as_ref().map_or(0, EarlyPaymentBuffer::len);
     let in_flight = || processor.counts.in_flight().saturating_sub(buffered());
+    processor.metrics.in_flight_limit.set(total(limit.size(), buffer_limit));
     let mut tasks = Tasks::new();
     if processor.buffer.is_some() {
         tasks.spawn(Arc::clone(&processor).run_early_payments(concurrency.least));
@@ -88,7 +89,6 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
     let mut waiting = Vec::new();
     let mut outcome = Ok(());
     loop {
-        processor.metrics.in_flight_limit.set(total(limit.size(), buffer_limit));
         let room = limit.size().saturating_sub(in_flight());
         let is_time = processor.groups.count() < PROMPT_GROUPS || company.is_elapsed();
         if room > 0 && (waiting.len() >= full || !waiting.is_empty() && is_time) {
@@ -119,6 +119,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
             () = stop.cancelled(), if is_open => {}
             _ = ticks.tick(), if !limit.is_fixed() && is_open => {
                 limit.tick(processor.counts.acked(), in_flight());
+                processor.metrics.in_flight_limit.set(total(limit.size(), buffer_limit));
             }
             () = processor.groups.progress(), if is_open => {}
             () = &mut company, if !waiting.is_empty() && room > 0 && !company.is_elapsed() => {}

@@ -1,15 +1,17 @@
 //! Orders that are applied together: one that the store refuses harms no other.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "fixture/no_dead_letters.rs"]
+mod no_dead_letters;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ecom_bus::{Attributes, Message, Publisher, Receipt, ReceivedMessage};
+use ecom_bus::{Attributes, Message, ReceivedMessage};
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
 use ecom_domain::role::Role;
-use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
 use ecom_pipeline::disposition::Disposition;
 use ecom_pipeline::durable::{Retrier, RoleError};
 use ecom_pipeline::handler::{Applied, Handler};
@@ -17,6 +19,7 @@ use ecom_pipeline::orders::Orders;
 use ecom_store::StoreError;
 use ecom_store::memory::{Interceptor, MemoryStore, Tables, Write};
 use ecom_telemetry::metrics::RoleMetrics;
+use no_dead_letters::no_dead_letters;
 
 /// The first event time, in microseconds since the epoch.
 const T: i64 = 1_705_831_290_000_000;
@@ -45,17 +48,6 @@ impl Interceptor for RefusesOne {
     }
 }
 
-struct NoDeadLetters;
-
-#[async_trait]
-impl Publisher for NoDeadLetters {
-    async fn publish(&self, _: Message) -> Receipt {
-        panic!("every order here is valid");
-    }
-
-    async fn flush(&self) {}
-}
-
 fn order(id: i64) -> ReceivedMessage {
     let body = format!(
         "{{\"order_id\":{id},\"customer_id\":7,\"item\":\"Laptop\",\"quantity\":2,\"price\":9.5,\
@@ -76,13 +68,12 @@ async fn an_order_that_the_store_refuses_harms_no_other_in_its_group() {
     let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     let handler = Orders {
         facts: store.clone(),
-        dead_letters: DeadLetterPublisher {
-            publisher: Arc::new(NoDeadLetters),
-            kind: EventKind::Order,
-            subscription: "orders_data-sub".to_owned(),
-            clock: Clock::anchored(T),
-            metrics: Arc::clone(&metrics),
-        },
+        dead_letters: no_dead_letters(
+            EventKind::Order,
+            "orders_data-sub",
+            Clock::anchored(T),
+            Arc::clone(&metrics),
+        ),
         retrier: Arc::new(Retrier::new(Arc::new(Entropy::seeded(1)), metrics)),
     };
     let received: Vec<_> = (1..=10).map(order).collect();

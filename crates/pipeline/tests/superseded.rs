@@ -2,6 +2,8 @@
 //! that crash and writers that do not see each other.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "fixture/no_dead_letters.rs"]
+mod no_dead_letters;
 #[path = "fixture/resolver.rs"]
 mod resolver;
 
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ecom_bus::{Attributes, Message, Publisher, Receipt, ReceivedMessage};
+use ecom_bus::{Attributes, Message, ReceivedMessage};
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, EventKind, StoredBody};
 use ecom_domain::event_time::EventTime;
@@ -19,7 +21,6 @@ use ecom_domain::fact::{OrderCells, SupersededPayment};
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use ecom_domain::role::Role;
-use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
 use ecom_pipeline::dead_letter_resolver::AttemptTrigger;
 use ecom_pipeline::disposition::Disposition;
 use ecom_pipeline::durable::{Retrier, RoleError};
@@ -30,6 +31,7 @@ use ecom_store::StoreError;
 use ecom_store::memory::{Interceptor, MemoryStore, Tables, Write};
 use ecom_telemetry::metrics::RoleMetrics;
 use futures_util::future::join_all;
+use no_dead_letters::no_dead_letters;
 use resolver::resolver;
 
 /// The first event time, in microseconds since the epoch.
@@ -101,18 +103,6 @@ fn store(faults: Faults) -> Store {
     Arc::new(MemoryStore::new(faults, tables))
 }
 
-/// A topic that must not be used.
-struct NoDeadLetters;
-
-#[async_trait]
-impl Publisher for NoDeadLetters {
-    async fn publish(&self, _: Message) -> Receipt {
-        panic!("every payment here has its order");
-    }
-
-    async fn flush(&self) {}
-}
-
 fn retrier(role: Role) -> Arc<Retrier> {
     Arc::new(Retrier::new(Arc::new(Entropy::seeded(1)), Arc::new(RoleMetrics::new(role))))
 }
@@ -121,13 +111,12 @@ fn retrier(role: Role) -> Arc<Retrier> {
 fn handler(store: &Store) -> Payments {
     Payments {
         facts: store.clone(),
-        dead_letters: DeadLetterPublisher {
-            publisher: Arc::new(NoDeadLetters),
-            kind: EventKind::Payment,
-            subscription: "payments_data-sub".to_owned(),
-            clock: Clock::anchored(T),
-            metrics: Arc::new(RoleMetrics::new(Role::PaymentConsumer)),
-        },
+        dead_letters: no_dead_letters(
+            EventKind::Payment,
+            "payments_data-sub",
+            Clock::anchored(T),
+            Arc::new(RoleMetrics::new(Role::PaymentConsumer)),
+        ),
         retrier: retrier(Role::PaymentConsumer),
         locks: OrderLocks::new(),
     }

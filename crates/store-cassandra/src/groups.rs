@@ -64,29 +64,20 @@ type Request = (Owner, Vec<usize>);
 
 /// Shares out what is to be sent, given by owner and size in bytes, among requests within the limit.
 fn requests(members: impl Iterator<Item = (Owner, usize)>, limit: RequestLimit) -> Vec<Request> {
-    let mut requests: Vec<Request> = Vec::new();
-    // The request of each owner that is not full.
-    let mut open: Vec<(usize, usize)> = Vec::new();
+    let mut requests: Vec<(Request, usize)> = Vec::new();
     for (index, (owner, bytes)) in members.enumerate() {
-        let found = open.iter_mut().find(|(request, _)| requests[*request].0 == owner);
-        match found {
-            Some((request, total))
-                if requests[*request].1.len() < limit.partitions && *total + bytes <= limit.bytes =>
+        // Only the last request of an owner may have room.
+        match requests.iter_mut().rfind(|((of, _), _)| *of == owner) {
+            Some(((_, members), total))
+                if members.len() < limit.partitions && *total + bytes <= limit.bytes =>
             {
+                members.push(index);
                 *total += bytes;
-                requests[*request].1.push(index);
             }
-            Some(full) => {
-                *full = (requests.len(), bytes);
-                requests.push((owner, vec![index]));
-            }
-            None => {
-                open.push((requests.len(), bytes));
-                requests.push((owner, vec![index]));
-            }
+            _ => requests.push(((owner, vec![index]), bytes)),
         }
     }
-    requests
+    requests.into_iter().map(|(request, _)| request).collect()
 }
 
 impl CassandraStore {

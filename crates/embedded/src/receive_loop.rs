@@ -16,8 +16,8 @@ use super::engine::Engine;
 use super::job::EngineError;
 use super::outstanding::{Outstanding, Room};
 use super::receive_transaction::{
-    self, DeliveryResponse, DeliveryToken, LONGEST_ACK_DEADLINE, Leased, LeasedMessage, ReceiveTransaction,
-    SubscriptionRow,
+    self, DeliveryRange, DeliveryResponse, DeliveryToken, LONGEST_ACK_DEADLINE, Leased, LeasedMessage,
+    ReceiveTransaction, SubscriptionRow,
 };
 use super::topic_notifier::TopicNotifier;
 use ecom_bus::{Backlog, Delivery, Feed, Lease, Message, ReceivedMessage, SubscribeOptions, Subscription};
@@ -68,6 +68,7 @@ pub(super) fn start(
         responses: Arc::default(),
         outstanding: Outstanding::new(options.max_outstanding, intake_bytes),
         unwritten: Vec::new(),
+        finished_ranges: Vec::new(),
         may_have_more: true,
         poll_interval: POLL_MIN,
         next_extension: Instant::now(),
@@ -192,6 +193,8 @@ struct ReceiveLoop {
     outstanding: Outstanding,
     /// The responses that are not known to be durable.
     unwritten: Vec<DeliveryResponse>,
+    /// The ranges of first deliveries that all have a response, and are not known to be ended in the file.
+    finished_ranges: Vec<DeliveryRange>,
     /// True while the file may have messages to lease.
     may_have_more: bool,
     poll_interval: Duration,
@@ -212,7 +215,7 @@ impl ReceiveLoop {
             if self.stop.abandoned.is_cancelled() {
                 // One attempt: no caller waits for it, and leases expire by themselves.
                 if !self.unwritten.is_empty() {
-                    let _ = self.transact(Room { messages: 0, ..self.room() }, Vec::new()).await;
+                    let _ = self.transact(Room { messages: 0, ..self.room() }, false).await;
                 }
                 return;
             }
@@ -223,13 +226,12 @@ impl ReceiveLoop {
                 }
             }
             let room = self.room();
-            let extended = self.due_extensions();
-            if (room.messages == 0 || !self.may_have_more) && extended.is_empty() && self.unwritten.is_empty()
-            {
+            let extends = !self.outstanding.is_empty() && Instant::now() >= self.next_extension;
+            if (room.messages == 0 || !self.may_have_more) && !extends && self.unwritten.is_empty() {
                 self.wait().await;
                 continue;
             }
-            match self.transact(room, extended).await {
+            match self.transact(room, extends).await {
                 Ok(leased) => self.deliver(leased, room),
                 Err(error) if error.is_lasting() => {
                     self.healthy.store(false, Ordering::Relaxed);
@@ -245,7 +247,7 @@ impl ReceiveLoop {
         let responses = self.responses.take();
         for response in &responses {
             let (DeliveryResponse::Acked(token) | DeliveryResponse::Nacked(token)) = response;
-            self.outstanding.remove(*token);
+            self.finished_ranges.extend(self.outstanding.remove(*token));
         }
         self.unwritten.extend(responses);
     }
@@ -257,23 +259,31 @@ impl ReceiveLoop {
         Room { messages: room.messages.min(capacity).min(BATCH), ..room }
     }
 
-    fn due_extensions(&self) -> Vec<DeliveryToken> {
-        if Instant::now() < self.next_extension {
-            return Vec::new();
-        }
-        self.outstanding.tokens()
-    }
-
-    async fn transact(&mut self, room: Room, extended: Vec<DeliveryToken>) -> Result<Leased, EngineError> {
+    async fn transact(&mut self, room: Room, extends: bool) -> Result<Leased, EngineError> {
         let now = self.clock.now_us();
         let until = now.saturating_add(micros(self.ack_deadline));
-        let extends = !extended.is_empty() || self.outstanding.is_empty();
+        let (extended, extended_ranges) = match extends {
+            true => (self.outstanding.redeliveries(), self.outstanding.ranges()),
+            false => (Vec::new(), Vec::new()),
+        };
+        let restarts_extensions = extends || self.outstanding.is_empty();
         let responses = self.unwritten.clone();
         let nacks = responses.iter().any(|response| matches!(response, DeliveryResponse::Nacked(_)));
-        let transaction = ReceiveTransaction { row: self.row, responses, extended, room, now, until };
+        let finished_ranges = self.finished_ranges.clone();
+        let transaction = ReceiveTransaction {
+            row: self.row,
+            responses,
+            extended,
+            extended_ranges,
+            finished_ranges,
+            room,
+            now,
+            until,
+        };
         let leased = self.engine.write(move |connection| transaction.run(connection)).await?;
         self.unwritten.clear();
-        if extends {
+        self.finished_ranges.clear();
+        if restarts_extensions {
             self.next_extension = Instant::now() + self.ack_deadline / EXTENSIONS;
         }
         if nacks {
@@ -288,7 +298,7 @@ impl ReceiveLoop {
     }
 
     fn deliver(&mut self, leased: Leased, room: Room) {
-        let Leased { messages, next_bytes, .. } = leased;
+        let Leased { messages, new, next_bytes, .. } = leased;
         if room.messages > 0 {
             self.may_have_more = messages.len() == room.messages || next_bytes > 0;
             self.outstanding.set_next_bytes(next_bytes);
@@ -296,8 +306,9 @@ impl ReceiveLoop {
         if !messages.is_empty() {
             self.poll_interval = POLL_MIN;
         }
+        new.into_iter().for_each(|range| self.outstanding.insert_range(range));
         for message in messages {
-            self.outstanding.insert(message.token, message.bytes());
+            self.finished_ranges.extend(self.outstanding.insert(message.token, message.bytes()));
             let LeasedMessage { token, publish_time, attributes, body } = message;
             let lease = DeliveryLease { token, responses: Arc::clone(&self.responses), acked: false };
             let attributes: BTreeMap<String, String> = match serde_json::from_str(&attributes) {
@@ -486,7 +497,7 @@ mod tests {
                 runtime.shutdown_background();
             });
         });
-        assert_eq!(number(dir, "SELECT count(*) FROM messages WHERE due > 0"), 10);
+        assert_eq!(number(dir, "SELECT sum(last - first + 1) FROM first_deliveries WHERE due > 0"), 10);
     }
 
     async fn ack_ten_redeliveries(dir: &Path, process: &Embedded) {
@@ -521,7 +532,7 @@ mod tests {
         let subscription = subscribe(&process).await;
         publish(&process, 1).await;
         let delivery = soon(subscription.next()).await.unwrap();
-        raw(dir.path()).execute("UPDATE messages SET due = due + 3600000000", []).unwrap();
+        raw(dir.path()).execute("UPDATE first_deliveries SET due = due + 3600000000", []).unwrap();
         let again = soon(subscription.next()).await.unwrap();
         assert_eq!((&again.received.id, again.received.attempt), (&delivery.received.id, 2));
     }
@@ -552,7 +563,7 @@ mod tests {
         publish(&process, 2).await;
         let subscription = subscribe_with(&process, 10, Duration::from_millis(300)).await;
         let leased = [soon(subscription.next()).await.unwrap(), soon(subscription.next()).await.unwrap()];
-        let due = || number(dir.path(), "SELECT min(due) FROM messages");
+        let due = || number(dir.path(), "SELECT min(due) FROM first_deliveries");
         let first = due();
         soon(async {
             while due() == first {
@@ -572,7 +583,7 @@ mod tests {
         let subscription = subscribe_with(&process, 2, Duration::from_secs(60)).await;
         let first = soon(subscription.next()).await.unwrap();
         let second = soon(subscription.next()).await.unwrap();
-        assert_eq!(number(dir.path(), "SELECT count(*) FROM messages WHERE due IS NOT NULL"), 2);
+        assert_eq!(number(dir.path(), "SELECT sum(last - first + 1) FROM first_deliveries"), 2);
         first.ack();
         let third = soon(subscription.next()).await.unwrap();
         assert_eq!(third.received.message.body, "2");
@@ -647,6 +658,7 @@ mod tests {
         assert!(subscription.next().await.is_none());
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages"), 9);
         assert_eq!(number(dir.path(), "SELECT count(*) FROM messages WHERE due > 0"), 0);
+        assert_eq!(number(dir.path(), "SELECT count(*) FROM first_deliveries"), 0);
         let again = subscribe(&process).await;
         assert_eq!(soon(again.next()).await.unwrap().received.message.body, "1");
     }

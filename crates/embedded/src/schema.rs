@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use super::options::Route;
 
 /// The schema version of `schema.sql`, kept in the file's `user_version`.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 /// The `user_version` of a file without a schema.
 const EMPTY: i64 = 0;
 

@@ -169,9 +169,10 @@ CREATE TABLE subscriptions (
     cursor INTEGER NOT NULL
 );
 CREATE TABLE messages (
-    -- One row per message and subscription, deleted by the ack. due is the end of the ack deadline; 0 means
-    -- deliver now, as does a time later than any deadline set now; null means never delivered. attempt counts deliveries and names the current one: an ack
-    -- or nack of an earlier attempt has no effect.
+    -- One row per message and subscription, deleted by the ack. due is the end of its ack deadline; 0 means
+    -- deliver now, as does a time later than any deadline set now; null means never delivered, or the deadline
+    -- of its row in first_deliveries. attempt counts deliveries and names the current one: an ack or nack of an
+    -- earlier attempt has no effect. It is 0 until a first delivery ends without an ack.
     subscription INTEGER NOT NULL,
     id INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
@@ -182,3 +183,12 @@ CREATE TABLE messages (
     PRIMARY KEY (subscription, id)
 ) WITHOUT ROWID;
 CREATE INDEX messages_by_due ON messages (subscription, due) WHERE due IS NOT NULL;
+CREATE TABLE first_deliveries (
+    -- One row per range of messages that were delivered together for the first time, with the end of their ack
+    -- deadline: a first delivery changes no row of messages.
+    subscription INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    PRIMARY KEY (subscription, first)
+) WITHOUT ROWID;

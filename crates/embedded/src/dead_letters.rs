@@ -95,6 +95,14 @@ impl DeadLetterStore for Embedded {
             .map_err(|error| self.store_error("read a dead letter", error))
     }
 
+    async fn read_brief(&self, ids: &[DeadLetterId]) -> Result<Vec<Option<DeadLetterRecord>>, StoreError> {
+        let ids = ids.to_vec();
+        self.engine
+            .read(move |connection| ids.iter().map(|id| brief(connection, id)).collect())
+            .await
+            .map_err(|error| self.store_error("read dead letters", error))
+    }
+
     async fn ids_with_prefix(
         &self,
         prefix: &DeadLetterIdPrefix,
@@ -115,10 +123,10 @@ impl DeadLetterStore for Embedded {
             .map_err(|error| self.store_error("read a dead letter's history", error))
     }
 
-    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError> {
-        let update = update.clone();
+    async fn apply_all(&self, updates: &[DeadLetterUpdate]) -> Result<(), StoreError> {
+        let updates = updates.to_vec();
         self.engine
-            .write(move |connection| apply(connection, &update))
+            .write(move |connection| updates.iter().try_for_each(|update| apply(connection, update)))
             .await
             .map_err(|error| self.store_error("update a dead letter", error))
     }
@@ -221,6 +229,13 @@ fn one_dead_letter(connection: &Connection, id: &DeadLetterId) -> rusqlite::Resu
     connection
         .prepare_cached(&format!("{SELECT_WHOLE} WHERE id = ?1 AND kind IS NOT NULL"))?
         .query_row([id.as_str()], |row| dead_letter_record(row, true))
+        .optional()
+}
+
+fn brief(connection: &Connection, id: &DeadLetterId) -> rusqlite::Result<Option<DeadLetterRecord>> {
+    connection
+        .prepare_cached(&format!("{SELECT_BRIEF} WHERE id = ?1 AND kind IS NOT NULL"))?
+        .query_row([id.as_str()], |row| dead_letter_record(row, false))
         .optional()
 }
 

@@ -12,7 +12,7 @@ use super::apply_check::{compare, subject};
 use super::durable::{Retrier, RoleError};
 use super::order_locks::{OrderGuard, OrderLocks};
 use super::payments::record_superseded;
-use super::retry_policy::{RetryPolicy, applies_automatically, waiting_since};
+use super::retry_policy::{RetryPolicy, applies_automatically};
 use ecom_clock::{Clock, Entropy, micros};
 use ecom_codec::event::Event;
 use ecom_domain::actual_outcome::ActualOutcome;
@@ -184,17 +184,10 @@ impl DeadLetterResolver {
         if trigger == AttemptTrigger::Schedule && record.progress.next_attempt_at.is_some() && due > now {
             return Ok(AttemptResult::Waits(due));
         }
-        let attempts = record.progress.attempts.saturating_add(1);
-        let wait = self.policy.backoff.delay(attempts, self.entropy.share());
-        let next_attempt_at = now.saturating_add(micros(wait));
-        let change = DeadLetterChange::Schedule { attempts, next_attempt_at };
-        let entry =
-            HistoryEntry { attempt: Some(attempts), ..self.history_entry(HistoryAction::Attempted, None) };
-        self.record_update(record, change, entry).await?;
+        let (update, next_attempt_at) = self.next_schedule(record);
+        self.write_update(&update).await?;
         let mut finding = self.apply(record, subject).await?;
-        if matches!(finding, Finding::Rests(_))
-            && now.saturating_sub(waiting_since(record)) > micros(self.policy.max_age)
-        {
+        if matches!(finding, Finding::Rests(_)) && self.is_too_old(record, now) {
             finding = Finding::Parks(HistoryOutcome::MaxAgeExceeded);
         }
         match self.conclude(record, trigger, finding).await? {
@@ -370,12 +363,13 @@ impl DeadLetterResolver {
         change: DeadLetterChange,
         entry: HistoryEntry,
     ) -> Result<(), RoleError> {
-        let update = DeadLetterUpdate::new(&record.dead_letter, record.progress.generation, change, entry);
-        self.retrier
-            .storing(StoreOperation::ApplyUpdate)
-            .write(|| self.dead_letter_store.apply(&update))
-            .await
-            .map(drop)
+        let generation = record.progress.generation;
+        self.write_update(&DeadLetterUpdate::new(&record.dead_letter, generation, change, entry)).await
+    }
+
+    async fn write_update(&self, update: &DeadLetterUpdate) -> Result<(), RoleError> {
+        let storing = self.retrier.storing(StoreOperation::ApplyUpdate);
+        storing.write(|| self.dead_letter_store.apply(update)).await.map(drop)
     }
 
     /// The time of the first attempt of a dead letter recorded now, microseconds since the epoch.

@@ -23,6 +23,7 @@ pub mod payments;
 mod processor;
 pub mod produce;
 pub mod retries;
+mod retry_groups;
 pub mod retry_policy;
 pub mod retry_queue;
 mod retry_schedule;

@@ -1,6 +1,7 @@
 //! The retry loop: attempts dead letters when they are due, reads the waiting ones from the dead-letter store,
 //! and sweeps over all others at intervals.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,12 +15,14 @@ use super::retry_queue::{QueuedRetries, QueuedRetry, RetryQueue};
 use super::retry_schedule::RetrySchedule;
 use super::sweep::{self, WaitingDeadLetters};
 use ecom_clock::micros;
-use ecom_domain::dead_letter::DeadLetterState;
+use ecom_domain::dead_letter::{DeadLetterId, DeadLetterState};
 use ecom_domain::mutant::{Mutant, is_active};
 use ecom_store::{Scan, StoreError};
 
-/// Attempts at a time.
+/// Dead letters attempted alone at a time.
 const CONCURRENCY: usize = 32;
+/// Dead letters attempted together.
+const GROUP: usize = 256;
 /// The shortest pause between two loads; it is at least as long as the load before it.
 const LOAD_PAUSE: Duration = Duration::from_secs(5);
 
@@ -36,23 +39,28 @@ pub async fn run(
     let mut schedule = RetrySchedule::new(resolver.policy.capacity);
     let mut attempts = FuturesUnordered::new();
     let (mut next_sweep, mut next_load) = (Instant::now(), Instant::now());
-    let (mut sweeping, mut loading) = (None, None);
+    let (mut sweeping, mut loading, mut together) = (None, None, None);
+    let mut alone = VecDeque::new();
     loop {
         let now = resolver.clock.now_us();
         if queued.take_overflow() {
             schedule.is_incomplete_from(now);
         }
         while attempts.len() < CONCURRENCY
-            && let Some(id) = schedule.pop_due(now)
+            && let Some(id) = alone.pop_front()
         {
             attempts.push(async move {
                 let result = resolver.attempt(&id, AttemptTrigger::Schedule).await;
                 (id, result)
             });
         }
+        if together.is_none() && alone.is_empty() {
+            let due: Vec<_> = std::iter::from_fn(|| schedule.pop_due(now)).take(GROUP).collect();
+            together = (!due.is_empty()).then(|| Box::pin(attempt_together(resolver, due)));
+        }
         let wait = |until: i64| Duration::from_micros(until.saturating_sub(now).max(0).unsigned_abs());
         let until_due = schedule.first_due().map(wait);
-        let may_attempt = attempts.len() < CONCURRENCY && until_due.is_some();
+        let may_attempt = together.is_none() && alone.is_empty() && until_due.is_some();
         let until_load = schedule.load_due().filter(|_| loading.is_none()).map(wait);
         let load_at = next_load.max(Instant::now() + until_load.unwrap_or_default());
         tokio::select! {
@@ -61,6 +69,16 @@ pub async fn run(
             Some((id, result)) = attempts.next() => {
                 if let AttemptResult::Waits(due) = result? {
                     schedule.add(id, due);
+                }
+            }
+            attempted = async { together.as_mut().expect("guarded").await }, if together.is_some() => {
+                together = None;
+                for (id, result) in attempted {
+                    match result {
+                        Some(AttemptResult::Waits(due)) => schedule.add(id, due),
+                        Some(AttemptResult::Rests(_) | AttemptResult::Gone) => {}
+                        None => alone.push_back(id),
+                    }
                 }
             }
             summary = async { sweeping.as_mut().expect("guarded").await }, if sweeping.is_some() => {
@@ -90,11 +108,19 @@ pub async fn run(
             () = tokio::time::sleep(until_due.unwrap_or_default()), if may_attempt => {}
         }
     }
-    drop((sweeping, loading));
+    drop((sweeping, loading, together));
     while let Some((_, result)) = attempts.next().await {
         result?;
     }
     Ok(())
+}
+
+async fn attempt_together(
+    resolver: &DeadLetterResolver,
+    ids: Vec<DeadLetterId>,
+) -> impl Iterator<Item = (DeadLetterId, Option<AttemptResult>)> {
+    let results = resolver.attempt_together(&ids).await;
+    ids.into_iter().zip(results)
 }
 
 /// Queues every waiting dead letter; returns whether all were read, and how long that took. An outage ends the

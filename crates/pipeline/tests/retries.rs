@@ -4,12 +4,15 @@
 #[path = "fixture/resolver.rs"]
 mod resolver;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use ecom_clock::micros;
 use ecom_domain::attributes::Attributes;
+use ecom_domain::backoff::Backoff;
 use ecom_domain::dead_letter::{
     DeadLetter, DeadLetterId, DeadLetterProgress, DeadLetterState, EventKind, StoredBody,
 };
@@ -125,4 +128,98 @@ async fn a_retry_scheduled_by_a_clock_that_was_an_hour_ahead_is_made_at_once() {
     let (ended, state) = tokio::join!(retries::run(&resolver, retry_queue, queued, stop.clone()), state);
     ended.unwrap();
     assert_eq!(state, Some(DeadLetterState::Recovered));
+}
+
+/// Counts operations, of which it fails the first of each kind named.
+struct Counting(Mutex<BTreeMap<&'static str, usize>>, &'static [&'static str]);
+
+impl Counting {
+    fn count(&self, what: &'static str) -> Result<(), StoreError> {
+        let mut counts = self.0.lock().unwrap();
+        let count = counts.entry(what).or_default();
+        *count += 1;
+        match *count == 1 && self.1.contains(&what) {
+            true => Err(StoreError::Unavailable { what, on: "memory:".into(), source: "timeout".into() }),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Interceptor for Counting {
+    async fn read(&self, what: &'static str, _: &Mutex<Tables>) -> Result<(), StoreError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.count(what)
+    }
+
+    async fn write(
+        &self,
+        what: &'static str,
+        tables: &Mutex<Tables>,
+        write: Write,
+    ) -> Result<(), StoreError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        write(&mut tables.lock().unwrap());
+        self.count(what)
+    }
+}
+
+/// Runs the retry loop for 200 ms over 200 waiting dead letters, of which the orders of 100 are there and one
+/// was discarded; returns the store.
+async fn retried(failing: &'static [&'static str]) -> Arc<MemoryStore<Counting>> {
+    let mut tables = Tables::default();
+    let backoff = Duration::from_secs(3_600);
+    for n in 1..=200 {
+        let dead_letter = DeadLetter { first_failed_at: NOW - micros(backoff), ..waiting(n) };
+        if let Some(order) = dead_letter.order_id.filter(|order| order.0 <= APPLICABLE) {
+            let cells = OrderCells { customer_id: Some(1), ..OrderCells::default() };
+            tables.record_order(order, cells, dead_letter.t);
+        }
+        if dead_letter.payment_id == Some(200) {
+            let discarded = Some(DeadLetterState::Discarded);
+            let progress = DeadLetterProgress { state: discarded, ..DeadLetterProgress::default() };
+            tables.progress.insert(dead_letter.id.clone(), progress);
+        }
+        tables.dead_letters.insert(dead_letter.id.clone(), dead_letter);
+    }
+    let store = Arc::new(MemoryStore::new(Counting(Mutex::default(), failing), tables));
+    let (mut resolver, stop) = (resolver(&store, NOW), CancellationToken::new());
+    resolver.policy.backoff = Backoff::try_new(backoff, backoff).unwrap();
+    let (retry_queue, queued) = RetryQueue::channel();
+    let stopped = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(retries::run(&resolver, retry_queue, queued, stop.clone()), stopped);
+    ended.unwrap();
+    store
+}
+
+fn assert_each_was_attempted_once(store: &MemoryStore<Counting>) {
+    for record in store.tables().records() {
+        let n = record.dead_letter.payment_id.unwrap();
+        let (state, attempts) = match n {
+            ..=APPLICABLE => (DeadLetterState::Recovered, 1),
+            200 => (DeadLetterState::Discarded, 0),
+            _ => (DeadLetterState::Waiting, 1),
+        };
+        assert_eq!((record.state(), record.progress.attempts), (state, attempts), "payment {n}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_whose_orders_are_missing_are_scheduled_together_and_the_others_are_applied() {
+    let store = retried(&[]).await;
+    assert_each_was_attempted_once(&store);
+    let counts = store.interceptor.0.lock().unwrap();
+    assert_eq!(counts["read a dead letter"], 101, "those that are applied, and the discarded one");
+    assert_eq!(counts["read dead letters"], 2, "the first one, then all others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_for_several_is_repeated_for_each() {
+    for failing in ["read dead letters", "read a payment", "update a dead letter"] {
+        let store = retried(vec![failing].leak()).await;
+        assert_each_was_attempted_once(&store);
+    }
 }

@@ -4,7 +4,7 @@ mod history;
 mod rows;
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use futures_util::future::{try_join, try_join_all};
@@ -15,12 +15,12 @@ use scylla::value::CqlTimestamp;
 
 use super::columns::{micros, timestamp, word};
 use super::errors::StatementError;
-use super::groups::Write;
+use super::groups::{BoxedValues, Write};
 use super::store::CassandraStore;
 use ecom_clock::Clock;
 use ecom_domain::dead_letter::{
-    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterIdPrefix, DeadLetterRecord, DeadLetterState,
-    DeadLetterUpdate, EventKind, HistoryEntry,
+    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterIdPrefix, DeadLetterRecord, DeadLetterUpdate,
+    EventKind, HistoryEntry,
 };
 use ecom_domain::event_time::{EventTime, WriteTimestamp};
 use ecom_domain::order::OrderId;
@@ -37,6 +37,11 @@ const LOOK_AHEAD: usize = 8;
 
 /// About as many bytes as an entry in the index by order has.
 const INDEX_ENTRY_BYTES: usize = 128;
+/// About as many bytes as a change of a dead letter and its history entry have.
+const UPDATE_BYTES: usize = 384;
+
+/// The cells of a state: write timestamp, state, generation, time, and the key.
+type StateCells<'a> = (i64, &'static str, i64, CqlTimestamp, i32, i16, &'a str);
 
 #[async_trait]
 impl DeadLetterStore for CassandraStore {
@@ -74,6 +79,28 @@ impl DeadLetterStore for CassandraStore {
         read.await.map_err(|error| error.at("read a dead letter", &self.name))
     }
 
+    async fn read_brief(&self, ids: &[DeadLetterId]) -> Result<Vec<Option<DeadLetterRecord>>, StoreError> {
+        let mut partitions = BTreeMap::<_, Vec<_>>::new();
+        for id in ids {
+            partitions.entry((id.day(), id.bucket())).or_default().push(id.as_str());
+        }
+        let statement = &self.statements.dead_letters_by_id;
+        let read = async |(day, bucket): (i32, i16), ids: Vec<&str>| {
+            let response = self.session.execute_unpaged(statement, (day, bucket, ids)).await?;
+            let rows = response.into_rows_result()?;
+            let mut records = Vec::new();
+            for row in rows.rows::<DeadLetterRow>()? {
+                records.extend(row?.record().transpose()?);
+            }
+            Ok::<_, StatementError>(records)
+        };
+        let reads = partitions.into_iter().map(|(partition, ids)| read(partition, ids));
+        let found = try_join_all(reads).await.map_err(|error| error.at("read dead letters", &self.name))?;
+        let found = found.into_iter().flatten().map(|record| (record.dead_letter.id.clone(), record));
+        let by_id: HashMap<_, _> = found.collect();
+        Ok(ids.iter().map(|id| by_id.get(id).cloned()).collect())
+    }
+
     async fn ids_with_prefix(
         &self,
         prefix: &DeadLetterIdPrefix,
@@ -109,36 +136,14 @@ impl DeadLetterStore for CassandraStore {
         Ok(entries)
     }
 
-    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError> {
-        let id = &update.dead_letter;
-        let (day, bucket, name) = (id.day(), id.bucket(), id.as_str());
-        let time = update.write_timestamp().map_or(update.t.micros(), |time| time.micros());
-        let entry = EntryValues::of(id, &update.entry, update.entry_timestamp().micros());
-        let (session, statements) = (&self.session, &self.statements);
-        let state_cells = |generation: u32, state: DeadLetterState, at: i64| {
-            (time, state.as_str(), i64::from(generation), timestamp(at), day, bucket, name)
-        };
-        let write = async {
-            match &update.change {
-                DeadLetterChange::State { generation, state, at } => {
-                    let cells = state_cells(*generation, *state, *at);
-                    session.batch(&statements.set_state, (cells, entry)).await?
-                }
-                DeadLetterChange::Reopen { generation, state, at, dead_letter } => {
-                    try_join(self.register_partition(id), self.record_by_order(dead_letter, time)).await?;
-                    let cells = state_cells(*generation, *state, *at);
-                    let values = (DeadLetterValues::of(dead_letter, time), cells, entry);
-                    session.batch(&statements.reopen, values).await?
-                }
-                DeadLetterChange::Schedule { attempts, next_attempt_at } => {
-                    let cells = (time, i64::from(*attempts), timestamp(*next_attempt_at), day, bucket, name);
-                    session.batch(&statements.set_schedule, (cells, entry)).await?
-                }
-                DeadLetterChange::Nothing => session.execute_unpaged(&statements.record_entry, entry).await?,
-            };
-            Ok::<_, StatementError>(())
-        };
-        write.await.map_err(|error| error.at("update a dead letter", &self.name))
+    async fn apply_all(&self, updates: &[DeadLetterUpdate]) -> Result<(), StoreError> {
+        let writes: Vec<_> = updates.iter().filter_map(|update| self.write_of(update)).collect();
+        let reopened = updates.iter().filter_map(|update| match &update.change {
+            DeadLetterChange::Reopen { dead_letter, .. } => Some(self.reopen(update, dead_letter)),
+            _ => None,
+        });
+        let done = try_join(self.write_all(&writes), try_join_all(reopened)).await;
+        done.map(drop).map_err(|error| error.at("update a dead letter", &self.name))
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
@@ -211,7 +216,58 @@ fn index_entry(dead_letter: &DeadLetter, time: i64) -> Option<(i64, i64, &str, i
     Some((dead_letter.order_id?.0, dead_letter.t.micros(), dead_letter.id.as_str(), time))
 }
 
+/// Returns the cells of a state as bound values; `None` where the change has none.
+fn state_cells(update: &DeadLetterUpdate) -> Option<StateCells<'_>> {
+    let (DeadLetterChange::State { generation, state, at }
+    | DeadLetterChange::Reopen { generation, state, at, .. }) = &update.change
+    else {
+        return None;
+    };
+    let (id, time) = (&update.dead_letter, update.write_timestamp()?.micros());
+    let (generation, at) = (i64::from(*generation), timestamp(*at));
+    Some((time, state.as_str(), generation, at, id.day(), id.bucket(), id.as_str()))
+}
+
+fn entry_of(update: &DeadLetterUpdate) -> EntryValues<'_> {
+    EntryValues::of(&update.dead_letter, &update.entry, update.entry_timestamp().micros())
+}
+
 impl CassandraStore {
+    /// Returns the write of a change and its history entry; `None` for a dead letter that is reopened.
+    fn write_of<'s>(&'s self, update: &'s DeadLetterUpdate) -> Option<Write<'s, BoxedValues<'s>>> {
+        let (id, statements) = (&update.dead_letter, &self.statements);
+        let entry: BoxedValues<'s> = Box::new(entry_of(update));
+        let (statement, cells): (_, BoxedValues<'s>) = match update.change {
+            DeadLetterChange::State { .. } => (&statements.set_state, Box::new(state_cells(update)?)),
+            DeadLetterChange::Schedule { attempts, next_attempt_at } => {
+                let time = update.write_timestamp()?.micros();
+                let (attempts, next) = (i64::from(attempts), timestamp(next_attempt_at));
+                let cells = (time, attempts, next, id.day(), id.bucket(), id.as_str());
+                (&statements.set_schedule, Box::new(cells))
+            }
+            DeadLetterChange::Nothing => {
+                return Some(Write::new(&statements.record_entry, entry, UPDATE_BYTES));
+            }
+            DeadLetterChange::Reopen { .. } => return None,
+        };
+        Some(Write::new(statement, cells, UPDATE_BYTES).with(&statements.record_entry, entry))
+    }
+
+    /// Writes a dead letter again, with its state and a history entry.
+    async fn reopen(
+        &self,
+        update: &DeadLetterUpdate,
+        dead_letter: &DeadLetter,
+    ) -> Result<(), StatementError> {
+        let Some(cells) = state_cells(update) else { return Ok(()) };
+        let time = cells.0;
+        try_join(self.register_partition(&update.dead_letter), self.record_by_order(dead_letter, time))
+            .await?;
+        let values = (DeadLetterValues::of(dead_letter, time), cells, entry_of(update));
+        self.session.batch(&self.statements.reopen, values).await?;
+        Ok(())
+    }
+
     /// Registers the partition of a dead letter that is about to be written.
     async fn register_partition(&self, id: &DeadLetterId) -> Result<(), StatementError> {
         let (partition, now) = ((id.day(), id.bucket()), Clock::System.now_us() / 1_000 * 1_000);

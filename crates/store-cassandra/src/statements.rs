@@ -122,6 +122,13 @@ SELECT id, kind, t, body, body_length, body_sha256, attributes, reason, detail, 
 first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
 FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? AND id = ?";
 
+/// Reads dead letters of a partition without bodies and attributes.
+pub(super) const DEAD_LETTERS_BY_ID: &str = "\
+SELECT id, kind, t, (blob) 0x AS body, body_length, body_sha256, \
+(frozen<map<text, text>>) {} AS attributes, reason, detail, order_id, payment_id, \
+first_failed_at, corrects, state, generation, state_at, attempts, next_attempt_at \
+FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? AND id IN ?";
+
 /// Reads the ids of a partition in a range.
 pub(super) const IDS_OF_PARTITION: &str = "\
 SELECT id, kind FROM ecom_store.dead_letters WHERE day = ? AND bucket = ? AND id >= ? AND id < ?";
@@ -234,17 +241,16 @@ pub(super) struct Statements {
     pub(super) first_of_partition: PreparedStatement,
     pub(super) forget_partition: PreparedStatement,
     pub(super) record_dead_letter: PreparedStatement,
-    /// State and history entry: two tables with the same partition key, hence one mutation.
-    pub(super) set_state: Batch,
-    /// Schedule and history entry.
-    pub(super) set_schedule: Batch,
+    pub(super) set_state: PreparedStatement,
+    pub(super) set_schedule: PreparedStatement,
     pub(super) record_entry: PreparedStatement,
     pub(super) dead_letter: PreparedStatement,
+    pub(super) dead_letters_by_id: PreparedStatement,
     pub(super) ids_of_partition: PreparedStatement,
     pub(super) dead_letters: PreparedStatement,
     pub(super) dead_letters_brief: PreparedStatement,
     pub(super) history: PreparedStatement,
-    /// Dead letter and history.
+    /// Dead letter, state and history entry: two tables with the same partition key, hence one mutation.
     pub(super) reopen: Batch,
     pub(super) remove: Batch,
     pub(super) record_by_order: PreparedStatement,
@@ -295,10 +301,11 @@ impl Statements {
             forget_partition: one(FORGET_PARTITION).await?,
             reopen: together([&record_dead_letter, &set_state, &record_entry]),
             record_dead_letter,
-            set_state: together([&set_state, &record_entry]),
-            set_schedule: together([&one(SET_SCHEDULE).await?, &record_entry]),
+            set_state,
+            set_schedule: one(SET_SCHEDULE).await?,
             record_entry,
             dead_letter: one(DEAD_LETTER).await?,
+            dead_letters_by_id: one(DEAD_LETTERS_BY_ID).await?,
             ids_of_partition: scan(IDS_OF_PARTITION, PAGE_BRIEF).await?,
             dead_letters: scan(DEAD_LETTERS, PAGE_WHOLE).await?,
             dead_letters_brief: scan(DEAD_LETTERS_BRIEF, PAGE_BRIEF).await?,

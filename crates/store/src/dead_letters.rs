@@ -29,6 +29,10 @@ pub trait DeadLetterStore: Send + Sync {
     /// Reads a dead letter; `None` where it was not recorded.
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError>;
 
+    /// Reads dead letters without bodies and attributes, in the order of the ids; `None` for each that was not
+    /// recorded.
+    async fn read_brief(&self, ids: &[DeadLetterId]) -> Result<Vec<Option<DeadLetterRecord>>, StoreError>;
+
     /// Reads the ids that begin with this, ascending, at most `limit`.
     async fn ids_with_prefix(
         &self,
@@ -39,9 +43,15 @@ pub trait DeadLetterStore: Send + Sync {
     /// Reads the history of a dead letter, oldest entry first, each `entry_id` once.
     async fn history(&self, id: &DeadLetterId) -> Result<Vec<HistoryEntry>, StoreError>;
 
-    /// Writes a change and its history entry in one batch. Of two changes the one with the larger write
-    /// timestamp wins, in either order of arrival.
-    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError>;
+    /// Writes changes, each with its history entry in one batch. Of two changes of a dead letter the one with the
+    /// larger write timestamp wins, in either order of arrival. After an error each of them may or may not have been
+    /// written.
+    async fn apply_all(&self, updates: &[DeadLetterUpdate]) -> Result<(), StoreError>;
+
+    /// Writes one change and its history entry.
+    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError> {
+        self.apply_all(std::slice::from_ref(update)).await
+    }
 
     /// Streams dead letters page by page: newest day first, in no order within a day. After
     /// [`StoreError::Unreadable`] the scan goes on; any other error ends it.

@@ -15,6 +15,7 @@ use ecom_domain::heartbeat::Heartbeat;
 use ecom_domain::mutant::{Mutant, is_active};
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{Interceptor, MemoryStore, Tables};
@@ -137,19 +138,24 @@ fn mutated(t: EventTime) -> EventTime {
 #[async_trait]
 impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
     async fn record_all(&self, dead_letters: &[(&DeadLetter, &HistoryEntry)]) -> Result<(), StoreError> {
-        for (dead_letter, entry) in dead_letters {
+        let record = |(dead_letter, entry): &(&DeadLetter, &HistoryEntry)| {
             let (dead_letter, entry) = ((*dead_letter).clone(), (*entry).clone());
             let write = move |tables: &mut Tables| {
                 tables.add_entry(dead_letter.id.clone(), entry);
                 tables.dead_letters.entry(dead_letter.id.clone()).or_insert(dead_letter);
             };
-            self.write("record a dead letter", write).await?;
-        }
-        Ok(())
+            self.write("record a dead letter", write)
+        };
+        try_join_all(dead_letters.iter().map(record)).await.map(drop)
     }
 
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {
         self.read("read a dead letter", |tables| tables.record(id)).await
+    }
+
+    async fn read_brief(&self, ids: &[DeadLetterId]) -> Result<Vec<Option<DeadLetterRecord>>, StoreError> {
+        let brief = |tables: &Tables| ids.iter().map(|id| tables.record(id).map(without_body)).collect();
+        self.read("read dead letters", brief).await
     }
 
     async fn ids_with_prefix(
@@ -168,9 +174,9 @@ impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
         self.read("read a history", |tables| tables.history(id)).await
     }
 
-    async fn apply(&self, update: &DeadLetterUpdate) -> Result<(), StoreError> {
-        let update = update.clone();
-        self.write("update a dead letter", move |tables| tables.apply(update)).await
+    async fn apply_all(&self, updates: &[DeadLetterUpdate]) -> Result<(), StoreError> {
+        let apply = |update| self.write("update a dead letter", move |tables| tables.apply(update));
+        try_join_all(updates.iter().cloned().map(apply)).await.map(drop)
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
@@ -184,14 +190,11 @@ impl<I: Interceptor> DeadLetterStore for MemoryStore<I> {
             let wanted = |record: &DeadLetterRecord| {
                 scan.wants(record.dead_letter.t) && !is_unreadable(&record.dead_letter.id)
             };
-            let mut found: Vec<_> = tables.records().rev().filter(wanted).collect();
-            if !scan.bodies {
-                for DeadLetterRecord { dead_letter, .. } in &mut found {
-                    dead_letter.body.bytes.clear();
-                    dead_letter.attributes = Attributes::new();
-                }
+            let found = tables.records().rev().filter(wanted);
+            match scan.bodies {
+                true => found.collect(),
+                false => found.map(without_body).collect(),
             }
-            found
         };
         stream::iter(error).chain(self.scan("scan the dead letters", read)).boxed()
     }
@@ -267,4 +270,11 @@ impl<I: Interceptor> OperationsStore for MemoryStore<I> {
         let key = (operation.clone(), number);
         self.read("read a batch of a plan", |tables| tables.batches.get(&key).cloned()).await
     }
+}
+
+/// Returns a dead letter without its body and attributes.
+fn without_body(mut record: DeadLetterRecord) -> DeadLetterRecord {
+    record.dead_letter.body.bytes.clear();
+    record.dead_letter.attributes = Attributes::new();
+    record
 }

@@ -18,6 +18,7 @@ suite! { $ dead_letter_recording, DeadLetterStore, dead_letter_recording_contrac
     an_unknown_dead_letter_is_none,
     dead_letters_are_found_by_the_beginning_of_their_ids,
     a_dead_letter_reads_back_whole,
+    dead_letters_are_read_without_bodies_in_the_order_of_their_ids,
     a_dead_letter_about_nothing_readable_reads_back_whole,
     every_kind_and_reason_reads_back,
     times_are_kept_to_the_millisecond,
@@ -82,6 +83,38 @@ async fn a_dead_letter_reads_back_whole(store: &Store) {
         DeadLetterRecord { dead_letter: dead_letter.clone(), progress: DeadLetterProgress::default() };
     assert_eq!(read(store, &dead_letter).await, expected);
     assert_eq!(store.history(&dead_letter.id).await.unwrap(), [received("receipt", NOW)]);
+}
+
+async fn dead_letters_are_read_without_bodies_in_the_order_of_their_ids(store: &Store) {
+    let days = own_days();
+    // Some share a partition, and some a day.
+    let all: Vec<_> =
+        (0..200).map(|n| dead_letter(days + n % 3 * DAY + n, format!("{n}").as_bytes())).collect();
+    for dead_letter in &all {
+        recorded(store, dead_letter, &[]).await;
+    }
+    let discard = state_update(&all[7], 0, DeadLetterState::Discarded, NOW);
+    store.apply(&discard).await.unwrap();
+    let unknown = own_dead_letter();
+    store.apply(&schedule_update(&unknown, 1, NOW)).await.unwrap();
+    let mut ids: Vec<_> = all.iter().rev().map(|dead_letter| dead_letter.id.clone()).collect();
+    ids.insert(1, unknown.id.clone());
+    ids.push(ids[0].clone());
+
+    let read_brief = store.read_brief(&ids).await.unwrap();
+
+    let mut expected = Vec::new();
+    for id in &ids {
+        let whole = store.dead_letter(id).await.unwrap();
+        expected.push(whole.map(|mut record| {
+            record.dead_letter.body.bytes.clear();
+            record.dead_letter.attributes = Attributes::new();
+            record
+        }));
+    }
+    assert_eq!(read_brief, expected);
+    assert_eq!((read_brief.len(), read_brief.iter().flatten().count()), (202, 201));
+    assert_eq!(store.read_brief(&[]).await.unwrap(), []);
 }
 
 async fn a_dead_letter_about_nothing_readable_reads_back_whole(store: &Store) {

@@ -1,13 +1,13 @@
 //! The contract of the dead-letter store: updates of state and schedule.
 
 use ecom_domain::dead_letter::{
-    DeadLetterChange, DeadLetterId, DeadLetterProgress, DeadLetterState, DeadLetterUpdate, HistoryAction,
-    HistoryEntry,
+    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterProgress, DeadLetterState, DeadLetterUpdate,
+    HistoryAction, HistoryEntry,
 };
 
 use super::{
     DAY, MS, NOW, SECOND, Store, dead_letter, own_days, own_dead_letter, own_scan, read, received, recorded,
-    scanned, schedule_update, state_update,
+    reopen_update, scanned, schedule_update, state_update,
 };
 
 suite! { $ dead_letter_updates, DeadLetterStore, dead_letter_update_contract_tests: [
@@ -19,6 +19,7 @@ suite! { $ dead_letter_updates, DeadLetterStore, dead_letter_update_contract_tes
     a_schedule_never_touches_the_state,
     a_state_never_touches_the_schedule,
     an_update_without_a_change_still_writes_its_entry,
+    updates_written_together_are_as_if_written_one_by_one,
     an_update_of_an_unknown_dead_letter_creates_none,
 ] }
 
@@ -155,6 +156,42 @@ async fn an_update_without_a_change_still_writes_its_entry(store: &Store) {
 
     assert_eq!(read(store, &dead_letter).await, before);
     assert_eq!(store.history(&dead_letter.id).await.unwrap().last(), Some(&entry));
+}
+
+async fn updates_written_together_are_as_if_written_one_by_one(store: &Store) {
+    let days = own_days();
+    let all: Vec<_> =
+        (0..60).map(|n| dead_letter(days + n % 2 * DAY + n, format!("{n}").as_bytes())).collect();
+    for dead_letter in &all {
+        recorded(store, dead_letter, &[state_update(dead_letter, 0, DeadLetterState::Parked, NOW)]).await;
+    }
+    let update = |(n, dead_letter): (usize, &DeadLetter)| match n % 4 {
+        0 => state_update(dead_letter, 0, DeadLetterState::Discarded, NOW + SECOND),
+        1 => schedule_update(dead_letter, 3, NOW + SECOND),
+        2 => DeadLetterUpdate { change: DeadLetterChange::Nothing, ..schedule_update(dead_letter, 3, NOW) },
+        _ => reopen_update(dead_letter, 1, NOW),
+    };
+    let mut updates: Vec<_> = all.iter().enumerate().map(update).collect();
+    // Two of one dead letter: the one with the larger write timestamp wins, whatever their order.
+    updates.insert(0, schedule_update(&all[1], 9, NOW + 2 * SECOND));
+
+    store.apply_all(&updates).await.unwrap();
+    store.apply_all(&[]).await.unwrap();
+
+    for (n, dead_letter) in all.iter().enumerate() {
+        let record = read(store, dead_letter).await;
+        let progress = record.progress;
+        let expected = match n % 4 {
+            0 => (Some(DeadLetterState::Discarded), 0, 0),
+            1 => (Some(DeadLetterState::Parked), 0, if n == 1 { 9 } else { 3 }),
+            2 => (Some(DeadLetterState::Parked), 0, 0),
+            _ => (Some(DeadLetterState::Waiting), 1, 0),
+        };
+        assert_eq!((progress.state, progress.generation, progress.attempts), expected, "{n}");
+        let mut entries = updates.iter().filter(|update| update.dead_letter == dead_letter.id);
+        let history = store.history(&dead_letter.id).await.unwrap();
+        assert!(entries.all(|update| history.contains(&update.entry)), "{n}: {history:?}");
+    }
 }
 
 async fn an_update_of_an_unknown_dead_letter_creates_none(store: &Store) {

@@ -62,7 +62,7 @@ fn next_look(record: &DeadLetterRecord, policy: &RetryPolicy, now: i64) -> i64 {
         DeadLetterState::Waiting if is_reopened_unattempted(record) => within(policy.sweep_interval),
         DeadLetterState::Waiting => {
             let (first, last) = (policy.backoff.ceiling(0), policy.backoff.ceiling(u32::MAX));
-            policy.due(record, now).clamp(within(first), within(last))
+            policy.due(record, now).unwrap_or(now).clamp(within(first), within(last))
         }
         DeadLetterState::Parked | DeadLetterState::Discarded | DeadLetterState::Recovered => {
             within(policy.sweep_interval)

@@ -177,7 +177,7 @@ impl DeadLetterQueue {
             let new = || VerdictGroup::new(record, verdict, handler_alive);
             groups.entry(verdict).or_insert_with(new).add(record, forecast(record, verdict, policy, at), at);
             if record.state() == DeadLetterState::Waiting {
-                first_due = first_due.min(policy.due(record, at));
+                first_due = first_due.min(policy.due(record, at).unwrap_or(at));
             }
             if verdict == Verdict::StillWaiting {
                 waiting.add(record.dead_letter.t, orders_reach);

@@ -180,8 +180,9 @@ impl DeadLetterResolver {
         trigger: AttemptTrigger,
     ) -> Result<AttemptResult, RoleError> {
         let now = self.clock.now_us();
-        let due = self.policy.due(record, now);
-        if trigger == AttemptTrigger::Schedule && record.progress.next_attempt_at.is_some() && due > now {
+        if trigger == AttemptTrigger::Schedule
+            && let Some(due) = self.awaits_until(record, now)
+        {
             return Ok(AttemptResult::Waits(due));
         }
         let (update, next_attempt_at) = self.next_schedule(record);

@@ -134,7 +134,8 @@ async fn load(
     while let Some(record) = dead_letters.next().await {
         match record {
             Ok(record) if record.state() == DeadLetterState::Waiting => {
-                let due = resolver.policy.due(&record, resolver.clock.now_us());
+                // What is due at once comes first, or those that have been due for longer could keep it out.
+                let due = resolver.policy.due(&record, resolver.clock.now_us()).unwrap_or(i64::MIN);
                 retry_queue.push_due(record.dead_letter.id, due).await;
             }
             Ok(_) => {}

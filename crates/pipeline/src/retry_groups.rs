@@ -53,8 +53,13 @@ impl DeadLetterResolver {
         let dead_letter = &record.dead_letter;
         record.state() == DeadLetterState::Waiting
             && (dead_letter.kind, dead_letter.reason) == (EventKind::Payment, Reason::OrderNotFound)
-            && (record.progress.next_attempt_at.is_none() || self.policy.due(record, now) <= now)
+            && self.awaits_until(record, now).is_none()
             && !self.is_too_old(record, now)
+    }
+
+    /// Returns the time at which the schedule makes the next attempt; `None` if it is to be made now.
+    pub(super) fn awaits_until(&self, record: &DeadLetterRecord, now: i64) -> Option<i64> {
+        record.progress.next_attempt_at.and(self.policy.due(record, now)).filter(|due| *due > now)
     }
 
     /// Returns true for a dead letter that has waited for longer than it may.

@@ -29,15 +29,13 @@ impl RetryPolicy {
     pub const CAPACITY: usize = 50_000;
 
     /// Returns the time at which a waiting dead letter is due, in microseconds since the epoch. One without a
-    /// schedule has not been attempted yet. A time later than the longest backoff was set by a clock that was
-    /// ahead, and counts as over.
-    pub fn due(&self, record: &DeadLetterRecord, now: i64) -> i64 {
+    /// schedule has not been attempted yet. `None` = at once: a time later than the longest backoff was set by a
+    /// clock that was ahead.
+    pub fn due(&self, record: &DeadLetterRecord, now: i64) -> Option<i64> {
         let first = || waiting_since(record).saturating_add(micros(self.backoff.ceiling(0)));
         let due = record.progress.next_attempt_at.unwrap_or_else(first);
-        if is_active(Mutant::FastClockSchedules) {
-            return due;
-        }
-        if due.saturating_sub(now) > micros(self.backoff.ceiling(u32::MAX)) { now } else { due }
+        let is_plausible = due.saturating_sub(now) <= micros(self.backoff.ceiling(u32::MAX));
+        (is_plausible || is_active(Mutant::FastClockSchedules)).then_some(due)
     }
 }
 

@@ -20,6 +20,9 @@ const PRECISION: u64 = 1_000;
 const GAIN: u64 = 120;
 /// A halved limit stays when throughput is at least this percentage of the rate before.
 const KEPT: u64 = 90;
+/// The limit binds while this percentage of it is being processed: groups that were finished free a part of it until
+/// others take their places.
+const FULL: usize = 85;
 /// A new trial begins when throughput falls below the first or rises above the second of these percentages of
 /// the steady rate.
 const DROP: u64 = 67;
@@ -108,7 +111,7 @@ impl ConcurrencyLimit {
     pub fn tick(&mut self, finished: u64, busy: usize) {
         let measurement = &mut self.measurement;
         measurement.ticks += 1;
-        measurement.always_full &= busy >= self.size;
+        measurement.always_full &= busy * 100 >= self.size * FULL;
         let through = finished.saturating_sub(measurement.from);
         let is_enough = through >= self.size as u64 || !measurement.always_full;
         match measurement.stage {
@@ -196,7 +199,8 @@ mod tests {
                 let possible = (size as f64 / latency).min(capacity);
                 let rate = possible.min(arriving);
                 self.finished += rate * TICK.as_secs_f64();
-                let busy = if arriving >= possible { size } else { size / 2 };
+                // A few groups have just been finished, and others have not taken their places yet.
+                let busy = if arriving >= possible { size - size / 10 } else { size / 2 };
                 self.limit.tick(self.finished as u64, busy);
                 seen.push((size, rate));
             }

@@ -20,9 +20,9 @@ const PRECISION: u64 = 1_000;
 const GAIN: u64 = 120;
 /// A halved limit stays when throughput is at least this percentage of the rate before.
 const KEPT: u64 = 90;
-/// The limit binds while this percentage of it is being processed: groups that were finished free a part of it until
-/// others take their places.
-const FULL: usize = 85;
+/// The limit binds where this percentage of it is being processed on average: groups that were finished free a part of
+/// it until others take their places, and now and then the bus delivers nothing for a moment.
+const FULL: u64 = 85;
 /// A new trial begins when throughput falls below the first or rises above the second of these percentages of
 /// the steady rate.
 const DROP: u64 = 67;
@@ -72,7 +72,8 @@ struct Measurement {
     stage: Stage,
     ticks: u32,
     from: u64,
-    always_full: bool,
+    /// The deliveries that were being processed, summed over the ticks.
+    busy: u64,
 }
 
 /// The stage of a measurement.
@@ -84,7 +85,7 @@ enum Stage {
 
 impl Measurement {
     fn new(stage: Stage, from: u64) -> Self {
-        Self { stage, ticks: 0, from, always_full: true }
+        Self { stage, ticks: 0, from, busy: 0 }
     }
 }
 
@@ -111,24 +112,24 @@ impl ConcurrencyLimit {
     pub fn tick(&mut self, finished: u64, busy: usize) {
         let measurement = &mut self.measurement;
         measurement.ticks += 1;
-        measurement.always_full &= busy * 100 >= self.size * FULL;
+        measurement.busy += busy as u64;
+        let is_full = measurement.busy * 100 >= self.size as u64 * u64::from(measurement.ticks) * FULL;
         let through = finished.saturating_sub(measurement.from);
-        let is_enough = through >= self.size as u64 || !measurement.always_full;
+        let is_enough = through >= self.size as u64 || !is_full;
         match measurement.stage {
             Stage::TakingEffect if is_enough => *measurement = Measurement::new(Stage::Measuring, finished),
             Stage::Measuring if is_enough && measurement.ticks >= TICKS => {
                 let rate = through * PRECISION / u64::from(measurement.ticks);
-                let always_full = measurement.always_full;
                 self.measurement = Measurement::new(Stage::TakingEffect, finished);
-                self.decide(rate, always_full);
+                self.decide(rate, is_full);
             }
             Stage::TakingEffect | Stage::Measuring => {}
         }
     }
 
     /// Sets the next limit from the rate measured, in deliveries per [`PRECISION`] ticks.
-    fn decide(&mut self, rate: u64, always_full: bool) {
-        if !always_full {
+    fn decide(&mut self, rate: u64, is_full: bool) {
+        if !is_full {
             // The limit does not bind.
             self.size = (self.size / 2).max(self.bounds.least);
             self.trial = Trial::None { steady: 0, left: 0 };
@@ -194,13 +195,14 @@ mod tests {
         /// arrive.
         fn run(&mut self, seconds: u32, latency: f64, capacity: f64, arriving: f64) -> Vec<(usize, f64)> {
             let mut seen = Vec::new();
-            for _ in 0..seconds * 8 {
+            for tick in 0..seconds * 8 {
                 let size = self.limit.size();
                 let possible = (size as f64 / latency).min(capacity);
                 let rate = possible.min(arriving);
                 self.finished += rate * TICK.as_secs_f64();
-                // A few groups have just been finished, and others have not taken their places yet.
-                let busy = if arriving >= possible { size - size / 10 } else { size / 2 };
+                // A few groups have just been finished, and others have not taken their places yet. Now and then most.
+                let free = if tick % 11 == 0 { size / 3 } else { size / 20 };
+                let busy = if arriving >= possible { size - free } else { size / 2 };
                 self.limit.tick(self.finished as u64, busy);
                 seen.push((size, rate));
             }

@@ -86,6 +86,11 @@ impl Arm {
         !matches!(self, Self::R0Publish | Self::R1Pull) && self.kind() != Kind::DeadLetter
     }
 
+    /// Returns true if it needs neither service.
+    pub fn is_embedded(self) -> bool {
+        matches!(self, Self::Embedded | Self::SqliteRaw)
+    }
+
     /// Returns the number of streams it does best with; a binary finds out by itself.
     pub fn streams(self) -> Option<u32> {
         match self.program() {

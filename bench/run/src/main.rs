@@ -7,6 +7,7 @@
 
 mod arm;
 mod check;
+mod embedded;
 mod facts;
 mod launch;
 mod messages;
@@ -22,7 +23,7 @@ use anyhow::Result;
 use clap::Parser;
 use options::Arm;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 use tokio::runtime::Builder;
 
 /// The benchmark and its raw limits; PUBSUB_EMULATOR_HOST and CASSANDRA_CONTACT_POINTS name the services.
@@ -32,6 +33,8 @@ enum Command {
     Run(options::Options),
     /// Be the program of a raw limit or of the shortest loop, for N events
     Limit { arm: Arm, project: String, keyspace: String, n: i64, streams: usize },
+    /// Be the raw limit of the embedded default, in FOLDER, for N orders and their payments
+    SqliteRaw { folder: PathBuf, n: i64 },
     /// Take N messages of a topic's subscription; print requests they came in, bytes, and billed bytes
     Billed { project: String, topic: String, n: usize },
 }
@@ -55,6 +58,7 @@ fn main() -> Result<ExitCode> {
                 }
                 _ => messages::consume(&project, &keyspace, arm.kind(), n, streams).await?,
             },
+            Command::SqliteRaw { folder, n } => embedded::raw(&folder, n)?,
             Command::Billed { project, topic, n } => messages::billed(&project, &topic, n).await?,
         }
         Ok(ExitCode::SUCCESS)

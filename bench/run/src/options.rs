@@ -18,6 +18,9 @@ pub struct Options {
     /// Events of an arm; slower peers get fewer
     #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = value_parser!(u64).range(1..))]
     pub events: u64,
+    /// Orders of the embedded arms, each with its payment
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = value_parser!(u32).range(1..))]
+    pub embedded_orders: u32,
     /// Events through both services before the first round
     #[arg(long, value_name = "N", default_value_t = 200_000)]
     pub warm_up: u64,
@@ -76,6 +79,10 @@ pub enum Arm {
     DlqHandler,
     /// `dlq_handler`, each statement in its own request
     DlqHandlerUngrouped,
+    /// `ecom_demo` on the embedded default, without its verification
+    Embedded,
+    /// The same rows by plain `SQLite` statements
+    SqliteRaw,
     /// Google's Go client and gocql, orders
     GoOrders,
     /// Google's Go client and gocql, payments

@@ -66,9 +66,9 @@ impl fmt::Display for Measured {
 }
 
 use Arm::{
-    DlqHandler, DlqHandlerUngrouped, GoOrders, GoPayments, MinimalOrders, MinimalPayments, Orders,
+    DlqHandler, DlqHandlerUngrouped, Embedded, GoOrders, GoPayments, MinimalOrders, MinimalPayments, Orders,
     OrdersAgain, OrdersSlow, OrdersUngrouped, Payments, PaymentsUngrouped, R1Pull, R2Grouped, R2Insert,
-    R3Grouped, R3Update,
+    R3Grouped, R3Update, SqliteRaw,
 };
 
 /// A ratio within a round: its name, the number it is of, that of one arm over the sum of others, its bound
@@ -81,7 +81,7 @@ const MEDIAN: fn(&Measured) -> f64 = |measured| measured.latency.map_or(f64::NAN
 const MEMORY: fn(&Measured) -> f64 = |measured| measured.peak_rss as f64 / 1e6;
 
 #[rustfmt::skip]
-const TARGETS: [Target; 16] = [
+const TARGETS: [Target; 18] = [
     ("orders: CPU ÷ (R1 + R2)", CPU, Orders, &[R1Pull, R2Insert], '≤', Some(0.8), 0.6),
     ("payments: CPU ÷ (R1 + R3)", CPU, Payments, &[R1Pull, R3Update], '≤', Some(0.6), 0.45),
     ("orders: CPU ÷ (R1 + R2g)", CPU, Orders, &[R1Pull, R2Grouped], '≤', Some(1.6), 1.3),
@@ -96,6 +96,8 @@ const TARGETS: [Target; 16] = [
     ("orders: p50 ÷ ungrouped", MEDIAN, Orders, &[OrdersUngrouped], '≤', Some(1.05), 1.0),
     ("payments: p50 ÷ ungrouped", MEDIAN, Payments, &[PaymentsUngrouped], '≤', Some(1.05), 1.0),
     ("orders-slow: events/s ÷ orders", RATE, OrdersSlow, &[Orders], '≥', Some(0.85), 0.95),
+    ("embedded: messages/s ÷ 1,000", |one| one.rate() / 1e3, Embedded, &[], '≥', Some(35.0), 50.0),
+    ("embedded: events/s ÷ sqlite-raw", RATE, Embedded, &[SqliteRaw], '≥', Some(0.5), 0.7),
     ("orders: peak memory, MB", MEMORY, Orders, &[], '≤', Some(25.0), 20.0),
     ("A/A: orders again ÷ orders, CPU", CPU, OrdersAgain, &[Orders], '≥', Some(1.0), 1.0),
 ];

@@ -5,7 +5,7 @@ use crate::launch::{Fresh, Runner, binary};
 use crate::options::{Arm, Options};
 use crate::relay::{self, Relay};
 use crate::results::{self, Measured};
-use crate::{check, facts, messages, peers, published, usage};
+use crate::{check, embedded, facts, messages, peers, published, usage};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use ecom_domain::{fact::PaymentSlot, order::OrderId};
@@ -83,6 +83,9 @@ pub async fn all(options: &Options) -> Result<ExitCode> {
 
 /// Measures an arm and checks every row and dead letter.
 async fn measure(arm: Arm, options: &Options, round: u32) -> Result<Measured> {
+    if arm.is_embedded() {
+        return Ok(Measured { round, ..embedded::measure(arm, options).await? });
+    }
     let events = events(arm, options);
     let fresh = prepare(arm, events).await?;
     let mut measured = throughput(arm, &fresh, events, options).await;

@@ -1,11 +1,12 @@
 //! The events of one order, derived from `(seed, order_id)` and the mixture alone.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use fake::Fake;
-use fake::faker::address::en::{BuildingNumber, CityName, StateAbbr, StreetName, ZipCode};
+use fake::faker::address::en::{CityName, StateAbbr, StreetName};
 use fake::faker::name::en::Name;
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::body::{self, NoCard};
@@ -218,13 +219,32 @@ impl OrderCase {
     }
 }
 
+/// The parts of addresses, generated once: the library formats each of them several times.
+static ADDRESS_PARTS: LazyLock<[AddressParts; ADDRESSES]> = LazyLock::new(|| {
+    let rng = &mut ChaCha8Rng::seed_from_u64(0);
+    std::array::from_fn(|_| AddressParts {
+        name: Name().fake_with_rng(rng),
+        street: StreetName().fake_with_rng(rng),
+        city: CityName().fake_with_rng(rng),
+        state: StateAbbr().fake_with_rng(rng),
+    })
+});
+
+/// Addresses of which each part is drawn.
+const ADDRESSES: usize = 1_000;
+
+struct AddressParts {
+    name: String,
+    street: String,
+    city: String,
+    state: String,
+}
+
 fn address(rng: &mut ChaCha8Rng) -> String {
-    let name: String = Name().fake_with_rng(rng);
-    let building: String = BuildingNumber().fake_with_rng(rng);
-    let street: String = StreetName().fake_with_rng(rng);
-    let city: String = CityName().fake_with_rng(rng);
-    let state: String = StateAbbr().fake_with_rng(rng);
-    let zip: String = ZipCode().fake_with_rng(rng);
+    let mut part = || &ADDRESS_PARTS[rng.random_range(0..ADDRESSES)];
+    let (AddressParts { name, .. }, AddressParts { street, .. }, AddressParts { city, state, .. }) =
+        (part(), part(), part());
+    let (building, zip) = (rng.random_range(1..10_000), rng.random_range(10_000..100_000));
     format!("{name}, {building} {street}, {city}, {state} {zip}")
 }
 

@@ -31,7 +31,12 @@ pub fn run(root: &Path, options: &Bench) -> Result<u8> {
     let folder = target.join(if profile == "dev" { "debug" } else { profile });
     let mut command = Command::new(folder.join("bench"));
     command.arg("run").args(std::env::args_os().skip(2)).arg("--out").arg(out).current_dir(root);
-    if let Some((_, error)) = services::up_for(&mut command, root, &dir, services::Logins::Unused)?.pop() {
+    if options.three_nodes {
+        let nodes = services::ring_for(&mut command, root, &dir, services::CommitlogSync::Periodic)?;
+        command.env(services::Service::Cassandra.variable(), nodes);
+    } else if let Some((_, error)) =
+        services::up_for(&mut command, root, &dir, services::Logins::Unused)?.pop()
+    {
         return Err(error);
     }
     Ok(u8::from(!guard.run(&mut command)?))

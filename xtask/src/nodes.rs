@@ -1,6 +1,7 @@
 //! `nodes`: three Cassandra nodes and the test that kills and restarts them under load.
 
 use crate::guard::Guard;
+use crate::services::CommitlogSync;
 use crate::{cargo, services};
 use anyhow::Result;
 use std::path::Path;
@@ -11,7 +12,8 @@ pub fn run(root: &Path) -> Result<u8> {
     let words = ["three_nodes", "--", "--ignored", "--nocapture"].map(str::to_owned);
     let mut command = cargo(root, "test -p ecom --test it", &words);
     let passed = Guard::over(&dir, |guard| {
-        services::ring_for(&mut command, root, &dir)?;
+        // A killed node keeps what it acknowledged.
+        services::ring_for(&mut command, root, &dir, CommitlogSync::Batch)?;
         guard.run(&mut command)
     })?;
     Ok(u8::from(!passed))

@@ -53,7 +53,7 @@ impl Service {
     }
 
     /// Returns the environment variable that gives its address to programs.
-    fn variable(self) -> &'static str {
+    pub fn variable(self) -> &'static str {
         match self {
             Self::Emulator => "PUBSUB_EMULATOR_HOST",
             Self::Cassandra => "CASSANDRA_CONTACT_POINTS",
@@ -182,7 +182,7 @@ pub fn run(root: &Path, given: Option<PathBuf>, command: Command) -> Result<u8> 
     let mut code = 0;
     match command {
         Command::Up(options) if !options.nodes.is_empty() => {
-            let addresses = ring::up(root, dir, &options.nodes)?;
+            let addresses = ring::up(root, dir, &options.nodes, CommitlogSync::Batch)?;
             println!("export {}={}", ring::VARIABLE, shlex::try_quote(&addresses)?);
         }
         Command::Up(options) => {

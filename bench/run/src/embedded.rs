@@ -69,7 +69,8 @@ pub async fn measure(arm: Arm, options: &Options) -> Result<Measured> {
     let (events, seconds) = reported(&result)?;
     std::fs::remove_dir_all(&folder).with_context(|| format!("could not remove {}", folder.display()))?;
     let cpu_seconds = cpu as f64 / 1e9;
-    Ok(Measured { arm, round: 0, events, seconds, cpu_seconds, peak_rss, instructions, latency: None })
+    let (requests, latency) = (None, None);
+    Ok(Measured { arm, round: 0, events, seconds, cpu_seconds, peak_rss, instructions, requests, latency })
 }
 
 /// Reads what a program reported: the events, and the seconds that they took without verification.

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use ecom_store_cassandra::{CassandraSettings, CassandraStore};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use scylla::client::{session::Session, session_builder::SessionBuilder};
+use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancingPolicy};
 use scylla::serialize::row::SerializeRow;
+use scylla::statement::Statement;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use serde::Deserialize;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Write timestamp of the rows that this program writes itself.
@@ -68,6 +70,28 @@ pub fn nodes() -> Result<String> {
 /// Opens a session in a keyspace of the nodes that the environment names.
 pub async fn session(keyspace: &str) -> Result<Session> {
     Ok(SessionBuilder::new().known_nodes(nodes()?.split(',')).use_keyspace(keyspace, false).build().await?)
+}
+
+/// Returns the requests that each node got from the store of a running binary, over the connections that are open.
+pub async fn requests() -> Result<Vec<u64>> {
+    let session = SessionBuilder::new().known_nodes(nodes()?.split(',')).build().await?;
+    let mut requests = Vec::new();
+    for node in session.get_cluster_state().get_nodes_info() {
+        let mut statement = Statement::new("SELECT request_count, client_options FROM system_views.clients");
+        // The table is that of the node that is asked.
+        let node = NodeIdentifier::HostId(node.host_id);
+        statement.set_load_balancing_policy(Some(SingleTargetLoadBalancingPolicy::new(node, None)));
+        let rows = session.query_unpaged(statement, ()).await?.into_rows_result()?;
+        let mut sum = 0;
+        for row in rows.rows::<(i64, HashMap<String, String>)>()? {
+            let (count, options) = row?;
+            if options.get("APPLICATION_NAME").is_some_and(|name| name == "ecom-store-cassandra") {
+                sum += count.cast_unsigned();
+            }
+        }
+        requests.push(sum);
+    }
+    Ok(requests)
 }
 
 /// Opens the store there.

@@ -2,7 +2,7 @@
 
 use crate::arm::{Kind, Program};
 use crate::options::{Arm, Options};
-use crate::{messages, usage::signal};
+use crate::{facts, messages, usage::signal};
 use anyhow::{Context, Result};
 use reqwest::Client;
 use rustix::process::Signal;
@@ -38,6 +38,7 @@ pub fn binary(name: &str, fresh: &Fresh, contact_points: &str) -> Result<Command
         format!("bus.pubsub.emulator_host={}", messages::emulator()?),
         format!("store.cassandra.contact_points={contact_points}"),
         format!("store.cassandra.keyspace={}", fresh.keyspace),
+        format!("store.cassandra.replication_factor={}", facts::nodes()?.split(',').count()),
     ] {
         command.args(["--set", &set]);
     }

@@ -31,6 +31,9 @@ pub struct Options {
     /// Events published and not yet done, at most
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = value_parser!(u64).range(1..))]
     pub backlog: u64,
+    /// Measure on three Cassandra nodes of one cluster, with three copies of each row
+    #[arg(long)]
+    pub three_nodes: bool,
     /// Measure what was built before
     #[arg(long)]
     pub no_build: bool,

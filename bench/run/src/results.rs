@@ -17,6 +17,8 @@ pub struct Measured {
     pub cpu_seconds: f64,
     pub peak_rss: u64,
     pub instructions: Option<u64>,
+    /// Requests that each Cassandra node got from one of the binaries.
+    pub requests: Option<Vec<u64>>,
     /// Median and 99th percentile of the time from publishing to the visible row, in milliseconds.
     pub latency: Option<[f64; 2]>,
 }
@@ -38,7 +40,7 @@ impl Measured {
 type Column = (&'static str, Option<(&'static str, usize)>, fn(&Measured) -> Option<f64>);
 
 #[rustfmt::skip]
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     ("events", None, |one| Some(one.events as f64)),
     ("seconds", None, |one| Some(one.seconds)),
     ("events_per_s", Some(("events/s", 0)), |one| Some(one.rate())),
@@ -46,6 +48,8 @@ const COLUMNS: [Column; 10] = [
     ("cpu_s_per_million", Some(("CPU-s per million", 2)), |one| Some(one.cpu_per_million())),
     ("instructions_per_event", Some(("instructions per event", 0)),
         |one| one.instructions.map(|all| all as f64 / one.events as f64)),
+    ("requests_per_event", Some(("requests per event", 2)),
+        |one| Some(one.requests.as_ref()?.iter().sum::<u64>() as f64 / one.events as f64)),
     ("peak_rss_bytes", None, |one| Some(one.peak_rss as f64)),
     ("peak_rss_mb", Some(("peak MB", 1)), |one| Some(one.peak_rss as f64 / 1e6)),
     ("p50_ms", Some(("p50 ms", 1)), |one| one.latency.map(|[p50, _]| p50)),
@@ -60,6 +64,9 @@ impl fmt::Display for Measured {
             if let (Some((name, digits)), Some(value)) = (shown, value(self)) {
                 write!(f, " {value:>8.digits$} {name}")?;
             }
+        }
+        if let Some(nodes) = self.requests.as_ref().filter(|nodes| nodes.len() > 1) {
+            write!(f, "  requests by node: {nodes:?}")?;
         }
         Ok(())
     }
@@ -175,8 +182,9 @@ mod tests {
     #[test]
     fn ratios_are_of_one_round_and_the_middle_one_counts() {
         let one = |arm, round, seconds, cpu_seconds| {
-            let (events, peak_rss, instructions, latency) = (1_000_000, 20_000_000, None, None);
-            Measured { arm, round, events, seconds, cpu_seconds, peak_rss, instructions, latency }
+            let (events, peak_rss) = (1_000_000, 20_000_000);
+            let (instructions, requests, latency) = (None, None, None);
+            Measured { arm, round, events, seconds, cpu_seconds, peak_rss, instructions, requests, latency }
         };
         let mut all = vec![one(OrdersSlow, 0, 400.0, 10.0)];
         for (round, ours) in [(0, 10.0), (1, 30.0), (2, 12.0)] {

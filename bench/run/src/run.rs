@@ -196,7 +196,21 @@ async fn watch(arm: Arm, fresh: &Fresh, events: u64, backlog: u64, runner: &mut 
     if let Some(generator) = generator {
         generator.await?.context("the generator failed")?;
     }
-    Ok(Measured { arm, round: 0, events, seconds, cpu_seconds, peak_rss, instructions, latency: None })
+    let requests = match arm.program() {
+        Program::Binary(_) => Some(facts::requests().await?),
+        _ => None,
+    };
+    Ok(Measured {
+        arm,
+        round: 0,
+        events,
+        seconds,
+        cpu_seconds,
+        peak_rss,
+        instructions,
+        requests,
+        latency: None,
+    })
 }
 
 /// Publishes `n` events, `rate` a second, and returns median and 99th percentile, in milliseconds, of the times

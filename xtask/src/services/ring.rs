@@ -27,29 +27,29 @@ pub fn settings(number: u8) -> [String; 5] {
 }
 
 /// Starts those of these nodes that do not run, one after the other; returns the contact points of all three.
-/// They sync the commit log before each acknowledgement: a killed node keeps what it acknowledged.
-pub fn up(root: &Path, dir: &Path, numbers: &[u8]) -> Result<String> {
+pub fn up(root: &Path, dir: &Path, numbers: &[u8], sync: CommitlogSync) -> Result<String> {
     let _lock = lock(dir)?;
     let ports = ports(dir)?;
     for node in numbers.iter().copied().map(Service::Node) {
         let started = Started::read(dir, node)?;
         if !started.is_some_and(|started| started.is_running(dir, node)) {
-            native::start(&native::find(root, node)?, dir, &ports, CommitlogSync::Batch)?;
+            native::start(&native::find(root, node)?, dir, &ports, sync)?;
         }
     }
     Ok(NODES.map(|node| format!("{}:{}", node.host(), ports[0])).join(","))
 }
 
 /// Brings an emulator and the three nodes up in `dir` for `command`, which gets their addresses and the means
-/// to start a node again.
-pub fn up_for(command: &mut Command, root: &Path, dir: &Path) -> Result<()> {
+/// to start a node again. Returns the contact points.
+pub fn up_for(command: &mut Command, root: &Path, dir: &Path, sync: CommitlogSync) -> Result<String> {
     let options = Options { only: Some(Service::Emulator), free_ports: true, ..Options::default() };
     for (service, result) in super::up(root, dir, &options)? {
         command.env(service.variable(), result?);
     }
-    command.env(VARIABLE, up(root, dir, &[1, 2, 3])?);
+    let nodes = up(root, dir, &[1, 2, 3], sync)?;
+    command.env(VARIABLE, &nodes);
     command.env("CASSANDRA_RING_DIR", dir).env("XTASK", std::env::current_exe()?);
-    Ok(())
+    Ok(nodes)
 }
 
 /// Returns the ports of clients and of peers in `dir`, which all nodes share: clients expect each node at the

@@ -59,21 +59,43 @@ pub struct EarlyPaymentBuffer<P> {
     count: Arc<Semaphore>,
     bytes: ByteBudget,
     waiting: mpsc::Sender<BufferedPayment<P>>,
-    due: Mutex<mpsc::Receiver<BufferedPayment<P>>>,
+    due: Mutex<DueQueue<P>>,
     stop: CancellationToken,
+}
+
+/// The receiving end of the queue.
+#[derive(Debug)]
+struct DueQueue<P> {
+    /// The next one, which was received before it was due.
+    next: Option<BufferedPayment<P>>,
+    others: mpsc::Receiver<BufferedPayment<P>>,
+}
+
+impl<P> DueQueue<P> {
+    async fn recv(&mut self) -> Option<BufferedPayment<P>> {
+        match self.next.take() {
+            Some(next) => Some(next),
+            None => self.others.recv().await,
+        }
+    }
+
+    /// Returns one that is queued already.
+    fn try_recv(&mut self) -> Option<BufferedPayment<P>> {
+        self.next.take().or_else(|| self.others.try_recv().ok())
+    }
 }
 
 impl<P> EarlyPaymentBuffer<P> {
     /// An empty buffer; once `stop` is cancelled, all payments are due.
     pub fn new(settings: EarlyPaymentSettings, stop: CancellationToken) -> Self {
-        let (waiting, due) = mpsc::channel(settings.limit.max(1));
+        let (waiting, others) = mpsc::channel(settings.limit.max(1));
         Self {
             grace: settings.grace,
             limit: settings.limit,
             count: Arc::new(Semaphore::new(settings.limit)),
             bytes: ByteBudget::new(settings.bytes),
             waiting,
-            due: Mutex::new(due),
+            due: Mutex::new(DueQueue { next: None, others }),
             stop,
         }
     }
@@ -112,24 +134,37 @@ impl<P> EarlyPaymentBuffer<P> {
         })
     }
 
-    /// The next payment whose order is to be checked for; `None` once stopped and empty. A payment is lost if
-    /// the future is dropped.
-    pub async fn next(&self) -> Option<BufferedPayment<P>> {
+    /// Returns the next payments whose orders are to be checked for, at most so many; none once stopped and empty.
+    /// Waits until the first one is due. Payments are lost if the future is dropped.
+    pub async fn next(&self, most: usize) -> Vec<BufferedPayment<P>> {
         let mut due = self.due.lock().await;
-        let buffered = tokio::select! {
+        let first = tokio::select! {
             biased;
             () = self.stop.cancelled() => {
-                due.close();
-                return due.recv().await;
+                due.others.close();
+                due.recv().await
             }
-            buffered = due.recv() => buffered?,
+            first = due.recv() => first,
         };
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep_until(buffered.due) => {}
+        let mut payments: Vec<_> = first.into_iter().collect();
+        if let Some(first) = payments.first() {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                () = tokio::time::sleep_until(first.due) => {}
+            }
         }
-        Some(buffered)
+        while !payments.is_empty()
+            && payments.len() < most
+            && let Some(next) = due.try_recv()
+        {
+            if next.due > Instant::now() && !self.stop.is_cancelled() {
+                due.next = Some(next);
+                break;
+            }
+            payments.push(next);
+        }
+        payments
     }
 }
 
@@ -149,7 +184,7 @@ mod tests {
             assert!(buffer.push(permit, "first").is_ok());
             assert!(buffer.reserve(60).is_none());
             assert_eq!(buffer.len(), 1);
-            drop(buffer.next().await);
+            drop(buffer.next(1).await);
             assert!(buffer.reserve(60).is_some());
         }
     }
@@ -160,7 +195,7 @@ mod tests {
         let started = Instant::now();
         assert!(buffer.push(buffer.reserve(1).unwrap(), "early").is_ok());
         let mut checks = Vec::new();
-        while let Some(buffered) = buffer.next().await {
+        while let Some(buffered) = buffer.next(9).await.pop() {
             checks.push((started.elapsed().as_millis(), buffered.may_wait()));
             if !buffered.may_wait() {
                 break;
@@ -177,9 +212,29 @@ mod tests {
         let other = buffer.reserve(1).unwrap();
         assert!(buffer.push(buffer.reserve(1).unwrap(), "early").is_ok());
         buffer.stop.cancel();
-        assert_eq!(buffer.next().await.map(|buffered| buffered.payment), Some("early"));
+        assert_eq!(buffer.next(1).await.pop().map(|buffered| buffered.payment), Some("early"));
         assert_eq!(buffer.push(other, "late"), Err("late"));
-        assert!(buffer.next().await.is_none());
+        assert!(buffer.next(1).await.is_empty());
         assert_eq!(started.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn payments_that_are_due_come_together_and_none_before_it_is_due() {
+        let buffer = buffer(9, 1_000);
+        let started = Instant::now();
+        for (name, pause) in [("one", 0), ("two", 0), ("three", 0), ("later", 100), ("last", 300)] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            assert!(buffer.push(buffer.reserve(1).unwrap(), name).is_ok());
+        }
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            let names: Vec<_> = buffer.next(2).await.into_iter().map(|buffered| buffered.payment).collect();
+            taken.push((started.elapsed().as_millis(), names));
+        }
+        assert_eq!(taken, [(500, vec!["one", "two"]), (500, vec!["three"]), (600, vec!["later"])]);
+        buffer.stop.cancel();
+        assert_eq!(buffer.next(2).await.pop().map(|buffered| buffered.payment), Some("last"));
+        assert!(buffer.next(2).await.is_empty());
+        assert_eq!(started.elapsed().as_millis(), 600);
     }
 }

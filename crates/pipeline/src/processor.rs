@@ -266,13 +266,14 @@ impl<H: Handler> Processor<H> {
         Ok(NextStep::Ack(Some(decoded.t), disposition))
     }
 
-    /// Checks for the orders of buffered payments, at most so many at a time, until the run stops and the
+    /// Checks for the orders of buffered payments, about so many at a time at most, until the run stops and the
     /// buffer is empty. An error stops the run.
     pub(super) async fn run_early_payments(self: Arc<Self>, most: usize) -> Result<(), RoleError> {
         let Some(buffer) = &self.buffer else { return Ok(()) };
         let mut outcome = Ok(());
         let mut checks = Tasks::new();
-        let mut next = std::pin::pin!(buffer.next());
+        let group = self.handler.group_size().max(1);
+        let mut next = std::pin::pin!(buffer.next(group));
         let mut is_empty = false;
         while !(is_empty && checks.is_empty()) {
             tokio::select! {
@@ -284,25 +285,48 @@ impl<H: Handler> Processor<H> {
                         outcome = outcome.and(ended);
                     }
                 }
-                buffered = &mut next, if !is_empty && checks.len() < most => match buffered {
-                    Some(buffered) => {
+                buffered = &mut next, if !is_empty && checks.len() < most.div_ceil(group) => {
+                    is_empty = buffered.is_empty();
+                    if !is_empty {
                         checks.spawn(Arc::clone(&self).check(buffered));
-                        next.set(buffer.next());
+                        next.set(buffer.next(group));
                     }
-                    None => is_empty = true,
-                },
+                }
             }
         }
         outcome
     }
 
-    /// Checks for the order of a buffered payment once, and buffers it again if it may still wait.
-    async fn check(self: Arc<Self>, buffered: BufferedPayment<EarlyPayment<H>>) -> Result<(), RoleError> {
+    /// Checks for the orders of buffered payments once.
+    async fn check(
+        self: Arc<Self>,
+        payments: Vec<BufferedPayment<EarlyPayment<H>>>,
+    ) -> Result<(), RoleError> {
+        let mut members = Vec::with_capacity(payments.len());
+        for BufferedPayment { payment: EarlyPayment { received, decoded, .. }, .. } in &payments {
+            members.push(Some((received, decoded)));
+        }
+        let applied = self.apply_together(members.into_iter()).await;
+        let checks = payments.into_iter().zip(applied);
+        self.all(checks.map(|(buffered, applied)| self.check_alone(buffered, applied)).collect()).await
+    }
+
+    /// Checks for the order of a buffered payment, unless that has been done, and buffers it again if it may still
+    /// wait.
+    async fn check_alone(
+        &self,
+        buffered: BufferedPayment<EarlyPayment<H>>,
+        applied: Option<Applied>,
+    ) -> Result<(), RoleError> {
         let is_stopping = self.stop.is_cancelled();
         let may_wait = buffered.may_wait();
         let EarlyPayment { received, in_flight, decoded } = &buffered.payment;
         let span = in_flight.span.clone();
-        let disposition = match self.apply(received, decoded).instrument(span.clone()).await? {
+        let applied = match applied {
+            Some(applied) => applied,
+            None => self.apply(received, decoded).instrument(span.clone()).await?,
+        };
+        let disposition = match applied {
             Applied::Done(disposition) => disposition,
             Applied::AwaitOrder if is_stopping => {
                 self.nack(buffered.payment.in_flight);

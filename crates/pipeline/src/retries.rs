@@ -19,7 +19,7 @@ use ecom_domain::dead_letter::{DeadLetterId, DeadLetterState};
 use ecom_domain::mutant::{Mutant, is_active};
 use ecom_store::{Scan, StoreError};
 
-/// Dead letters attempted alone at a time.
+/// Dead letters attempted alone at a time, and groups of them attempted together.
 const CONCURRENCY: usize = 32;
 /// Dead letters attempted together.
 const GROUP: usize = 256;
@@ -39,8 +39,8 @@ pub async fn run(
     let mut schedule = RetrySchedule::new(resolver.policy.capacity);
     let mut attempts = FuturesUnordered::new();
     let (mut next_sweep, mut next_load) = (Instant::now(), Instant::now());
-    let (mut sweeping, mut loading, mut together) = (None, None, None);
-    let mut alone = VecDeque::new();
+    let (mut sweeping, mut loading) = (None, None);
+    let (mut groups, mut alone) = (FuturesUnordered::new(), VecDeque::new());
     loop {
         let now = resolver.clock.now_us();
         if queued.take_overflow() {
@@ -54,13 +54,20 @@ pub async fn run(
                 (id, result)
             });
         }
-        if together.is_none() && alone.is_empty() {
+        // The next group fills up while one is under way, unless the schedule would have to drop what is due.
+        let is_ready = match groups.len() {
+            0 => alone.is_empty(),
+            under_way => schedule.is_full() && under_way < CONCURRENCY,
+        };
+        if is_ready {
             let due: Vec<_> = std::iter::from_fn(|| schedule.pop_due(now)).take(GROUP).collect();
-            together = (!due.is_empty()).then(|| Box::pin(attempt_together(resolver, due)));
+            if !due.is_empty() {
+                groups.push(attempt_together(resolver, due));
+            }
         }
         let wait = |until: i64| Duration::from_micros(until.saturating_sub(now).max(0).unsigned_abs());
         let until_due = schedule.first_due().map(wait);
-        let may_attempt = together.is_none() && alone.is_empty() && until_due.is_some();
+        let may_attempt = groups.is_empty() && alone.is_empty() && until_due.is_some();
         let until_load = schedule.load_due().filter(|_| loading.is_none()).map(wait);
         let load_at = next_load.max(Instant::now() + until_load.unwrap_or_default());
         tokio::select! {
@@ -71,8 +78,7 @@ pub async fn run(
                     schedule.add(id, due);
                 }
             }
-            attempted = async { together.as_mut().expect("guarded").await }, if together.is_some() => {
-                together = None;
+            Some(attempted) = groups.next() => {
                 for (id, result) in attempted {
                     match result {
                         Some(AttemptResult::Waits(due)) => schedule.add(id, due),
@@ -108,7 +114,7 @@ pub async fn run(
             () = tokio::time::sleep(until_due.unwrap_or_default()), if may_attempt => {}
         }
     }
-    drop((sweeping, loading, together));
+    drop((sweeping, loading, groups));
     while let Some((_, result)) = attempts.next().await {
         result?;
     }

@@ -41,6 +41,11 @@ impl RetrySchedule {
         }
     }
 
+    /// Returns true if another dead letter would take the place of one that is due later.
+    pub(super) fn is_full(&self) -> bool {
+        self.times.len() >= self.capacity
+    }
+
     /// Returns the time at which the next dead letter is due.
     pub(super) fn first_due(&self) -> Option<i64> {
         self.by_time.first().map(|(due, _)| *due)

@@ -37,7 +37,7 @@ const LOOK_AHEAD: usize = 8;
 
 /// About as many bytes as an entry in the index by order has.
 const INDEX_ENTRY_BYTES: usize = 128;
-/// About as many bytes as a change of a dead letter and its history entry have.
+/// About as many bytes as a change of a dead letter and its history entry have, without texts of any length.
 const UPDATE_BYTES: usize = 384;
 
 /// The cells of a state: write timestamp, state, generation, time, and the key.
@@ -228,6 +228,14 @@ fn state_cells(update: &DeadLetterUpdate) -> Option<StateCells<'_>> {
     Some((time, state.as_str(), generation, at, id.day(), id.bucket(), id.as_str()))
 }
 
+/// Returns about as many bytes as the values of an update have.
+fn update_bytes(update: &DeadLetterUpdate) -> usize {
+    let entry = &update.entry;
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let body = entry.correction.as_ref().map_or(0, |claim| claim.body.len());
+    UPDATE_BYTES + length(&entry.note) + length(&entry.replaced) + body
+}
+
 fn entry_of(update: &DeadLetterUpdate) -> EntryValues<'_> {
     EntryValues::of(&update.dead_letter, &update.entry, update.entry_timestamp().micros())
 }
@@ -236,6 +244,7 @@ impl CassandraStore {
     /// Returns the write of a change and its history entry; `None` for a dead letter that is reopened.
     fn write_of<'s>(&'s self, update: &'s DeadLetterUpdate) -> Option<Write<'s, BoxedValues<'s>>> {
         let (id, statements) = (&update.dead_letter, &self.statements);
+        let bytes = update_bytes(update);
         let entry: BoxedValues<'s> = Box::new(entry_of(update));
         let (statement, cells): (_, BoxedValues<'s>) = match update.change {
             DeadLetterChange::State { .. } => (&statements.set_state, Box::new(state_cells(update)?)),
@@ -246,11 +255,11 @@ impl CassandraStore {
                 (&statements.set_schedule, Box::new(cells))
             }
             DeadLetterChange::Nothing => {
-                return Some(Write::new(&statements.record_entry, entry, UPDATE_BYTES));
+                return Some(Write::new(&statements.record_entry, entry, bytes));
             }
             DeadLetterChange::Reopen { .. } => return None,
         };
-        Some(Write::new(statement, cells, UPDATE_BYTES).with(&statements.record_entry, entry))
+        Some(Write::new(statement, cells, bytes).with(&statements.record_entry, entry))
     }
 
     /// Writes a dead letter again, with its state and a history entry.

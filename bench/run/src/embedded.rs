@@ -3,15 +3,14 @@
 
 use crate::arm::Kind;
 use crate::options::{Arm, Options};
-use crate::published::body;
+use crate::published::{Order, Payment, body};
 use crate::results::Measured;
-use crate::usage;
+use crate::{facts, usage};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
-use serde::Deserialize;
 use serde_json::Value;
 use std::path::Path;
-use std::{fs::File, io::Read, process::Stdio, time::Duration, time::Instant};
+use std::{fs::File, process::Stdio, time::Duration, time::Instant};
 use tokio::process::Command;
 use tokio::time::sleep;
 
@@ -75,9 +74,7 @@ pub async fn measure(arm: Arm, options: &Options) -> Result<Measured> {
 
 /// Reads what a program reported: the events, and the seconds that they took without verification.
 fn reported(result: &Path) -> Result<(u64, f64)> {
-    let mut text = String::new();
-    File::open(result)?.read_to_string(&mut text)?;
-    let report: Value = serde_json::from_str(&text).context("its output is not JSON")?;
+    let report: Value = serde_json::from_slice(&std::fs::read(result)?).context("its output is not JSON")?;
     let count = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or_default();
     let seconds = |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or_default();
     let demo = ["orders", "payments"].map(|kind| {
@@ -118,7 +115,7 @@ fn publish(connection: &mut Connection, kind: Kind, ids: &[i64]) -> Result<()> {
     for id in ids {
         let attributes = format!(
             "{{\"event_id\":\"0190163d-8694-739b-aea5-{id:012x}\",\"event_time_us\":\"{}\"}}",
-            1_700_000_000_000_000 + id
+            facts::T + id
         );
         insert.execute(params![kind as i64, id, id, attributes, &*body(kind, *id)])?;
     }
@@ -147,28 +144,6 @@ fn consume(connection: &mut Connection, kind: Kind) -> Result<()> {
     drop((rows, delete));
     drop(read);
     Ok(transaction.commit()?)
-}
-
-#[derive(Deserialize)]
-struct Order<'a> {
-    order_id: i64,
-    customer_id: i64,
-    item: &'a str,
-    quantity: i64,
-    price: f64,
-    shipping_address: &'a str,
-    order_status: &'a str,
-    creation_date: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Payment<'a> {
-    payment_id: i64,
-    order_id: i64,
-    payment_method: &'a str,
-    card_last_four: &'a str,
-    payment_status: &'a str,
-    payment_datetime: &'a str,
 }
 
 fn record_order(transaction: &Transaction<'_>, body: &[u8], t: i64) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Cassandra: the store as its readers see it, and the raw limits of writing its fact table.
 
-use crate::{arm::Kind, published::body};
+use crate::arm::Kind;
+use crate::published::{Order, Payment, body};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use ecom_store_cassandra::{CassandraSettings, CassandraStore};
@@ -11,7 +12,6 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::Statement;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
-use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -21,34 +21,11 @@ pub const T: i64 = 1_700_000_000_000_000;
 /// Events in a request of several statements; above 10 partitions Cassandra logs a warning.
 const GROUP: usize = 10;
 
-/// An order; the bodies have no escapes, so that texts can be borrowed.
-#[derive(Deserialize)]
-struct Order<'a> {
-    order_id: i64,
-    customer_id: i64,
-    item: &'a str,
-    quantity: i64,
-    price: f64,
-    shipping_address: &'a str,
-    order_status: &'a str,
-    creation_date: &'a str,
-}
-
 impl<'a> Order<'a> {
     fn values(&self, t: i64) -> impl SerializeRow + use<'a> {
         let (address, status, date) = (self.shipping_address, self.order_status, self.creation_date);
         (self.order_id, self.customer_id, self.item, self.quantity, self.price, address, status, date, t)
     }
-}
-
-#[derive(Deserialize)]
-struct Payment<'a> {
-    payment_id: i64,
-    order_id: i64,
-    payment_method: &'a str,
-    card_last_four: &'a str,
-    payment_status: &'a str,
-    payment_datetime: &'a str,
 }
 
 impl<'a> Payment<'a> {

@@ -7,9 +7,34 @@ use chrono::{DateTime, SecondsFormat};
 use ecom_domain::dead_letter::{DeadLetter, DeadLetterId, EventKind, StoredBody};
 use ecom_domain::{event_time::EventTime, order::OrderId, reason::Reason};
 use google_cloud_pubsub::model::Message;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 const DETAIL: &str = "order is not in the fact table";
+
+/// An order as its body has it; the bodies have no escapes, so that texts can be borrowed.
+#[derive(Deserialize)]
+pub struct Order<'a> {
+    pub order_id: i64,
+    pub customer_id: i64,
+    pub item: &'a str,
+    pub quantity: i64,
+    pub price: f64,
+    pub shipping_address: &'a str,
+    pub order_status: &'a str,
+    pub creation_date: &'a str,
+}
+
+/// A payment as its body has it.
+#[derive(Deserialize)]
+pub struct Payment<'a> {
+    pub payment_id: i64,
+    pub order_id: i64,
+    pub payment_method: &'a str,
+    pub card_last_four: &'a str,
+    pub payment_status: &'a str,
+    pub payment_datetime: &'a str,
+}
 
 /// Returns the body of an event; a dead letter has the body of its payment.
 pub fn body(kind: Kind, id: i64) -> Bytes {

@@ -90,7 +90,7 @@ impl DeadLetterStore for Embedded {
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetterRecord>, StoreError> {
         let id = id.clone();
         self.engine
-            .read(move |connection| one_dead_letter(connection, &id))
+            .read(move |connection| one_dead_letter(connection, &id, true))
             .await
             .map_err(|error| self.store_error("read a dead letter", error))
     }
@@ -98,7 +98,7 @@ impl DeadLetterStore for Embedded {
     async fn read_brief(&self, ids: &[DeadLetterId]) -> Result<Vec<Option<DeadLetterRecord>>, StoreError> {
         let ids = ids.to_vec();
         self.engine
-            .read(move |connection| ids.iter().map(|id| brief(connection, id)).collect())
+            .read(move |connection| ids.iter().map(|id| one_dead_letter(connection, id, false)).collect())
             .await
             .map_err(|error| self.store_error("read dead letters", error))
     }
@@ -225,17 +225,15 @@ fn remove(connection: &Connection, id: &DeadLetterId, time: i64) -> rusqlite::Re
     Ok(())
 }
 
-fn one_dead_letter(connection: &Connection, id: &DeadLetterId) -> rusqlite::Result<Option<DeadLetterRecord>> {
+fn one_dead_letter(
+    connection: &Connection,
+    id: &DeadLetterId,
+    bodies: bool,
+) -> rusqlite::Result<Option<DeadLetterRecord>> {
+    let columns = if bodies { SELECT_WHOLE } else { SELECT_BRIEF };
     connection
-        .prepare_cached(&format!("{SELECT_WHOLE} WHERE id = ?1 AND kind IS NOT NULL"))?
-        .query_row([id.as_str()], |row| dead_letter_record(row, true))
-        .optional()
-}
-
-fn brief(connection: &Connection, id: &DeadLetterId) -> rusqlite::Result<Option<DeadLetterRecord>> {
-    connection
-        .prepare_cached(&format!("{SELECT_BRIEF} WHERE id = ?1 AND kind IS NOT NULL"))?
-        .query_row([id.as_str()], |row| dead_letter_record(row, false))
+        .prepare_cached(&format!("{columns} WHERE id = ?1 AND kind IS NOT NULL"))?
+        .query_row([id.as_str()], |row| dead_letter_record(row, bodies))
         .optional()
 }
 

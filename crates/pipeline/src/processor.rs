@@ -246,10 +246,7 @@ impl<H: Handler> Processor<H> {
         let Some(decoded) = decoded else {
             return Ok(NextStep::Ack(None, self.panicked(received, None).await?));
         };
-        let applied = match applied {
-            Some(applied) => applied,
-            None => self.apply(received, &decoded).await?,
-        };
+        let applied = self.apply(received, &decoded, applied).await?;
         let disposition = match (applied, &self.buffer) {
             (Applied::Done(disposition), _) => disposition,
             (Applied::AwaitOrder, Some(_)) if self.stop.is_cancelled() => return Ok(NextStep::Nack),
@@ -322,10 +319,7 @@ impl<H: Handler> Processor<H> {
         let may_wait = buffered.may_wait();
         let EarlyPayment { received, in_flight, decoded } = &buffered.payment;
         let span = in_flight.span.clone();
-        let applied = match applied {
-            Some(applied) => applied,
-            None => self.apply(received, decoded).instrument(span.clone()).await?,
-        };
+        let applied = self.apply(received, decoded, applied).instrument(span.clone()).await?;
         let disposition = match applied {
             Applied::Done(disposition) => disposition,
             Applied::AwaitOrder if is_stopping => {
@@ -352,12 +346,16 @@ impl<H: Handler> Processor<H> {
         Ok(())
     }
 
-    /// Applies a message; a panic dead-letters this message alone.
+    /// Applies a message, unless that has been done; a panic dead-letters this message alone.
     async fn apply(
         &self,
         received: &ReceivedMessage,
         decoded: &Decoded<H::Event<'_>>,
+        applied: Option<Applied>,
     ) -> Result<Applied, RoleError> {
+        if let Some(applied) = applied {
+            return Ok(applied);
+        }
         match AssertUnwindSafe(self.handler.apply(received, decoded)).catch_unwind().await {
             Ok(applied) => applied,
             Err(_) => self.panicked(received, Some(decoded)).await.map(Applied::Done),

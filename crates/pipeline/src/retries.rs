@@ -79,10 +79,9 @@ pub async fn run(
                 }
             }
             Some(attempted) = groups.next() => {
-                for (id, result) in attempted {
-                    match result {
-                        Some(AttemptResult::Waits(due)) => schedule.add(id, due),
-                        Some(AttemptResult::Rests(_) | AttemptResult::Gone) => {}
+                for (id, next_attempt_at) in attempted {
+                    match next_attempt_at {
+                        Some(due) => schedule.add(id, due),
                         None => alone.push_back(id),
                     }
                 }
@@ -124,9 +123,9 @@ pub async fn run(
 async fn attempt_together(
     resolver: &DeadLetterResolver,
     ids: Vec<DeadLetterId>,
-) -> impl Iterator<Item = (DeadLetterId, Option<AttemptResult>)> {
-    let results = resolver.attempt_together(&ids).await;
-    ids.into_iter().zip(results)
+) -> impl Iterator<Item = (DeadLetterId, Option<i64>)> {
+    let next_attempts = resolver.attempt_together(&ids).await;
+    ids.into_iter().zip(next_attempts)
 }
 
 /// Queues every waiting dead letter; returns whether all were read, and how long that took. An outage ends the

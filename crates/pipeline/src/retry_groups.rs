@@ -1,7 +1,7 @@
 //! Attempts of dead letters by the schedule, together: most of them still wait for their orders, which few requests
 //! find out.
 
-use super::dead_letter_resolver::{AttemptResult, DeadLetterResolver};
+use super::dead_letter_resolver::DeadLetterResolver;
 use super::retry_policy::waiting_since;
 use ecom_clock::micros;
 use ecom_domain::dead_letter::{
@@ -14,8 +14,9 @@ use ecom_telemetry::metrics::StoreOperation;
 
 impl DeadLetterResolver {
     /// Attempts dead letters by the schedule, together: payments whose orders are still missing are scheduled again.
-    /// `None` for each that is to be attempted alone, among them all if a call fails.
-    pub async fn attempt_together(&self, ids: &[DeadLetterId]) -> Vec<Option<AttemptResult>> {
+    /// Returns the times of their next attempts, microseconds since the epoch; `None` for each that is to be attempted
+    /// alone, among them all if a call fails.
+    pub async fn attempt_together(&self, ids: &[DeadLetterId]) -> Vec<Option<i64>> {
         let mut results = vec![None; ids.len()];
         if let Some(waiting) = self.still_waiting(ids).await {
             let updates = waiting.iter().map(|(_, record)| self.next_schedule(record));
@@ -24,7 +25,7 @@ impl DeadLetterResolver {
             if storing.try_write(self.dead_letter_store.apply_all(&updates)).await.is_some() {
                 self.retrier.metrics().attempted.inc_by(updates.len() as u64);
                 for ((place, _), next_attempt_at) in waiting.iter().zip(next_attempts) {
-                    results[*place] = Some(AttemptResult::Waits(next_attempt_at));
+                    results[*place] = Some(next_attempt_at);
                 }
             }
         }

@@ -19,8 +19,8 @@ use super::groups::{BoxedValues, Write};
 use super::store::CassandraStore;
 use ecom_clock::Clock;
 use ecom_domain::dead_letter::{
-    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterIdPrefix, DeadLetterRecord, DeadLetterUpdate,
-    EventKind, HistoryEntry,
+    DeadLetter, DeadLetterChange, DeadLetterId, DeadLetterIdPrefix, DeadLetterRecord, DeadLetterState,
+    DeadLetterUpdate, EventKind, HistoryEntry,
 };
 use ecom_domain::event_time::{EventTime, WriteTimestamp};
 use ecom_domain::order::OrderId;
@@ -39,9 +39,6 @@ const LOOK_AHEAD: usize = 8;
 const INDEX_ENTRY_BYTES: usize = 128;
 /// About as many bytes as a change of a dead letter and its history entry have, without texts of any length.
 const UPDATE_BYTES: usize = 384;
-
-/// The cells of a state: write timestamp, state, generation, time, and the key.
-type StateCells<'a> = (i64, &'static str, i64, CqlTimestamp, i32, i16, &'a str);
 
 #[async_trait]
 impl DeadLetterStore for CassandraStore {
@@ -137,13 +134,19 @@ impl DeadLetterStore for CassandraStore {
     }
 
     async fn apply_all(&self, updates: &[DeadLetterUpdate]) -> Result<(), StoreError> {
-        let writes: Vec<_> = updates.iter().filter_map(|update| self.write_of(update)).collect();
-        let reopened = updates.iter().filter_map(|update| match &update.change {
-            DeadLetterChange::Reopen { dead_letter, .. } => Some(self.reopen(update, dead_letter)),
+        let indexed = updates.iter().filter_map(|update| match &update.change {
+            DeadLetterChange::Reopen { dead_letter, .. } => {
+                let indexed = self.record_by_order(dead_letter, time_of(update));
+                Some(try_join(self.register_partition(&update.dead_letter), indexed))
+            }
             _ => None,
         });
-        let done = try_join(self.write_all(&writes), try_join_all(reopened)).await;
-        done.map(drop).map_err(|error| error.at("update a dead letter", &self.name))
+        let writes: Vec<_> = updates.iter().map(|update| self.write_of(update)).collect();
+        let write = async {
+            try_join_all(indexed).await?;
+            self.write_all(&writes).await
+        };
+        write.await.map_err(|error| error.at("update a dead letter", &self.name))
     }
 
     fn dead_letters(&self, scan: Scan) -> BoxStream<'_, Result<DeadLetterRecord, StoreError>> {
@@ -216,16 +219,9 @@ fn index_entry(dead_letter: &DeadLetter, time: i64) -> Option<(i64, i64, &str, i
     Some((dead_letter.order_id?.0, dead_letter.t.micros(), dead_letter.id.as_str(), time))
 }
 
-/// Returns the cells of a state as bound values; `None` where the change has none.
-fn state_cells(update: &DeadLetterUpdate) -> Option<StateCells<'_>> {
-    let (DeadLetterChange::State { generation, state, at }
-    | DeadLetterChange::Reopen { generation, state, at, .. }) = &update.change
-    else {
-        return None;
-    };
-    let (id, time) = (&update.dead_letter, update.write_timestamp()?.micros());
-    let (generation, at) = (i64::from(*generation), timestamp(*at));
-    Some((time, state.as_str(), generation, at, id.day(), id.bucket(), id.as_str()))
+/// Returns the write timestamp of the cells of a change.
+fn time_of(update: &DeadLetterUpdate) -> i64 {
+    update.write_timestamp().map_or(update.t.micros(), |time| time.micros())
 }
 
 /// Returns about as many bytes as the values of an update have.
@@ -236,45 +232,35 @@ fn update_bytes(update: &DeadLetterUpdate) -> usize {
     UPDATE_BYTES + length(&entry.note) + length(&entry.replaced) + body
 }
 
-fn entry_of(update: &DeadLetterUpdate) -> EntryValues<'_> {
-    EntryValues::of(&update.dead_letter, &update.entry, update.entry_timestamp().micros())
-}
-
 impl CassandraStore {
-    /// Returns the write of a change and its history entry; `None` for a dead letter that is reopened.
-    fn write_of<'s>(&'s self, update: &'s DeadLetterUpdate) -> Option<Write<'s, BoxedValues<'s>>> {
+    /// Returns the write of a change and its history entry: tables with the same partition key, hence one mutation.
+    fn write_of<'s>(&'s self, update: &'s DeadLetterUpdate) -> Write<'s, BoxedValues<'s>> {
         let (id, statements) = (&update.dead_letter, &self.statements);
-        let bytes = update_bytes(update);
-        let entry: BoxedValues<'s> = Box::new(entry_of(update));
-        let (statement, cells): (_, BoxedValues<'s>) = match update.change {
-            DeadLetterChange::State { .. } => (&statements.set_state, Box::new(state_cells(update)?)),
-            DeadLetterChange::Schedule { attempts, next_attempt_at } => {
-                let time = update.write_timestamp()?.micros();
-                let (attempts, next) = (i64::from(attempts), timestamp(next_attempt_at));
-                let cells = (time, attempts, next, id.day(), id.bucket(), id.as_str());
-                (&statements.set_schedule, Box::new(cells))
-            }
-            DeadLetterChange::Nothing => {
-                return Some(Write::new(&statements.record_entry, entry, bytes));
-            }
-            DeadLetterChange::Reopen { .. } => return None,
+        let (time, bytes) = (time_of(update), update_bytes(update));
+        let (day, bucket, name) = (id.day(), id.bucket(), id.as_str());
+        let state_cells = |generation: u32, state: DeadLetterState, at: i64| -> BoxedValues<'s> {
+            Box::new((time, state.as_str(), i64::from(generation), timestamp(at), day, bucket, name))
         };
-        Some(Write::new(statement, cells, bytes).with(&statements.record_entry, entry))
-    }
-
-    /// Writes a dead letter again, with its state and a history entry.
-    async fn reopen(
-        &self,
-        update: &DeadLetterUpdate,
-        dead_letter: &DeadLetter,
-    ) -> Result<(), StatementError> {
-        let Some(cells) = state_cells(update) else { return Ok(()) };
-        let time = cells.0;
-        try_join(self.register_partition(&update.dead_letter), self.record_by_order(dead_letter, time))
-            .await?;
-        let values = (DeadLetterValues::of(dead_letter, time), cells, entry_of(update));
-        self.session.batch(&self.statements.reopen, values).await?;
-        Ok(())
+        let entry = EntryValues::of(id, &update.entry, update.entry_timestamp().micros());
+        let entry: BoxedValues<'s> = Box::new(entry);
+        let change = match &update.change {
+            DeadLetterChange::State { generation, state, at } => {
+                Write::new(&statements.set_state, state_cells(*generation, *state, *at), bytes)
+            }
+            DeadLetterChange::Reopen { generation, state, at, dead_letter } => {
+                let bytes = bytes + rows::bytes(dead_letter);
+                let values = DeadLetterValues::of(dead_letter, time);
+                Write::new(&statements.record_dead_letter, values, bytes)
+                    .boxed()
+                    .with(&statements.set_state, state_cells(*generation, *state, *at))
+            }
+            DeadLetterChange::Schedule { attempts, next_attempt_at } => {
+                let cells = (time, i64::from(*attempts), timestamp(*next_attempt_at), day, bucket, name);
+                Write::new(&statements.set_schedule, cells, bytes).boxed()
+            }
+            DeadLetterChange::Nothing => return Write::new(&statements.record_entry, entry, bytes),
+        };
+        change.with(&statements.record_entry, entry)
     }
 
     /// Registers the partition of a dead letter that is about to be written.

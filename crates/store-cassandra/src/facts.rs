@@ -111,19 +111,8 @@ impl FactStore for CassandraStore {
     }
 }
 
-/// `customer_id`, the payment columns, and `WRITETIME(payment_id)`.
+/// `order_id`, `customer_id`, the payment columns, and `WRITETIME(payment_id)`.
 pub(super) type SlotRow<'a> = (
-    Option<i64>,
-    Option<i64>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<i64>,
-);
-
-/// `order_id`, then a [`SlotRow`].
-pub(super) type SlotOfOrderRow<'a> = (
     i64,
     Option<i64>,
     Option<i64>,
@@ -139,8 +128,8 @@ pub(super) type SlotOfOrderRow<'a> = (
 pub(super) fn slot(row: Option<SlotRow<'_>>) -> PaymentSlot {
     let text = |cell: Option<&str>| cell.map(str::to_owned);
     match row {
-        None | Some((None, ..)) => PaymentSlot::NoOrder,
-        Some((Some(_), Some(payment_id), method, card, status, datetime, Some(written_at))) => {
+        None | Some((_, None, ..)) => PaymentSlot::NoOrder,
+        Some((_, Some(_), Some(payment_id), method, card, status, datetime, Some(written_at))) => {
             PaymentSlot::Taken {
                 payment: PaymentCells {
                     payment_id: Some(payment_id),
@@ -152,7 +141,7 @@ pub(super) fn slot(row: Option<SlotRow<'_>>) -> PaymentSlot {
                 written_at: EventTime::stored(written_at),
             }
         }
-        Some((Some(_), ..)) => PaymentSlot::Empty,
+        Some((_, Some(_), ..)) => PaymentSlot::Empty,
     }
 }
 
@@ -210,18 +199,18 @@ mod tests {
     #[test]
     fn a_row_without_a_customer_has_no_order() {
         assert_eq!(slot(None), PaymentSlot::NoOrder);
-        let ghost = (None, Some(1), Some("PayPal"), None, Some("Completed"), Some("now"), Some(5));
+        let ghost = (1, None, Some(1), Some("PayPal"), None, Some("Completed"), Some("now"), Some(5));
         assert_eq!(slot(Some(ghost)), PaymentSlot::NoOrder);
     }
 
     #[test]
     fn an_order_without_a_payment_id_is_an_empty_slot() {
-        assert_eq!(slot(Some((Some(7), None, None, None, None, None, None))), PaymentSlot::Empty);
+        assert_eq!(slot(Some((1, Some(7), None, None, None, None, None, None))), PaymentSlot::Empty);
     }
 
     #[test]
     fn a_taken_slot_has_every_cell_and_its_write_time() {
-        let row = (Some(7), Some(1), Some("PayPal"), None, Some("Completed"), Some("now"), Some(5));
+        let row = (1, Some(7), Some(1), Some("PayPal"), None, Some("Completed"), Some("now"), Some(5));
         let PaymentSlot::Taken { payment, written_at } = slot(Some(row)) else { panic!("it is taken") };
         assert_eq!(written_at, EventTime::stored(5));
         assert_eq!(payment.payment_method.as_deref(), Some("PayPal"));

@@ -7,7 +7,7 @@ use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 
 use super::errors::StatementError;
-use super::facts::{SlotOfOrderRow, SlotRow, slot};
+use super::facts::{SlotRow, slot};
 use super::owners::Owner;
 use super::store::CassandraStore;
 use super::values;
@@ -29,20 +29,21 @@ pub(super) type BoxedValues<'s> = Box<dyn SerializeRow + Send + Sync + 's>;
 /// A write of one partition.
 pub(super) struct Write<'s, V> {
     statement: (&'s PreparedStatement, V),
-    /// A second statement on the same partition.
-    other: Option<(&'s PreparedStatement, V)>,
+    /// Further statements on the same partition.
+    others: Vec<(&'s PreparedStatement, V)>,
     /// About as many bytes as its values have.
     bytes: usize,
 }
 
 impl<'s, V> Write<'s, V> {
     pub(super) fn new(statement: &'s PreparedStatement, values: V, bytes: usize) -> Self {
-        Self { statement: (statement, values), other: None, bytes }
+        Self { statement: (statement, values), others: Vec::new(), bytes }
     }
 
     /// Adds a statement on the same partition.
-    pub(super) fn with(self, statement: &'s PreparedStatement, values: V) -> Self {
-        Self { other: Some((statement, values)), ..self }
+    pub(super) fn with(mut self, statement: &'s PreparedStatement, values: V) -> Self {
+        self.others.push((statement, values));
+        self
     }
 
     /// Boxes the values, so that a statement with values of another type can be added.
@@ -51,11 +52,12 @@ impl<'s, V> Write<'s, V> {
         V: SerializeRow + Send + Sync + 's,
     {
         let boxed = |(statement, values)| (statement, Box::new(values) as BoxedValues<'s>);
-        Write { statement: boxed(self.statement), other: self.other.map(boxed), bytes: self.bytes }
+        let others = self.others.into_iter().map(boxed).collect();
+        Write { statement: boxed(self.statement), others, bytes: self.bytes }
     }
 
     fn statements(&self) -> impl Iterator<Item = &(&'s PreparedStatement, V)> {
-        std::iter::once(&self.statement).chain(&self.other)
+        std::iter::once(&self.statement).chain(&self.others)
     }
 }
 
@@ -140,23 +142,20 @@ impl CassandraStore {
         owner: Owner,
         order_ids: Vec<OrderId>,
     ) -> Result<Vec<PaymentSlot>, StatementError> {
-        if let [order_id] = order_ids[..] {
-            let statement = &self.statements.payment_slot;
-            let response = self.session.execute_unpaged(statement, values::key(order_id)).await?;
-            let rows = response.into_rows_result()?;
-            return Ok(vec![slot(rows.maybe_first_row::<SlotRow<'_>>()?)]);
-        }
-        let ids: Vec<i64> = order_ids.iter().map(|order_id| order_id.0).collect();
-        let mut statement = self.statements.payment_slots.clone();
-        statement.set_load_balancing_policy(self.owners.policy(owner));
-        let response = self.session.execute_unpaged(&statement, (&ids,)).await?;
+        let response = if let [order_id] = order_ids[..] {
+            self.session.execute_unpaged(&self.statements.payment_slot, values::key(order_id)).await?
+        } else {
+            let ids: Vec<i64> = order_ids.iter().map(|order_id| order_id.0).collect();
+            let mut statement = self.statements.payment_slots.clone();
+            statement.set_load_balancing_policy(self.owners.policy(owner));
+            self.session.execute_unpaged(&statement, (ids,)).await?
+        };
         let rows = response.into_rows_result()?;
-        let mut slots = vec![PaymentSlot::NoOrder; ids.len()];
-        for row in rows.rows::<SlotOfOrderRow<'_>>()? {
-            let (order_id, customer, payment, method, card, status, datetime, written_at) = row?;
-            let found = slot(Some((customer, payment, method, card, status, datetime, written_at)));
-            for (_, slot) in ids.iter().zip(&mut slots).filter(|(id, _)| **id == order_id) {
-                *slot = found.clone();
+        let mut slots = vec![slot(None); order_ids.len()];
+        for row in rows.rows::<SlotRow<'_>>()? {
+            let row = row?;
+            for (_, found) in order_ids.iter().zip(&mut slots).filter(|(id, _)| id.0 == row.0) {
+                *found = slot(Some(row));
             }
         }
         Ok(slots)

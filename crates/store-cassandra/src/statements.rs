@@ -21,7 +21,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
 
 /// Reads the payment columns of an order.
 pub(super) const PAYMENT_SLOT: &str = "\
-SELECT customer_id, payment_id, payment_method, card_last_four, payment_status, payment_datetime, \
+SELECT order_id, customer_id, payment_id, payment_method, card_last_four, payment_status, payment_datetime, \
 WRITETIME(payment_id) FROM ecom_store.orders_payments_facts WHERE order_id = ?";
 
 /// Reads the payment columns of several orders.
@@ -250,8 +250,6 @@ pub(super) struct Statements {
     pub(super) dead_letters: PreparedStatement,
     pub(super) dead_letters_brief: PreparedStatement,
     pub(super) history: PreparedStatement,
-    /// Dead letter, state and history entry: two tables with the same partition key, hence one mutation.
-    pub(super) reopen: Batch,
     pub(super) remove: Batch,
     pub(super) record_by_order: PreparedStatement,
     pub(super) dead_letters_by_order: PreparedStatement,
@@ -279,9 +277,6 @@ impl Statements {
             statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));
             Ok::<_, StatementError>(statement)
         };
-        let record_dead_letter = one(RECORD_DEAD_LETTER).await?;
-        let set_state = one(SET_STATE).await?;
-        let record_entry = one(RECORD_ENTRY).await?;
         let heartbeat = one(HEARTBEAT).await?;
         Ok(Self {
             record_order: one(RECORD_ORDER).await?,
@@ -299,11 +294,10 @@ impl Statements {
             partitions: scan(PARTITIONS, PAGE).await?,
             first_of_partition: one(FIRST_OF_PARTITION).await?,
             forget_partition: one(FORGET_PARTITION).await?,
-            reopen: together([&record_dead_letter, &set_state, &record_entry]),
-            record_dead_letter,
-            set_state,
+            record_dead_letter: one(RECORD_DEAD_LETTER).await?,
+            set_state: one(SET_STATE).await?,
             set_schedule: one(SET_SCHEDULE).await?,
-            record_entry,
+            record_entry: one(RECORD_ENTRY).await?,
             dead_letter: one(DEAD_LETTER).await?,
             dead_letters_by_id: one(DEAD_LETTERS_BY_ID).await?,
             ids_of_partition: scan(IDS_OF_PARTITION, PAGE_BRIEF).await?,

@@ -8,18 +8,20 @@
 //! uses ids, days and orders that no other case of the process uses.
 #![allow(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 
-/// Runs the listed cases through a macro of this name. A case that is missing from the list is dead code,
-/// which the compiler reports.
+/// Defines the contract suite of a port, in a module of `contract`: the test functions of its cases, and the macro that
+/// turns each case into a test of an adapter. A case that is missing from the list is dead code, which the compiler
+/// reports.
 ///
-/// `$d` is a dollar sign, for the macro that this one defines.
-macro_rules! suite {
-    ($d:tt $module:ident, $port:ident, $stamp:ident: [$($case:ident),+ $(,)?]) => {
+/// `$d $this` are a dollar sign and `crate`, for the macro that this one defines.
+#[macro_export]
+macro_rules! contract_suite {
+    ($d:tt $this:tt $module:ident, $port:path, $stamp:ident: [$($case:ident),+ $(,)?]) => {
         /// The cases, each with a time limit.
         pub mod cases {
-            use crate::contract::{Subject, run};
+            use $crate::contract::{Subject, run};
             $(
                 /// Runs the case of this name, unless there is no subject.
-                pub async fn $case(subject: Option<Subject<dyn crate::$port>>) {
+                pub async fn $case(subject: Option<Subject<dyn $port>>) {
                     if let Some(subject) = subject {
                         run(super::$case(&subject)).await;
                     }
@@ -34,7 +36,7 @@ macro_rules! suite {
                 $(
                     #[tokio::test]
                     async fn $case() {
-                        $d crate::contract::$module::cases::$case($d subject().await).await;
+                        $d $this::contract::$module::cases::$case($d subject().await).await;
                     }
                 )+
             };
@@ -64,7 +66,8 @@ use std::time::Duration;
 /// The time limit of a case; far more than any needs.
 const CASE_LIMIT: Duration = Duration::from_secs(240);
 
-async fn run(case: impl Future<Output = ()>) {
+#[doc(hidden)]
+pub async fn run(case: impl Future<Output = ()>) {
     if tokio::time::timeout(CASE_LIMIT, case).await.is_err() {
         panic!("the case did not end within {CASE_LIMIT:?}");
     }

@@ -19,7 +19,7 @@ use super::Subject;
 
 type Facts = Subject<dyn FactStore>;
 
-suite! { $ facts, FactStore, fact_row_contract_tests: [
+crate::contract_suite! { $ crate facts, crate::FactStore, fact_row_contract_tests: [
     an_order_never_seen_has_no_row,
     an_order_reads_back_as_it_was_written,
     a_payment_reads_back_as_it_was_written,

@@ -15,7 +15,7 @@ use super::Subject;
 
 type Store = Subject<dyn OperationsStore>;
 
-suite! { $ operations, OperationsStore, operations_store_contract_tests: [
+crate::contract_suite! { $ crate operations, crate::OperationsStore, operations_store_contract_tests: [
     a_heartbeat_reads_back_whole,
     the_last_heartbeat_of_a_role_on_a_host_stays,
     heartbeats_are_kept_by_role_and_host_and_read_in_order,

@@ -10,7 +10,7 @@ use ecom_domain::reason::Reason;
 
 use super::{MS, NOW, SECOND, Store, own_dead_letter, received, recorded, state_update};
 
-suite! { $ dead_letter_history, DeadLetterStore, dead_letter_history_contract_tests: [
+crate::contract_suite! { $ crate dead_letter_history, crate::DeadLetterStore, dead_letter_history_contract_tests: [
     a_history_reads_oldest_first_and_keeps_every_field,
     a_history_entry_written_twice_is_one_entry,
     a_message_recorded_again_at_another_time_leaves_one_entry,

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{MS, NOW, SECOND, Store, own_dead_letter, received, schedule_update, state_update};
 use crate::DeadLetterStore;
 
-suite! { $ dead_letter_model, DeadLetterStore, dead_letter_model_contract_tests: [
+crate::contract_suite! { $ crate dead_letter_model, crate::DeadLetterStore, dead_letter_model_contract_tests: [
     any_schedule_of_updates_ends_at_the_largest_write_timestamp,
 ] }
 

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::{DAY, MS, NOW, SECOND, Store, dead_letter, own_days, received, schedule_update, state_update};
 
-suite! { $ dead_letters_of_order, DeadLetterStore, dead_letters_of_order_contract_tests: [
+crate::contract_suite! { $ crate dead_letters_of_order, crate::DeadLetterStore, dead_letters_of_order_contract_tests: [
     an_order_without_dead_letters_has_none,
     dead_letters_of_an_order_are_read_whole_latest_first_and_no_others,
     all_dead_letters_of_one_event_time_are_read,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::StoreError;
 
-suite! { $ dead_letter_recording, DeadLetterStore, dead_letter_recording_contract_tests: [
+crate::contract_suite! { $ crate dead_letter_recording, crate::DeadLetterStore, dead_letter_recording_contract_tests: [
     an_unknown_dead_letter_is_none,
     dead_letters_are_found_by_the_beginning_of_their_ids,
     a_dead_letter_reads_back_whole,

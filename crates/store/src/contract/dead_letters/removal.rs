@@ -8,7 +8,7 @@ use super::{
     recorded, reopen_update, scanned, schedule_update, state_update,
 };
 
-suite! { $ dead_letter_removal, DeadLetterStore, dead_letter_removal_contract_tests: [
+crate::contract_suite! { $ crate dead_letter_removal, crate::DeadLetterStore, dead_letter_removal_contract_tests: [
     a_removed_dead_letter_is_gone_with_its_history,
     a_dead_letter_removed_twice_is_as_if_removed_once,
     an_older_dead_letter_recorded_after_a_neighbours_removal_is_visible,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::Scan;
 
-suite! { $ dead_letter_scans, DeadLetterStore, dead_letter_scan_contract_tests: [
+crate::contract_suite! { $ crate dead_letter_scans, crate::DeadLetterStore, dead_letter_scan_contract_tests: [
     a_scan_yields_every_dead_letter_of_every_day_and_bucket_once,
     a_scan_reads_the_newest_day_first,
     a_scan_keeps_to_its_bounds,

@@ -10,7 +10,7 @@ use super::{
     reopen_update, scanned, schedule_update, state_update,
 };
 
-suite! { $ dead_letter_updates, DeadLetterStore, dead_letter_update_contract_tests: [
+crate::contract_suite! { $ crate dead_letter_updates, crate::DeadLetterStore, dead_letter_update_contract_tests: [
     of_two_states_the_higher_rank_wins_in_either_order_of_arrival,
     a_fast_clock_does_not_undo_a_discard,
     a_reopened_dead_letter_waits_again_in_either_order_of_arrival,

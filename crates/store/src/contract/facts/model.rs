@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Facts, order, own_ids, payment, t};
 
-suite! { $ fact_model, FactStore, fact_model_contract_tests: [
+crate::contract_suite! { $ crate fact_model, crate::FactStore, fact_model_contract_tests: [
     any_schedule_of_writes_ends_at_the_largest_event_time,
 ] }
 

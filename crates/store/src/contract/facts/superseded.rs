@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::{Facts, order, own_id, own_ids, payment, row, t};
 
-suite! { $ fact_superseded, FactStore, fact_superseded_contract_tests: [
+crate::contract_suite! { $ crate fact_superseded, crate::FactStore, fact_superseded_contract_tests: [
     an_order_with_one_payment_has_none_superseded,
     superseded_payments_read_back_as_recorded_newest_first,
     a_superseded_payment_recorded_twice_is_as_if_recorded_once,

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::superseded::lost;
 use super::{Facts, order, own_id, payment, t};
 
-suite! { $ fact_unseen, FactStore, fact_unseen_contract_tests: [
+crate::contract_suite! { $ crate fact_unseen, crate::FactStore, fact_unseen_contract_tests: [
     of_two_payments_written_unseen_the_older_is_superseded_in_either_order_of_arrival,
     of_payments_written_at_once_all_but_the_newest_are_superseded,
     a_copy_of_a_payment_does_not_supersede_it,

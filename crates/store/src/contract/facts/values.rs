@@ -6,7 +6,7 @@ use ecom_domain::payment::Payment;
 
 use super::{Facts, T, order, own_id, payment, row, t};
 
-suite! { $ fact_values, FactStore, fact_value_contract_tests: [
+crate::contract_suite! { $ crate fact_values, crate::FactStore, fact_value_contract_tests: [
     write_timestamps_are_event_times_to_the_microsecond,
     any_text_reads_back,
     an_empty_text_is_not_null,

@@ -10,6 +10,8 @@ mod modes;
 mod producer;
 mod setup;
 mod shared;
+#[cfg(feature = "shop")]
+mod shop;
 
 pub(crate) use bulk::{
     BulkOptions, BulkSelection, CorrectArgs, DiscardArgs, IdArgument, ReopenArgs, RetryArgs,
@@ -25,6 +27,8 @@ pub(crate) use modes::parse;
 pub(crate) use producer::{OrdersProducer, PaymentsProducer, Preset, ProducerArgs};
 pub(crate) use setup::{Print, Setup, SetupCommand, all};
 pub(crate) use shared::Common;
+#[cfg(feature = "shop")]
+pub(crate) use shop::{ApiCommand, ApiService, KeyArgs, KeyRole, PaymentProcessor};
 
 use clap::ValueEnum;
 use modes::{Mode, Modes};

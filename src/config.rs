@@ -9,10 +9,12 @@ use ecom_bus_pubsub::PubsubSettings;
 use ecom_embedded::EmbeddedSettings;
 #[cfg(feature = "cassandra")]
 use ecom_store_cassandra::CassandraSettings;
-#[cfg(not(all(feature = "pubsub", feature = "cassandra", feature = "embedded")))]
+#[cfg(not(all(feature = "pubsub", feature = "cassandra", feature = "embedded", feature = "shop")))]
 use serde::de::IgnoredAny;
 
 use super::exit::CliError;
+#[cfg(feature = "shop")]
+use super::shop::settings::ShopSettings;
 
 // Keys of an adapter that is not built in are accepted, and their values are not read.
 #[cfg(not(feature = "pubsub"))]
@@ -21,9 +23,12 @@ type PubsubSettings = IgnoredAny;
 type CassandraSettings = IgnoredAny;
 #[cfg(not(feature = "embedded"))]
 type EmbeddedSettings = IgnoredAny;
+#[cfg(not(feature = "shop"))]
+type ShopSettings = IgnoredAny;
 
 /// Every setting.
-pub(crate) type Config = ecom_config::Config<PubsubSettings, CassandraSettings, EmbeddedSettings>;
+pub(crate) type Config =
+    ecom_config::Config<PubsubSettings, CassandraSettings, EmbeddedSettings, ShopSettings>;
 
 /// Every setting, and the origin of each value.
 pub(crate) type Loaded = ecom_config::Loaded<Config>;
@@ -96,5 +101,5 @@ pub(crate) fn not_built(config: &Config) -> CliError {
         .hint("build with default features: cargo build --release")
 }
 
-#[cfg(all(test, feature = "pubsub", feature = "cassandra", feature = "embedded"))]
+#[cfg(all(test, feature = "pubsub", feature = "cassandra", feature = "embedded", feature = "shop"))]
 mod tests;

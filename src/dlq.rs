@@ -21,7 +21,7 @@ const DRAINED: std::time::Duration = std::time::Duration::from_secs(2);
 /// Runs `dlq_handler`.
 pub(crate) async fn main(context: Context, cli: &DlqHandler) -> Result<Exit, CliError> {
     if context.common.check {
-        return setup::check(&context, Rights::Of(Role::DlqHandler)).await;
+        return setup::check(&context, Rights::Of(Role::DlqHandler.into())).await;
     }
     let exit = match &cli.command {
         None => return run(context.of_role(), &cli.run).await,

@@ -21,6 +21,8 @@ pub mod render;
 mod role_handle;
 mod roles;
 mod setup;
+#[cfg(feature = "shop")]
+mod shop;
 mod shutdown;
 mod startup;
 mod summary;
@@ -72,6 +74,24 @@ pub fn payment_consumer() -> ExitCode {
 pub fn dlq_handler() -> ExitCode {
     let cli: cli::DlqHandler = cli::parse();
     context::main(&cli.common, cli.sets(), Guard::On, async |context| dlq::main(context, &cli).await)
+}
+
+/// Runs `api_service`.
+#[cfg(feature = "shop")]
+pub fn api_service() -> ExitCode {
+    let cli: cli::ApiService = cli::parse();
+    context::main(&cli.common, cli.sets(), Guard::On, async |context| {
+        shop::api_service::main(context, &cli).await
+    })
+}
+
+/// Runs `payment_processor`.
+#[cfg(feature = "shop")]
+pub fn payment_processor() -> ExitCode {
+    let cli: cli::PaymentProcessor = cli::parse();
+    context::main(&cli.common, cli.sets(), Guard::On, async |context| {
+        shop::payment_processor::main(context, &cli).await
+    })
 }
 
 /// Runs `ecom_setup`.

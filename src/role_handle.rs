@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::context::Context;
 use ecom_bus::Subscription;
 use ecom_clock::Clock;
-use ecom_domain::role::Role;
+use ecom_domain::role::RoleName;
 use ecom_pipeline::durable::Retrier;
 use ecom_telemetry::metrics::{DeadLetterGauges, RoleMetrics};
 
@@ -23,7 +23,7 @@ pub(crate) struct RoleHandle {
 
 impl RoleHandle {
     /// A handle with counters at zero.
-    pub(crate) fn new(role: Role, context: &Context) -> Self {
+    pub(crate) fn new(role: impl Into<RoleName>, context: &Context) -> Self {
         let metrics = Arc::new(RoleMetrics::new(role));
         let retrier = Retrier::new(Arc::clone(&context.entropy), Arc::clone(&metrics));
         let retrier = Arc::new(retrier.with_refusal_timeout(context.config.connect.refusal_timeout));

@@ -25,7 +25,8 @@ use ecom_domain::backoff::Backoff;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::role::Role;
 use ecom_pipeline::actor::Actor;
-use ecom_pipeline::concurrency_limit::{ConcurrencyBounds, START};
+use ecom_pipeline::concurrency_limit::ConcurrencyBounds;
+pub(crate) use ecom_pipeline::concurrency_limit::START;
 use ecom_pipeline::consume::{ConsumerSettings, consume};
 use ecom_pipeline::dead_letter_gauges;
 use ecom_pipeline::dead_letter_intake::DeadLetterIntake;
@@ -161,7 +162,8 @@ impl RoleDeps {
         }
     }
 
-    async fn consume(
+    /// Consumes a subscription with a handler.
+    pub(crate) async fn consume(
         &self,
         handler: impl Handler,
         source: &str,
@@ -204,7 +206,8 @@ impl RoleDeps {
         })
     }
 
-    async fn dead_letter_publisher(
+    /// Returns the publisher of the dead letters of a source subscription.
+    pub(crate) async fn dead_letter_publisher(
         &self,
         kind: EventKind,
         source: &str,
@@ -242,7 +245,7 @@ pub(crate) async fn run_consumer(
     kind: EventKind,
 ) -> Result<Exit, CliError> {
     if context.common.check {
-        return setup::check(&context, Rights::Of(Role::consumer_of(kind))).await;
+        return setup::check(&context, Rights::Of(Role::consumer_of(kind).into())).await;
     }
     let context = context.of_role();
     let handle = RoleHandle::new(Role::consumer_of(kind), &context);

@@ -7,7 +7,7 @@ use super::exit::{CliError, Exit};
 use super::output;
 use super::wiring;
 use ecom_config::{BusKind, StoreKind};
-use ecom_domain::role::Role;
+use ecom_domain::role::RoleName;
 use ecom_telemetry::stderr;
 
 /// The mark of a line.
@@ -41,7 +41,9 @@ impl Mark {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
     /// Those of a role.
-    Of(Role),
+    Of(RoleName),
+    /// Those of a role that only publishes.
+    Producer,
     /// Those of a reader of all tables.
     Reader,
     /// None beyond those to create what is missing.
@@ -53,8 +55,8 @@ impl Rights {
     #[cfg(feature = "cassandra")]
     fn role(self) -> Option<&'static str> {
         match self {
-            Self::Of(Role::OrdersProducer | Role::PaymentsProducer) => Some("heartbeat"),
             Self::Of(role) => Some(role.as_str()),
+            Self::Producer => Some("heartbeat"),
             Self::Reader => Some("analyst"),
             Self::Setup => None,
         }
@@ -164,6 +166,11 @@ fn wanted(context: &Context) -> ecom_bus_pubsub::DesiredTopics {
         orders: pair(&topics.orders, &subscriptions.orders),
         payments: pair(&topics.payments, &subscriptions.payments),
         dead_letters: pair(&topics.dead_letters, &subscriptions.dead_letters),
+        #[cfg(feature = "shop")]
+        others: {
+            let shop = &context.config.shop;
+            vec![pair(&shop.topics.requests, &shop.subscriptions.requests)]
+        },
         ..DesiredTopics::default()
     }
 }
@@ -240,13 +247,40 @@ async fn cassandra(_: &Context, _: Mode) -> Result<Vec<Line>, CliError> {
 
 #[cfg(feature = "pubsub")]
 fn print_gcloud(context: &Context, iam: bool) -> Result<String, CliError> {
-    use ecom_bus_pubsub::{print_gcloud, print_iam};
     let settings = &context.config.bus.pubsub;
     if settings.project.is_empty() {
         return Err(CliError::usage("bus.pubsub.project is not set").hint("pass --project ID"));
     }
-    let printed = if iam { print_iam } else { print_gcloud };
-    Ok(printed(settings, &wanted(context)))
+    Ok(match iam {
+        true => ecom_bus_pubsub::print_iam(settings, &bus_uses(&context.config)),
+        false => ecom_bus_pubsub::print_gcloud(settings, &wanted(context)),
+    })
+}
+
+/// Returns what each binary does on the bus.
+#[cfg(feature = "pubsub")]
+fn bus_uses(config: &config::Config) -> Vec<ecom_bus_pubsub::BusUse<'_>> {
+    use ecom_bus_pubsub::BusUse;
+    let (topics, subscriptions) = (&config.bus.topics, &config.bus.subscriptions);
+    let dead_letters = topics.dead_letters.as_str();
+    let of = |binary, receives, publishes| BusUse { binary, receives, publishes };
+    let mut uses = vec![
+        of("orders_producer", vec![], vec![topics.orders.as_str()]),
+        of("payments_producer", vec![], vec![topics.payments.as_str()]),
+        of("order_consumer", vec![subscriptions.orders.as_str()], vec![dead_letters]),
+        of("payment_consumer", vec![subscriptions.payments.as_str()], vec![dead_letters]),
+        of("dlq_handler", vec![subscriptions.dead_letters.as_str()], vec![&topics.orders, &topics.payments]),
+    ];
+    #[cfg(feature = "shop")]
+    uses.extend([
+        of("api_service", vec![], vec![config.shop.topics.requests.as_str()]),
+        of(
+            "payment_processor",
+            vec![config.shop.subscriptions.requests.as_str()],
+            vec![&topics.orders, &topics.payments, dead_letters],
+        ),
+    ]);
+    uses
 }
 
 #[cfg(not(feature = "pubsub"))]

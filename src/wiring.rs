@@ -25,12 +25,34 @@ pub(crate) struct Store {
     pub(crate) dead_letter_store: Arc<dyn DeadLetterStore>,
     /// Heartbeats and bulk operations.
     pub(crate) operations: Arc<dyn OperationsStore>,
+    /// The adapter behind these ports, for the ports of other crates on the same connection.
+    #[cfg_attr(not(feature = "shop"), expect(dead_code, reason = "only the shop has further ports"))]
+    pub(crate) adapter: StoreAdapter,
+}
+
+/// A connected adapter of the store.
+#[derive(Clone)]
+pub(crate) enum StoreAdapter {
+    /// The embedded file.
+    #[cfg(feature = "embedded")]
+    Embedded(#[cfg_attr(not(feature = "shop"), expect(dead_code))] Arc<ecom_embedded::Embedded>),
+    /// Cassandra.
+    #[cfg(feature = "cassandra")]
+    Cassandra(#[cfg_attr(not(feature = "shop"), expect(dead_code))] Arc<ecom_store_cassandra::CassandraStore>),
 }
 
 #[cfg(any(feature = "embedded", feature = "cassandra"))]
 impl Store {
-    fn new(store: Arc<impl FactStore + DeadLetterStore + OperationsStore + 'static>) -> Self {
-        Self { facts: store.clone(), dead_letter_store: store.clone(), operations: store }
+    fn new<S>(store: Arc<S>, adapter: fn(Arc<S>) -> StoreAdapter) -> Self
+    where
+        S: FactStore + DeadLetterStore + OperationsStore + 'static,
+    {
+        Self {
+            facts: store.clone(),
+            dead_letter_store: store.clone(),
+            operations: store.clone(),
+            adapter: adapter(store),
+        }
     }
 }
 
@@ -51,7 +73,7 @@ pub(crate) async fn both(context: &Context, folder: DataFolder) -> Result<(Arc<d
     {
         let embedded = context.startup.reach(async || open_embedded(context, folder).await).await?;
         log_backends(&[&embedded.describe()]);
-        return Ok((embedded.clone(), Store::new(embedded)));
+        return Ok((embedded.clone(), Store::new(embedded, StoreAdapter::Embedded)));
     }
     let bus = context.startup.reach(async || connect_bus(context, folder).await).await?;
     let store = context.startup.reach(async || connect_store(context, folder).await).await?;
@@ -132,7 +154,10 @@ async fn connect_bus(context: &Context, folder: DataFolder) -> Result<Arc<dyn Bu
 async fn connect_store(context: &Context, folder: DataFolder) -> Result<Store, Attempt> {
     match context.config.store.kind {
         #[cfg(feature = "embedded")]
-        ecom_config::StoreKind::Embedded => open_embedded(context, folder).await.map(Store::new),
+        ecom_config::StoreKind::Embedded => {
+            let embedded = open_embedded(context, folder).await?;
+            Ok(Store::new(embedded, StoreAdapter::Embedded))
+        }
         #[cfg(feature = "cassandra")]
         ecom_config::StoreKind::Cassandra => connect_cassandra(&context.config).await,
         #[cfg(not(all(feature = "embedded", feature = "cassandra")))]
@@ -149,13 +174,23 @@ fn not_built<T>(context: &Context, _: DataFolder) -> Result<T, Attempt> {
 #[cfg(feature = "embedded")]
 fn routes(config: &Config) -> Vec<ecom_embedded::Route> {
     let (topics, subscriptions) = (&config.bus.topics, &config.bus.subscriptions);
-    [
+    let pairs = [
         (&topics.orders, &subscriptions.orders),
         (&topics.payments, &subscriptions.payments),
         (&topics.dead_letters, &subscriptions.dead_letters),
+        #[cfg(feature = "shop")]
+        (&config.shop.topics.requests, &config.shop.subscriptions.requests),
+    ];
+    pairs.map(|(topic, subscription)| ecom_embedded::Route::new(topic, subscription)).into()
+}
+
+/// Returns the tables of the embedded store beside those of the pipeline.
+#[cfg(feature = "embedded")]
+fn extensions() -> Vec<ecom_embedded::SchemaExtension> {
+    vec![
+        #[cfg(feature = "shop-embedded")]
+        ecom_shop_embedded::SCHEMA,
     ]
-    .map(|(topic, subscription)| ecom_embedded::Route::new(topic, subscription))
-    .into()
 }
 
 #[cfg(feature = "embedded")]
@@ -165,7 +200,7 @@ async fn open_embedded(
 ) -> Result<Arc<ecom_embedded::Embedded>, Attempt> {
     use ecom_embedded::{ByteLimits, OpenError, Options, open};
     let options = match folder {
-        DataFolder::Create => Options::new(routes(&context.config)),
+        DataFolder::Create => Options { extensions: extensions(), ..Options::new(routes(&context.config)) },
         DataFolder::MustExist => Options::existing(),
     };
     let limits = ByteLimits::from(&context.config.embedded);
@@ -264,5 +299,5 @@ async fn connect_cassandra(config: &Config) -> Result<Store, Attempt> {
     let store = ecom_store_cassandra::CassandraStore::connect(&config.store.cassandra)
         .await
         .map_err(|error| cassandra_failed(&error))?;
-    Ok(Store::new(Arc::new(store)))
+    Ok(Store::new(Arc::new(store), StoreAdapter::Cassandra))
 }

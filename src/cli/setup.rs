@@ -100,8 +100,8 @@ pub(crate) enum Print {
 }
 
 /// The command line of every binary.
-pub(crate) fn all() -> [Command; 8] {
-    [
+pub(crate) fn all() -> Vec<Command> {
+    vec![
         OrdersProducer::command(),
         PaymentsProducer::command(),
         OrderConsumer::command(),
@@ -110,5 +110,9 @@ pub(crate) fn all() -> [Command; 8] {
         Setup::command(),
         Facts::command(),
         Demo::command(),
+        #[cfg(feature = "shop")]
+        super::ApiService::command(),
+        #[cfg(feature = "shop")]
+        super::PaymentProcessor::command(),
     ]
 }

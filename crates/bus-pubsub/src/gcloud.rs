@@ -27,9 +27,9 @@ pub fn print_gcloud(settings: &PubsubSettings, desired: &DesiredTopics) -> Strin
     script
 }
 
-/// Returns a shell script that creates one service account per binary and grants it roles on exactly the
+/// Returns a shell script that creates one service account for each of these binaries and grants it roles on exactly the
 /// topics and subscriptions that it uses.
-pub fn print_iam(settings: &PubsubSettings, desired: &DesiredTopics) -> String {
+pub fn print_iam(settings: &PubsubSettings, uses: &[BusUse<'_>]) -> String {
     let project = quoted(&settings.project);
     let mut script = format!(
         "#!/bin/sh\n# One service account per binary, with roles on single topics and subscriptions only.\n\
@@ -39,7 +39,7 @@ pub fn print_iam(settings: &PubsubSettings, desired: &DesiredTopics) -> String {
          # A new service account takes a moment to propagate.\n\
          bind() {{ for _ in 1 2 3 4 5 6; do \"$@\" >/dev/null && return 0; sleep 5; done; return 1; }}\n"
     );
-    for account in service_accounts(desired) {
+    for account in uses {
         let id = format!("ecom-{}", account.binary.replace('_', "-"));
         let member = format!("serviceAccount:{id}@{}.iam.gserviceaccount.com", settings.project);
         let _ = write!(
@@ -58,7 +58,7 @@ pub fn print_iam(settings: &PubsubSettings, desired: &DesiredTopics) -> String {
                 &format!("iam service-accounts create {id} --display-name={}", account.binary)
             ),
         );
-        for binding in account.bindings {
+        for binding in account.bindings() {
             let call = format!(
                 "pubsub {} add-iam-policy-binding {} --member={} --role={}",
                 binding.collection,
@@ -134,10 +134,15 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// The service account of a binary.
-struct ServiceAccount<'a> {
-    binary: &'static str,
-    bindings: Vec<IamBinding<'a>>,
+/// What a binary does on the bus, for its service account.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BusUse<'a> {
+    /// The name of the binary.
+    pub binary: &'static str,
+    /// The subscriptions that it receives from, by their short names.
+    pub receives: Vec<&'a str>,
+    /// The topics that it publishes to, by their short names.
+    pub publishes: Vec<&'a str>,
 }
 
 /// A role on one topic or subscription.
@@ -148,37 +153,20 @@ struct IamBinding<'a> {
     role: &'static str,
 }
 
-/// Returns the service accounts. A publisher is also a viewer of its topic, to check that it has a
-/// subscription; a subscriber is a viewer of its subscription, to report at once that it is missing.
-fn service_accounts(desired: &DesiredTopics) -> Vec<ServiceAccount<'_>> {
-    fn publishes(topic: &str) -> [IamBinding<'_>; 2] {
-        ["roles/pubsub.publisher", "roles/pubsub.viewer"].map(|role| IamBinding {
-            collection: "topics",
-            name: topic,
-            role,
-        })
+impl<'a> BusUse<'a> {
+    /// Returns the roles that it needs. A publisher is also a viewer of its topic, to check that it has a subscription; a
+    /// subscriber is a viewer of its subscription, to report at once that it is missing.
+    fn bindings(&self) -> impl Iterator<Item = IamBinding<'a>> {
+        let of = |collection, names: &[&'a str], role| {
+            let pair = |name: &&'a str| [role, "roles/pubsub.viewer"].map(|role| (collection, *name, role));
+            names.iter().flat_map(pair).collect::<Vec<_>>()
+        };
+        let bindings = [
+            of("subscriptions", &self.receives, "roles/pubsub.subscriber"),
+            of("topics", &self.publishes, "roles/pubsub.publisher"),
+        ];
+        bindings.into_iter().flatten().map(|(collection, name, role)| IamBinding { collection, name, role })
     }
-    fn account<'a>(binary: &'static str, bindings: Vec<[IamBinding<'a>; 2]>) -> ServiceAccount<'a> {
-        ServiceAccount { binary, bindings: bindings.into_iter().flatten().collect() }
-    }
-    fn receives(subscription: &str) -> [IamBinding<'_>; 2] {
-        ["roles/pubsub.subscriber", "roles/pubsub.viewer"].map(|role| IamBinding {
-            collection: "subscriptions",
-            name: subscription,
-            role,
-        })
-    }
-    let DesiredTopics { orders, payments, dead_letters, .. } = desired;
-    vec![
-        account("orders_producer", vec![publishes(&orders.topic)]),
-        account("payments_producer", vec![publishes(&payments.topic)]),
-        account("order_consumer", vec![receives(&orders.subscription), publishes(&dead_letters.topic)]),
-        account("payment_consumer", vec![receives(&payments.subscription), publishes(&dead_letters.topic)]),
-        account(
-            "dlq_handler",
-            vec![receives(&dead_letters.subscription), publishes(&orders.topic), publishes(&payments.topic)],
-        ),
-    ]
 }
 
 #[cfg(test)]
@@ -233,7 +221,15 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn every_binary_gets_the_roles_that_it_needs_and_no_others() {
-        let script = print_iam(&PubsubSettings::new("shop"), &DesiredTopics::default());
+        let uses = [
+            BusUse { binary: "orders_producer", receives: vec![], publishes: vec!["orders_data"] },
+            BusUse {
+                binary: "order_consumer",
+                receives: vec!["orders_data-sub"],
+                publishes: vec!["dlq_payments_data"],
+            },
+        ];
+        let script = print_iam(&PubsubSettings::new("shop"), &uses);
         let bound: Vec<_> = dry_run(&script, ABSENT)
             .into_iter()
             .filter_map(|line| {
@@ -249,22 +245,10 @@ mod tests {
             [
                 "ecom-orders-producer publisher orders_data",
                 "ecom-orders-producer viewer orders_data",
-                "ecom-payments-producer publisher payments_data",
-                "ecom-payments-producer viewer payments_data",
                 "ecom-order-consumer subscriber orders_data-sub",
                 "ecom-order-consumer viewer orders_data-sub",
                 "ecom-order-consumer publisher dlq_payments_data",
                 "ecom-order-consumer viewer dlq_payments_data",
-                "ecom-payment-consumer subscriber payments_data-sub",
-                "ecom-payment-consumer viewer payments_data-sub",
-                "ecom-payment-consumer publisher dlq_payments_data",
-                "ecom-payment-consumer viewer dlq_payments_data",
-                "ecom-dlq-handler subscriber dlq_payments_data-sub",
-                "ecom-dlq-handler viewer dlq_payments_data-sub",
-                "ecom-dlq-handler publisher orders_data",
-                "ecom-dlq-handler viewer orders_data",
-                "ecom-dlq-handler publisher payments_data",
-                "ecom-dlq-handler viewer payments_data",
             ]
         );
         assert!(!script.lines().any(|line| line.starts_with("gcloud projects")), "no role is project-wide");

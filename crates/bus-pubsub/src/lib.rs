@@ -28,7 +28,7 @@ mod stream_set;
 mod subscribe;
 mod supervise;
 
-pub use gcloud::{print_gcloud, print_iam};
+pub use gcloud::{BusUse, print_gcloud, print_iam};
 pub use message::MAX_BODY_BYTES;
 pub use pubsub::Pubsub;
 pub use resources::{DesiredTopics, SubscribedTopic};

@@ -29,6 +29,8 @@ pub struct DesiredTopics {
     pub payments: SubscribedTopic,
     /// Dead letters; default `dlq_payments_data`.
     pub dead_letters: SubscribedTopic,
+    /// Topics beside those of the pipeline, with the settings of the orders topic.
+    pub others: Vec<SubscribedTopic>,
     /// The ack deadline of the subscriptions, 10 to 600 s; default 60 s. Consumers ask for their own on each
     /// stream.
     pub ack_deadline: Duration,
@@ -49,6 +51,7 @@ impl Default for DesiredTopics {
             orders: SubscribedTopic::new("orders_data"),
             payments: SubscribedTopic::new("payments_data"),
             dead_letters: SubscribedTopic::new("dlq_payments_data"),
+            others: Vec::new(),
             ack_deadline: Duration::from_secs(60),
             retention: Duration::from_secs(7 * DAY),
             dead_letter_retention: Duration::from_secs(31 * DAY),
@@ -111,12 +114,14 @@ pub(super) fn resources(settings: &PubsubSettings, desired: &DesiredTopics) -> V
             },
         ]
     };
+    let others = desired.others.iter().map(|other| pair(other, desired.retention, false));
     [
         pair(&desired.orders, desired.retention, desired.retain_acked),
         pair(&desired.payments, desired.retention, desired.retain_acked),
         pair(&desired.dead_letters, desired.dead_letter_retention, false),
     ]
     .into_iter()
+    .chain(others)
     .flatten()
     .collect()
 }

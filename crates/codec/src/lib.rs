@@ -4,6 +4,7 @@
 //! Modules depend on each other in one direction: `contract` ← `screen` ← `json` ← `envelope` ← `correction`.
 //! Errors name field and cause, never a value of the body.
 
+pub mod body;
 pub mod contract;
 pub mod correction;
 pub mod envelope;

@@ -22,7 +22,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// Accepts the short name of a topic or subscription, by the rules of Pub/Sub.
-pub(super) fn resource(text: &str) -> Result<String, String> {
+pub fn resource(text: &str) -> Result<String, String> {
     let mut characters = text.chars();
     let starts_with_letter = characters.next().is_some_and(|c| c.is_ascii_alphabetic());
     let allowed = characters.all(|c| c.is_ascii_alphanumeric() || "-_.~+%".contains(c));

@@ -18,11 +18,11 @@ use serde::Deserialize;
 
 use super::checks::{Checks, Section};
 
-/// Every setting. The parameters are the settings of the adapters for Pub/Sub, Cassandra and the embedded
-/// database; [`IgnoredAny`](serde::de::IgnoredAny) stands in for an adapter that is not built in.
+/// Every setting. The parameters are the settings of the adapters for Pub/Sub, Cassandra and the embedded database, and
+/// those of the shop; [`IgnoredAny`](serde::de::IgnoredAny) stands in for what is not built in.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config<P, C, E> {
+pub struct Config<P, C, E, S> {
     /// The bus that events are published to and received from.
     pub bus: BusConfig<P>,
     /// The store of facts and dead letters.
@@ -43,9 +43,11 @@ pub struct Config<P, C, E> {
     pub admin: AdminConfig,
     /// Log lines on stderr.
     pub log: LogConfig,
+    /// The API and the payment processor.
+    pub shop: S,
 }
 
-impl<P: Section, C: Section, E: Section> Section for Config<P, C, E> {
+impl<P: Section, C: Section, E: Section, S: Section> Section for Config<P, C, E, S> {
     fn check(&mut self, checks: &mut Checks<'_>) {
         self.bus.check(checks);
         self.bus.pubsub.check(checks);
@@ -53,5 +55,6 @@ impl<P: Section, C: Section, E: Section> Section for Config<P, C, E> {
         self.embedded.check(checks);
         self.producer.check(checks);
         self.dead_letters.check(checks);
+        self.shop.check(checks);
     }
 }

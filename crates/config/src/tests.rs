@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::*;
 
 /// Every section; those of adapters untyped.
-pub(super) type TestConfig = Config<Table, Table, Table>;
+pub(super) type TestConfig = Config<Table, Table, Table, Table>;
 
 impl Section for Table {}
 
@@ -284,7 +284,7 @@ fn a_rule_over_several_keys_is_not_applied_to_a_value_that_was_not_meant() {
 
 #[test]
 fn without_an_adapter_its_keys_are_known_and_its_values_are_not_read() {
-    type Bare = Config<IgnoredAny, IgnoredAny, IgnoredAny>;
+    type Bare = Config<IgnoredAny, IgnoredAny, IgnoredAny, IgnoredAny>;
     let with = |texts: &[&str]| load::<Bare>(&Sources { sets: sets(texts), ..Sources::default() });
     let loaded = with(&["store.cassandra.keyspace=Any Thing", "embedded.ack_deadline=soon"]).unwrap();
     assert!(loaded.print().contains("keyspace = \"Any Thing\"  # from --set\n"));

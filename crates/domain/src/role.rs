@@ -1,8 +1,10 @@
 //! The long-running roles, by the names of their binaries.
 
+use serde::{Serialize, Serializer};
+
 use super::event_kind::EventKind;
 
-/// A role that publishes, consumes or handles dead letters.
+/// A role of the pipeline: it publishes, consumes or handles dead letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
     /// Publishes order events.
@@ -63,5 +65,39 @@ impl Role {
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// The name of any long-running role, also of one beside the pipeline: its label in metrics, heartbeats and logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoleName(&'static str);
+
+impl RoleName {
+    /// Creates the name of a role, which is the name of its binary.
+    pub const fn new(binary: &'static str) -> Self {
+        Self(binary)
+    }
+
+    /// Returns the name.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        Self(role.as_str())
+    }
+}
+
+impl std::fmt::Display for RoleName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Serialize for RoleName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0)
     }
 }

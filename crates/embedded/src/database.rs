@@ -36,17 +36,15 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens the file, and creates what the options ask for. Fails where the file has another schema version.
+    /// Opens the file, and creates what the options ask for. Fails where the file has another schema version
+    /// or another version of an extension.
     pub(super) fn open(path: PathBuf, options: &Options) -> Result<Self, OpenError> {
         let mut connection = connect(&path, options.absent, options.busy_timeout)
             .map_err(|source| OpenError::of(&path, source))?;
         let identity = FileIdentity::of(&path)
             .map_err(|source| OpenError::Unavailable { path: path.clone(), source: Box::new(source) })?;
-        let found = schema::provision(&mut connection, &options.routes)
-            .map_err(|source| OpenError::of(&path, source))?;
-        if found != schema::VERSION {
-            return Err(OpenError::SchemaVersion { path, found, expected: schema::VERSION });
-        }
+        schema::provision(&mut connection, options)
+            .map_err(|source| OpenError::of_provision(&path, source))?;
         Ok(Self {
             path,
             identity,

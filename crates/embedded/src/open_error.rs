@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
+use super::extension::SchemaExtension;
+use super::schema::{self, ProvisionError};
+
 /// An error of opening the file.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
@@ -35,6 +38,31 @@ pub enum OpenError {
         /// The file's schema version.
         found: i64,
         /// The schema version this program reads and writes.
+        expected: i64,
+    },
+    /// The file lacks the tables of an extension, and the options do not create them. Without the extension it can be
+    /// opened.
+    #[error("{} has no {extension} tables: no program that uses them has opened it yet", path.display())]
+    MissingExtension {
+        /// The file.
+        path: PathBuf,
+        /// The name of the extension.
+        extension: &'static str,
+    },
+    /// The tables of an extension were created by a version of this program that uses others.
+    #[error(
+        "{} has version {found} of the {extension} tables, but this program needs {expected}: open it with the \
+         version that created them, or move the file away and start with an empty one",
+        path.display()
+    )]
+    ExtensionVersion {
+        /// The file.
+        path: PathBuf,
+        /// The name of the extension.
+        extension: &'static str,
+        /// The version of the extension in the file.
+        found: i64,
+        /// The version that this program reads and writes.
         expected: i64,
     },
     /// This process may not write the file, or create others beside it, which `SQLite` needs for reading, too.
@@ -68,6 +96,23 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Returns the error of a failed attempt to create what the options ask for.
+    pub(super) fn of_provision(path: &Path, source: ProvisionError) -> Self {
+        let at = path.to_owned();
+        match source {
+            ProvisionError::Sqlite(source) => Self::of(path, source),
+            ProvisionError::SchemaVersion { found } => {
+                Self::SchemaVersion { path: at, found, expected: schema::VERSION }
+            }
+            ProvisionError::MissingExtension(SchemaExtension { name, .. }) => {
+                Self::MissingExtension { path: at, extension: name }
+            }
+            ProvisionError::ExtensionVersion { extension: SchemaExtension { name, version, .. }, found } => {
+                Self::ExtensionVersion { path: at, extension: name, found, expected: version }
+            }
+        }
+    }
+
     /// Returns the error of a failed attempt to open the file, which tells a refusal from what may pass.
     pub(super) fn of(path: &Path, source: rusqlite::Error) -> Self {
         let code = source.sqlite_error_code();

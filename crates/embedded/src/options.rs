@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use ecom_clock::Clock;
 
+use crate::extension::SchemaExtension;
 use crate::settings::EmbeddedSettings;
 
 /// Options for opening the file.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The behavior where the file does not exist.
+    /// The behavior where the file, or an extension of its schema, does not exist.
     pub absent: Absent,
     /// Topics and subscriptions to create where they do not exist.
     pub routes: Vec<Route>,
+    /// The tables of other crates that this process uses.
+    pub extensions: Vec<SchemaExtension>,
     /// The clock for publish times and ack deadlines.
     pub clock: Clock,
     /// The longest that a transaction waits for the lock of another process; then it fails as an outage.
@@ -36,12 +39,13 @@ impl From<&EmbeddedSettings> for ByteLimits {
     }
 }
 
-/// The behavior where the file does not exist.
+/// The behavior where the file, or an extension of its schema, does not exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Absent {
-    /// Create the folder and the file.
+    /// Create the folder, the file and the extensions.
     Create,
-    /// Fail with [`OpenError::Missing`](crate::OpenError::Missing) and create nothing.
+    /// Fail with [`OpenError::Missing`](crate::OpenError::Missing) or
+    /// [`OpenError::MissingExtension`](crate::OpenError::MissingExtension), and create nothing.
     Refuse,
 }
 
@@ -61,6 +65,7 @@ impl Options {
         Self {
             absent: Absent::Create,
             routes,
+            extensions: Vec::new(),
             clock: Clock::System,
             busy_timeout: Duration::from_secs(2),
             limits: ByteLimits::from(&ecom_config::defaults("embedded")),

@@ -9,9 +9,10 @@ use super::embedded::Embedded;
 use ecom_store::StoreError;
 
 impl Embedded {
-    /// Streams rows in the order of a key. `read` returns the page behind a key, and an empty one at the end.
-    /// `what` names the scan in errors.
-    pub(super) fn pages<T: Send + 'static, K: Clone + Send + Sync + 'static>(
+    /// Streams rows in the order of a key. `read` returns the page behind a key, and an empty one at the end;
+    /// each page is a read of its own. `what` is the scan, as a verb phrase for errors; the stream ends after
+    /// an error.
+    pub fn pages<T: Send + 'static, K: Clone + Send + Sync + 'static>(
         &self,
         what: &'static str,
         start: K,
@@ -23,8 +24,7 @@ impl Embedded {
             async move {
                 if page.is_empty() {
                     let from = behind.clone();
-                    let next = self.engine.read(move |connection| read(connection, &from)).await;
-                    page = next.map_err(|error| self.store_error(what, error))?;
+                    page = self.read(what, move |connection| read(connection, &from)).await?;
                     if let Some(last) = page.back() {
                         behind = key(last);
                     }

@@ -154,6 +154,13 @@ CREATE TABLE bulk_operation_batches (
     PRIMARY KEY (operation_id, number)
 );
 
+CREATE TABLE schema_extensions (
+    -- One row per group of tables that only some programs use. The first of them that opens the file creates the
+    -- group; a program that needs another version of it does not open the file.
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE topics (
     -- last_message is the id of the last message published on the topic; ids are consecutive.
     id INTEGER PRIMARY KEY,

@@ -61,7 +61,7 @@ impl DeadLetterPublisher {
 
     /// Publishes the dead letter of a message that its handler could not finish. The body is screened here
     /// unless it is known to be clean.
-    pub(super) async fn publish_unapplied(
+    pub async fn publish_unapplied(
         &self,
         retrier: &Retrier,
         received: &ReceivedMessage,

@@ -150,6 +150,15 @@ impl Retrier {
         RetriedCall { retrier: self, durations: None }.read(call).await
     }
 
+    /// Retries a call until it succeeds, and takes its result as proof: that of a conditional write, which returns what
+    /// stands, or of a read that shows the effect.
+    pub async fn evidence<T, F>(&self, call: impl Fn() -> F) -> Result<(T, Durable), RoleError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        Ok((self.read(call).await?, Durable(())))
+    }
+
     /// The role's counters.
     pub fn metrics(&self) -> &RoleMetrics {
         &self.metrics

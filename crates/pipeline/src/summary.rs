@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use ecom_domain::reason::Reason;
-use ecom_domain::role::Role;
+use ecom_domain::role::RoleName;
 use ecom_telemetry::metrics::{DispositionLabel, Resolution, RoleMetrics};
 
 /// The counts of one run of a role. They are an indication; the proof is `ecom_facts verify`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Summary {
     /// The role.
-    #[serde(serialize_with = "as_text")]
-    pub role: Role,
+    pub role: RoleName,
     /// Deliveries received.
     pub received: u64,
     /// Messages acknowledged by the bus (producers).
@@ -81,10 +80,6 @@ impl Summary {
             p99_seconds: metrics.quantile(0.99).as_secs_f64(),
         }
     }
-}
-
-fn as_text<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(role)
 }
 
 impl std::fmt::Display for Summary {

@@ -9,7 +9,7 @@ use fake::faker::name::en::Name;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::body::{self, NoCard};
+use ecom_codec::body::{self, NoCard};
 use crate::draw::{PlanPurpose, one_of, rng};
 use crate::invalid::{self, Defect};
 use crate::mixture::Mixture;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::body::json;
+use ecom_codec::body::json;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::Payment;

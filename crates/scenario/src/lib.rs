@@ -7,7 +7,6 @@
 //! the store: nothing lost, nothing invented, nothing mixed.
 
 mod audit;
-mod body;
 mod case;
 mod draw;
 mod event_times;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use crate::body::{self, NoCard};
+use ecom_codec::body::{self, NoCard};
 use crate::draw::{PlanPurpose, one_of, rng};
 use crate::planned::{EventContent, PlannedEvent};
 use ecom_domain::dead_letter::EventKind;

@@ -21,13 +21,13 @@ pub struct RequestKey {
 
 /// Returns the ids that the order of a request may have, in the order in which they are tried: the first that no other
 /// request has. Ids whose order number would end in a symbol that is neither a letter nor a digit are left out.
-pub fn order_ids(request: &RequestKey) -> impl Iterator<Item = OrderId> {
+pub fn order_ids(request: &RequestKey) -> impl Iterator<Item = OrderId> + use<> {
     let ids = candidates(&[b"order", request.account.as_bytes(), request.key.as_bytes()]);
     ids.filter(|id| order_number::is_plain(*id)).map(OrderId)
 }
 
 /// Returns the ids that a transaction without an order may have, in the order in which they are tried.
-pub fn transaction_ids(request: &RequestKey) -> impl Iterator<Item = i64> {
+pub fn transaction_ids(request: &RequestKey) -> impl Iterator<Item = i64> + use<> {
     candidates(&[b"transaction", request.account.as_bytes(), request.key.as_bytes()])
 }
 

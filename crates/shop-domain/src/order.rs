@@ -140,9 +140,6 @@ pub struct OrderDocument {
     /// The last four digits of the card to pay with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card_last_four: Option<String>,
-    /// The number of the order in the client's own system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reference: Option<String>,
 }
 
 /// A line of an order.
@@ -292,7 +289,6 @@ mod tests {
                 email: None,
                 payment_method: payment_method.map(str::to_owned),
                 card_last_four: None,
-                reference: None,
             },
             created_at: START,
             state: OrderState::Accepted,

@@ -77,8 +77,8 @@ pub struct PaymentRecord {
     pub state_at: i64,
     /// The number of moves so far.
     pub revision: i64,
-    /// The time at which somebody must look at a payment without an order again, in microseconds since the epoch; `None`
-    /// in a final state, and for a payment of an order, which has such a time itself.
+    /// The time at which somebody must look at it again, in microseconds since the epoch; `None` in a final state, and for a
+    /// payment in processing whose order has such a time.
     pub due_at: Option<i64>,
     /// The cause, of a failed payment.
     pub error_message: Option<String>,
@@ -122,8 +122,8 @@ impl PaymentRecord {
     /// Returns the record after a move to processing at `now`, in microseconds since the epoch.
     pub fn processing(&self, policy: &OrderPolicy, now: i64) -> Self {
         let next = self.moved(PaymentState::Processing, now, None);
-        let due_at = self.due_at.map(|_| next.state_at.saturating_add(micros(policy.resume_after)));
-        Self { due_at, ..next }
+        let due_at = next.state_at.saturating_add(micros(policy.resume_after));
+        Self { due_at: self.of_order.is_none().then_some(due_at), ..next }
     }
 
     /// Returns the record after it was charged.

@@ -50,7 +50,6 @@ fn order_at(customer_id: i64, created_at: i64) -> OrderRecord {
             email: Some("ada@example.com".into()),
             payment_method: Some("Credit Card".into()),
             card_last_four: Some("0042".into()),
-            reference: Some("PO-7".into()),
         },
         created_at,
         state: OrderState::Accepted,

@@ -35,7 +35,7 @@ pub trait PaymentStore: Send + Sync {
         limit: usize,
     ) -> Result<Page<PaymentRecord, Cursor>, StoreError>;
 
-    /// Streams the payments without an order that were due after `after` and no later than `through`, both in
+    /// Streams the payments that were due after `after` and no later than `through`, both in
     /// microseconds since the epoch. A payment may be among them that is no longer due, or twice.
     fn due_payments(&self, after: i64, through: i64) -> BoxStream<'_, Result<i64, StoreError>>;
 

@@ -114,11 +114,14 @@ fn of_server(error: &DbError) -> ErrorClass {
     }
 }
 
-/// An error of a statement, before it is classified as a [`StoreError`].
+/// An error of a statement, before [`at`](Self::at) classifies it as a [`StoreError`].
 #[derive(thiserror::Error, Debug)]
-pub(super) enum StatementError {
+#[non_exhaustive]
+pub enum StatementError {
+    /// The driver could not execute it.
     #[error(transparent)]
     Execution(#[from] ExecutionError),
+    /// The driver could not prepare it.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     /// The response has no rows.
@@ -127,13 +130,32 @@ pub(super) enum StatementError {
     /// The rows have other types than the code expects.
     #[error(transparent)]
     FirstRow(#[from] MaybeFirstRowError),
+    /// The rows have other types than the code expects.
     #[error(transparent)]
     Rows(#[from] RowsError),
+    /// A row could not be decoded.
     #[error(transparent)]
     Row(#[from] DeserializationError),
     /// A stored value that the pipeline never writes.
     #[error("{id} has the unknown value {value:?} in column {column}")]
-    Word { id: String, column: &'static str, value: String },
+    Word {
+        /// The row, by its id.
+        id: String,
+        /// The column.
+        column: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// A cell that a row needs is null, or has a value that cannot be used and is not to be shown.
+    #[error("{id} cannot be read: column {column} {fault}")]
+    Cell {
+        /// The row, by its id.
+        id: String,
+        /// The column.
+        column: &'static str,
+        /// What is wrong with the cell, as in "is null".
+        fault: String,
+    },
 }
 
 impl StatementError {
@@ -141,9 +163,12 @@ impl StatementError {
         match self {
             Self::Execution(error) => classify(error),
             Self::Prepare(error) => of_prepare(error),
-            Self::NotRows(_) | Self::FirstRow(_) | Self::Rows(_) | Self::Row(_) | Self::Word { .. } => {
-                ErrorClass::Refusal
-            }
+            Self::NotRows(_)
+            | Self::FirstRow(_)
+            | Self::Rows(_)
+            | Self::Row(_)
+            | Self::Word { .. }
+            | Self::Cell { .. } => ErrorClass::Refusal,
         }
     }
 
@@ -169,8 +194,9 @@ impl StatementError {
         )
     }
 
-    /// Returns the error of the port; `what` is the operation and `on` the name of the store.
-    pub(super) fn at(self, what: &'static str, on: &str) -> StoreError {
+    /// Returns the error of the port; `what` is the operation, as a verb phrase, and `on` the name of the store. Timeouts
+    /// and all other unknown outcomes are [`StoreError::Unavailable`].
+    pub fn at(self, what: &'static str, on: &str) -> StoreError {
         let on = on.to_owned();
         match self.class() {
             ErrorClass::Outage => StoreError::Unavailable { what, on, source: Box::new(self) },

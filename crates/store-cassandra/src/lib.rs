@@ -36,6 +36,8 @@ mod tls;
 pub mod values;
 
 pub use connect_error::ConnectError;
+pub use errors::StatementError;
+pub use pages::Page;
 pub use schema::{Column, ColumnKind, Schema, Table};
 pub use schema_check::SchemaDifference;
 pub use settings::CassandraSettings;

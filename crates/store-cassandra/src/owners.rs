@@ -56,12 +56,56 @@ impl Owners {
         nodes.find(|node| node.is_connected()).map(|node| node.host_id)
     }
 
+    /// Returns the policy that leads every request for a partition to the first of its replicas in the local datacenter.
+    pub(super) fn first_replica_policy(&self) -> Arc<dyn LoadBalancingPolicy> {
+        Arc::new(FirstReplica { datacenter: self.datacenter.clone(), others: Arc::clone(&self.others) })
+    }
+
     /// Returns the policy that leads a request to this node, if it answers.
     pub(super) fn policy(&self, owner: Owner) -> Option<Arc<dyn LoadBalancingPolicy>> {
         let owner = owner?;
         let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
         let others = || Arc::new(OwnerFirst { owner, others: Arc::clone(&self.others) });
         Some(Arc::clone(policies.entry(owner).or_insert_with(|| others())))
+    }
+}
+
+/// Picks the first replica of a partition, and other nodes while none answers.
+///
+/// The driver's policy without shuffling would pick the same replica each time, too, but another one in each process: its
+/// order is drawn when it is built.
+#[derive(Debug)]
+struct FirstReplica {
+    datacenter: String,
+    others: Arc<dyn LoadBalancingPolicy>,
+}
+
+impl FirstReplica {
+    fn of<'a>(&'a self, request: &RoutingInfo<'_>, cluster: &'a ClusterState) -> Option<NodeRef<'a>> {
+        let (token, table) = (request.token?, request.table?);
+        let strategy = &cluster.get_keyspace(table.ks_name())?.strategy;
+        let replicas =
+            cluster.replica_locator().replicas_for_token(token, strategy, Some(&self.datacenter), table);
+        replicas.into_replicas_ordered().into_iter().map(|(node, _)| node).find(|node| node.is_connected())
+    }
+}
+
+impl LoadBalancingPolicy for FirstReplica {
+    fn pick<'a>(
+        &'a self,
+        request: &'a RoutingInfo<'_>,
+        cluster: &'a ClusterState,
+    ) -> Option<(NodeRef<'a>, Option<Shard>)> {
+        let first = self.of(request, cluster);
+        first.map(|node| (node, None)).or_else(|| self.others.pick(request, cluster))
+    }
+
+    fn fallback<'a>(&'a self, request: &'a RoutingInfo<'_>, cluster: &'a ClusterState) -> FallbackPlan<'a> {
+        self.others.fallback(request, cluster)
+    }
+
+    fn name(&self) -> String {
+        format!("the first replica, then {}", self.others.name())
     }
 }
 

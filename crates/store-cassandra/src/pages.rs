@@ -13,11 +13,11 @@ use super::store::CassandraStore;
 use ecom_store::StoreError;
 
 /// The rows of a page, and the paging state of the next one.
-pub(super) type Page<R> = (Vec<R>, Option<PagingState>);
+pub type Page<R> = (Vec<R>, Option<PagingState>);
 
 impl CassandraStore {
-    /// Reads one page of a statement's rows.
-    pub(super) async fn page<R, V>(
+    /// Reads one page of a statement's rows. `what` is the operation, as a verb phrase, for errors.
+    pub async fn page<R, V>(
         &self,
         what: &'static str,
         statement: &PreparedStatement,
@@ -41,8 +41,8 @@ impl CassandraStore {
         read.await.map_err(|error| error.at(what, &self.name))
     }
 
-    /// Streams all rows of a statement.
-    pub(super) fn rows<'a, R, V>(
+    /// Streams all rows of a statement, page by page.
+    pub fn rows<'a, R, V>(
         &'a self,
         what: &'static str,
         statement: &'a PreparedStatement,
@@ -50,13 +50,13 @@ impl CassandraStore {
     ) -> impl Stream<Item = Result<R, StoreError>> + Send + 'a
     where
         R: for<'f> DeserializeRow<'f, 'f> + Send + 'a,
-        V: SerializeRow + Copy + Send + Sync + 'a,
+        V: SerializeRow + Clone + Send + Sync + 'a,
     {
         self.rows_after(what, statement, values, (Vec::new(), Some(PagingState::start())))
     }
 
     /// Streams the rows of a page, then those of the pages after it.
-    pub(super) fn rows_after<'a, R, V>(
+    pub fn rows_after<'a, R, V>(
         &'a self,
         what: &'static str,
         statement: &'a PreparedStatement,
@@ -65,13 +65,16 @@ impl CassandraStore {
     ) -> impl Stream<Item = Result<R, StoreError>> + Send + 'a
     where
         R: for<'f> DeserializeRow<'f, 'f> + Send + 'a,
-        V: SerializeRow + Copy + Send + Sync + 'a,
+        V: SerializeRow + Clone + Send + Sync + 'a,
     {
         let (rows, next) = first;
-        let later = stream::try_unfold(next, move |from| async move {
-            match from {
-                Some(from) => self.page::<R, V>(what, statement, values, from).await.map(Some),
-                None => Ok(None),
+        let later = stream::try_unfold(next, move |from| {
+            let values = values.clone();
+            async move {
+                match from {
+                    Some(from) => self.page::<R, V>(what, statement, values, from).await.map(Some),
+                    None => Ok(None),
+                }
             }
         });
         stream::once(async { Ok(rows) })

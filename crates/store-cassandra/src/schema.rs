@@ -206,9 +206,9 @@ mod tests {
     #[test]
     fn every_statement_may_be_repeated() {
         let schema = Schema::read();
-        assert_eq!(schema.statements.len(), 10);
+        assert_eq!(schema.statements.len(), 13);
         assert!(schema.statements.iter().all(|cql| cql.contains("IF NOT EXISTS")));
-        assert_eq!(schema.tables.len(), 9);
+        assert_eq!(schema.tables.len(), 12);
     }
 
     #[test]

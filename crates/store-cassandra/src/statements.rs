@@ -324,7 +324,12 @@ impl Statements {
     }
 }
 
-async fn prepare(session: &Session, keyspace: &str, cql: &str) -> Result<PreparedStatement, StatementError> {
+/// Prepares an idempotent statement for a keyspace.
+pub(super) async fn prepare(
+    session: &Session,
+    keyspace: &str,
+    cql: &str,
+) -> Result<PreparedStatement, StatementError> {
     let mut statement = session.prepare(in_keyspace(cql, keyspace)).await?;
     statement.set_is_idempotent(true);
     // Safe, since every statement names its columns and Cassandra never changes the type of a column.

@@ -44,7 +44,6 @@ async fn an_order_reads_back_whole(store: &Store) {
     bare.document.email = None;
     bare.document.payment_method = None;
     bare.document.card_last_four = None;
-    bare.document.reference = None;
     for order in [full, bare] {
         let created = store.create_order(&order).await.unwrap();
         assert_eq!(created, Created { record: order.clone(), is_new: true });

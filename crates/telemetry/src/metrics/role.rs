@@ -11,7 +11,7 @@ use super::labels::{CallOutcome, DispositionLabel, Resolution, StoreOperation, T
 use crate::quantiles::Quantiles;
 use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
-use ecom_domain::role::Role;
+use ecom_domain::role::RoleName;
 
 /// Bucket bounds of messages and calls in seconds, from a local write to an outage.
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
@@ -38,7 +38,7 @@ impl CallDurations {
 #[derive(Debug)]
 pub struct RoleMetrics {
     /// The role, a label of all of them.
-    pub role: Role,
+    pub role: RoleName,
     /// Deliveries taken by a consumer.
     pub received: Counter,
     /// Of those, redeliveries, where the bus counts delivery attempts.
@@ -67,9 +67,9 @@ pub struct RoleMetrics {
 
 impl RoleMetrics {
     /// Counters at zero.
-    pub fn new(role: Role) -> Self {
+    pub fn new(role: impl Into<RoleName>) -> Self {
         Self {
-            role,
+            role: role.into(),
             received: Counter::default(),
             redelivered: Counter::default(),
             buffered: Counter::default(),

@@ -1,4 +1,4 @@
-//! Bodies as the reference producers write them: compact JSON in their field order.
+//! Bodies of events as the reference producers write them: compact JSON in their field order.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use ecom_domain::payment::Payment;
 
 /// The representation of a payment without a card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum NoCard {
+pub enum NoCard {
     /// The field is absent.
     Omitted,
     /// The field is null.
@@ -39,7 +39,7 @@ struct PaymentBody<'a> {
 }
 
 /// Returns the body of an order event.
-pub(super) fn order(order: &Order<'_>) -> Bytes {
+pub fn order(order: &Order<'_>) -> Bytes {
     json(&OrderBody {
         order_id: order.order_id.0,
         customer_id: order.customer_id,
@@ -53,7 +53,7 @@ pub(super) fn order(order: &Order<'_>) -> Bytes {
 }
 
 /// Returns the body of a payment event.
-pub(super) fn payment(payment: &Payment<'_>, no_card: NoCard) -> Bytes {
+pub fn payment(payment: &Payment<'_>, no_card: NoCard) -> Bytes {
     let card = payment.card_last_four.as_ref().map(|card| card.as_str());
     json(&PaymentBody {
         payment_id: payment.payment_id,
@@ -70,6 +70,6 @@ pub(super) fn payment(payment: &Payment<'_>, no_card: NoCard) -> Bytes {
 }
 
 /// Serializes a value as compact JSON.
-pub(super) fn json<T: Serialize>(value: &T) -> Bytes {
+pub fn json<T: Serialize>(value: &T) -> Bytes {
     serde_json::to_vec(value).expect("structs of numbers and texts serialize").into()
 }

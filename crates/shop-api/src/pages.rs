@@ -1,0 +1,110 @@
+//! Pages of lists, as of AIP-158: `page_size` and an opaque `page_token`.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use super::problem::{Problem, ProblemCode};
+use super::query::Query;
+use ecom_shop_store::Cursor;
+
+/// The size of a page if none is asked for.
+const DEFAULT_SIZE: i64 = 50;
+/// The largest page; more is cut to it.
+const MAX_SIZE: i64 = 1_000;
+
+/// The page of a list that is asked for.
+pub(crate) struct PageRequest<P> {
+    /// The most entries.
+    pub(crate) size: usize,
+    /// Where it begins; `None` for the first page.
+    pub(crate) from: Option<P>,
+}
+
+/// A place in a list, as two numbers.
+pub(crate) trait Place: Sized {
+    fn to_numbers(&self) -> [i64; 2];
+    fn from_numbers(numbers: [i64; 2]) -> Self;
+}
+
+impl Place for i64 {
+    fn to_numbers(&self) -> [i64; 2] {
+        [*self, 0]
+    }
+
+    fn from_numbers([place, _]: [i64; 2]) -> Self {
+        place
+    }
+}
+
+impl Place for Cursor {
+    fn to_numbers(&self) -> [i64; 2] {
+        [self.at, self.id]
+    }
+
+    fn from_numbers([at, id]: [i64; 2]) -> Self {
+        Self { at, id }
+    }
+}
+
+impl<P: Place> PageRequest<P> {
+    /// Reads the page from the query of a list; `list` names it with its filters.
+    pub(crate) fn read(query: &mut Query, list: &str) -> Result<Self, Problem> {
+        let size = query.integer("page_size", 0..=i64::MAX).filter(|size| *size > 0).unwrap_or(DEFAULT_SIZE);
+        let size = usize::try_from(size.min(MAX_SIZE)).unwrap_or(1);
+        let from = match query.take("page_token").filter(|token| !token.is_empty()) {
+            Some(token) => Some(place(&token, list)?),
+            None => None,
+        };
+        Ok(Self { size, from })
+    }
+}
+
+/// Returns the token of the page that begins at a place of a list.
+pub(crate) fn token(place: &impl Place, list: &str) -> String {
+    let mut bytes = check(list).to_vec();
+    bytes.extend(place.to_numbers().into_iter().flat_map(i64::to_be_bytes));
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn place<P: Place>(token: &str, list: &str) -> Result<P, Problem> {
+    let read = || {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let numbers = bytes.strip_prefix(&check(list))?;
+        let (first, second) = numbers.split_first_chunk::<8>()?;
+        let second: [u8; 8] = second.try_into().ok()?;
+        Some(P::from_numbers([i64::from_be_bytes(*first), i64::from_be_bytes(second)]))
+    };
+    read().ok_or_else(|| Problem::new(ProblemCode::PageTokenInvalid))
+}
+
+/// Returns what tells the tokens of one list from those of another.
+fn check(list: &str) -> [u8; 6] {
+    let digest = Sha256::digest(list.as_bytes());
+    digest[..6].try_into().expect("a digest has 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_place_of_its_own_list_only() {
+        let cursor = Cursor { at: 1_750_000_000_000_000, id: -7 };
+        let token = token(&cursor, "transactions?status=Failed");
+        assert_eq!(place(&token, "transactions?status=Failed"), Ok(cursor));
+        for (token, list) in [
+            (token.as_str(), "transactions"),
+            ("", "orders"),
+            ("AAAA", "orders"),
+            ("ä", "orders"),
+            (&token[1..], "transactions?status=Failed"),
+        ] {
+            assert_eq!(
+                place::<Cursor>(token, list).unwrap_err().code,
+                ProblemCode::PageTokenInvalid,
+                "{token}"
+            );
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Query parameters: every fault at once, and unknown ones are faults.
+
+use std::ops::RangeInclusive;
+
+use super::problem::{FieldFault, Problem, ProblemCode};
+
+/// The parameters of a query that were not read yet.
+pub(crate) struct Query {
+    parameters: Vec<(String, String)>,
+    faults: Vec<FieldFault>,
+}
+
+impl Query {
+    /// Takes the parameters of a request.
+    pub(crate) fn new(parameters: Vec<(String, String)>) -> Self {
+        Self { parameters, faults: Vec::new() }
+    }
+
+    /// Takes a parameter; `None` if it is absent.
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.parameters.iter().position(|(parameter, _)| parameter == name)?;
+        Some(self.parameters.remove(at).1)
+    }
+
+    /// Reads a whole number in a range; `None` if it is absent.
+    pub(crate) fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        let text = self.take(name)?;
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.fault(name, format!("must be a whole number from {} to {}", range.start(), range.end()));
+        }
+        number
+    }
+
+    /// Notes a fault of a parameter.
+    pub(crate) fn fault(&mut self, name: &str, detail: impl Into<String>) {
+        self.faults.push(FieldFault { pointer: name.to_owned(), detail: detail.into() });
+    }
+
+    /// Returns an error if a parameter is at fault, is unknown, or is given twice.
+    pub(crate) fn finish(mut self) -> Result<(), Problem> {
+        for (name, _) in &self.parameters {
+            let pointer = if name.chars().count() > 64 { "…".to_owned() } else { name.clone() };
+            self.faults.push(FieldFault { pointer, detail: "is unknown, or given twice".to_owned() });
+        }
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        Err(Problem { errors: self.faults, ..Problem::new(ProblemCode::InvalidQuery) })
+    }
+}

@@ -1,0 +1,111 @@
+//! The HTTP server: the routes, and the connections they are served on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::api::Api;
+use super::auth::Keys;
+use super::layers::{answer, authenticate};
+use super::problem::PROBLEMS;
+use super::settings::{BODY_LIMIT, HEADER_TIMEOUT};
+use super::{aliases, docs, orders, transactions};
+
+/// The most headers of a request.
+const MAX_HEADERS: usize = 100;
+/// The most bytes of the headers of a request.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+/// The most connections at the same time.
+const MAX_CONNECTIONS: usize = 4_096;
+/// The wait after a failed accept.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Returns the routes of the API.
+pub fn router(api: Arc<Api>) -> Router {
+    let v1 = OpenApiRouter::new().merge(orders::routes()).merge(transactions::routes());
+    let description = docs::description(matches!(api.keys, Keys::File(_)));
+    let (routes, description) = OpenApiRouter::with_openapi(description)
+        .nest("/api/v1", v1)
+        .merge(aliases::routes())
+        .split_for_parts();
+    routes
+        .layer(from_fn_with_state(Arc::clone(&api), authenticate))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route(PROBLEMS, get(docs::problems))
+        .route(&format!("{PROBLEMS}/{{code}}"), get(docs::problem))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(Arc::clone(&api), answer))
+        .with_state(api)
+}
+
+/// Answers whether bus and store were reached, by the last requests that needed them.
+async fn readyz(State(_): State<Arc<Api>>) -> (StatusCode, &'static str) {
+    (StatusCode::OK, "ok\n")
+}
+
+/// A bound server.
+#[derive(Debug)]
+pub struct Server(TcpListener);
+
+impl Server {
+    /// Binds the server to `host:port`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// If the address is in use, or is none of this host.
+    pub async fn bind(listen: &str) -> io::Result<Self> {
+        TcpListener::bind(listen).await.map(Self)
+    }
+
+    /// Returns the address it is bound to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Serves until stopped, then answers the requests that have begun.
+    pub async fn serve(self, api: Arc<Api>, stop: CancellationToken) {
+        let service = TowerToHyperService::new(router(api));
+        let graceful = GracefulShutdown::new();
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEADER_BYTES);
+        loop {
+            let stream = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = self.0.accept(), if graceful.count() < MAX_CONNECTIONS => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::warn!("could not accept a connection, trying again: {error}");
+                        tokio::time::sleep(ACCEPT_RETRY).await;
+                        continue;
+                    }
+                },
+                () = tokio::time::sleep(ACCEPT_RETRY), if graceful.count() >= MAX_CONNECTIONS => continue,
+            };
+            // Small answers at once: a delayed packet costs 40 ms.
+            let _ = stream.set_nodelay(true);
+            let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+            // A connection that breaks concerns its client alone.
+            tokio::spawn(async move { drop(connection.await) });
+        }
+        graceful.shutdown().await;
+    }
+}

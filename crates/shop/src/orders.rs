@@ -1,0 +1,102 @@
+//! Taking an order through its states.
+
+use super::processor::PaymentProcessor;
+use ecom_domain::order::OrderId;
+use ecom_pipeline::durable::{Durable, RoleError};
+use ecom_shop_domain::identity::payment_ids;
+use ecom_shop_domain::order::{Evidence, NextMove, OrderRecord, OrderState};
+use ecom_shop_domain::payment::{PaymentRecord, PaymentState};
+use ecom_shop_domain::request::ProcessingRequest;
+use ecom_shop_store::ReadGuarantee;
+
+/// The error of a payment of an order that is not going to be placed.
+const NOT_PAYABLE: &str = "the order was cancelled";
+
+impl PaymentProcessor {
+    /// Takes an order on until it waits, and returns the proof that everything its states entail is durable; `None` if there
+    /// is no such order.
+    ///
+    /// Before a state is left, everything it entails is durable: its event, and the outcome of its payment. So whoever
+    /// finds a record, after a crash or beside another processor, does what the state that stands entails and goes on from
+    /// there; nothing earlier is owed.
+    pub async fn process_order(
+        &self,
+        order_id: OrderId,
+        is_cancellation_asked: bool,
+    ) -> Result<Option<Durable>, RoleError> {
+        let read = || self.orders.order(order_id, ReadGuarantee::Linearizable);
+        let (Some(mut order), mut durable) = self.retrier.evidence(read).await? else { return Ok(None) };
+        loop {
+            if let Some(published) = self.events.publish_order(&order).await? {
+                durable = published;
+            }
+            let payment = self.payment_of(&order).await?;
+            let evidence = Evidence { payment: payment.as_ref(), is_cancellation_asked };
+            match order.next(evidence, &self.policy, self.clock.now_us()) {
+                NextMove::Wait(due_at) => {
+                    if let Some(due_at) = due_at {
+                        self.due.add(due_at, ProcessingRequest::OrderId(order_id.0));
+                    }
+                    return Ok(Some(durable));
+                }
+                NextMove::To(next) => {
+                    let stands = self.retrier.evidence(|| self.orders.move_order(&next)).await?;
+                    let (Some(stands), proof) = stands else { return Ok(None) };
+                    (order, durable) = (stands, proof);
+                }
+            }
+        }
+    }
+
+    /// Returns the payment that the next move of the order depends on: of an order that may be paid, the next one, if there
+    /// is one; of one that is being paid, its outcome, for which this waits.
+    async fn payment_of(&self, order: &OrderRecord) -> Result<Option<PaymentRecord>, RoleError> {
+        match order.state {
+            OrderState::Placed => self.find_payment(order.order_id, order.attempt + 1).await,
+            OrderState::Paying => {
+                let payment = self.open_payment(order).await?;
+                self.finish_payment(payment, None).await.map(Some)
+            }
+            OrderState::Refused | OrderState::Cancelled => {
+                // One that was recorded at the moment in which the order ended. No money moves.
+                match self.find_payment(order.order_id, order.attempt + 1).await? {
+                    Some(payment) if payment.state == PaymentState::Pending => {
+                        self.finish_payment(payment, Some(NOT_PAYABLE)).await.map(Some)
+                    }
+                    payment => Ok(payment),
+                }
+            }
+            OrderState::Accepted | OrderState::Paid | OrderState::Completed => Ok(None),
+        }
+    }
+
+    async fn find_payment(
+        &self,
+        order_id: OrderId,
+        attempt: i64,
+    ) -> Result<Option<PaymentRecord>, RoleError> {
+        for payment_id in payment_ids(order_id, attempt) {
+            let read = || self.payments.payment(payment_id, ReadGuarantee::Linearizable);
+            match self.retrier.read(read).await? {
+                Some(payment) if payment.is_of(order_id, attempt) => return Ok(Some(payment)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the payment of a paying order; opens it if nobody has.
+    async fn open_payment(&self, order: &OrderRecord) -> Result<PaymentRecord, RoleError> {
+        let mut n = 0;
+        loop {
+            let payment = PaymentRecord::opened_by_processor(order, n);
+            let created = self.retrier.read(|| self.payments.create_payment(&payment)).await?;
+            if created.record.is_of(order.order_id, order.attempt) {
+                return Ok(created.record);
+            }
+            // Another payment has this id.
+            n += 1;
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Serves the HTTP API of orders and payments.
+
+fn main() -> std::process::ExitCode {
+    ecom::api_service()
+}

@@ -1,0 +1,5 @@
+//! Takes orders and payments of the API through their states.
+
+fn main() -> std::process::ExitCode {
+    ecom::payment_processor()
+}

@@ -75,6 +75,10 @@ impl Roles {
 
 /// Runs `ecom_demo`.
 pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError> {
+    #[cfg(feature = "shop-embedded")]
+    if cli.shop {
+        return super::shop::demo::main(context, cli).await;
+    }
     let folder = config::data_dir(&context.config)?.to_owned();
     check_folder(&folder)?;
     if context.common.check {
@@ -140,7 +144,7 @@ pub(crate) fn own_settings(loaded: &Loaded, orders: u32) -> Vec<Set> {
 }
 
 /// Refuses a folder with a store that no demo made.
-fn check_folder(folder: &Path) -> Result<(), CliError> {
+pub(crate) fn check_folder(folder: &Path) -> Result<(), CliError> {
     if folder.join(STORE).exists() && !folder.join(MARKER).exists() {
         return Err(CliError::usage(format!("{} holds a store that no demo made", folder.display()))
             .hint("name another folder: --data-dir DIR"));
@@ -149,7 +153,7 @@ fn check_folder(folder: &Path) -> Result<(), CliError> {
 }
 
 /// Empties the folder of an earlier demo, unless a process has its store open.
-fn empty(context: &Context, folder: &Path) -> Result<(), CliError> {
+pub(crate) fn empty(context: &Context, folder: &Path) -> Result<(), CliError> {
     let failed =
         |error: std::io::Error| CliError::failed(format!("could not empty {}: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
@@ -275,7 +279,7 @@ fn on_time(order_ids: impl Iterator<Item = Option<OrderId>>) -> usize {
 
 /// Waits until every message is acked. Sources first: their consumers publish dead letters before they ack.
 /// Counters cannot tell, because a redelivered message counts twice.
-async fn at_rest(deps: &RoleDeps) -> Result<(), CliError> {
+pub(crate) async fn at_rest(deps: &RoleDeps) -> Result<(), CliError> {
     let topics = &deps.config.bus.topics;
     for topic in [&topics.orders, &topics.payments, &topics.dead_letters] {
         drained(deps, topic).await?;
@@ -284,7 +288,7 @@ async fn at_rest(deps: &RoleDeps) -> Result<(), CliError> {
 }
 
 /// Waits until every message of the topic is acked or the run is stopped.
-async fn drained(deps: &RoleDeps, topic: &str) -> Result<(), CliError> {
+pub(crate) async fn drained(deps: &RoleDeps, topic: &str) -> Result<(), CliError> {
     while deps.bus.is_drained(topic).await? == Some(false) && !deps.stop.is_cancelled() {
         tokio::time::sleep(LOOK).await;
     }

@@ -1,6 +1,8 @@
 //! `ecom_facts`: show, verify, export.
 
 mod export;
+#[cfg(not(feature = "shop"))]
+mod no_records;
 #[cfg(feature = "parquet")]
 mod parquet;
 #[cfg(feature = "parquet")]
@@ -20,6 +22,8 @@ use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::output;
 use super::setup::{self, Rights};
+#[cfg(feature = "shop")]
+use super::shop::records::{Records, RecordsFound};
 use super::wiring::{self, DataFolder};
 use crate::render::screen::Screen;
 use crate::render::table::{Column, table};
@@ -28,6 +32,9 @@ use ecom_scenario::{
     DifferenceKind, EventContent, EventTimes, Manifest, StreamCounts, Units, Verification, verify,
 };
 use ecom_telemetry::stderr;
+#[cfg(not(feature = "shop"))]
+use no_records::{Records, RecordsFound};
+use serde::Serialize;
 
 /// The interval of `verify --wait`.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -49,14 +56,20 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     for path in &args.manifest {
         manifests.push(Manifest::read(path).map_err(|error| CliError::usage(error.to_string()))?);
     }
-    let mut units =
-        Units::of(&manifests, EventContent::of).map_err(|error| CliError::usage(error.to_string()))?;
-    if let Some(path) = &args.messages {
-        units = units.with_event_times(event_times(context, path)?);
-    }
-    let store = wiring::unnamed_store(context, DataFolder::MustExist).await?;
+    let store = wiring::unnamed_store(context, Records::folder(args.shop)).await?;
+    let records = Records::of(context, &store, args.shop).await?;
+    let units = async || -> Result<(Units, RecordsFound), CliError> {
+        let (recorded, found) = records.read(context).await?;
+        let units = Units::with_recorded(&manifests, EventContent::of, recorded)
+            .map_err(|error| CliError::usage(error.to_string()))?;
+        Ok(match &args.messages {
+            Some(path) => (units.with_event_times(event_times(context, path)?), found),
+            None => (units, found),
+        })
+    };
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
+        let (units, records) = units().await?;
         let verified = verify(&units, store.facts.as_ref(), store.dead_letter_store.as_ref()).await;
         let is_last = Instant::now() >= deadline || context.stop.is_cancelled();
         match verified {
@@ -64,7 +77,7 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
                 stderr::say(format_args!("{error}; reading again"));
             }
             verified => {
-                let found = verified?;
+                let found = Found { verification: verified?, records };
                 if found.is_clean() || is_last {
                     break found;
                 }
@@ -78,11 +91,11 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     };
     let text = match args.format() {
         Format::Json => format!("{}\n", serde_json::to_string(&found)?),
-        Format::Table | Format::Csv => format!(
-            "{}\n\n{}",
-            store.facts.describe(),
-            verification_text(&found, output::screen_of(args.out.as_deref()))
-        ),
+        Format::Table | Format::Csv => {
+            let screen = output::screen_of(args.out.as_deref());
+            let (store, records) = (store.facts.describe(), found.records.text(screen));
+            format!("{store}\n\n{}{records}", verification_text(&found.verification, screen))
+        }
     };
     output::to(args.out.as_deref(), &text)?;
     if !found.is_clean() {
@@ -92,6 +105,21 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
         ));
     }
     Ok(if found.is_clean() { Exit::Done } else { Exit::NegativeResult })
+}
+
+/// What a verification found.
+#[derive(Serialize)]
+struct Found {
+    #[serde(flatten)]
+    verification: Verification,
+    #[serde(flatten)]
+    records: RecordsFound,
+}
+
+impl Found {
+    fn is_clean(&self) -> bool {
+        self.verification.is_clean() && self.records.is_clean()
+    }
 }
 
 /// Reads the event times of an archive of the topics.

@@ -112,7 +112,12 @@ pub fn ecom_facts() -> ExitCode {
 /// Runs `ecom_demo`.
 pub fn ecom_demo() -> ExitCode {
     let cli: cli::Demo = cli::parse();
-    let own = |loaded: &Loaded| demo::own_settings(loaded, cli.orders);
+    let own = |loaded: &Loaded| {
+        let own = demo::own_settings(loaded, cli.orders);
+        #[cfg(feature = "shop-embedded")]
+        let own = if cli.shop { [own, shop::demo::own_settings(loaded)].concat() } else { own };
+        own
+    };
     let demo = async |context| demo::main(context, &cli).await;
     context::main_with(&cli.common, cli.sets(), own, Guard::Exempt, demo)
 }

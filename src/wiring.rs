@@ -38,7 +38,9 @@ pub(crate) enum StoreAdapter {
     Embedded(#[cfg_attr(not(feature = "shop"), expect(dead_code))] Arc<ecom_embedded::Embedded>),
     /// Cassandra.
     #[cfg(feature = "cassandra")]
-    Cassandra(#[cfg_attr(not(feature = "shop"), expect(dead_code))] Arc<ecom_store_cassandra::CassandraStore>),
+    Cassandra(
+        #[cfg_attr(not(feature = "shop"), expect(dead_code))] Arc<ecom_store_cassandra::CassandraStore>,
+    ),
 }
 
 #[cfg(any(feature = "embedded", feature = "cassandra"))]
@@ -63,6 +65,9 @@ pub(crate) enum DataFolder {
     Create,
     /// Fail, as commands do that only read or repair.
     MustExist,
+    /// Fail, also where no shop has used it.
+    #[cfg(feature = "shop-embedded")]
+    MustHaveShop,
 }
 
 /// Connects bus and store, and logs what they are.
@@ -202,6 +207,8 @@ async fn open_embedded(
     let options = match folder {
         DataFolder::Create => Options { extensions: extensions(), ..Options::new(routes(&context.config)) },
         DataFolder::MustExist => Options::existing(),
+        #[cfg(feature = "shop-embedded")]
+        DataFolder::MustHaveShop => Options { extensions: extensions(), ..Options::existing() },
     };
     let limits = ByteLimits::from(&context.config.embedded);
     let options = Options { clock: context.clock, limits, ..options };
@@ -214,6 +221,9 @@ async fn open_embedded(
         OpenError::NotWritable { .. } => Attempt::Never(CliError::failed(error.to_string()).hint(
             "let this user write the folder and the files in it, or name another folder with --data-dir DIR",
         )),
+        OpenError::MissingExtension { .. } => Attempt::Never(
+            CliError::failed(error.to_string()).hint("leave out --shop, or start api_service first"),
+        ),
         OpenError::Missing { .. } => Attempt::Never(
             CliError::failed(error.to_string())
                 .hint("start a producer or a consumer first, or name the folder with --data-dir DIR"),

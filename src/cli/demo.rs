@@ -11,6 +11,8 @@ Examples:
   ecom_demo                                  10,000 orders, some late, missing or invalid
   ecom_demo --orders 1000 --missing-orders 0.2 --seed 7
   ecom_demo --format json > result.json
+  ecom_demo --shop                           the API, payments and the pipeline; then open
+                                             http://127.0.0.1:8000/docs
 
 Exit codes: 0 all rows and dead letters are as generated, 1 failed, 2 bad usage or configuration, 3 something differs, \
 130 second signal";
@@ -32,6 +34,11 @@ pub(crate) struct Demo {
     seed: Option<u64>,
     #[command(flatten)]
     mixture: MixtureArgs,
+    /// Run the API, two payment processors and the pipeline instead, with users who order and pay; then serve the API
+    /// until Ctrl-C (with --format json, exit).
+    #[cfg(feature = "shop-embedded")]
+    #[arg(long)]
+    pub(crate) shop: bool,
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
     pub(crate) format: String,

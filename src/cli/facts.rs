@@ -13,6 +13,7 @@ const AFTER: &str = "\
 Examples:
   ecom_facts show 42
   ecom_facts verify --manifest orders.json --manifest payments.json --wait 60s
+  ecom_facts verify --shop --wait 60s
   ecom_facts export --format csv --out facts.csv
   ecom_facts export --format parquet --out facts
   ecom_facts export --table superseded
@@ -77,8 +78,12 @@ pub(crate) struct ShowArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// Manifest that a producer wrote with --manifest; repeatable.
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required_unless_present = "shop")]
     pub(crate) manifest: Vec<PathBuf>,
+    /// Also verify that the records of orders and payments add up, and count their events as published.
+    #[cfg_attr(not(feature = "shop"), arg(skip))]
+    #[cfg_attr(feature = "shop", arg(long))]
+    pub(crate) shop: bool,
     /// Archive of the published messages, one JSON object per line, each with `topic` and `message` as Pub/Sub
     /// writes it; the time of every row, superseded payment and dead letter is compared with it.
     #[arg(long, value_name = "FILE")]

@@ -97,7 +97,10 @@ impl Modes for ApiService {
             None => Vec::new(),
             Some(ApiCommand::Key(_)) => vec![
                 Mode { name: "with key: it is for serving", without_effect: OF_ROLES },
-                Mode { name: "with key: it is for serving", without_effect: &["listen", "keys_file", "check"] },
+                Mode {
+                    name: "with key: it is for serving",
+                    without_effect: &["listen", "keys_file", "check"],
+                },
             ],
         }
     }

@@ -151,7 +151,9 @@ mod tests {
         for own in ["127.0.0.1:8000", "127.9.9.9:0", "[::1]:8000", "localhost:8000"] {
             assert!(is_of_this_host(own), "{own}");
         }
-        for other in ["0.0.0.0:8000", "[::]:8000", "10.0.0.7:80", "example.com:80", "localhost.example.com:80"] {
+        for other in
+            ["0.0.0.0:8000", "[::]:8000", "10.0.0.7:80", "example.com:80", "localhost.example.com:80"]
+        {
             assert!(!is_of_this_host(other), "{other}");
         }
     }

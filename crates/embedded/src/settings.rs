@@ -38,7 +38,7 @@ mod tests {
 
     use super::*;
 
-    type WithEmbedded = Config<IgnoredAny, IgnoredAny, EmbeddedSettings>;
+    type WithEmbedded = Config<IgnoredAny, IgnoredAny, EmbeddedSettings, IgnoredAny>;
 
     fn load_sets(sets: &[&str]) -> Result<Loaded<WithEmbedded>, String> {
         let sets = sets.iter().map(|set| set.parse().expect("section.key=value")).collect();

@@ -9,11 +9,11 @@ use fake::faker::name::en::Name;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use ecom_codec::body::{self, NoCard};
 use crate::draw::{PlanPurpose, one_of, rng};
 use crate::invalid::{self, Defect};
 use crate::mixture::Mixture;
 use crate::planned::{EventContent, PlannedEvent};
+use ecom_codec::body::{self, NoCard};
 use ecom_codec::screen::{ScreenedBody, screen};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};

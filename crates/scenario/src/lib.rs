@@ -30,6 +30,6 @@ pub use manifest::{EventSource, Manifest, ManifestError, Streams};
 pub use mixture::{Mixture, MixtureError};
 pub use planned::{EventContent, PlannedEvent};
 pub use reference::Reference;
-pub use units::{DecodeBody, Units};
+pub use units::{DecodeBody, RecordedEvent, Units};
 pub use verification::{Difference, DifferenceKind, StreamCounts, Verification};
 pub use verify::verify;

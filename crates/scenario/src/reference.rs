@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use ecom_codec::body::{self, NoCard};
 use crate::draw::{PlanPurpose, one_of, rng};
 use crate::planned::{EventContent, PlannedEvent};
+use ecom_codec::body::{self, NoCard};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::{Order, OrderId};
 use ecom_domain::payment::{CardLastFour, Payment};

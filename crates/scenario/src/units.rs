@@ -35,8 +35,21 @@ pub(super) struct Unit {
     /// The index of the manifest that published it last, and the position in its stream.
     pub(super) source: u32,
     pub(super) position: u64,
+    /// True if the position is the event time, in microseconds since the epoch.
+    pub(super) is_timed: bool,
     /// The number of further messages with the same body.
     pub(super) copies: u32,
+}
+
+/// An event that a record in the store implies, instead of a manifest.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RecordedEvent {
+    /// Its content: an order or a payment.
+    pub content: EventContent,
+    /// Its body as published.
+    pub body: Bytes,
+    /// Its event time, or its place among the events of its order or payment, from 0, if the record has no longer the time.
+    pub at: Result<EventTime, u8>,
 }
 
 /// All published units.
@@ -62,6 +75,18 @@ impl Units {
     /// # Errors
     /// [`Unbounded`](ManifestError::Unbounded) if a run never ends.
     pub fn of(manifests: &[Manifest], decode: DecodeBody) -> Result<Self, ManifestError> {
+        Self::with_recorded(manifests, decode, [])
+    }
+
+    /// Returns the units of these runs together with the events that records imply, of any order and payment.
+    ///
+    /// # Errors
+    /// [`Unbounded`](ManifestError::Unbounded) if a run never ends.
+    pub fn with_recorded(
+        manifests: &[Manifest],
+        decode: DecodeBody,
+        recorded: impl IntoIterator<Item = RecordedEvent>,
+    ) -> Result<Self, ManifestError> {
         let mut runs: Vec<&Manifest> = manifests.iter().collect();
         runs.sort_by_key(|manifest| manifest.started_at_us);
         let mut units = Vec::new();
@@ -70,8 +95,17 @@ impl Units {
                 units.extend(manifest.events(kind)?.map(|planned| unit(planned, source, decode)));
             }
         }
-        let started = runs.iter().map(|manifest| EventTime::stored(manifest.started_at_us)).collect();
-        let covers = |kind: &EventKind| runs.iter().any(|manifest| manifest.kind.includes(*kind));
+        let mut started: Vec<_> =
+            runs.iter().map(|manifest| EventTime::stored(manifest.started_at_us)).collect();
+        let before_recorded = units.len();
+        let source = u32::try_from(runs.len()).unwrap_or(u32::MAX);
+        units.extend(recorded.into_iter().map(|event| recorded_unit(event, source)));
+        let has_recorded = units.len() > before_recorded;
+        if has_recorded {
+            started.push(EventTime::stored(0));
+        }
+        let covers =
+            |kind: &EventKind| has_recorded || runs.iter().any(|manifest| manifest.kind.includes(*kind));
         let covered = EventKind::ALL.into_iter().filter(covers).collect();
         Ok(Self::index(merge(units), started, covered))
     }
@@ -93,7 +127,11 @@ impl Units {
 
     /// Returns whether this unit may have been written at this time.
     pub(super) fn may_be_at(&self, index: usize, t: EventTime) -> bool {
-        self.event_times.as_ref().is_none_or(|times| times.has(self.units[index].body, t))
+        let unit = &self.units[index];
+        if unit.is_timed {
+            return u64::try_from(t.micros()) == Ok(unit.position);
+        }
+        self.event_times.as_ref().is_none_or(|times| times.has(unit.body, t))
     }
 
     /// Returns whether the manifests describe events of this kind.
@@ -195,8 +233,22 @@ fn unit(planned: PlannedEvent, source: u32, decode: DecodeBody) -> Unit {
         payment_id,
         source,
         position: planned.event,
+        is_timed: false,
         copies: 0,
     }
+}
+
+fn recorded_unit(RecordedEvent { content, body, at }: RecordedEvent, source: u32) -> Unit {
+    let kind = match content {
+        EventContent::Payment(_) => EventKind::Payment,
+        _ => EventKind::Order,
+    };
+    let (position, is_timed) = match at {
+        Ok(t) => (u64::try_from(t.micros()).unwrap_or_default(), true),
+        Err(place) => (u64::from(place), false),
+    };
+    let planned = PlannedEvent { kind, order_id: None, body, content, sequence: position, event: position };
+    Unit { is_timed, ..unit(planned, source, |_, _| EventContent::Foreign) }
 }
 
 /// Merges units of equal kind and body into one at the newest position.
@@ -206,7 +258,7 @@ fn merge(mut units: Vec<Unit>) -> Vec<Unit> {
         let same = newer.body == kept.body;
         if same {
             kept.copies += 1;
-            (kept.source, kept.position) = (newer.source, newer.position);
+            (kept.source, kept.position, kept.is_timed) = (newer.source, newer.position, newer.is_timed);
         }
         same
     });

@@ -23,7 +23,11 @@ use ecom_store_cassandra::StatementError;
 impl PaymentStore for CassandraShop {
     async fn create_payment(&self, payment: &PaymentRecord) -> Result<Created<PaymentRecord>, StoreError> {
         let write = async {
-            let hints = [Some(Hint::of_payment(None, place_of(payment))), Some(state_hint(payment)), due_hint(payment)];
+            let hints = [
+                Some(Hint::of_payment(None, place_of(payment))),
+                Some(state_hint(payment)),
+                due_hint(payment),
+            ];
             let hour = self.register_hour(payment.created_at);
             try_join(hour, self.record_hints(hints.into_iter().flatten())).await?;
             self.create(&self.statements.payments, created(payment), payment, decode).await
@@ -114,6 +118,7 @@ struct CreatedPayment<'a> {
     created_at: i64,
     state: &'static str,
     state_at: i64,
+    processing_at: MaybeUnset<i64>,
     revision: i64,
     due_at: MaybeUnset<i64>,
     error_message: MaybeUnset<&'a str>,
@@ -136,6 +141,7 @@ fn created(payment: &PaymentRecord) -> CreatedPayment<'_> {
         created_at: payment.created_at,
         state: payment.state.as_str(),
         state_at: payment.state_at,
+        processing_at: MaybeUnset::from_option(payment.processing_at),
         revision: payment.revision,
         due_at: MaybeUnset::from_option(payment.due_at),
         error_message: MaybeUnset::from_option(payment.error_message.as_deref()),
@@ -147,6 +153,7 @@ fn moved(next: &PaymentRecord) -> impl SerializeRow {
     (
         next.state.as_str(),
         next.state_at,
+        next.processing_at,
         next.revision,
         next.due_at,
         next.error_message.as_deref(),
@@ -167,7 +174,8 @@ fn decode(cells: Cells) -> Result<PaymentRecord, StatementError> {
     let card_last_four = match cells.optional_text("card_last_four")? {
         // The value is not shown: it may be more of a card number.
         Some(card) => Some(
-            CardLastFour::try_new(&card).ok_or_else(|| cells.fault("card_last_four", "is not four digits"))?,
+            CardLastFour::try_new(&card)
+                .ok_or_else(|| cells.fault("card_last_four", "is not four digits"))?,
         ),
         None => None,
     };
@@ -185,6 +193,7 @@ fn decode(cells: Cells) -> Result<PaymentRecord, StatementError> {
         created_at: cells.number("created_at")?,
         state: cells.word("state", PaymentState::parse)?,
         state_at: cells.number("state_at")?,
+        processing_at: cells.optional_number("processing_at")?,
         revision: cells.number("revision")?,
         due_at: cells.optional_number("due_at")?,
         error_message: cells.optional_text("error_message")?,

@@ -42,24 +42,24 @@ WHERE TOKEN(order_id) > ? LIMIT ?";
 /// Creates a payment, unless one with its id exists. Answers with the row that exists.
 pub(super) const CREATE_PAYMENT: &str = "\
 INSERT INTO ecom_store.shop_payments (payment_id, account, idempotency_key, fingerprint, order_id, attempt, sender, \
-receiver, payment_method, card_last_four, amount_minor, currency, created_at, state, state_at, revision, due_at, \
-error_message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS";
+receiver, payment_method, card_last_four, amount_minor, currency, created_at, state, state_at, processing_at, \
+revision, due_at, error_message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS";
 
 /// Moves a payment from a revision.
 pub(super) const MOVE_PAYMENT: &str = "\
-UPDATE ecom_store.shop_payments SET state = ?, state_at = ?, revision = ?, due_at = ?, error_message = ? \
-WHERE payment_id = ? IF revision = ?";
+UPDATE ecom_store.shop_payments SET state = ?, state_at = ?, processing_at = ?, revision = ?, due_at = ?, \
+error_message = ? WHERE payment_id = ? IF revision = ?";
 
 /// Reads a payment.
 pub(super) const PAYMENT: &str = "\
 SELECT payment_id, account, idempotency_key, fingerprint, order_id, attempt, sender, receiver, payment_method, \
-card_last_four, amount_minor, currency, created_at, state, state_at, revision, due_at, error_message \
+card_last_four, amount_minor, currency, created_at, state, state_at, processing_at, revision, due_at, error_message \
 FROM ecom_store.shop_payments WHERE payment_id = ?";
 
 /// Reads every payment.
 pub(super) const PAYMENTS: &str = "\
 SELECT payment_id, account, idempotency_key, fingerprint, order_id, attempt, sender, receiver, payment_method, \
-card_last_four, amount_minor, currency, created_at, state, state_at, revision, due_at, error_message \
+card_last_four, amount_minor, currency, created_at, state, state_at, processing_at, revision, due_at, error_message \
 FROM ecom_store.shop_payments";
 
 /// Writes a hint at a time that follows from the record it points to.
@@ -72,8 +72,7 @@ SELECT t, id FROM ecom_store.shop_lists WHERE list IN ? AND (t, id) < (?, ?) ORD
 PER PARTITION LIMIT ? LIMIT ?";
 
 /// Reads the hints of a list of what is due, after a time and no later than another.
-pub(super) const HINTS_DUE: &str =
-    "SELECT id FROM ecom_store.shop_lists WHERE list = ? AND t > ? AND t <= ?";
+pub(super) const HINTS_DUE: &str = "SELECT id FROM ecom_store.shop_lists WHERE list = ? AND t > ? AND t <= ?";
 
 /// Rows per page of records. A finished record has up to two null cells, and Cassandra logs a warning above 1,000
 /// tombstones a page.
@@ -137,7 +136,7 @@ fn serial_profile(store: &CassandraStore) -> ExecutionProfileHandle {
     of_session
         .consistency(Consistency::LocalQuorum)
         .serial_consistency(Some(SerialConsistency::LocalSerial))
-        .load_balancing_policy(match std::env::var("POL").as_deref() { Ok("seeded") => scylla::policies::load_balancing::DefaultPolicy::builder().token_aware(true).prefer_datacenter("datacenter1".into()).enable_shuffling_replicas(false).build(), Ok("shuffled") => scylla::policies::load_balancing::DefaultPolicy::builder().token_aware(true).prefer_datacenter("datacenter1".into()).build(), _ => store.first_replica_policy() })
+        .load_balancing_policy(store.first_replica_policy())
         .build()
         .into_handle()
 }
@@ -164,7 +163,11 @@ fn linearizable(committed: &PreparedStatement, profile: &ExecutionProfileHandle)
     statement
 }
 
-async fn scan(store: &CassandraStore, cql: &str, page_size: i32) -> Result<PreparedStatement, StatementError> {
+async fn scan(
+    store: &CassandraStore,
+    cql: &str,
+    page_size: i32,
+) -> Result<PreparedStatement, StatementError> {
     let mut statement = store.prepare(cql).await?;
     statement.set_page_size(page_size);
     // A page that fails would fail the whole scan, and callers cannot resume one: here, and only here, the driver retries.
@@ -250,7 +253,10 @@ mod tests {
             (
                 "shop_payments",
                 &[CREATE_PAYMENT, PAYMENT, PAYMENTS][..],
-                (MOVE_PAYMENT, &["state", "state_at", "revision", "due_at", "error_message"][..]),
+                (
+                    MOVE_PAYMENT,
+                    &["state", "state_at", "processing_at", "revision", "due_at", "error_message"][..],
+                ),
                 None,
             ),
         ] {

@@ -75,6 +75,9 @@ pub struct PaymentRecord {
     pub state: PaymentState,
     /// The time of the state, in microseconds since the epoch: T of the event that reports it.
     pub state_at: i64,
+    /// The time at which processing began, in microseconds since the epoch: T of the event that reports it as processing;
+    /// `None` before, and if it failed before.
+    pub processing_at: Option<i64>,
     /// The number of moves so far.
     pub revision: i64,
     /// The time at which somebody must look at it again, in microseconds since the epoch; `None` in a final state, and for a
@@ -113,6 +116,7 @@ impl PaymentRecord {
             created_at: at,
             state: PaymentState::Processing,
             state_at: at,
+            processing_at: Some(at),
             revision: 0,
             due_at: None,
             error_message: None,
@@ -123,7 +127,8 @@ impl PaymentRecord {
     pub fn processing(&self, policy: &OrderPolicy, now: i64) -> Self {
         let next = self.moved(PaymentState::Processing, now, None);
         let due_at = next.state_at.saturating_add(micros(policy.resume_after));
-        Self { due_at: self.of_order.is_none().then_some(due_at), ..next }
+        let due_at = self.of_order.is_none().then_some(due_at);
+        Self { processing_at: Some(next.state_at), due_at, ..next }
     }
 
     /// Returns the record after it was charged.

@@ -18,13 +18,13 @@ use ecom_store::StoreError;
 
 const CREATE: &str = "INSERT INTO shop_payments (payment_id, account, idempotency_key, fingerprint, order_id,
         attempt, sender, receiver, payment_method, card_last_four, amount_minor, currency, created_at, state,
-        state_at, revision, due_at, error_message)
+        state_at, processing_at, revision, due_at, error_message)
     VALUES (:payment_id, :account, :idempotency_key, :fingerprint, :order_id, :attempt, :sender, :receiver,
-        :payment_method, :card_last_four, :amount_minor, :currency, :created_at, :state, :state_at, :revision,
-        :due_at, :error_message)
+        :payment_method, :card_last_four, :amount_minor, :currency, :created_at, :state, :state_at, :processing_at,
+        :revision, :due_at, :error_message)
     ON CONFLICT (payment_id) DO NOTHING";
-const MOVE: &str = "UPDATE shop_payments SET revision = ?2, state = ?3, state_at = ?4, due_at = ?5,
-        error_message = ?6
+const MOVE: &str = "UPDATE shop_payments SET revision = ?2, state = ?3, state_at = ?4, processing_at = ?5,
+        due_at = ?6, error_message = ?7
     WHERE payment_id = ?1 AND revision = ?2 - 1";
 const READ: &str = "SELECT * FROM shop_payments WHERE payment_id = ?1";
 const AFTER: &str = "SELECT * FROM shop_payments WHERE payment_id > ?1 ORDER BY payment_id LIMIT ?2";
@@ -93,6 +93,7 @@ fn create(connection: &Connection, payment: &PaymentRecord) -> rusqlite::Result<
         ":created_at": payment.created_at,
         ":state": payment.state.as_str(),
         ":state_at": payment.state_at,
+        ":processing_at": payment.processing_at,
         ":revision": payment.revision,
         ":due_at": payment.due_at,
         ":error_message": payment.error_message,
@@ -107,6 +108,7 @@ fn write_move(connection: &Connection, next: &PaymentRecord) -> rusqlite::Result
         next.revision,
         next.state.as_str(),
         next.state_at,
+        next.processing_at,
         next.due_at,
         &next.error_message,
     ))?;
@@ -167,6 +169,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<PaymentRecord> {
         created_at: row.get("created_at")?,
         state: parsed(row, "state", PaymentState::parse)?,
         state_at: row.get("state_at")?,
+        processing_at: row.get("processing_at")?,
         revision: row.get("revision")?,
         due_at: row.get("due_at")?,
         error_message: row.get("error_message")?,

@@ -32,8 +32,8 @@ CREATE TABLE shop_payments (
     -- The payments of orders, and the transactions that pay no order. A row is created once and changes only from one
     -- revision to the next, with its state. payment_id follows from order_id and attempt, which of the order's
     -- payments it is, from 1; without an order both are null, and it follows from account and idempotency_key.
-    -- state_at rises with every revision and is the event time T of the event that reports the state. due_at is when
-    -- somebody must look at the payment again; null once it is completed or failed, and while it is processed for an
+    -- state_at rises with every revision and is the event time T of the event that reports the state. processing_at is
+    -- that of the state Processing, null before. due_at is when somebody must look at the payment again; null once it is completed or failed, and while it is processed for an
     -- order, which has such a time itself.
     payment_id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
@@ -50,6 +50,7 @@ CREATE TABLE shop_payments (
     created_at INTEGER NOT NULL,
     state TEXT NOT NULL,
     state_at INTEGER NOT NULL,
+    processing_at INTEGER,
     revision INTEGER NOT NULL,
     due_at INTEGER,
     error_message TEXT

@@ -88,6 +88,7 @@ fn transaction_at(created_at: i64) -> PaymentRecord {
         created_at,
         state: PaymentState::Pending,
         state_at: created_at,
+        processing_at: None,
         revision: 0,
         due_at: Some(created_at + 3_600 * SECOND),
         error_message: None,

@@ -54,6 +54,7 @@ fn transaction(n: i64, created_at: i64) -> PaymentRecord {
         created_at,
         state: PaymentState::Pending,
         state_at: created_at,
+        processing_at: None,
         revision: 0,
         due_at: None,
         error_message: None,

@@ -212,6 +212,7 @@ impl StatementError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use scylla::errors::WriteType;
     use scylla::frame::types::Consistency;
     use std::time::Duration;
 
@@ -233,6 +234,13 @@ mod tests {
             server(DbError::Overloaded),
             server(DbError::IsBootstrapping),
             server(DbError::ReadTimeout { consistency, received: 1, required: 2, data_present: false }),
+            // Of a conditional write that met another: it may have been applied.
+            server(DbError::WriteTimeout {
+                consistency: Consistency::LocalSerial,
+                received: 1,
+                required: 2,
+                write_type: WriteType::Cas,
+            }),
             server(DbError::ServerError),
         ] {
             assert_eq!(classify(&error), ErrorClass::Outage, "{error}");

@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    type WithCassandra = Config<IgnoredAny, CassandraSettings, IgnoredAny>;
+    type WithCassandra = Config<IgnoredAny, CassandraSettings, IgnoredAny, IgnoredAny>;
 
     const CHOSEN: (&str, &str) = ("ECOM__STORE__KIND", "cassandra");
     const AS_ECOM: (&str, &str) = ("ECOM__STORE__CASSANDRA__USER", "ecom");

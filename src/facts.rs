@@ -24,7 +24,7 @@ use super::output;
 use super::setup::{self, Rights};
 #[cfg(feature = "shop")]
 use super::shop::records::{Records, RecordsFound};
-use super::wiring::{self, DataFolder};
+use super::wiring;
 use crate::render::screen::Screen;
 use crate::render::table::{Column, table};
 use ecom_domain::dead_letter::EventKind;

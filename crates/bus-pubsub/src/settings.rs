@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    type WithPubsub = Config<PubsubSettings, IgnoredAny, IgnoredAny>;
+    type WithPubsub = Config<PubsubSettings, IgnoredAny, IgnoredAny, IgnoredAny>;
 
     fn load_sets(sets: &[&str]) -> Result<Loaded<WithPubsub>, String> {
         let sets = sets.iter().map(|set| set.parse().expect("section.key=value")).collect();

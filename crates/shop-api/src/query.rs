@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::problem::{FieldFault, Problem, ProblemCode};
+use super::problem::{FieldFault, Problem, ProblemCode, repeatable};
 
 /// The parameters of a query that were not read yet.
 pub(crate) struct Query {
@@ -22,6 +22,11 @@ impl Query {
         Some(self.parameters.remove(at).1)
     }
 
+    /// Returns whether a parameter was given and not read yet.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.parameters.iter().any(|(parameter, _)| parameter == name)
+    }
+
     /// Reads a whole number in a range; `None` if it is absent.
     pub(crate) fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let text = self.take(name)?;
@@ -39,9 +44,8 @@ impl Query {
 
     /// Returns an error if a parameter is at fault, is unknown, or is given twice.
     pub(crate) fn finish(mut self) -> Result<(), Problem> {
-        for (name, _) in &self.parameters {
-            let pointer = if name.chars().count() > 64 { "…".to_owned() } else { name.clone() };
-            self.faults.push(FieldFault { pointer, detail: "is unknown, or given twice".to_owned() });
+        for (name, _) in std::mem::take(&mut self.parameters) {
+            self.fault(repeatable(&name), "is unknown, or given twice");
         }
         if self.faults.is_empty() {
             return Ok(());

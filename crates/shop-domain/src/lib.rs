@@ -8,6 +8,7 @@
 pub mod event;
 pub mod gateway;
 pub mod identity;
+pub mod inventory;
 pub mod money;
 pub mod order;
 pub mod order_number;

@@ -1,9 +1,13 @@
 //! The contract suites of the shop's ports. An adapter turns each case into a test with
-//! [`order_store_contract_tests!`](crate::order_store_contract_tests) and
-//! [`payment_store_contract_tests!`](crate::payment_store_contract_tests), as with the suites of
+//! [`order_store_contract_tests!`](crate::order_store_contract_tests),
+//! [`payment_store_contract_tests!`](crate::payment_store_contract_tests),
+//! [`inventory_store_contract_tests!`](crate::inventory_store_contract_tests) and
+//! [`cart_store_contract_tests!`](crate::cart_store_contract_tests), as with the suites of
 //! [`ecom_store::contract`]. Cases may share one store.
 #![allow(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 
+pub mod carts;
+pub mod inventory;
 pub mod orders;
 pub mod payments;
 
@@ -110,5 +114,23 @@ macro_rules! order_store_contract_tests {
 macro_rules! payment_store_contract_tests {
     ($subject:path) => {
         $crate::payment_record_contract_tests!($subject);
+    };
+}
+
+/// Defines a test for each case of the [`InventoryStore`](crate::InventoryStore) contract. `$subject` is the path of an async
+/// function that returns `Option<Subject<dyn InventoryStore>>`.
+#[macro_export]
+macro_rules! inventory_store_contract_tests {
+    ($subject:path) => {
+        $crate::inventory_contract_tests!($subject);
+    };
+}
+
+/// Defines a test for each case of the [`CartStore`](crate::CartStore) contract. `$subject` is the path of an async function
+/// that returns `Option<Subject<dyn CartStore>>`.
+#[macro_export]
+macro_rules! cart_store_contract_tests {
+    ($subject:path) => {
+        $crate::cart_contract_tests!($subject);
     };
 }

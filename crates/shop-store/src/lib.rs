@@ -1,16 +1,20 @@
-//! The ports of the shop's store: records of orders and payments.
+//! The ports of the shop's store: records of orders and payments, the inventory, and carts.
 //!
 //! A record is created once and changes by conditional writes only: from one revision to the next. Every write returns
 //! the record that stands afterwards, whoever wrote it, and callers go on from that. So the outcome of a write need not be
 //! known: where it timed out, it is repeated, and the same record stands as if it had been answered the first time.
 
+mod carts;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod inventory;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod orders;
 mod payments;
 
+pub use carts::{CartLine, CartStore};
+pub use inventory::InventoryStore;
 pub use orders::OrderStore;
 pub use payments::PaymentStore;
 

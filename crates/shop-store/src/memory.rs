@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::{Created, Cursor, OrderStore, Page, PaymentStore, ReadGuarantee};
+use super::{
+    CartLine, CartStore, Created, Cursor, InventoryStore, OrderStore, Page, PaymentStore, ReadGuarantee,
+};
 use ecom_domain::order::OrderId;
+use ecom_shop_domain::inventory::{Product, Reservation, Stock, StockChange};
 use ecom_shop_domain::order::OrderRecord;
 use ecom_shop_domain::payment::{PaymentRecord, PaymentState};
 use ecom_store::StoreError;
@@ -41,6 +44,12 @@ pub struct Tables {
     pub orders: BTreeMap<OrderId, OrderRecord>,
     /// Payments by id.
     pub payments: BTreeMap<i64, PaymentRecord>,
+    /// Products by SKU.
+    pub products: BTreeMap<String, Product>,
+    /// Reservations by SKU and order.
+    pub reservations: BTreeMap<(String, OrderId), Reservation>,
+    /// Lines of carts by customer and SKU: quantity, `None` once removed, and time.
+    pub carts: BTreeMap<(i64, String), (Option<i64>, i64)>,
 }
 
 /// A store in memory.
@@ -218,6 +227,115 @@ impl<F: CallFaults> PaymentStore for MemoryShop<F> {
 
     fn payments(&self) -> BoxStream<'_, Result<PaymentRecord, StoreError>> {
         scan(self.call("read all payments", |tables| tables.payments.values().cloned().collect()))
+    }
+}
+
+#[async_trait]
+impl<F: CallFaults> InventoryStore for MemoryShop<F> {
+    async fn product(&self, sku: &str, _: ReadGuarantee) -> Result<Option<Product>, StoreError> {
+        self.call("read a product", |tables| tables.products.get(sku).cloned()).await
+    }
+
+    async fn stock(
+        &self,
+        sku: &str,
+        orders: &[OrderId],
+    ) -> Result<Option<(Stock, BTreeMap<OrderId, Reservation>)>, StoreError> {
+        self.call("read the stock of a product", |tables| {
+            let stock = tables.products.get(sku)?.stock;
+            let of_order = |id: &OrderId| Some((*id, *tables.reservations.get(&(sku.to_owned(), *id))?));
+            Some((stock, orders.iter().filter_map(of_order).collect()))
+        })
+        .await
+    }
+
+    async fn change_stock(&self, change: &StockChange) -> Result<bool, StoreError> {
+        self.call("change the stock of a product", |tables| {
+            let Some(product) = tables.products.get_mut(&change.sku) else { return false };
+            if product.stock.version + 1 != change.stock.version {
+                return false;
+            }
+            product.stock = change.stock;
+            let rows = change.reservations.iter();
+            tables.reservations.extend(rows.map(|(id, row)| ((change.sku.clone(), *id), *row)));
+            true
+        })
+        .await
+    }
+
+    async fn put_product(&self, product: &Product) -> Result<bool, StoreError> {
+        self.call("write a product", |tables| {
+            let version = tables.products.get(&product.sku).map_or(0, |stored| stored.stock.version);
+            let is_next = version + 1 == product.stock.version;
+            if is_next {
+                tables.products.insert(product.sku.clone(), product.clone());
+            }
+            is_next
+        })
+        .await
+    }
+
+    async fn products_after(
+        &self,
+        sku: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Product, String>, StoreError> {
+        self.call("read products", |tables| {
+            let behind = tables.products.values().filter(|product| sku.is_none_or(|sku| *product.sku > *sku));
+            let mut records: Vec<_> = behind.take(limit + 1).cloned().collect();
+            let is_end = records.len() <= limit;
+            records.truncate(limit);
+            let next = records.last().map(|product| product.sku.clone()).filter(|_| !is_end);
+            Page { records, next }
+        })
+        .await
+    }
+
+    fn reservations(&self) -> BoxStream<'_, Result<(String, OrderId, Reservation), StoreError>> {
+        scan(self.call("read all reservations", |tables| {
+            tables.reservations.iter().map(|((sku, id), row)| (sku.clone(), *id, *row)).collect()
+        }))
+    }
+}
+
+#[async_trait]
+impl<F: CallFaults> CartStore for MemoryShop<F> {
+    async fn put_line(
+        &self,
+        customer_id: i64,
+        sku: &str,
+        quantity: i64,
+        written_at: i64,
+    ) -> Result<(), StoreError> {
+        self.call("write a line of a cart", |tables| {
+            let line = tables.carts.entry((customer_id, sku.to_owned())).or_insert((None, i64::MIN));
+            if line.1 < written_at || (line.1 == written_at && line.0.is_some_and(|stored| stored < quantity))
+            {
+                *line = (Some(quantity), written_at);
+            }
+        })
+        .await
+    }
+
+    async fn remove_line(&self, customer_id: i64, sku: &str, written_at: i64) -> Result<(), StoreError> {
+        self.call("remove a line of a cart", |tables| {
+            let line = tables.carts.entry((customer_id, sku.to_owned())).or_insert((None, i64::MIN));
+            if line.1 <= written_at {
+                *line = (None, written_at);
+            }
+        })
+        .await
+    }
+
+    async fn cart(&self, customer_id: i64) -> Result<Vec<CartLine>, StoreError> {
+        self.call("read a cart", |tables| {
+            let own = tables.carts.iter().filter(|((customer, _), _)| *customer == customer_id);
+            own.filter_map(|((_, sku), (quantity, written_at))| {
+                Some(CartLine { sku: sku.clone(), quantity: (*quantity)?, written_at: *written_at })
+            })
+            .collect()
+        })
+        .await
     }
 }
 

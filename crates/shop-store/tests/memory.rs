@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ecom_shop_store::memory::MemoryShop;
-use ecom_shop_store::{OrderStore, PaymentStore};
+use ecom_shop_store::{CartStore, InventoryStore, OrderStore, PaymentStore};
 use ecom_store::contract::{Open, Subject};
 use futures_util::FutureExt;
 
@@ -25,10 +25,36 @@ async fn payments() -> Option<Subject<dyn PaymentStore>> {
     Some(Subject::new(open, 100, ()).await)
 }
 
+async fn inventory() -> Option<Subject<dyn InventoryStore>> {
+    let store: Arc<MemoryShop> = Arc::default();
+    let open: Open<dyn InventoryStore> = Arc::new(move || {
+        let store: Arc<dyn InventoryStore> = Arc::new(store.sharing(()));
+        async move { store }.boxed()
+    });
+    Some(Subject::new(open, 100, ()).await)
+}
+
+async fn carts() -> Option<Subject<dyn CartStore>> {
+    let store: Arc<MemoryShop> = Arc::default();
+    let open: Open<dyn CartStore> = Arc::new(move || {
+        let store: Arc<dyn CartStore> = Arc::new(store.sharing(()));
+        async move { store }.boxed()
+    });
+    Some(Subject::new(open, 100, ()).await)
+}
+
 mod order_store {
     ecom_shop_store::order_store_contract_tests!(super::orders);
 }
 
 mod payment_store {
     ecom_shop_store::payment_store_contract_tests!(super::payments);
+}
+
+mod inventory_store {
+    ecom_shop_store::inventory_store_contract_tests!(super::inventory);
+}
+
+mod cart_store {
+    ecom_shop_store::cart_store_contract_tests!(super::carts);
 }

@@ -296,7 +296,7 @@ async fn come_to_rest(
     loop {
         drained(deps, &deps.config.shop.topics.requests).await?;
         let now = deps.clock.now_us();
-        let found = audit(stores.orders.as_ref(), stores.payments.as_ref(), now).await?;
+        let found = add_up(stores, now).await?;
         let open = ["accepted", "placed", "paying", "paid"].map(|state| found.orders.get(state));
         let is_open = open.into_iter().flatten().sum::<u64>() > 0
             || found
@@ -314,7 +314,12 @@ async fn come_to_rest(
     at_rest(deps).await?;
     let resolver = deps.resolver(&handles.handler, context.actor(Role::DlqHandler.as_str()));
     sweep(&resolver, WaitingDeadLetters::AreAttempted).await?;
-    Ok(audit(stores.orders.as_ref(), stores.payments.as_ref(), deps.clock.now_us()).await?)
+    add_up(stores, deps.clock.now_us()).await
+}
+
+async fn add_up(stores: &ShopStores, now: i64) -> Result<ShopAudit, CliError> {
+    let (orders, payments) = (stores.orders.as_ref(), stores.payments.as_ref());
+    Ok(audit(orders, payments, stores.inventory.as_ref(), now).await?)
 }
 
 fn stopped() -> CliError {

@@ -21,6 +21,7 @@ use ecom_shop::events::EventPublisher;
 use ecom_shop::gateway::SimulatedGateway;
 use ecom_shop::processor::PaymentProcessor;
 use ecom_shop::requests::Requests;
+use ecom_shop::stock::StockKeeper;
 
 /// The name of the role.
 pub(crate) const ROLE: RoleName = RoleName::new("payment_processor");
@@ -54,6 +55,8 @@ impl RoleDeps {
         let processor = Arc::new(PaymentProcessor {
             orders: stores.orders,
             payments: stores.payments,
+            stock: StockKeeper::new(stores.inventory, Arc::clone(&retrier), Arc::clone(&self.entropy)),
+            carts: stores.carts,
             events: EventPublisher {
                 orders: self.publisher(&topics.orders).await?,
                 payments: self.publisher(&topics.payments).await?,

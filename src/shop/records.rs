@@ -12,7 +12,7 @@ use crate::render::screen::Screen;
 use crate::render::table::{Column, table};
 use crate::wiring::{DataFolder, Store};
 use ecom_scenario::RecordedEvent;
-use ecom_shop::audit::{ShopAudit, audit};
+use ecom_shop::audit::{ShopAudit, UnitCounts, audit};
 
 /// The records to verify; `None` if they are not asked for.
 pub(crate) struct Records(Option<ShopStores>);
@@ -30,6 +30,8 @@ struct RecordCounts {
     orders: BTreeMap<&'static str, u64>,
     payments: BTreeMap<&'static str, u64>,
     transactions_without_order: u64,
+    products: u64,
+    units: UnitCounts,
     difference_count: u64,
     differences: Vec<String>,
 }
@@ -59,12 +61,16 @@ impl Records {
     ) -> Result<(Vec<RecordedEvent>, RecordsFound), CliError> {
         let Some(stores) = &self.0 else { return Ok((Vec::new(), RecordsFound { shop: None })) };
         let now = context.clock.now_us();
-        let audit = audit(stores.orders.as_ref(), stores.payments.as_ref(), now).await?;
-        let ShopAudit { orders, payments, transactions, difference_count, differences, events, .. } = audit;
+        let (orders, payments) = (stores.orders.as_ref(), stores.payments.as_ref());
+        let audit = audit(orders, payments, stores.inventory.as_ref(), now).await?;
+        let ShopAudit { orders, payments, transactions, products, units, .. } = audit;
+        let ShopAudit { difference_count, differences, events, .. } = audit;
         let counts = RecordCounts {
             orders,
             payments,
             transactions_without_order: transactions,
+            products,
+            units,
             difference_count,
             differences,
         };
@@ -90,6 +96,15 @@ impl RecordsFound {
         let columns = [Column::left("records"), Column::left("state"), Column::right("count")];
         let rows = [rows("orders", &counts.orders), rows("payments", &counts.payments)].concat();
         let mut text = format!("\n{}\n", table(screen, columns, rows));
+        if counts.products > 0 {
+            let UnitCounts { stocked, on_hand, reserved, sold } = counts.units;
+            let [stocked, on_hand, reserved, sold] =
+                [stocked, on_hand, reserved, sold].map(|units| output::count(u64::try_from(units).unwrap_or(0)));
+            text.push_str(&format!(
+                "{} products: {stocked} units put in, {sold} sold, {on_hand} on hand, {reserved} of them reserved\n",
+                output::count(counts.products)
+            ));
+        }
         for difference in &counts.differences {
             text.push_str(&format!("{difference}\n"));
         }

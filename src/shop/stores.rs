@@ -1,10 +1,10 @@
-//! The records of orders and payments, in the store that the configuration names.
+//! The records of orders and payments, the inventory and the carts, in the store that the configuration names.
 
 use std::sync::Arc;
 
 use crate::exit::CliError;
 use crate::wiring::{Store, StoreAdapter};
-use ecom_shop_store::{OrderStore, PaymentStore};
+use ecom_shop_store::{CartStore, InventoryStore, OrderStore, PaymentStore};
 
 /// The ports of the shop's store.
 #[derive(Clone)]
@@ -13,11 +13,15 @@ pub(crate) struct ShopStores {
     pub(crate) orders: Arc<dyn OrderStore>,
     /// Records of payments.
     pub(crate) payments: Arc<dyn PaymentStore>,
+    /// Products, and the units that orders have reserved.
+    pub(crate) inventory: Arc<dyn InventoryStore>,
+    /// Carts of customers.
+    pub(crate) carts: Arc<dyn CartStore>,
 }
 
 impl ShopStores {
-    fn new(store: Arc<impl OrderStore + PaymentStore + 'static>) -> Self {
-        Self { orders: store.clone(), payments: store }
+    fn new(store: Arc<impl OrderStore + PaymentStore + InventoryStore + CartStore + 'static>) -> Self {
+        Self { orders: store.clone(), payments: store.clone(), inventory: store.clone(), carts: store }
     }
 
     /// Returns the shop's ports of a connected store.

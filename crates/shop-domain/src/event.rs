@@ -21,7 +21,7 @@ const NO_METHOD: &str = "unspecified";
 pub fn of_order(order: &OrderRecord) -> Order<'_> {
     let document = &order.document;
     let (item, quantity, price_minor) = match document.lines.as_slice() {
-        [OrderLine { item, quantity, unit_price_minor: Some(price) }] => {
+        [OrderLine { item, quantity, unit_price_minor: Some(price), .. }] => {
             (Cow::Borrowed(item.as_str()), *quantity, *price)
         }
         lines => {

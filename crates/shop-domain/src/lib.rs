@@ -14,5 +14,6 @@ pub mod order;
 pub mod order_number;
 pub mod payment;
 pub mod policy;
+pub mod pricing;
 pub mod request;
 pub mod time;

@@ -1,8 +1,11 @@
 //! Orders: the record of an order, its states, and what decides the next one.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::identity::RequestKey;
+use super::inventory::Shortage;
 use super::money::Currency;
 use super::payment::{PaymentRecord, PaymentState};
 use super::policy::OrderPolicy;
@@ -143,10 +146,16 @@ pub struct OrderDocument {
 }
 
 /// A line of an order.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct OrderLine {
     /// The name of the item.
     pub item: String,
+    /// The product of the inventory; `None` for an item without stock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sku: Option<String>,
+    /// When the line of the customer's cart was written that this line was taken from, in microseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_cart_since: Option<i64>,
     /// How many.
     pub quantity: i64,
     /// The price of one, in minor units; `None` if only the total is known.
@@ -162,6 +171,8 @@ pub struct Evidence<'e> {
     pub payment: Option<&'e PaymentRecord>,
     /// A cancellation was asked for.
     pub is_cancellation_asked: bool,
+    /// Of an accepted order: the units that could not be reserved. `None` if all are.
+    pub shortage: Option<&'e Shortage>,
 }
 
 /// What to do about an order next.
@@ -186,6 +197,10 @@ impl OrderRecord {
                 now,
                 Some("it was not processed in time, and nothing was charged"),
             ),
+            (OrderState::Accepted, _) if evidence.shortage.is_some() => {
+                let shortage = evidence.shortage.map(ToString::to_string);
+                self.to(OrderState::Refused, policy, now, shortage.as_deref())
+            }
             (OrderState::Accepted, _) if self.document.payment_method.is_some() => {
                 self.to_paying(policy, now)
             }
@@ -251,6 +266,17 @@ impl OrderRecord {
         }
     }
 
+    /// Returns the units of each product that the order needs, by SKU.
+    pub fn needs(&self) -> BTreeMap<&str, i64> {
+        let mut needs = BTreeMap::new();
+        for line in &self.document.lines {
+            if let Some(sku) = &line.sku {
+                *needs.entry(sku.as_str()).or_default() += line.quantity;
+            }
+        }
+        needs
+    }
+
     /// Returns whether this record was created by that request.
     pub fn is_of(&self, request: &RequestKey) -> bool {
         self.request == *request
@@ -282,7 +308,12 @@ mod tests {
             currency: Currency::try_new("USD").unwrap(),
             total_minor: 200,
             document: OrderDocument {
-                lines: vec![OrderLine { item: "Mouse".into(), quantity: 2, unit_price_minor: Some(100) }],
+                lines: vec![OrderLine {
+                    item: "Mouse".into(),
+                    quantity: 2,
+                    unit_price_minor: Some(100),
+                    ..OrderLine::default()
+                }],
                 merchandise_minor: 200,
                 shipping_minor: 0,
                 shipping_address: "1 Main St".into(),
@@ -386,6 +417,21 @@ mod tests {
         assert_eq!(paid.next(asked, &policy, START + 49), NextMove::Wait(Some(START + 50)));
     }
 
+    #[test]
+    fn an_order_whose_units_are_not_there_is_refused_and_lines_of_one_product_count_together() {
+        let policy = OrderPolicy::default();
+        let mut accepted = order(Some("PayPal"));
+        let line =
+            |sku: &str, quantity| OrderLine { sku: Some(sku.into()), quantity, ..OrderLine::default() };
+        accepted.document.lines.extend([line("B", 1), line("A", 2), line("B", 3)]);
+        assert_eq!(accepted.needs(), BTreeMap::from([("A", 2), ("B", 4)]));
+        let shortage = Shortage { sku: "B".into(), wanted: 4, available: 3 };
+        let evidence = Evidence { shortage: Some(&shortage), ..Evidence::default() };
+        let refused = moved(accepted.next(evidence, &policy, START));
+        assert_eq!(refused.state, OrderState::Refused);
+        assert_eq!(refused.detail.as_deref().and_then(Shortage::parse), Some(shortage));
+    }
+
     proptest! {
         /// Whatever happens in whatever order, times and revisions rise by move, a final state is never left, and an
         /// order is completed only after a payment was.
@@ -402,7 +448,7 @@ mod tests {
                 now += advance;
                 let awaited = current.attempt + i64::from(current.state == OrderState::Placed);
                 let payment = PaymentState::ALL.get(state).map(|state| payment(&current, awaited, *state));
-                let evidence = Evidence { payment: payment.as_ref(), is_cancellation_asked };
+                let evidence = Evidence { payment: payment.as_ref(), is_cancellation_asked, shortage: None };
                 let NextMove::To(next) = current.next(evidence, &policy, now) else { continue };
                 prop_assert!(!current.state.is_final(), "{:?}", current.state);
                 prop_assert!(next.state_at > current.state_at && next.revision == current.revision + 1);

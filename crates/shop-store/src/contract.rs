@@ -45,8 +45,14 @@ fn order_at(customer_id: i64, created_at: i64) -> OrderRecord {
         total_minor: 1_500,
         document: OrderDocument {
             lines: vec![
-                OrderLine { item: "Maus 🐭 \"x\"".into(), quantity: 2, unit_price_minor: Some(250) },
-                OrderLine { item: "Laptop".into(), quantity: 1, unit_price_minor: None },
+                OrderLine {
+                    item: "Maus 🐭 \"x\"".into(),
+                    sku: Some("MAUS-1".into()),
+                    in_cart_since: Some(NOW - 1),
+                    quantity: 2,
+                    unit_price_minor: Some(250),
+                },
+                OrderLine { item: "Laptop".into(), quantity: 1, ..OrderLine::default() },
             ],
             merchandise_minor: 1_490,
             shipping_minor: 10,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures_util::TryStreamExt;
+use serde::Serialize;
 
 use super::events::{order_message, payment_message};
 use ecom_domain::event_time::EventTime;
@@ -10,16 +11,19 @@ use ecom_domain::order::OrderId;
 use ecom_scenario::{EventContent, RecordedEvent};
 use ecom_shop_domain::event;
 use ecom_shop_domain::identity;
+use ecom_shop_domain::inventory::{Reservation, ReservationState, Stock};
 use ecom_shop_domain::money::Currency;
 use ecom_shop_domain::order::{OrderRecord, OrderState};
 use ecom_shop_domain::payment::{PROCESSOR, PaymentRecord, PaymentState};
-use ecom_shop_store::{OrderStore, PaymentStore};
+use ecom_shop_store::{InventoryStore, OrderStore, PaymentStore};
 use ecom_store::StoreError;
 
 /// The time after which a record that is due counts as left behind, in microseconds.
 const OVERDUE: i64 = 60_000_000;
 /// The ids that a request may have, of which all but the first are for collisions.
 const CANDIDATES: usize = 16;
+/// Products per page.
+const PAGE: usize = 500;
 /// The most differences that are described.
 const DESCRIBED: usize = 100;
 
@@ -32,6 +36,10 @@ pub struct ShopAudit {
     pub payments: BTreeMap<&'static str, u64>,
     /// Of the payments, those without an order.
     pub transactions: u64,
+    /// The number of products.
+    pub products: u64,
+    /// Units that were ever put in, that are there, that are reserved, and that were sold, over all products.
+    pub units: UnitCounts,
     /// The number of differences.
     pub difference_count: u64,
     /// Descriptions of the first differences.
@@ -41,6 +49,19 @@ pub struct ShopAudit {
     known: HashMap<OrderId, KnownOrder>,
 }
 
+/// Units over all products.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct UnitCounts {
+    /// Units that were ever put in.
+    pub stocked: i64,
+    /// Units that are there, reserved ones included.
+    pub on_hand: i64,
+    /// Units that orders have reserved.
+    pub reserved: i64,
+    /// Units that were sold.
+    pub sold: i64,
+}
+
 /// What is known of an order, and of its payments so far.
 #[derive(Debug)]
 struct KnownOrder {
@@ -48,12 +69,14 @@ struct KnownOrder {
     attempt: i64,
     total_minor: i64,
     currency: Currency,
+    /// The units that it needs, by SKU.
+    needs: BTreeMap<String, i64>,
     /// Payments found, but not one that the order does not count yet.
     found: i64,
     completed: i64,
 }
 
-/// Reads all records and adds them up. The processors must be idle; a record in the middle of a step that is not due
+/// Reads all records, the inventory last, and adds them up. The processors must be idle; a record in the middle of a step that is not due
 /// counts as correct.
 ///
 /// # Errors
@@ -61,6 +84,7 @@ struct KnownOrder {
 pub async fn audit(
     orders: &dyn OrderStore,
     payments: &dyn PaymentStore,
+    inventory: &dyn InventoryStore,
     now: i64,
 ) -> Result<ShopAudit, StoreError> {
     let mut audit = ShopAudit::default();
@@ -72,6 +96,7 @@ pub async fn audit(
     while let Some(payment) = all.try_next().await? {
         audit.payment(&payment, now);
     }
+    audit.stock(inventory).await?;
     audit.finish();
     Ok(audit)
 }
@@ -80,7 +105,8 @@ impl ShopAudit {
     fn order(&mut self, order: &OrderRecord, now: i64) {
         *self.orders.entry(order.state.as_str()).or_default() += 1;
         let OrderRecord { order_id, state, attempt, total_minor, currency, .. } = *order;
-        let known = KnownOrder { state, attempt, total_minor, currency, found: 0, completed: 0 };
+        let needs = order.needs().into_iter().map(|(sku, units)| (sku.to_owned(), units)).collect();
+        let known = KnownOrder { state, attempt, total_minor, currency, needs, found: 0, completed: 0 };
         self.known.insert(order_id, known);
         if !identity::order_ids(&order.request).take(CANDIDATES).any(|id| id == order_id) {
             self.differs(format!("order {order_id} has an id that its idempotency key does not give"));
@@ -136,6 +162,77 @@ impl ShopAudit {
         }
     }
 
+    /// Compares the stock of each product with the reservations of it, and those with their orders.
+    async fn stock(&mut self, inventory: &dyn InventoryStore) -> Result<(), StoreError> {
+        let mut by_product: BTreeMap<String, UnitCounts> = BTreeMap::new();
+        let mut all = inventory.reservations();
+        while let Some((sku, order_id, reservation)) = all.try_next().await? {
+            self.reservation(&sku, order_id, reservation);
+            let units = by_product.entry(sku).or_default();
+            match reservation.state {
+                ReservationState::Reserved => units.reserved += reservation.quantity,
+                ReservationState::Sold => units.sold += reservation.quantity,
+                ReservationState::Released => {}
+            }
+        }
+        let mut behind = None;
+        loop {
+            let page = inventory.products_after(behind.as_deref(), PAGE).await?;
+            for product in page.records {
+                let (sku, Stock { on_hand, reserved, stocked, .. }) = (product.sku, product.stock);
+                let units = by_product.remove(&sku).unwrap_or_default();
+                let (is_reserved, is_sold) = (units.reserved == reserved, units.sold + on_hand == stocked);
+                if !(is_reserved && is_sold && 0 <= reserved && reserved <= on_hand) {
+                    self.differs(format!(
+                        "{sku}: {stocked} units were put in, {on_hand} are there and {reserved} reserved, and its orders \
+                         have bought {} and reserved {}",
+                        units.sold, units.reserved
+                    ));
+                }
+                self.products += 1;
+                self.units.stocked += stocked;
+                self.units.on_hand += on_hand;
+                self.units.reserved += reserved;
+                self.units.sold += units.sold;
+            }
+            match page.next {
+                Some(next) => behind = Some(next),
+                None => break,
+            }
+        }
+        for sku in by_product.into_keys() {
+            self.differs(format!("{sku} has reservations and is no product"));
+        }
+        // Units of an order that no reservation has accounted for.
+        let missing: Vec<String> =
+            self.known.iter().filter_map(|(id, order)| order.unaccounted(*id)).collect();
+        missing.into_iter().for_each(|difference| self.differs(difference));
+        Ok(())
+    }
+
+    fn reservation(&mut self, sku: &str, order_id: OrderId, reservation: Reservation) {
+        let Some(order) = self.known.get_mut(&order_id) else {
+            return self.differs(format!("order {order_id} has reserved {sku} and does not exist"));
+        };
+        let wanted = order.needs.remove(sku);
+        let (state, quantity) = (reservation.state, reservation.quantity);
+        let is_right = match order.state {
+            // In the middle of a step: some units may have moved already.
+            OrderState::Accepted => matches!(state, ReservationState::Reserved),
+            OrderState::Placed | OrderState::Paying => state == ReservationState::Reserved,
+            OrderState::Paid => state != ReservationState::Released,
+            OrderState::Completed => state == ReservationState::Sold,
+            OrderState::Refused | OrderState::Cancelled => state == ReservationState::Released,
+        };
+        let is_whole = wanted == Some(quantity) || (quantity == 0 && state == ReservationState::Released);
+        if !is_right || !is_whole {
+            let (order, state) = (order.state.as_str(), state.as_str());
+            self.differs(format!(
+                "order {order_id} is {order}, and its {quantity} units of {sku} are {state}"
+            ));
+        }
+    }
+
     fn finish(&mut self) {
         for (order_id, order) in std::mem::take(&mut self.known) {
             let is_paid = matches!(order.state, OrderState::Paid | OrderState::Completed);
@@ -166,6 +263,19 @@ impl ShopAudit {
         if self.differences.len() < DESCRIBED {
             self.differences.push(difference);
         }
+    }
+}
+
+impl KnownOrder {
+    /// Describes units that the order must have, and of which there is no reservation.
+    fn unaccounted(&self, order_id: OrderId) -> Option<String> {
+        let must_have = matches!(
+            self.state,
+            OrderState::Placed | OrderState::Paying | OrderState::Paid | OrderState::Completed
+        );
+        let (sku, units) = self.needs.first_key_value().filter(|_| must_have)?;
+        let state = self.state.as_str();
+        Some(format!("order {order_id} is {state}, and has not reserved its {units} units of {sku}"))
     }
 }
 

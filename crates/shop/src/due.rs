@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
@@ -16,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::processor::PaymentProcessor;
 use ecom_clock::micros;
-use ecom_pipeline::durable::RoleError;
+use ecom_domain::order::OrderId;
+use ecom_pipeline::durable::{Durable, RoleError};
 use ecom_shop_domain::request::ProcessingRequest;
+use ecom_shop_store::ReadGuarantee;
 use ecom_store::StoreError;
 
 /// The most timers of a process; what is due beyond them is left to the sweep.
@@ -32,6 +35,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SWEEP_RETRY: Duration = Duration::from_secs(1);
 /// The time after which the sweep processes what is due, so that it leaves to the timers what they are about to do.
 const SWEEP_AFTER: Duration = Duration::from_secs(10);
+/// The sweeps after which one looks back again, for what a process that was frozen has set to be due in the past.
+const LOOK_AGAIN_EVERY: u32 = 6;
+/// How far such a sweep looks back.
+const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// How far back the first sweep looks.
 const LOOK_BACK: Duration = Duration::from_secs(7 * 86_400);
 
@@ -75,6 +82,7 @@ pub async fn run(
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut swept_through = processor.clock.now_us().saturating_sub(micros(LOOK_BACK));
     let mut sweep: Option<Sweep<'_>> = None;
+    let mut sweep_number = 0_u32;
     loop {
         let now = processor.clock.now_us();
         let is_open = !stop.is_cancelled();
@@ -89,13 +97,13 @@ pub async fn run(
             Some(done) = running.next() => { done?; }
             () = wait(now, next), if has_room && next.is_some() => {
                 if let Some(Reverse((_, request))) = timers.pop() {
-                    running.push(processor.process(request));
+                    running.push(Either::Left(processor.process(request)));
                 }
             }
             Some(timer) = new_timers.recv(), if is_open && timers.len() < TIMERS => timers.push(Reverse(timer)),
             found = next_of(&mut sweep), if has_room && sweep.is_some() => match (found, sweep.take()) {
                 (Some(Ok(request)), begun) => {
-                    running.push(processor.process(request));
+                    running.push(Either::Right(process_if_due(processor, request)));
                     sweep = begun;
                 }
                 (Some(Err(error)), _) => {
@@ -105,8 +113,12 @@ pub async fn run(
                 (None, begun) => swept_through = begun.map_or(swept_through, |(through, _)| through),
             },
             _ = sweeps.tick(), if has_room && sweep.is_none() => {
-                let through = now.saturating_sub(micros(SWEEP_AFTER));
-                sweep = Some((through, due_between(processor, swept_through, through)));
+                sweep_number = sweep_number.wrapping_add(1);
+                let is_again = sweep_number.is_multiple_of(LOOK_AGAIN_EVERY);
+                let back = if is_again { micros(LOOK_AGAIN) } else { 0 };
+                // Later than the time at which the wait for this tick began.
+                let through = processor.clock.now_us().saturating_sub(micros(SWEEP_AFTER));
+                sweep = Some((through, due_between(processor, swept_through.saturating_sub(back), through)));
             }
         }
     }
@@ -123,6 +135,28 @@ async fn next_of(sweep: &mut Option<Sweep<'_>>) -> Option<Result<ProcessingReque
     match sweep {
         Some((_, found)) => found.next().await,
         None => None,
+    }
+}
+
+/// Processes what a sweep found, unless somebody has done so since.
+async fn process_if_due(
+    processor: &PaymentProcessor,
+    request: ProcessingRequest,
+) -> Result<Option<Durable>, RoleError> {
+    let read = async || match request {
+        ProcessingRequest::OrderId(id) | ProcessingRequest::CancelOrderId(id) => {
+            let order = processor.orders.order(OrderId(id), ReadGuarantee::Committed).await?;
+            Ok(order.and_then(|order| order.due_at))
+        }
+        ProcessingRequest::PaymentId(id) => {
+            let payment = processor.payments.payment(id, ReadGuarantee::Committed).await?;
+            Ok(payment.and_then(|payment| payment.due_at))
+        }
+    };
+    let due_at = processor.retrier.read(read).await?;
+    match due_at {
+        Some(due_at) if due_at <= processor.clock.now_us() => processor.process(request).await,
+        Some(_) | None => Ok(None),
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::due::DueQueue;
 use super::events::EventPublisher;
 use super::gateway::PaymentGateway;
+use super::stock::StockKeeper;
 use ecom_clock::Clock;
 use ecom_pipeline::durable::Retrier;
 use ecom_shop_domain::policy::OrderPolicy;
-use ecom_shop_store::{OrderStore, PaymentStore};
+use ecom_shop_store::{CartStore, OrderStore, PaymentStore};
 
 /// Takes orders and payments through their states. Any number of processors may work on one record at the same time: each
 /// does what the state that stands entails, all of which is idempotent, and at most one of them moves it on.
@@ -18,6 +19,10 @@ pub struct PaymentProcessor {
     pub orders: Arc<dyn OrderStore>,
     /// Records of payments.
     pub payments: Arc<dyn PaymentStore>,
+    /// Reserves, sells and releases units.
+    pub stock: StockKeeper,
+    /// The carts, from which placed orders are removed.
+    pub carts: Arc<dyn CartStore>,
     /// Publishes the events that report their states.
     pub events: EventPublisher,
     /// Charges payments.

@@ -43,6 +43,8 @@ mod replaced;
 mod runbook;
 #[cfg(all(feature = "embedded", target_os = "linux"))]
 mod screens;
+#[cfg(feature = "shop-embedded")]
+mod shop;
 #[cfg(feature = "embedded")]
 pub mod table;
 #[cfg(all(feature = "pubsub", feature = "cassandra", feature = "embedded"))]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::api::{Api, CallContext};
-use super::auth::{Caller, CallerRole};
+use super::auth::Caller;
 use super::order_request::OrderRequest;
 use super::payment_request::PaymentRequest;
 use super::problem::{Problem, ProblemCode};
@@ -17,11 +17,12 @@ use ecom_clock::micros;
 use ecom_domain::order::OrderId;
 use ecom_domain::payment::CardLastFour;
 use ecom_shop_domain::identity::{self, FIRST, RequestKey};
+use ecom_shop_domain::money::Currency;
 use ecom_shop_domain::order::{OrderRecord, OrderState};
 use ecom_shop_domain::order_number;
 use ecom_shop_domain::payment::{PaymentRecord, PaymentState, SHOP, sender_of};
 use ecom_shop_domain::request::ProcessingRequest;
-use ecom_shop_store::ReadGuarantee;
+use ecom_shop_store::{Created, ReadGuarantee};
 
 /// A record that stands after a request.
 pub(crate) struct Accepted<R> {
@@ -35,15 +36,14 @@ impl Api {
     pub(crate) async fn accept_order(
         &self,
         call: &CallContext,
-        key: Option<String>,
+        key: &str,
         asked: OrderRequest,
     ) -> Result<Accepted<OrderRecord>, Problem> {
-        let request = self.request_key(&call.caller, key);
         let fingerprint = fingerprint("order", &asked)?;
         let now = self.clock.now_us();
         let mut order = OrderRecord {
             order_id: OrderId(0),
-            request,
+            request: call.caller.request_key(key),
             fingerprint,
             customer_id: asked.customer_id,
             currency: asked.currency,
@@ -66,7 +66,7 @@ impl Api {
             }
             same_request(&created.record.fingerprint, &order.fingerprint)?;
             if created.record.state == OrderState::Accepted {
-                self.ask(ProcessingRequest::OrderId(order_id.0), &call.request_id.0).await?;
+                self.ask(ProcessingRequest::OrderId(order_id.0), call).await?;
             }
             return Ok(Accepted { record: created.record, is_replayed: !created.is_new });
         }
@@ -77,84 +77,80 @@ impl Api {
     pub(crate) async fn accept_payment(
         &self,
         call: &CallContext,
-        key: Option<String>,
+        key: &str,
         order: &OrderRecord,
         asked: PaymentRequest,
     ) -> Result<Accepted<PaymentRecord>, Problem> {
-        let request = self.request_key(&call.caller, key);
         let fingerprint = fingerprint(&format!("payment of {}", order.order_id), &asked)?;
-        // The key may be that of an earlier payment of this order.
-        let mut last = None;
-        for attempt in 1..=order.attempt {
-            let payment = self.payment_of(order.order_id, attempt, ReadGuarantee::Linearizable).await?;
-            if let Some(payment) = payment.as_ref().filter(|payment| payment.request == request) {
-                same_request(&payment.fingerprint, &fingerprint)?;
-                return Ok(Accepted { record: payment.clone(), is_replayed: true });
-            }
-            last = payment.or(last);
-        }
-        payable(order)?;
         let attempt = order.attempt + 1;
-        let earliest = last.map_or(order.state_at, |payment| payment.state_at.max(order.state_at)) + 1;
-        let now = self.clock.now_us().max(earliest);
         let mut payment = PaymentRecord {
-            payment_id: 0,
-            request,
             fingerprint,
             of_order: Some((order.order_id, attempt)),
             sender: sender_of(order),
             receiver: SHOP.to_owned(),
             payment_method: Some(asked.payment_method),
             card_last_four: asked.card_last_four.as_deref().and_then(CardLastFour::try_new),
-            amount_minor: order.total_minor,
-            currency: order.currency,
-            created_at: now,
-            state: PaymentState::Pending,
-            state_at: now,
-            processing_at: None,
-            revision: 0,
-            due_at: Some(now.saturating_add(micros(self.policy.accept_deadline))),
-            error_message: None,
+            ..self.pending(call.caller.request_key(key), order.total_minor, order.currency)
         };
-        for payment_id in identity::payment_ids(order.order_id, attempt) {
-            payment.payment_id = payment_id;
-            let created = self.backends.payments.create_payment(&payment).await?;
-            if !created.record.is_of(order.order_id, attempt) {
-                continue;
+        // The key may be that of an earlier payment, or of one that the order has not begun.
+        let mut last = None;
+        for earlier in 1..=attempt {
+            let found = self.payment_of(order.order_id, earlier, ReadGuarantee::Linearizable).await?;
+            match found {
+                Some(found) if found.request == payment.request => {
+                    let found = Created { record: found, is_new: false };
+                    return self.recorded(call, found, &payment.fingerprint).await;
+                }
+                found => last = found.or(last),
             }
-            if created.record.request != payment.request {
-                return Err(in_progress(&created.record));
-            }
-            same_request(&created.record.fingerprint, &payment.fingerprint)?;
-            if created.record.state == PaymentState::Pending {
-                self.ask(ProcessingRequest::OrderId(order.order_id.0), &call.request_id.0).await?;
-            }
-            return Ok(Accepted { record: created.record, is_replayed: !created.is_new });
         }
-        Err(Problem::new(ProblemCode::Internal))
+        payable(order)?;
+        let last_change = last.map_or(order.state_at, |last| last.state_at.max(order.state_at));
+        let ids = identity::payment_ids(order.order_id, attempt);
+        payment.created_at = payment.created_at.max(last_change + 1);
+        payment.state_at = payment.created_at;
+        let created =
+            self.create_payment(ids, &payment, |record| record.is_of(order.order_id, attempt)).await?;
+        if created.record.request != payment.request {
+            return Err(in_progress(&created.record));
+        }
+        self.recorded(call, created, &payment.fingerprint).await
     }
 
     /// Records a transaction without an order.
     pub(crate) async fn accept_transaction(
         &self,
         call: &CallContext,
-        key: Option<String>,
+        key: &str,
         asked: TransactionRequest,
     ) -> Result<Accepted<PaymentRecord>, Problem> {
-        let request = self.request_key(&call.caller, key);
         let fingerprint = fingerprint("transaction", &asked)?;
-        let now = self.clock.now_us();
-        let mut payment = PaymentRecord {
-            payment_id: 0,
-            request,
+        let payment = PaymentRecord {
             fingerprint,
-            of_order: None,
             sender: asked.sender,
             receiver: asked.receiver,
+            ..self.pending(call.caller.request_key(key), asked.amount_minor, asked.currency)
+        };
+        let is_same = |record: &PaymentRecord| record.of_order.is_none() && record.request == payment.request;
+        let ids = identity::transaction_ids(&payment.request);
+        let created = self.create_payment(ids, &payment, is_same).await?;
+        self.recorded(call, created, &payment.fingerprint).await
+    }
+
+    /// Returns a new payment, without what it is for.
+    fn pending(&self, request: RequestKey, amount_minor: i64, currency: Currency) -> PaymentRecord {
+        let now = self.clock.now_us();
+        PaymentRecord {
+            payment_id: 0,
+            request,
+            fingerprint: String::new(),
+            of_order: None,
+            sender: String::new(),
+            receiver: String::new(),
             payment_method: None,
             card_last_four: None,
-            amount_minor: asked.amount_minor,
-            currency: asked.currency,
+            amount_minor,
+            currency,
             created_at: now,
             state: PaymentState::Pending,
             state_at: now,
@@ -162,20 +158,40 @@ impl Api {
             revision: 0,
             due_at: Some(now.saturating_add(micros(self.policy.accept_deadline))),
             error_message: None,
-        };
-        for payment_id in identity::transaction_ids(&payment.request) {
-            payment.payment_id = payment_id;
+        }
+    }
+
+    /// Creates a payment under the first of these ids that no other payment has.
+    async fn create_payment(
+        &self,
+        ids: impl Iterator<Item = i64>,
+        payment: &PaymentRecord,
+        is_same: impl Fn(&PaymentRecord) -> bool,
+    ) -> Result<Created<PaymentRecord>, Problem> {
+        for payment_id in ids {
+            let payment = PaymentRecord { payment_id, ..payment.clone() };
             let created = self.backends.payments.create_payment(&payment).await?;
-            if created.record.of_order.is_some() || created.record.request != payment.request {
-                continue;
+            if is_same(&created.record) {
+                return Ok(created);
             }
-            same_request(&created.record.fingerprint, &payment.fingerprint)?;
-            if created.record.state == PaymentState::Pending {
-                self.ask(ProcessingRequest::PaymentId(payment_id), &call.request_id.0).await?;
-            }
-            return Ok(Accepted { record: created.record, is_replayed: !created.is_new });
         }
         Err(Problem::new(ProblemCode::Internal))
+    }
+
+    /// Asks the payment processor to process a payment, unless it has begun already.
+    async fn recorded(
+        &self,
+        call: &CallContext,
+        created: Created<PaymentRecord>,
+        fingerprint: &str,
+    ) -> Result<Accepted<PaymentRecord>, Problem> {
+        let Created { record, is_new } = created;
+        same_request(&record.fingerprint, fingerprint)?;
+        if record.state == PaymentState::Pending {
+            let order = record.of_order.map(|(order_id, _)| ProcessingRequest::OrderId(order_id.0));
+            self.ask(order.unwrap_or(ProcessingRequest::PaymentId(record.payment_id)), call).await?;
+        }
+        Ok(Accepted { record, is_replayed: !is_new })
     }
 
     /// Returns the order that a client names by id, number or idempotency key, if the client may see it.
@@ -185,23 +201,25 @@ impl Api {
         name: &str,
         guarantee: ReadGuarantee,
     ) -> Result<OrderRecord, Problem> {
-        let by_id = name.parse().ok().filter(|id| *id >= FIRST).or_else(|| order_number::parse(name));
-        let order = match by_id {
-            Some(id) => self.backends.orders.order(OrderId(id), guarantee).await?,
-            None => self.order_of_key(caller, name, guarantee).await?,
-        };
-        let visible = order.filter(|order| caller.may_see(order.customer_id));
-        visible.ok_or_else(|| Problem::new(ProblemCode::NotFound))
+        let is_visible = |order: &OrderRecord| caller.may_see(order.customer_id);
+        let id = name.parse().ok().filter(|id| *id >= FIRST).or_else(|| order_number::parse(name));
+        if let Some(id) = id
+            && let Some(order) = self.backends.orders.order(OrderId(id), guarantee).await?.filter(is_visible)
+        {
+            return Ok(order);
+        }
+        let order = self.order_of_key(caller, name, guarantee).await?.filter(is_visible);
+        order.ok_or_else(|| Problem::new(ProblemCode::NotFound))
     }
 
     /// Returns the order that the caller created with this idempotency key.
-    pub(crate) async fn order_of_key(
+    async fn order_of_key(
         &self,
         caller: &Caller,
         key: &str,
         guarantee: ReadGuarantee,
     ) -> Result<Option<OrderRecord>, Problem> {
-        let request = RequestKey { account: caller.account.to_string(), key: key.to_owned() };
+        let request = caller.request_key(key);
         for order_id in identity::order_ids(&request) {
             match self.backends.orders.order(order_id, guarantee).await? {
                 Some(order) if order.is_of(&request) => return Ok(Some(order)),
@@ -227,25 +245,6 @@ impl Api {
             }
         }
         Ok(None)
-    }
-
-    /// Returns the customer whose orders a caller may list; `None` for all.
-    pub(crate) fn customer_of_list(
-        &self,
-        caller: &Caller,
-        asked: Option<i64>,
-    ) -> Result<Option<i64>, Problem> {
-        match (caller.role, asked) {
-            (CallerRole::Customer(own), Some(asked)) if asked != own => {
-                Err(Problem::detailed(ProblemCode::Forbidden, "customer_id is not that of this key"))
-            }
-            (CallerRole::Customer(own), _) => Ok(Some(own)),
-            (CallerRole::Shop | CallerRole::Reader, asked) => Ok(asked),
-        }
-    }
-
-    fn request_key(&self, caller: &Caller, key: Option<String>) -> RequestKey {
-        RequestKey { account: caller.account.to_string(), key: key.unwrap_or_else(|| self.uuid()) }
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::auth::{Caller, Keys};
 use super::census::Census;
+use super::health::LastCall;
 use super::limits::RateLimits;
 use super::problem::{Problem, ProblemCode};
 use super::settings::ApiSettings;
@@ -39,6 +40,8 @@ pub struct Api {
     pub(crate) keys: Keys,
     pub(crate) rates: RateLimits,
     pub(crate) in_flight: Semaphore,
+    pub(crate) store_calls: LastCall,
+    pub(crate) bus_calls: LastCall,
     pub(crate) census: Census,
     pub(crate) policy: OrderPolicy,
     pub(crate) clock: Clock,
@@ -60,6 +63,8 @@ impl Api {
             rates: RateLimits::new(&keys, settings),
             keys,
             in_flight: Semaphore::new(settings.max_in_flight),
+            store_calls: LastCall::default(),
+            bus_calls: LastCall::default(),
             census: Census::default(),
             policy,
             clock,
@@ -67,24 +72,48 @@ impl Api {
         }
     }
 
-    /// Asks the payment processor to process a record, and waits until the bus has it.
-    pub(crate) async fn ask(&self, request: ProcessingRequest, request_id: &str) -> Result<(), Problem> {
-        let message = Message {
-            body: request.encode().into(),
-            attributes: Attributes::from_iter([("request_id", request_id.to_owned())]),
-        };
-        let published = async { self.backends.requests.publish(message).await.await };
-        match tokio::time::timeout(PUBLISH_TIMEOUT, published).await {
-            Ok(published) => Ok(published.map(drop)?),
-            Err(_) => Err(Problem { retry_after: Some(1), ..Problem::new(ProblemCode::BusUnavailable) }),
+    /// Returns why the API should be sent no requests now; `None` if it should. It is what the last requests met: nothing is
+    /// called to find out.
+    pub fn not_ready(&self) -> Option<&'static str> {
+        if self.store_calls.has_failed() {
+            return Some("the store does not answer");
         }
+        self.bus_calls.has_failed().then_some("the bus does not answer")
     }
 
-    /// Returns a new `UUIDv7`.
+    /// Asks the payment processor to process a record, and waits until the bus has it.
+    pub(crate) async fn ask(&self, request: ProcessingRequest, call: &CallContext) -> Result<(), Problem> {
+        let message = Message {
+            body: request.encode().into(),
+            attributes: Attributes::from_iter([("request_id", call.request_id.0.to_string())]),
+        };
+        let published = async { self.backends.requests.publish(message).await.await };
+        let published = tokio::time::timeout(PUBLISH_TIMEOUT, published).await;
+        let asked = match published {
+            Ok(published) => published.map(drop).map_err(Problem::from),
+            Err(_) => Err(Problem::retryable(ProblemCode::BusUnavailable)),
+        };
+        match &asked {
+            Ok(()) => self.bus_calls.succeeded(),
+            Err(_) => self.bus_calls.failed(),
+        }
+        asked
+    }
+
+    /// Returns a new `UUIDv7` whose digits do not look like a card number, as those of one in 25,000 do: a key that is made
+    /// here must be accepted when it is sent back.
     pub(crate) fn uuid(&self) -> String {
-        let millis = u64::try_from(self.clock.now_us() / 1_000).unwrap_or_default();
-        let id = uuid::Builder::from_unix_timestamp_millis(millis, &self.entropy.bytes()).into_uuid();
-        id.hyphenated().to_string()
+        id(u64::try_from(self.clock.now_us() / 1_000).unwrap_or_default(), &self.entropy)
+    }
+}
+
+fn id(millis: u64, entropy: &Entropy) -> String {
+    loop {
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &entropy.bytes()).into_uuid();
+        let id = id.hyphenated().to_string();
+        if ecom_card_numbers::find(id.as_bytes()).is_empty() {
+            return id;
+        }
     }
 }
 
@@ -98,3 +127,19 @@ pub(crate) struct CallContext {
 /// The id of a request: of the client, or made here.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_id_looks_like_a_card_number() {
+        let is_like_one = |id: &String| !ecom_card_numbers::find(id.as_bytes()).is_empty();
+        let (time, entropy) = (1_750_000_000_000, Entropy::seeded(1));
+        let drawn = || uuid::Builder::from_unix_timestamp_millis(time, &entropy.bytes()).into_uuid();
+        let first = (1..100_000).find(|_| is_like_one(&drawn().hyphenated().to_string()));
+        let first = first.expect("one in 25,000 does");
+        let entropy = Entropy::seeded(1);
+        assert_eq!((1..=first).map(|_| id(1_750_000_000_000, &entropy)).filter(is_like_one).count(), 0);
+    }
+}

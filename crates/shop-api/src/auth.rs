@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::problem::{Problem, ProblemCode};
+use ecom_shop_domain::identity::RequestKey;
 
 /// The account of callers where no key is required.
 pub const LOCAL_ACCOUNT: &str = "local";
@@ -38,6 +39,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Returns the key of a request in the store.
+    pub(crate) fn request_key(&self, key: &str) -> RequestKey {
+        RequestKey { account: self.account.to_string(), key: key.to_owned() }
+    }
+
     /// Returns an error if the caller may not write.
     pub(crate) fn may_write(&self) -> Result<(), Problem> {
         match self.role {
@@ -176,8 +182,13 @@ fn parse(path: &Path, text: &str) -> Result<HashMap<[u8; 32], Caller>, KeysError
         if content.is_empty() || content.starts_with('#') {
             continue;
         }
-        let (hash, caller) =
-            parse_line(content).map_err(|cause| KeysError::Line { path: path.to_owned(), line, cause })?;
+        let fault = |cause| KeysError::Line { path: path.to_owned(), line, cause };
+        let (hash, caller) = parse_line(content).map_err(fault)?;
+        // Idempotency keys are unique within a name: two keys of one name must not be of two customers.
+        let is_other = |known: &Caller| known.account == caller.account && known.role != caller.role;
+        if callers.values().any(is_other) {
+            return Err(fault(format!("{} has another role or customer above", caller.account)));
+        }
         callers.insert(hash, caller);
     }
     Ok(callers)

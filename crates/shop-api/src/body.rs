@@ -9,7 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::problem::{FieldFault, Problem, ProblemCode};
+use super::problem::{FieldFault, Problem, ProblemCode, repeatable};
 use ecom_shop_domain::money::Currency;
 
 /// The faults of a body so far.
@@ -25,12 +25,19 @@ impl Faults {
         self.faults.push(FieldFault { pointer: pointer.into(), detail: detail.into() });
     }
 
+    /// Returns whether there is no fault so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.faults.is_empty() && self.card_numbers.is_empty()
+    }
+
     /// Returns an error if there is a fault. Card numbers come first: nothing else of such a body matters.
     pub(crate) fn check(self) -> Result<(), Problem> {
-        let (code, errors) = match (self.card_numbers.is_empty(), self.faults.is_empty()) {
-            (false, _) => (ProblemCode::CardNumberPresent, self.card_numbers),
-            (true, false) => (ProblemCode::InvalidRequest, self.faults),
-            (true, true) => return Ok(()),
+        if self.is_empty() {
+            return Ok(());
+        }
+        let (code, errors) = match self.card_numbers.is_empty() {
+            true => (ProblemCode::InvalidRequest, self.faults),
+            false => (ProblemCode::CardNumberPresent, self.card_numbers),
         };
         Err(Problem { errors, ..Problem::new(code) })
     }
@@ -79,9 +86,26 @@ impl<'de: 'b, 'b> Deserialize<'de> for Entries<'b> {
 impl<'b> Fields<'b> {
     /// Reads the object that a body is.
     pub(crate) fn of_body(body: &'b [u8]) -> Result<Self, Problem> {
-        let entries: Entries<'b> = serde_json::from_slice(body)
-            .map_err(|error| Problem::detailed(ProblemCode::MalformedJson, error.to_string()))?;
+        let entries: Entries<'b> = serde_json::from_slice(body).map_err(|error| {
+            // Its message may repeat a value of the client.
+            let detail = format!("the fault is at line {} column {}", error.line(), error.column());
+            Problem::detailed(ProblemCode::MalformedJson, detail)
+        })?;
         Ok(Self { pointer: String::new(), fields: entries.0 })
+    }
+
+    /// Notes the fields that are absent or null and must not be.
+    pub(crate) fn require(&self, faults: &mut Faults, names: &[&str]) {
+        for name in names {
+            if !self.has(name) {
+                faults.add(self.pointer_of(name), "is missing");
+            }
+        }
+    }
+
+    /// Returns whether a field is there, is not null and was not read yet.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(field, value)| field == name && value.get() != "null")
     }
 
     fn pointer_of(&self, name: &str) -> String {
@@ -118,24 +142,12 @@ impl<'b> Fields<'b> {
         range: RangeInclusive<i64>,
     ) -> Option<i64> {
         let (pointer, value) = (self.pointer_of(name), self.take(name)?);
-        let number = number(value).and_then(|text| match text.parse::<i64>() {
-            Ok(number) => Some(number),
-            // 2.0 and 2e0 are whole numbers, too.
-            Err(_) => {
-                let decimal = decimal(text)?.normalize();
-                (decimal.scale() == 0).then(|| i64::try_from(decimal.mantissa()).ok()).flatten()
-            }
-        });
-        match number.filter(|number| range.contains(number)) {
-            Some(number) => Some(number),
-            None => {
-                faults.add(
-                    pointer,
-                    format!("must be a whole number from {} to {}", range.start(), range.end()),
-                );
-                None
-            }
+        let number = integer(value).filter(|number| range.contains(number));
+        if number.is_none() {
+            let detail = format!("must be a whole number from {} to {}", range.start(), range.end());
+            faults.add(pointer, detail);
         }
+        number
     }
 
     /// Reads an amount of at least `least` minor units; `None` if it is absent.
@@ -167,13 +179,15 @@ impl<'b> Fields<'b> {
     /// Reads a list of 1 to `most` whole numbers; `None` if it is absent.
     pub(crate) fn integers(&mut self, faults: &mut Faults, name: &str, most: usize) -> Option<Vec<i64>> {
         let (pointer, value) = (self.pointer_of(name), self.take(name)?);
-        match serde_json::from_str::<Vec<i64>>(value.get()) {
-            Ok(numbers) if (1..=most).contains(&numbers.len()) => Some(numbers),
-            Ok(_) | Err(_) => {
-                faults.add(pointer, format!("must be a list of 1 to {most} whole numbers"));
-                None
-            }
+        faults.screen(&pointer, value.get());
+        let list: Option<Vec<i64>> = serde_json::from_str::<Vec<&RawValue>>(value.get())
+            .ok()
+            .filter(|list| (1..=most).contains(&list.len()))
+            .and_then(|list| list.into_iter().map(integer).collect());
+        if list.is_none() {
+            faults.add(pointer, format!("must be a list of 1 to {most} whole numbers"));
         }
+        list
     }
 
     /// Reads a list of 1 to `most` objects; `None` if it is absent.
@@ -199,23 +213,13 @@ impl<'b> Fields<'b> {
         Some(objects)
     }
 
-    /// Reads a currency; `default` if it is absent.
-    pub(crate) fn currency(&mut self, faults: &mut Faults, name: &str, default: Currency) -> Currency {
-        let Some(code) = self.text(faults, name, 3) else { return default };
+    /// Reads a currency; USD if it is absent.
+    pub(crate) fn currency(&mut self, faults: &mut Faults, name: &str) -> Currency {
+        let Some(code) = self.text(faults, name, 255) else { return default_currency() };
         Currency::try_new(&code).unwrap_or_else(|| {
             faults.add(self.pointer_of(name), "must be a currency code of ISO 4217, such as USD");
-            default
+            default_currency()
         })
-    }
-
-    /// Reads a currency that must be there.
-    pub(crate) fn required_currency(&mut self, faults: &mut Faults, name: &str) -> Result<Currency, Problem> {
-        let is_there = self.fields.iter().any(|(field, value)| field == name && value.get() != "null");
-        if !is_there {
-            self.missing(faults, name);
-        }
-        let usd = Currency::try_new("USD").ok_or_else(|| Problem::new(ProblemCode::Internal))?;
-        Ok(self.currency(faults, name, usd))
     }
 
     /// Reads the last four digits of a card; `None` if they are absent.
@@ -229,11 +233,6 @@ impl<'b> Fields<'b> {
         Some(text)
     }
 
-    /// Notes a missing field.
-    pub(crate) fn missing(&self, faults: &mut Faults, name: &str) {
-        faults.add(self.pointer_of(name), "is missing");
-    }
-
     /// Notes a fault of a field.
     pub(crate) fn fault(&self, faults: &mut Faults, name: &str, detail: &str) {
         faults.add(self.pointer_of(name), detail);
@@ -242,19 +241,26 @@ impl<'b> Fields<'b> {
     /// Notes the fields that were not read: they are unknown, or given twice.
     pub(crate) fn finish(self, faults: &mut Faults) {
         for (name, value) in &self.fields {
-            faults.screen(&format!("{}/…", self.pointer), name);
-            if let Ok(text) = serde_json::from_str::<String>(value.get()) {
-                faults.screen(&format!("{}/…", self.pointer), &text);
-            }
-            // The name is the client's text; one that is long is not repeated.
-            let pointer = if name.chars().count() > 64 {
-                format!("{}/…", self.pointer)
-            } else {
-                self.pointer_of(name)
-            };
+            let pointer = self.pointer_of(repeatable(name));
+            faults.screen(&pointer, name);
+            faults.screen(&pointer, value.get());
             faults.add(pointer, "is unknown, or given twice");
         }
     }
+}
+
+/// Returns the currency of a request that names none.
+pub(crate) fn default_currency() -> Currency {
+    Currency::try_new("USD").expect("USD is a currency")
+}
+
+/// Returns a whole number, also one that is written as 2.0 or 2e0.
+fn integer(value: &RawValue) -> Option<i64> {
+    let text = number(value)?;
+    text.parse().ok().or_else(|| {
+        let decimal = decimal(text)?.normalize();
+        (decimal.scale() == 0).then(|| i64::try_from(decimal.mantissa()).ok()).flatten()
+    })
 }
 
 /// Returns the text of a number; `None` if it is something else.
@@ -276,8 +282,7 @@ mod tests {
     fn read(body: &str) -> Result<Read, Problem> {
         let mut faults = Faults::default();
         let mut fields = Fields::of_body(body.as_bytes())?;
-        let usd = Currency::try_new("USD").unwrap();
-        let currency = fields.currency(&mut faults, "currency", usd);
+        let currency = fields.currency(&mut faults, "currency");
         let amount = fields.amount(&mut faults, "amount", currency, 1);
         let item = fields.text(&mut faults, "item", 5);
         let quantity = fields.integer(&mut faults, "quantity", 1..=10);

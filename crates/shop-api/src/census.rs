@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::problem::Problem;
+use ecom_clock::Clock;
 use ecom_shop_domain::order::{OrderRecord, OrderState};
 use ecom_shop_store::OrderStore;
 use ecom_telemetry::quantiles::Quantiles;
@@ -31,13 +32,17 @@ pub(crate) struct OrderCounts {
     completed: (i64, i128),
     /// The times from created to completed.
     times: Quantiles,
-    /// When the counting ended, in microseconds since the epoch.
+    /// When the counting began, in microseconds since the epoch.
     pub(crate) as_of: i64,
 }
 
 impl Census {
     /// Returns the counts, at most a few seconds old.
-    pub(crate) async fn get(&self, orders: &dyn OrderStore, now: i64) -> Result<Arc<OrderCounts>, Problem> {
+    pub(crate) async fn get(
+        &self,
+        orders: &dyn OrderStore,
+        clock: Clock,
+    ) -> Result<Arc<OrderCounts>, Problem> {
         let mut last = self.0.lock().await;
         if let Some((counts, ended, age)) = last.as_ref()
             && ended.elapsed() < *age
@@ -46,7 +51,8 @@ impl Census {
         }
         let began = Instant::now();
         let by_status = OrderState::ALL.map(|state| (state.status(), 0)).into();
-        let mut counts = OrderCounts { by_status, completed: (0, 0), times: Quantiles::new(), as_of: now };
+        let (times, as_of) = (Quantiles::new(), clock.now_us());
+        let mut counts = OrderCounts { by_status, completed: (0, 0), times, as_of };
         let mut all = orders.orders();
         while let Some(order) = all.try_next().await? {
             counts.add(&order);

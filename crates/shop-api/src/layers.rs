@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::accept::IDEMPOTENCY_KEY;
+use super::answer::IDEMPOTENCY_KEY;
 use super::api::{Api, CallContext, RequestId};
 use super::problem::{Problem, ProblemCode};
 use super::settings::REQUEST_TIMEOUT;
@@ -99,11 +99,8 @@ fn as_problem(mut response: Response, request_id: &str) -> Response {
     };
     let Some(problem) = problem.or_else(|| of_framework.map(Problem::new)) else { return response };
     let mut written = problem.respond(Some(request_id));
-    for name in [header::ALLOW, IDEMPOTENCY_KEY] {
-        if let Some(value) = response.headers_mut().remove(&name) {
-            written.headers_mut().insert(name, value);
-        }
-    }
+    let key = response.headers_mut().remove(&IDEMPOTENCY_KEY);
+    written.headers_mut().extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
     written
 }
 

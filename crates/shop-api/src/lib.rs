@@ -5,12 +5,14 @@
 
 mod accept;
 mod aliases;
+mod answer;
 mod api;
 pub mod auth;
 mod body;
 mod census;
 mod docs;
 mod extract;
+mod health;
 mod layers;
 mod limits;
 mod order_request;
@@ -20,6 +22,7 @@ mod pages;
 mod payment_request;
 mod problem;
 mod query;
+mod schemas;
 mod server;
 mod settings;
 mod transactions;

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::auth::{Caller, CallerRole};
 use super::body::{Faults, Fields};
-use super::problem::{Problem, ProblemCode};
+use super::problem::Problem;
+use super::schemas;
 use ecom_shop_domain::money::{Currency, MAX_MINOR};
 use ecom_shop_domain::order::{OrderDocument, OrderLine};
 
@@ -17,8 +17,6 @@ const MAX_LINES: usize = 100;
 const MAX_TEXT: usize = 255;
 /// The longest shipping address, in characters.
 const MAX_ADDRESS: usize = 1_000;
-/// The currency of a request that names none.
-pub(crate) const DEFAULT_CURRENCY: &str = "USD";
 
 /// An order to create.
 #[derive(Deserialize, ToSchema)]
@@ -34,11 +32,11 @@ pub(crate) struct CreateOrder {
     /// What is ordered.
     #[schema(min_items = 1, max_items = 100)]
     lines: Vec<CreateLine>,
-    /// The price of all lines together; required if a line has no unit_price.
-    #[schema(minimum = 0, example = 2008.00)]
+    /// The price of all lines together; required if a line has no unit_price, and otherwise their sum.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 1998.00)]
     total_amount: Option<f64>,
     /// Currency code of ISO 4217; USD by default.
-    #[schema(pattern = "^[A-Z]{3}$", example = "USD")]
+    #[schema(schema_with = schemas::currency_or_usd)]
     currency: Option<String>,
     /// Where to ship it.
     #[schema(min_length = 1, max_length = 1000, example = "1 Main St")]
@@ -69,7 +67,7 @@ pub(crate) struct CreateLine {
     #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
     quantity: i64,
     /// The price of one.
-    #[schema(minimum = 0, example = 999.00)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 999.00)]
     unit_price: Option<f64>,
 }
 
@@ -82,72 +80,51 @@ pub(crate) struct OrderRequest {
     pub(crate) document: OrderDocument,
 }
 
-fn code<S: serde::Serializer>(currency: &Currency, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes a currency as its code.
+pub(crate) fn code<S: serde::Serializer>(currency: &Currency, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(currency.code())
 }
 
 impl OrderRequest {
     /// Reads the body of a request.
-    pub(crate) fn read(body: &[u8], caller: &Caller) -> Result<Self, Problem> {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, Problem> {
         let mut faults = Faults::default();
         let mut fields = Fields::of_body(body)?;
-        let usd = Currency::try_new(DEFAULT_CURRENCY).ok_or_else(|| Problem::new(ProblemCode::Internal))?;
-        let currency = fields.currency(&mut faults, "currency", usd);
-        let customer = fields.integer(&mut faults, "customer_id", 1..=i64::MAX);
+        fields.require(&mut faults, &["customer_id", "lines", "shipping_address"]);
+        let currency = fields.currency(&mut faults, "currency");
+        let customer_id = fields.integer(&mut faults, "customer_id", 1..=i64::MAX);
+        let names_total = fields.has("total_amount");
         let total = fields.amount(&mut faults, "total_amount", currency, 0);
-        let lines = fields.objects(&mut faults, "lines", MAX_LINES);
+        let lines = fields.objects(&mut faults, "lines", MAX_LINES).unwrap_or_default();
         let shipping_address = fields.text(&mut faults, "shipping_address", MAX_ADDRESS);
         let email = fields.text(&mut faults, "email", MAX_TEXT);
         let payment_method = fields.text(&mut faults, "payment_method", MAX_TEXT);
         let card_last_four = fields.card_last_four(&mut faults);
-        if lines.is_none() {
-            fields.missing(&mut faults, "lines");
-        }
-        let lines: Vec<OrderLine> = lines
-            .unwrap_or_default()
-            .into_iter()
-            .map(|line| read_line(line, &mut faults, currency))
-            .collect();
-        if shipping_address.is_none() {
-            fields.missing(&mut faults, "shipping_address");
-        }
         if card_last_four.is_some() && payment_method.is_none() {
             fields.fault(&mut faults, "card_last_four", "needs a payment_method");
         }
-        let customer_id = customer_of(caller, customer)?;
-        if customer_id.is_none() {
-            fields.missing(&mut faults, "customer_id");
-        }
-        let names_prices = total.is_some() || lines.iter().any(|line| line.unit_price_minor.is_some());
-        if names_prices && matches!(caller.role, CallerRole::Customer(_)) {
-            return Err(Problem::detailed(ProblemCode::Forbidden, "a customer does not name prices"));
+        let names_all_prices = lines.iter().all(|line| line.has("unit_price"));
+        let lines: Vec<OrderLine> =
+            lines.into_iter().map(|line| read_line(line, &mut faults, currency)).collect();
+        if !names_total && !names_all_prices {
+            fields.fault(&mut faults, "total_amount", "is missing: a line has no unit_price");
         }
         let of_lines = sum(&lines);
-        let merchandise = match (of_lines, total) {
-            (Some(sum), Some(total)) if sum != i128::from(total) => {
-                fields.fault(&mut faults, "total_amount", "is not the sum of the lines");
-                0
-            }
-            (Some(sum), _) => i64::try_from(sum).ok().filter(|sum| *sum <= MAX_MINOR).unwrap_or_else(|| {
-                fields.fault(&mut faults, "lines", "are too expensive together");
-                0
-            }),
-            (None, Some(total)) => total,
-            (None, None) => {
-                if !lines.is_empty() {
-                    fields.fault(&mut faults, "total_amount", "is missing: a line has no unit_price");
-                }
-                0
-            }
-        };
+        if faults.is_empty() && of_lines.is_some_and(|sum| sum > i128::from(MAX_MINOR)) {
+            fields.fault(&mut faults, "lines", "are too expensive together");
+        }
+        if faults.is_empty() && of_lines.zip(total).is_some_and(|(sum, total)| sum != i128::from(total)) {
+            fields.fault(&mut faults, "total_amount", "is not the sum of the lines");
+        }
         fields.finish(&mut faults);
         faults.check()?;
+        let of_lines = of_lines.and_then(|sum| i64::try_from(sum).ok());
         Ok(Self {
             customer_id: customer_id.unwrap_or_default(),
             currency,
             document: OrderDocument {
                 lines,
-                merchandise_minor: merchandise,
+                merchandise_minor: of_lines.or(total).unwrap_or_default(),
                 shipping_minor: 0,
                 shipping_address: shipping_address.unwrap_or_default(),
                 email,
@@ -159,16 +136,17 @@ impl OrderRequest {
 }
 
 fn read_line(mut fields: Fields<'_>, faults: &mut Faults, currency: Currency) -> OrderLine {
+    fields.require(faults, &["item", "quantity"]);
     let item = fields.text(faults, "item", MAX_TEXT);
     let quantity = fields.integer(faults, "quantity", 1..=MAX_QUANTITY);
     let unit_price_minor = fields.amount(faults, "unit_price", currency, 0);
-    for (name, is_missing) in [("item", item.is_none()), ("quantity", quantity.is_none())] {
-        if is_missing {
-            fields.missing(faults, name);
-        }
-    }
     fields.finish(faults);
-    OrderLine { item: item.unwrap_or_default(), quantity: quantity.unwrap_or_default(), unit_price_minor }
+    OrderLine {
+        item: item.unwrap_or_default(),
+        quantity: quantity.unwrap_or_default(),
+        unit_price_minor,
+        ..OrderLine::default()
+    }
 }
 
 /// Returns the price of all lines together; `None` if a line has no price.
@@ -177,15 +155,4 @@ fn sum(lines: &[OrderLine]) -> Option<i128> {
         return None;
     }
     lines.iter().map(|line| Some(i128::from(line.unit_price_minor?) * i128::from(line.quantity))).sum()
-}
-
-/// Returns the customer of an order: that of the key, or the one that the shop names; `None` if it names none.
-fn customer_of(caller: &Caller, named: Option<i64>) -> Result<Option<i64>, Problem> {
-    match (caller.role, named) {
-        (CallerRole::Customer(own), Some(named)) if named != own => {
-            Err(Problem::detailed(ProblemCode::Forbidden, "customer_id is not that of this key"))
-        }
-        (CallerRole::Customer(own), _) => Ok(Some(own)),
-        (CallerRole::Shop | CallerRole::Reader, named) => Ok(named),
-    }
 }

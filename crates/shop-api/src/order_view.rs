@@ -121,17 +121,22 @@ impl OrderView {
             fact.order_written_at == Some(EventTime::stored(order.state_at))
                 && fact.order.order_status.as_deref() == Some(order.state.status())
         });
+        Ok(Self::of(order, payment.as_ref(), in_table))
+    }
+
+    /// Returns an order with its last payment.
+    pub(crate) fn of(order: &OrderRecord, payment: Option<&PaymentRecord>, in_table: bool) -> Self {
         let (currency, document) = (order.currency, &order.document);
-        Ok(Self {
+        Self {
             summary: OrderSummary::of(order),
             lines: document.lines.iter().map(|line| LineView::of(line, currency)).collect(),
             merchandise_total: amount(currency, document.merchandise_minor),
             shipping_fee: amount(currency, document.shipping_minor),
             shipping_address: document.shipping_address.clone(),
             email: document.email.clone(),
-            payment: payment.as_ref().map(PaymentSummary::of),
+            payment: payment.map(PaymentSummary::of),
             in_table,
-        })
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
 
 use super::problem::{Problem, ProblemCode};
 use super::query::Query;
@@ -11,7 +12,22 @@ use ecom_shop_store::Cursor;
 /// The size of a page if none is asked for.
 const DEFAULT_SIZE: i64 = 50;
 /// The largest page; more is cut to it.
-const MAX_SIZE: i64 = 1_000;
+pub(crate) const MAX_SIZE: i64 = 1_000;
+
+/// The parameters of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(
+    dead_code,
+    reason = "it documents the parameters, which are read one by one to name every fault at once"
+)]
+pub(crate) struct PageParameters {
+    /// Entries a page; 50 by default, and at most 1000 whatever is asked for.
+    #[param(minimum = 0)]
+    page_size: Option<i64>,
+    /// The next_page_token of the page before; empty for the first page.
+    page_token: Option<String>,
+}
 
 /// The page of a list that is asked for.
 pub(crate) struct PageRequest<P> {
@@ -48,15 +64,13 @@ impl Place for Cursor {
 }
 
 impl<P: Place> PageRequest<P> {
-    /// Reads the page from the query of a list; `list` names it with its filters.
-    pub(crate) fn read(query: &mut Query, list: &str) -> Result<Self, Problem> {
+    /// Reads the page from the query of a list, of which nothing else is unread; `list` names it with its filters.
+    pub(crate) fn read(mut query: Query, list: &str) -> Result<Self, Problem> {
         let size = query.integer("page_size", 0..=i64::MAX).filter(|size| *size > 0).unwrap_or(DEFAULT_SIZE);
-        let size = usize::try_from(size.min(MAX_SIZE)).unwrap_or(1);
-        let from = match query.take("page_token").filter(|token| !token.is_empty()) {
-            Some(token) => Some(place(&token, list)?),
-            None => None,
-        };
-        Ok(Self { size, from })
+        let token = query.take("page_token").filter(|token| !token.is_empty());
+        query.finish()?;
+        let from = token.map(|token| place(&token, list)).transpose()?;
+        Ok(Self { size: usize::try_from(size.min(MAX_SIZE)).unwrap_or(1), from })
     }
 }
 

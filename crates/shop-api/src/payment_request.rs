@@ -22,7 +22,7 @@ pub(crate) struct CreatePayment {
     #[schema(pattern = "^[0-9]{4}$", example = "4242")]
     card_last_four: Option<String>,
     /// The total of the order; another amount is refused.
-    #[schema(minimum = 0, example = 2008.00)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 1998.00)]
     amount: Option<f64>,
 }
 
@@ -40,12 +40,10 @@ impl PaymentRequest {
     pub(crate) fn read(body: &[u8], order: &OrderRecord) -> Result<Self, Problem> {
         let mut faults = Faults::default();
         let mut fields = Fields::of_body(body)?;
+        fields.require(&mut faults, &["payment_method"]);
         let payment_method = fields.text(&mut faults, "payment_method", 255);
         let card_last_four = fields.card_last_four(&mut faults);
         let amount_minor = fields.amount(&mut faults, "amount", order.currency, 0);
-        if payment_method.is_none() {
-            fields.missing(&mut faults, "payment_method");
-        }
         fields.finish(&mut faults);
         faults.check()?;
         if amount_minor.is_some_and(|amount| amount != order.total_minor) {

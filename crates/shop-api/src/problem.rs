@@ -57,13 +57,13 @@ problems! {
         "The body could not be read as exactly one JSON object in UTF-8. Nothing was recorded.";
     /// A query parameter is unknown or has a wrong value.
     InvalidQuery = "invalid_query", BAD_REQUEST, "A query parameter is invalid",
-        "A query parameter is unknown, is given twice or has a value that it cannot have; errors names each.";
+        "A query parameter is unknown, is given twice or has a value that it cannot have; the member errors names each.";
     /// A page token was not made by this API for this list.
     PageTokenInvalid = "page_token_invalid", BAD_REQUEST, "The page token is invalid",
         "A page token is valid only for the list and the filters that it was returned for. Begin again without one.";
     /// A header has a wrong value.
     InvalidHeader = "invalid_header", BAD_REQUEST, "A header is invalid",
-        "An Idempotency-Key has 1 to 255 visible ASCII characters.";
+        "An Idempotency-Key is given once and has 1 to 255 visible ASCII characters.";
     /// No key, or an unknown one.
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "An API key is required",
         "Send the API key as Authorization: Bearer KEY. api_service key makes one.";
@@ -88,6 +88,9 @@ problems! {
     /// The order is paid, is being paid, or has ended.
     NotCancellable = "not_cancellable", CONFLICT, "The order cannot be cancelled",
         "Only an order that is neither paid nor being paid can be cancelled.";
+    /// The body does not arrive.
+    RequestTooSlow = "request_too_slow", REQUEST_TIMEOUT, "The request arrives too slowly",
+        "The body did not arrive within 10 s. Nothing was recorded: repeat the request with the same idempotency key.";
     /// The body is above the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
         "A body has at most 64 KiB.";
@@ -96,7 +99,7 @@ problems! {
         "Send the body as JSON, with Content-Type: application/json.";
     /// Fields are missing, unknown, given twice, or have wrong values.
     InvalidRequest = "invalid_request", UNPROCESSABLE_ENTITY, "The request is invalid",
-        "errors names every field at fault by its JSON pointer. Nothing was recorded: mend the request and send it again with the same key.";
+        "The member errors names every field at fault by its JSON pointer. Nothing was recorded: mend the request and send it again with the same key.";
     /// A text contains a full card number.
     CardNumberPresent = "card_number_present", UNPROCESSABLE_ENTITY, "A card number is present",
         "A text contains a full payment card number. It was neither stored nor logged. Send the last four digits only.";
@@ -105,7 +108,7 @@ problems! {
         "A key belongs to one request for ever. Repeat that request unchanged, or use a new key for a new one.";
     /// The amount is not that of the order.
     AmountMismatch = "amount_mismatch", UNPROCESSABLE_ENTITY, "The amount is not the total of the order",
-        "An order is paid at once and in full. Leave the amount out, or send the total of the order.";
+        "An order is paid at once and in full. Leave the amount out, or send the total of the order. Nothing was charged.";
     /// Too many requests of one account.
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests",
         "This API key has sent more requests than it may. Retry-After says how many seconds to wait.";
@@ -123,11 +126,15 @@ problems! {
         "The API serves as many requests as it can. Repeat the request with the same idempotency key after Retry-After seconds.";
     /// The request took too long.
     TimedOut = "timed_out", SERVICE_UNAVAILABLE, "The request took too long",
-        "The request was given up after 30 s. It is unknown whether it was recorded: repeat it with the same idempotency key.";
+        "The request was given up after 30 s. It is unknown whether it was recorded: repeat it with the same idempotency key after Retry-After seconds.";
 }
 
 /// Where to look for the pages that explain the codes.
 pub(crate) const PROBLEMS: &str = "/problems";
+/// The most faults that a problem names.
+const MAX_FAULTS: usize = 100;
+/// The longest name of a client's field that is repeated, in characters.
+const MAX_NAME: usize = 64;
 
 /// A problem that a request ended with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -171,7 +178,7 @@ pub(crate) struct ProblemBody {
     /// The id of this request, as in the header X-Request-Id and in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
-    /// The faults of single fields.
+    /// The faults of single fields, at most 100.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldFault>,
 }
@@ -187,6 +194,11 @@ impl Problem {
         Self { detail: Some(detail.into()), ..Self::new(code) }
     }
 
+    /// A problem after which the same request may succeed at once.
+    pub(crate) fn retryable(code: ProblemCode) -> Self {
+        Self { retry_after: Some(1), ..Self::new(code) }
+    }
+
     /// A problem with one fault.
     pub fn of_field(code: ProblemCode, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
@@ -196,7 +208,8 @@ impl Problem {
     }
 
     /// Returns the response, for the request with this id.
-    pub(crate) fn respond(self, request_id: Option<&str>) -> Response {
+    pub(crate) fn respond(mut self, request_id: Option<&str>) -> Response {
+        self.errors.truncate(MAX_FAULTS);
         let body = ProblemBody {
             r#type: format!("{PROBLEMS}/{}", self.code.as_str()),
             title: self.code.title(),
@@ -218,6 +231,12 @@ impl Problem {
     }
 }
 
+/// Returns the name of a field or parameter as an answer may repeat it: it is the client's text.
+pub(crate) fn repeatable(name: &str) -> &str {
+    let is_long = name.chars().count() > MAX_NAME;
+    if is_long || !ecom_card_numbers::find(name.as_bytes()).is_empty() { "…" } else { name }
+}
+
 impl IntoResponse for Problem {
     /// The problem travels as an extension; the outermost layer writes it, with the id of the request.
     fn into_response(self) -> Response {
@@ -231,7 +250,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_outage() {
             tracing::debug!("{error}");
-            return Self { retry_after: Some(1), ..Self::new(ProblemCode::StoreUnavailable) };
+            return Self::retryable(ProblemCode::StoreUnavailable);
         }
         tracing::error!("{error}");
         Self::new(ProblemCode::Internal)
@@ -242,7 +261,7 @@ impl From<PublishError> for Problem {
     fn from(error: PublishError) -> Self {
         if error.is_outage() {
             tracing::debug!("{error}");
-            return Self { retry_after: Some(1), ..Self::new(ProblemCode::BusUnavailable) };
+            return Self::retryable(ProblemCode::BusUnavailable);
         }
         tracing::error!("{error}");
         Self::new(ProblemCode::Internal)

@@ -22,11 +22,6 @@ impl Query {
         Some(self.parameters.remove(at).1)
     }
 
-    /// Returns whether a parameter was given and not read yet.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.parameters.iter().any(|(parameter, _)| parameter == name)
-    }
-
     /// Reads a whole number in a range; `None` if it is absent.
     pub(crate) fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let text = self.take(name)?;

@@ -20,7 +20,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::api::Api;
 use super::auth::Keys;
-use super::layers::{answer, authenticate};
+use super::layers::{authenticate, bound, identify};
 use super::problem::PROBLEMS;
 use super::settings::{BODY_LIMIT, HEADER_TIMEOUT};
 use super::{aliases, docs, orders, transactions};
@@ -38,25 +38,31 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub fn router(api: Arc<Api>) -> Router {
     let v1 = OpenApiRouter::new().merge(orders::routes()).merge(transactions::routes());
     let description = docs::description(matches!(api.keys, Keys::File(_)));
-    let (routes, description) = OpenApiRouter::with_openapi(description)
+    let (routes, mut description) = OpenApiRouter::with_openapi(description)
         .nest("/api/v1", v1)
         .merge(aliases::routes())
         .split_for_parts();
+    docs::complete(&mut description);
     routes
         .layer(from_fn_with_state(Arc::clone(&api), authenticate))
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
         .route(PROBLEMS, get(docs::problems))
         .route(&format!("{PROBLEMS}/{{code}}"), get(docs::problem))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(from_fn_with_state(Arc::clone(&api), answer))
+        .layer(from_fn_with_state(Arc::clone(&api), bound))
+        // Whoever asks whether this process lives or is ready is answered however many other requests there are.
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .layer(from_fn_with_state(Arc::clone(&api), identify))
         .with_state(api)
 }
 
-/// Answers whether bus and store were reached, by the last requests that needed them.
-async fn readyz(State(_): State<Arc<Api>>) -> (StatusCode, &'static str) {
-    (StatusCode::OK, "ok\n")
+/// Answers whether store and bus answered the last requests that needed them.
+async fn readyz(State(api): State<Arc<Api>>) -> (StatusCode, String) {
+    match api.not_ready() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
 }
 
 /// A bound server.

@@ -12,6 +12,8 @@ use ecom_config::hosts;
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest time in which a client sends the headers of a request.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time in which a client sends the body of a request.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest body, in bytes.
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 

@@ -2,25 +2,27 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query as RawQuery, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::accept::Accepted;
+use super::answer::{KeyHeader, created, keyed};
 use super::api::{Api, CallContext};
 use super::auth::{Caller, CallerRole};
 use super::body::{Faults, Fields};
-use super::extract::{IdempotencyKey, JsonBody};
+use super::extract::{IdempotencyKey, JsonBody, NoQuery, StaffCall};
+use super::order_request::code;
 use super::order_view::amount;
-use super::orders::created;
-use super::pages::{PageRequest, token};
-use super::problem::{Problem, ProblemBody, ProblemCode};
+use super::pages::{MAX_SIZE, PageParameters, PageRequest, token};
+use super::problem::{Problem, ProblemCode};
 use super::query::Query;
+use super::schemas;
 use ecom_shop_domain::money::Currency;
 use ecom_shop_domain::payment::{PaymentRecord, PaymentState};
 use ecom_shop_domain::time::rfc3339;
@@ -50,11 +52,11 @@ pub(crate) struct CreateTransaction {
     /// Who is paid.
     #[schema(min_length = 1, max_length = 255, example = "user456")]
     receiver: String,
-    /// The amount, above 0.
-    #[schema(exclusive_minimum = 0, maximum = 100_000_000, example = 100.00)]
+    /// The amount, above 0, with at most the decimals of the currency.
+    #[schema(exclusive_minimum = 0, maximum = 1_000_000_000_000_i64, example = 100.00)]
     amount: f64,
     /// Currency code of ISO 4217.
-    #[schema(pattern = "^[A-Z]{3}$", example = "USD")]
+    #[schema(schema_with = schemas::currency)]
     currency: String,
 }
 
@@ -68,25 +70,15 @@ pub(crate) struct TransactionRequest {
     pub(crate) currency: Currency,
 }
 
-fn code<S: serde::Serializer>(currency: &Currency, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(currency.code())
-}
-
 impl TransactionRequest {
     fn read(body: &[u8]) -> Result<Self, Problem> {
         let mut faults = Faults::default();
         let mut fields = Fields::of_body(body)?;
-        let currency = fields.required_currency(&mut faults, "currency")?;
+        fields.require(&mut faults, &["sender", "receiver", "amount", "currency"]);
+        let currency = fields.currency(&mut faults, "currency");
         let sender = fields.text(&mut faults, "sender", 255);
         let receiver = fields.text(&mut faults, "receiver", 255);
         let amount = fields.amount(&mut faults, "amount", currency, 1);
-        for (name, is_missing) in
-            [("sender", sender.is_none()), ("receiver", receiver.is_none()), ("amount", amount.is_none())]
-        {
-            if is_missing {
-                fields.missing(&mut faults, name);
-            }
-        }
         fields.finish(&mut faults);
         faults.check()?;
         Ok(Self {
@@ -127,7 +119,13 @@ pub(crate) struct TransactionView {
 }
 
 impl TransactionView {
-    pub(crate) fn of(payment: &PaymentRecord) -> Self {
+    /// Returns the answer to a request that recorded a payment.
+    pub(crate) fn created(accepted: &Accepted<PaymentRecord>) -> Response {
+        let location = format!("/api/v1/transactions/{}", accepted.record.payment_id);
+        created(&location, accepted.is_replayed, Self::of(&accepted.record))
+    }
+
+    fn of(payment: &PaymentRecord) -> Self {
         Self {
             transaction_id: payment.payment_id.to_string(),
             sender: payment.sender.clone(),
@@ -159,42 +157,40 @@ pub(crate) struct TransactionList {
 #[utoipa::path(
     post, path = "/transactions", tag = "transactions", operation_id = "createTransaction",
     request_body = CreateTransaction,
-    params(("Idempotency-Key" = Option<String>, Header, description = "A key of your own, 1 to 255 visible ASCII characters", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    params(KeyHeader),
     responses(
-        (status = 201, description = "The transaction, as it is now", body = TransactionView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "The transaction, as it is now", body = TransactionView, links(
+            ("read" = (operation_id = "readTransaction",
+                parameters(("transaction_id" = "$response.body#/transaction_id")))),
+        )),
     )
 )]
 async fn create(
     State(api): State<Arc<Api>>,
-    Extension(call): Extension<CallContext>,
+    StaffCall(call): StaffCall,
     IdempotencyKey(key): IdempotencyKey,
+    _: NoQuery,
     JsonBody(body): JsonBody,
-) -> Result<Response, Problem> {
-    call.caller.may_write()?;
-    call.caller.is_not_a_customer()?;
-    let accepted = api.accept_transaction(&call, key, TransactionRequest::read(&body)?).await?;
-    let location = format!("/api/v1/transactions/{}", accepted.record.payment_id);
-    let headers = created(&location, &accepted.record.request.key, accepted.is_replayed);
-    Ok((StatusCode::CREATED, headers, Json(TransactionView::of(&accepted.record))).into_response())
+) -> Response {
+    let answer = async {
+        let accepted = api.accept_transaction(&call, &key, TransactionRequest::read(&body)?).await?;
+        Ok(TransactionView::created(&accepted))
+    };
+    keyed(&key, answer.await)
 }
 
 /// Read a transaction
 #[utoipa::path(
     get, path = "/transactions/{transaction_id}", tag = "transactions", operation_id = "readTransaction",
     params(("transaction_id" = String, Path, description = "The id", min_length = 1)),
-    responses(
-        (status = 200, description = "The transaction", body = TransactionView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "The transaction", body = TransactionView))
 )]
 async fn read(
     State(api): State<Arc<Api>>,
-    Extension(call): Extension<CallContext>,
+    call: CallContext,
     Path(transaction_id): Path<String>,
-    RawQuery(query): RawQuery<Vec<(String, String)>>,
+    _: NoQuery,
 ) -> Result<Json<TransactionView>, Problem> {
-    Query::new(query).finish()?;
     let not_found = || Problem::new(ProblemCode::NotFound);
     let id = transaction_id.parse().map_err(|_| not_found())?;
     let payment = api.backends.payments.payment(id, ReadGuarantee::Committed).await?.ok_or_else(not_found)?;
@@ -218,61 +214,52 @@ async fn may_see(api: &Api, caller: &Caller, payment: &PaymentRecord) -> Result<
 
 /// List transactions
 ///
-/// Newest first. Either page by page with page_size and page_token, which shows each transaction that existed at the
-/// start exactly once, or with skip (at most 10000) and limit.
+/// Newest first. Page by page with page_size and page_token, each transaction that existed at the start is shown exactly
+/// once. With skip and limit, those that are created in between shift the others.
 #[utoipa::path(
     get, path = "/transactions", tag = "transactions", operation_id = "listTransactions",
     params(
-        ("status" = Option<String>, Query, description = "pending, processing, completed or failed", pattern = "^(pending|processing|completed|failed)$"),
-        ("page_size" = Option<i64>, Query, description = "Entries a page, at most 1000; 50 by default", minimum = 0),
-        ("page_token" = Option<String>, Query, description = "The next_page_token of the page before"),
-        ("skip" = Option<i64>, Query, description = "Transactions to pass over, at most 10000", minimum = 0, maximum = 10_000),
-        ("limit" = Option<i64>, Query, description = "As page_size", minimum = 0),
+        ("status" = Option<String>, Query, description = "Only transactions of this status",
+            pattern = "^(pending|processing|completed|failed)$"),
+        PageParameters,
+        ("skip" = Option<i64>, Query, description = "Transactions to pass over, at most 10000; beyond, use page_token",
+            minimum = 0, maximum = 10_000),
+        ("limit" = Option<i64>, Query, description = "As page_size, and instead of it", minimum = 0),
     ),
     responses(
         (status = 200, description = "A page of transactions", body = TransactionList),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 async fn list(
     State(api): State<Arc<Api>>,
-    Extension(call): Extension<CallContext>,
-    RawQuery(query): RawQuery<Vec<(String, String)>>,
+    _: StaffCall,
+    mut query: Query,
 ) -> Result<Json<TransactionList>, Problem> {
-    call.caller.is_not_a_customer()?;
-    let mut query = Query::new(query);
-    let state = query.take("status").and_then(|status| {
-        let state = PaymentState::parse(&status);
-        if state.is_none() {
-            query.fault("status", "must be pending, processing, completed or failed");
-        }
-        state
+    let status = query.take("status");
+    let state = status.as_ref().and_then(|status| {
+        PaymentState::ALL.into_iter().find(|state| state.as_str().to_lowercase() == *status)
     });
+    if status.is_some() && state.is_none() {
+        query.fault("status", "must be pending, processing, completed or failed");
+    }
     let list = format!("transactions?status={}", state.map_or("", PaymentState::as_str));
-    let skip = query.integer("skip", 0..=MAX_SKIP);
+    let skip = query.integer("skip", 0..=MAX_SKIP).unwrap_or(0);
     let limit = query.integer("limit", 0..=i64::MAX);
-    let mut page: PageRequest<Cursor> = PageRequest::read(&mut query, &list)?;
-    if let Some(limit) = limit {
-        page.size = usize::try_from(limit.clamp(0, 1_000)).unwrap_or(1);
+    let PageRequest { size, mut from } = PageRequest::<Cursor>::read(query, &list)?;
+    let size = limit.map_or(size, |limit| usize::try_from(limit.min(MAX_SIZE)).unwrap_or(0));
+    let payments = &api.backends.payments;
+    let mut left = usize::try_from(skip).unwrap_or(0);
+    let mut is_end = size == 0;
+    while left > 0 && !is_end {
+        let passed = payments.payments_before(state, from, left.min(SKIP_PAGE)).await?;
+        left -= passed.records.len();
+        is_end = passed.next.is_none();
+        from = passed.next;
     }
-    if skip.is_some() && page.from.is_some() {
-        query.fault("skip", "does not go with page_token");
-    }
-    query.finish()?;
-    if page.size == 0 {
+    if is_end {
         return Ok(Json(TransactionList { transactions: Vec::new(), next_page_token: None }));
     }
-    let payments = &api.backends.payments;
-    let mut left = usize::try_from(skip.unwrap_or(0)).unwrap_or(0);
-    while left > 0 {
-        let passed = payments.payments_before(state, page.from, left.min(SKIP_PAGE)).await?;
-        left -= passed.records.len();
-        let Some(next) = passed.next else {
-            return Ok(Json(TransactionList { transactions: Vec::new(), next_page_token: None }));
-        };
-        page.from = Some(next);
-    }
-    let found = payments.payments_before(state, page.from, page.size).await?;
+    let found = payments.payments_before(state, from, size).await?;
     Ok(Json(TransactionList {
         transactions: found.records.iter().map(TransactionView::of).collect(),
         next_page_token: found.next.map(|place| token(&place, &list)),

@@ -69,6 +69,12 @@ impl Cells {
         self
     }
 
+    /// Names the row in errors.
+    pub(super) fn called(mut self, row: String) -> Self {
+        self.row = row;
+        self
+    }
+
     fn take(&mut self, column: &str) -> Option<Cell> {
         let at = self.cells.iter().position(|(name, _)| name == column)?;
         Some(self.cells.swap_remove(at).1)

@@ -1,13 +1,15 @@
-//! Conditional writes of records, and reads of single ones.
+//! Conditional writes, of records and of others, and reads of single rows.
 
+use scylla::serialize::batch::BatchValues;
 use scylla::serialize::row::SerializeRow;
+use scylla::statement::batch::Batch;
+use scylla::statement::prepared::PreparedStatement;
 
 use super::cells::Cells;
 use super::statements::RecordStatements;
 use super::store::CassandraShop;
 use ecom_shop_store::{Created, ReadGuarantee};
 use ecom_store_cassandra::StatementError;
-use scylla::statement::prepared::PreparedStatement;
 
 /// Decodes the record of a row.
 pub(super) type Decode<R> = fn(Cells) -> Result<R, StatementError>;
@@ -48,15 +50,11 @@ impl CassandraShop {
         guarantee: ReadGuarantee,
         decode: Decode<R>,
     ) -> Result<Option<R>, StatementError> {
-        let statement = match guarantee {
-            ReadGuarantee::Linearizable => &statements.linearizable,
-            ReadGuarantee::Committed => &statements.committed,
-        };
-        self.first_row(statement, (id,)).await?.map(decode).transpose()
+        self.first_row(statements.one.with(guarantee), (id,)).await?.map(decode).transpose()
     }
 
     /// Executes a conditional statement; returns whether it was applied, and its answer.
-    async fn conditionally(
+    pub(super) async fn conditionally(
         &self,
         statement: &PreparedStatement,
         values: impl SerializeRow,
@@ -65,7 +63,19 @@ impl CassandraShop {
         Ok((answer.is_applied()?, answer))
     }
 
-    async fn first_row(
+    /// Executes a conditional batch; returns whether it was applied.
+    pub(super) async fn conditionally_together(
+        &self,
+        batch: &Batch,
+        values: impl BatchValues,
+    ) -> Result<bool, StatementError> {
+        let response = self.store.session().batch(batch, values).await?;
+        let answer = response.into_rows_result()?.maybe_first_row::<Cells>()?;
+        answer.unwrap_or_default().is_applied()
+    }
+
+    /// Executes a statement; returns the first row of its answer.
+    pub(super) async fn first_row(
         &self,
         statement: &PreparedStatement,
         values: impl SerializeRow,

@@ -6,7 +6,7 @@
 
 use std::ops::RangeInclusive;
 
-use futures_util::future::{ready, try_join_all};
+use futures_util::future::try_join_all;
 use futures_util::pin_mut;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use scylla::response::PagingState;
@@ -34,6 +34,11 @@ const MAX_CHUNK: usize = 200;
 const RECORDS_AHEAD: usize = 16;
 /// The lists of minutes that are read concurrently.
 const MINUTES_AHEAD: usize = 16;
+
+/// The reads after which a page ends, of records and lists, if it may have no record.
+const READS: i64 = 1_000;
+/// The reads more for each record that it may have.
+const READS_A_RECORD: i64 = 4;
 
 /// The place before which every hint is.
 pub(super) const NEWEST: Cursor = Cursor { at: i64::MAX, id: i64::MAX };
@@ -83,6 +88,33 @@ impl Hint {
     }
 }
 
+/// A step along lists, newest first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// A hint, which is true or not.
+    Hint(Cursor),
+    /// The end of the lists of an hour, by its start.
+    EndOfHour(i64),
+}
+
+impl Step {
+    /// Returns the place before which the next step is.
+    fn place(self) -> Cursor {
+        match self {
+            Self::Hint(hint) => hint,
+            Self::EndOfHour(at) => Cursor { at, id: i64::MIN },
+        }
+    }
+
+    /// Returns the reads that the step takes: that of a record, or those of the lists of an hour.
+    fn reads(self) -> i64 {
+        match self {
+            Self::Hint(_) => 1,
+            Self::EndOfHour(_) => BUCKETS,
+        }
+    }
+}
+
 /// Returns the name of the list of a customer's orders.
 pub(super) fn of_customer(customer_id: i64) -> String {
     format!("orders/customer/{customer_id}")
@@ -127,6 +159,11 @@ fn dated(micros: i64) -> i64 {
 fn minutes(after: i64, through: i64) -> RangeInclusive<i64> {
     let last = if after < through { minute_of(through) } else { i64::MIN };
     minute_of(after)..=last
+}
+
+/// Returns the reads after which a page of `limit` records ends.
+fn most_reads(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX).saturating_mul(READS_A_RECORD).saturating_add(READS)
 }
 
 /// Returns how many hints to read at once for a page of `limit` records.
@@ -206,33 +243,46 @@ impl CassandraShop {
     }
 }
 
-/// Returns the first `limit` records of a list. `read` returns the record that a hint points to, and `None` if the hint is
-/// not true.
+/// Returns at most `limit` records of lists. `read` returns the record that a hint points to, and `None` if the hint is not
+/// true. Where too few hints are true, the page is short, or empty, and goes on from its `next` as any other.
 pub(super) async fn page<R, F>(
-    hints: impl Stream<Item = Result<Cursor, StatementError>> + Send,
+    steps: impl Stream<Item = Result<Step, StatementError>> + Send,
     limit: usize,
     read: impl Fn(Cursor) -> F + Send,
 ) -> Result<Page<R, Cursor>, StatementError>
 where
     F: Future<Output = Result<Option<R>, StatementError>> + Send,
 {
-    let found = hints
-        .map_ok(|hint| {
-            let read = read(hint);
-            async move { Ok(read.await?.map(|record| (hint, record))) }
+    let taken = steps
+        .map_ok(|step| {
+            let read = match step {
+                Step::Hint(hint) => Some(read(hint)),
+                Step::EndOfHour(_) => None,
+            };
+            async move {
+                let record = match read {
+                    Some(read) => read.await?,
+                    None => None,
+                };
+                Ok((step, record))
+            }
         })
-        .try_buffered(RECORDS_AHEAD)
-        .try_filter_map(|found| ready(Ok(found)));
-    pin_mut!(found);
-    let (mut records, mut last) = (Vec::new(), None);
-    while let Some((hint, record)) = found.try_next().await? {
-        if records.len() >= limit {
-            return Ok(Page { records, next: last });
+        .try_buffered(RECORDS_AHEAD);
+    pin_mut!(taken);
+    let mut left = most_reads(limit);
+    let mut page = Page { records: Vec::new(), next: None };
+    let mut last: Option<Cursor> = None;
+    while let Some((step, record)) = taken.try_next().await? {
+        if left <= 0 || (record.is_some() && page.records.len() >= limit) {
+            page.next = last;
+            break;
         }
-        records.push(record);
-        last = Some(hint);
+        page.records.extend(record);
+        left -= step.reads();
+        // Hints before the epoch are in the lists of its first hour.
+        last = Some(last.map_or(step.place(), |last| last.min(step.place())));
     }
-    Ok(Page { records, next: None })
+    Ok(page)
 }
 
 #[cfg(test)]
@@ -276,5 +326,57 @@ mod tests {
         assert_eq!(lists(start, start + MINUTE - 1), ["due/orders/202611280714"]);
         assert_eq!(lists(i64::MIN, -5), ["due/orders/197001010000"]);
         assert_eq!(minutes(start, start + 7 * 24 * HOUR).count(), 7 * 24 * 60 + 1);
+    }
+
+    /// Reads pages to the end; returns the ids of each, with the reads that its steps took.
+    async fn pages(steps: &[Step], limit: usize, is_true: fn(i64) -> bool) -> Vec<(Vec<i64>, i64)> {
+        let (mut before, mut pages) = (NEWEST, Vec::new());
+        loop {
+            let mut reads = 0;
+            let taken = steps.iter().filter(|step| step.place() < before).map(|step| {
+                reads += step.reads();
+                Ok(*step)
+            });
+            let record = |hint: Cursor| async move { Ok(is_true(hint.id).then_some(hint.id)) };
+            let page = page(stream::iter(taken), limit, record).await.unwrap();
+            pages.push((page.records, reads));
+            match page.next {
+                Some(next) => before = next,
+                None => return pages,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_after_so_many_reads_and_the_next_one_goes_on_from_there() {
+        let hints = |ids: std::ops::Range<i64>| ids.rev().map(|id| Step::Hint(Cursor { at: id * HOUR, id }));
+        let many: Vec<_> = hints(0..5_000).collect();
+        let hours: Vec<_> = hints(500..900)
+            .chain((100..500).rev().map(|hour| Step::EndOfHour(hour * HOUR)))
+            .chain(hints(0..7))
+            // As if all of them had been before the epoch, and thus in its first hour.
+            .chain([Step::EndOfHour(7 * HOUR)])
+            .collect();
+        let rules: [fn(i64) -> bool; 5] =
+            [|_| true, |_| false, |id| id % 2 == 0, |id| id % 1_300 == 5, |id| id < 5];
+        for steps in [many, hours] {
+            for is_true in rules {
+                let of_step = |step: &Step| match step {
+                    Step::Hint(hint) => is_true(hint.id).then_some(hint.id),
+                    Step::EndOfHour(_) => None,
+                };
+                let all: Vec<i64> = steps.iter().filter_map(of_step).collect();
+                for limit in [1, 3, 50, 10_000] {
+                    let pages = pages(&steps, limit, is_true).await;
+                    for (ids, reads) in &pages {
+                        assert!(ids.len() <= limit);
+                        let ahead = (RECORDS_AHEAD as i64 + 2) * BUCKETS;
+                        assert!(*reads <= most_reads(limit) + ahead, "{reads} for {limit}");
+                    }
+                    let read: Vec<i64> = pages.into_iter().flat_map(|(ids, _)| ids).collect();
+                    assert_eq!(read, all, "{limit}");
+                }
+            }
+        }
     }
 }

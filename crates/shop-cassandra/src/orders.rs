@@ -7,7 +7,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::value::MaybeUnset;
 
 use super::cells::Cells;
-use super::lists::{self, Due, Hint, NEWEST};
+use super::lists::{self, Due, Hint, NEWEST, Step};
 use super::store::CassandraShop;
 use ecom_domain::order::OrderId;
 use ecom_shop_domain::identity::RequestKey;
@@ -87,7 +87,7 @@ impl OrderStore for CassandraShop {
             let order = self.record(statements, hint.id, ReadGuarantee::Committed, decode).await?;
             Ok(order.filter(|order| order.customer_id == customer_id && order.created_at == hint.at))
         };
-        let page = lists::page(hints, limit, read);
+        let page = lists::page(hints.map_ok(Step::Hint), limit, read);
         page.await.map_err(|error| error.at("read the orders of a customer", self.store.name()))
     }
 

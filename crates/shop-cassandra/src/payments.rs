@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use futures_util::future::try_join;
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use scylla::SerializeRow;
 use scylla::serialize::row::SerializeRow;
 use scylla::value::MaybeUnset;
 
 use super::cells::Cells;
-use super::lists::{self, CHUNK, Due, HOURS, Hint, NEWEST};
+use super::lists::{self, CHUNK, Due, HOURS, Hint, NEWEST, Step};
 use super::store::CassandraShop;
 use ecom_domain::order::OrderId;
 use ecom_domain::payment::CardLastFour;
@@ -53,6 +53,8 @@ impl PaymentStore for CassandraShop {
         read.await.map_err(|error| error.at("read a payment", self.store.name()))
     }
 
+    /// A page is short where many hints are not true, as most are in the lists of a state that payments leave, or where many
+    /// hours have none.
     async fn payments_before(
         &self,
         state: Option<PaymentState>,
@@ -61,9 +63,12 @@ impl PaymentStore for CassandraShop {
     ) -> Result<Page<PaymentRecord, Cursor>, StoreError> {
         let before = before.unwrap_or(NEWEST);
         let its_hour = Cursor { at: lists::hour_of(before.at), id: i64::MAX };
-        let hints = self
+        let steps = self
             .hints(vec![HOURS.to_owned()], its_hour, CHUNK)
-            .map_ok(|hour| self.hints(lists::payments_of(state, hour.at), before, lists::chunk_for(limit)))
+            .map_ok(|hour| {
+                let hints = self.hints(lists::payments_of(state, hour.at), before, lists::chunk_for(limit));
+                hints.map_ok(Step::Hint).chain(stream::iter([Ok(Step::EndOfHour(hour.at))]))
+            })
             .try_flatten();
         let read = |hint: Cursor| async move {
             let statements = &self.statements.payments;
@@ -71,7 +76,7 @@ impl PaymentStore for CassandraShop {
             let is_of_state = |payment: &PaymentRecord| state.is_none_or(|state| payment.state == state);
             Ok(payment.filter(|payment| payment.created_at == hint.at && is_of_state(payment)))
         };
-        let page = lists::page(hints, limit, read);
+        let page = lists::page(steps, limit, read);
         page.await.map_err(|error| error.at("read payments", self.store.name()))
     }
 

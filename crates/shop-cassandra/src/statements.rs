@@ -1,15 +1,18 @@
 //! All statements, prepared once. The keyspace is written as in `schema.cql` and replaced by the configured one.
 //!
-//! Records are written by conditional statements, whose timestamps Cassandra chooses; hints by plain statements, whose
-//! timestamps are bound values that follow from the record. No table has both: they would be on two clocks.
+//! Records, and products with their reservations, are written by conditional statements, whose timestamps Cassandra chooses;
+//! hints and lines of carts by plain statements, whose timestamps are bound values: those of hints follow from the record,
+//! those of lines from the request. No table has both: they would be on two clocks.
 
 use std::sync::Arc;
 
 use scylla::client::execution_profile::ExecutionProfileHandle;
 use scylla::policies::retry::DefaultRetryPolicy;
+use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::{Consistency, SerialConsistency};
 
+use ecom_shop_store::ReadGuarantee;
 use ecom_store_cassandra::{CassandraStore, StatementError};
 
 /// Creates an order, unless one with its id exists. Answers with the row that exists.
@@ -74,11 +77,76 @@ PER PARTITION LIMIT ? LIMIT ?";
 /// Reads the hints of a list of what is due, after a time and no later than another.
 pub(super) const HINTS_DUE: &str = "SELECT id FROM ecom_store.shop_lists WHERE list = ? AND t > ? AND t <= ?";
 
+/// Writes a product as a whole, from a version; null is that of a product that does not exist.
+pub(super) const PUT_PRODUCT: &str = "\
+UPDATE ecom_store.shop_products SET name = ?, price_minor = ?, currency = ?, on_hand = ?, reserved = ?, stocked = ?, \
+version = ? WHERE sku = ? IF version = ?";
+
+/// Writes the stock of a product, from a version, and with it what the other statements of its batch write.
+pub(super) const CHANGE_STOCK: &str = "\
+UPDATE ecom_store.shop_products SET on_hand = ?, reserved = ?, stocked = ?, version = ? WHERE sku = ? IF version = ?";
+
+/// Writes a reservation, in a batch with `CHANGE_STOCK` only, whose condition is that of the batch.
+pub(super) const PUT_RESERVATION: &str =
+    "INSERT INTO ecom_store.shop_products (sku, order_id, quantity, state) VALUES (?, ?, ?, ?)";
+
+/// Reads a product. `DISTINCT`, because a product without reservations has no row.
+pub(super) const PRODUCT: &str = "\
+SELECT DISTINCT sku, name, price_minor, currency, on_hand, reserved, stocked, version FROM ecom_store.shop_products \
+WHERE sku = ?";
+
+/// Reads products in the order of the token ring, from its beginning.
+pub(super) const PRODUCTS: &str = "\
+SELECT DISTINCT sku, name, price_minor, currency, on_hand, reserved, stocked, version FROM ecom_store.shop_products \
+LIMIT ?";
+
+/// Reads products in the order of the token ring, those behind one.
+pub(super) const PRODUCTS_AFTER: &str = "\
+SELECT DISTINCT sku, name, price_minor, currency, on_hand, reserved, stocked, version FROM ecom_store.shop_products \
+WHERE TOKEN(sku) > TOKEN(?) LIMIT ?";
+
+/// Reads the reservations that orders have of a product.
+pub(super) const RESERVATIONS_OF: &str =
+    "SELECT order_id, quantity, state FROM ecom_store.shop_products WHERE sku = ? AND order_id IN ?";
+
+/// Reads every reservation.
+pub(super) const RESERVATIONS: &str = "SELECT sku, order_id, quantity, state FROM ecom_store.shop_products";
+
+/// Writes a line of a cart at the time of the request.
+pub(super) const PUT_LINE: &str =
+    "INSERT INTO ecom_store.shop_carts (customer_id, sku, quantity) VALUES (?, ?, ?) USING TIMESTAMP ?";
+
+/// Removes a line of a cart as it was at a time.
+pub(super) const REMOVE_LINE: &str =
+    "DELETE FROM ecom_store.shop_carts USING TIMESTAMP ? WHERE customer_id = ? AND sku = ?";
+
+/// Reads a cart with the times of its lines.
+pub(super) const CART: &str = "\
+SELECT sku, quantity, WRITETIME(quantity) AS written_at FROM ecom_store.shop_carts WHERE customer_id = ?";
+
 /// Rows per page of records. A finished record has up to two null cells, and Cassandra logs a warning above 1,000
 /// tombstones a page.
 const PAGE: i32 = 400;
-/// Rows per page of hints.
-const PAGE_HINTS: i32 = 4_000;
+/// Rows per page of hints and reservations.
+const PAGE_BRIEF: i32 = 4_000;
+
+/// A statement that reads rows of one partition.
+pub(super) struct ReadStatement {
+    /// At `LOCAL_QUORUM`.
+    committed: PreparedStatement,
+    /// At `LOCAL_SERIAL`, which decides a write that is undecided.
+    pub(super) linearizable: PreparedStatement,
+}
+
+impl ReadStatement {
+    /// Returns the statement that reads with this guarantee.
+    pub(super) fn with(&self, guarantee: ReadGuarantee) -> &PreparedStatement {
+        match guarantee {
+            ReadGuarantee::Linearizable => &self.linearizable,
+            ReadGuarantee::Committed => &self.committed,
+        }
+    }
+}
 
 /// The prepared statements of a kind of record.
 pub(super) struct RecordStatements {
@@ -86,11 +154,48 @@ pub(super) struct RecordStatements {
     pub(super) create: PreparedStatement,
     /// Conditional.
     pub(super) r#move: PreparedStatement,
-    /// Reads a record at `LOCAL_QUORUM`.
-    pub(super) committed: PreparedStatement,
-    /// Reads a record at `LOCAL_SERIAL`, which decides a write that is undecided.
-    pub(super) linearizable: PreparedStatement,
+    pub(super) one: ReadStatement,
     pub(super) all: PreparedStatement,
+}
+
+/// The prepared statements of the conditional batch that changes the stock of a product. The one that writes a reservation
+/// has no condition of its own, and is executed in this batch only.
+pub(super) struct ChangeStatements {
+    stock: PreparedStatement,
+    reservation: PreparedStatement,
+    profile: ExecutionProfileHandle,
+}
+
+impl ChangeStatements {
+    /// Returns the batch that changes the stock and this many reservations. The driver does not repeat it.
+    pub(super) fn batch(&self, reservations: usize) -> Batch {
+        // The first statement leads the batch to its node.
+        let mut batch = Batch::new_with_statements(BatchType::Unlogged, vec![self.stock.clone().into()]);
+        (0..reservations).for_each(|_| batch.append_statement(self.reservation.clone()));
+        batch.set_is_idempotent(false);
+        batch.set_execution_profile_handle(Some(self.profile.clone()));
+        batch
+    }
+}
+
+/// The prepared statements of the inventory.
+pub(super) struct InventoryStatements {
+    /// Conditional.
+    pub(super) put: PreparedStatement,
+    /// Conditional.
+    pub(super) change: ChangeStatements,
+    pub(super) product: ReadStatement,
+    pub(super) products: PreparedStatement,
+    pub(super) products_after: PreparedStatement,
+    pub(super) reservations_of: ReadStatement,
+    pub(super) reservations: PreparedStatement,
+}
+
+/// The prepared statements of carts.
+pub(super) struct CartStatements {
+    pub(super) put_line: PreparedStatement,
+    pub(super) remove_line: PreparedStatement,
+    pub(super) cart: PreparedStatement,
 }
 
 /// The prepared statements.
@@ -101,6 +206,8 @@ pub(super) struct Statements {
     pub(super) record_hint: PreparedStatement,
     pub(super) hints_before: PreparedStatement,
     pub(super) hints_due: PreparedStatement,
+    pub(super) inventory: InventoryStatements,
+    pub(super) carts: CartStatements,
 }
 
 impl Statements {
@@ -108,12 +215,10 @@ impl Statements {
     pub(super) async fn prepare(store: &CassandraStore) -> Result<Self, StatementError> {
         let profile = serial_profile(store);
         let records = async |[create, r#move, one, all]: [&str; 4]| {
-            let committed = store.prepare(one).await?;
             Ok::<_, StatementError>(RecordStatements {
                 create: conditional(store, create, &profile).await?,
                 r#move: conditional(store, r#move, &profile).await?,
-                linearizable: linearizable(&committed, &profile),
-                committed,
+                one: read(store, one, &profile).await?,
                 all: scan(store, all, PAGE).await?,
             })
         };
@@ -123,7 +228,25 @@ impl Statements {
             payments: records([CREATE_PAYMENT, MOVE_PAYMENT, PAYMENT, PAYMENTS]).await?,
             record_hint: store.prepare(RECORD_HINT).await?,
             hints_before: store.prepare(HINTS_BEFORE).await?,
-            hints_due: scan(store, HINTS_DUE, PAGE_HINTS).await?,
+            hints_due: scan(store, HINTS_DUE, PAGE_BRIEF).await?,
+            inventory: InventoryStatements {
+                put: conditional(store, PUT_PRODUCT, &profile).await?,
+                change: ChangeStatements {
+                    stock: store.prepare(CHANGE_STOCK).await?,
+                    reservation: store.prepare(PUT_RESERVATION).await?,
+                    profile: profile.clone(),
+                },
+                product: read(store, PRODUCT, &profile).await?,
+                products: scan(store, PRODUCTS, PAGE).await?,
+                products_after: scan(store, PRODUCTS_AFTER, PAGE).await?,
+                reservations_of: read(store, RESERVATIONS_OF, &profile).await?,
+                reservations: scan(store, RESERVATIONS, PAGE_BRIEF).await?,
+            },
+            carts: CartStatements {
+                put_line: store.prepare(PUT_LINE).await?,
+                remove_line: store.prepare(REMOVE_LINE).await?,
+                cart: scan(store, CART, PAGE).await?,
+            },
         })
     }
 }
@@ -156,11 +279,16 @@ async fn conditional(
     Ok(statement)
 }
 
-fn linearizable(committed: &PreparedStatement, profile: &ExecutionProfileHandle) -> PreparedStatement {
-    let mut statement = committed.clone();
-    statement.set_execution_profile_handle(Some(profile.clone()));
-    statement.set_consistency(Consistency::LocalSerial);
-    statement
+async fn read(
+    store: &CassandraStore,
+    cql: &str,
+    profile: &ExecutionProfileHandle,
+) -> Result<ReadStatement, StatementError> {
+    let committed = store.prepare(cql).await?;
+    let mut linearizable = committed.clone();
+    linearizable.set_execution_profile_handle(Some(profile.clone()));
+    linearizable.set_consistency(Consistency::LocalSerial);
+    Ok(ReadStatement { committed, linearizable })
 }
 
 async fn scan(
@@ -179,11 +307,13 @@ async fn scan(
 mod tests {
     use std::collections::BTreeSet;
 
+    use scylla::response::query_result::QueryResult;
+
     use super::*;
     use crate::keyspace;
     use ecom_store_cassandra::{ColumnKind, Schema};
 
-    const ALL: [&str; 12] = [
+    const ALL: [&str; 23] = [
         CREATE_ORDER,
         MOVE_ORDER,
         ORDER,
@@ -196,7 +326,23 @@ mod tests {
         RECORD_HINT,
         HINTS_BEFORE,
         HINTS_DUE,
+        PUT_PRODUCT,
+        CHANGE_STOCK,
+        PUT_RESERVATION,
+        PRODUCT,
+        PRODUCTS,
+        PRODUCTS_AFTER,
+        RESERVATIONS_OF,
+        RESERVATIONS,
+        PUT_LINE,
+        REMOVE_LINE,
+        CART,
     ];
+
+    /// Those without a condition of their own in the conditional batch of `ChangeStatements`, which alone has them.
+    const IN_CONDITIONAL_BATCH: [&str; 1] = [PUT_RESERVATION];
+    /// The tables that are written plainly.
+    const PLAIN: [&str; 2] = ["shop_lists", "shop_carts"];
 
     fn words(cql: &str) -> Vec<&str> {
         cql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -204,10 +350,10 @@ mod tests {
             .collect()
     }
 
-    fn regular_columns(table: &str) -> Vec<String> {
+    fn columns(table: &str, kind: ColumnKind) -> Vec<String> {
         let schema = Schema::read();
         let columns = schema.table(table).expect("a table of schema.cql").columns.clone().into_iter();
-        columns.filter(|column| column.kind == ColumnKind::Regular).map(|column| column.name).collect()
+        columns.filter(|column| column.kind == kind).map(|column| column.name).collect()
     }
 
     #[test]
@@ -220,7 +366,7 @@ mod tests {
             assert!(!cql.contains('*'), "{cql}");
             for word in words(cql) {
                 let is_keyword = word.bytes().all(|b| b.is_ascii_uppercase());
-                let is_name = ["ecom_store", "place", &table.name].contains(&word);
+                let is_name = ["ecom_store", "place", "written_at", &table.name].contains(&word);
                 let is_column = table.columns.iter().any(|column| column.name == word);
                 assert!(is_keyword || is_name || is_column, "{word:?} in {cql}");
             }
@@ -228,16 +374,46 @@ mod tests {
     }
 
     #[test]
-    fn records_are_written_conditionally_at_no_time_of_ours_and_hints_plainly_at_theirs_and_none_expires() {
+    fn a_table_is_written_conditionally_at_no_time_of_ours_or_plainly_at_ours_and_nothing_expires() {
         for cql in ALL {
             let has = |word| words(cql).contains(&word);
-            let (is_write, is_hint) = (!cql.starts_with("SELECT"), has("shop_lists"));
-            assert_eq!(has("IF"), is_write && !is_hint, "{cql}");
-            assert_eq!(cql.contains("USING TIMESTAMP ?"), is_write && is_hint, "{cql}");
+            let (is_write, is_plain) = (!cql.starts_with("SELECT"), PLAIN.into_iter().any(has));
+            let is_in_batch = IN_CONDITIONAL_BATCH.contains(&cql);
+            assert_eq!(has("IF"), is_write && !is_plain && !is_in_batch, "{cql}");
+            assert_eq!(cql.contains("USING TIMESTAMP ?"), is_write && is_plain, "{cql}");
             for word in ["TTL", "COUNTER", "NOW", "BATCH"] {
                 assert!(!has(word), "{word} in {cql}");
             }
             assert_eq!(has("USING"), has("TIMESTAMP"), "{cql}");
+        }
+    }
+
+    #[test]
+    fn the_batch_that_changes_a_stock_has_one_condition_and_it_is_on_the_version() {
+        assert!(CHANGE_STOCK.ends_with("IF version = ?"));
+        for cql in IN_CONDITIONAL_BATCH {
+            assert!(words(cql).contains(&"shop_products") && !words(cql).contains(&"IF"), "{cql}");
+            for column in columns("shop_products", ColumnKind::Static) {
+                assert!(!words(cql).contains(&column.as_str()), "{column} in {cql}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_and_reservations_are_written_and_read_as_a_whole_and_a_change_writes_the_stock() {
+        let in_stock = ["on_hand", "reserved", "stocked", "version"];
+        for column in columns("shop_products", ColumnKind::Static) {
+            let column = column.as_str();
+            for cql in [PUT_PRODUCT, PRODUCT, PRODUCTS, PRODUCTS_AFTER] {
+                assert!(words(cql).contains(&column), "{column} in {cql}");
+            }
+            assert_eq!(words(CHANGE_STOCK).contains(&column), in_stock.contains(&column), "{column}");
+        }
+        for column in columns("shop_products", ColumnKind::Regular) {
+            let column = column.as_str();
+            for cql in [PUT_RESERVATION, RESERVATIONS_OF, RESERVATIONS] {
+                assert!(words(cql).contains(&column), "{column} in {cql}");
+            }
         }
     }
 
@@ -260,7 +436,7 @@ mod tests {
                 None,
             ),
         ] {
-            for column in regular_columns(table) {
+            for column in columns(table, ColumnKind::Regular) {
                 let column = column.as_str();
                 for cql in whole {
                     assert_eq!(words(cql).contains(&column), Some(column) != not_ours, "{column} in {cql}");
@@ -272,7 +448,7 @@ mod tests {
 
     /// On a single node there is but one coordinator: this says something on several.
     #[tokio::test]
-    async fn two_processes_send_the_conditional_writes_and_serial_reads_of_a_record_to_one_node() {
+    async fn two_processes_send_the_conditional_writes_and_serial_reads_of_a_partition_to_one_node() {
         let Some(settings) = keyspace::created("coordinator").await else { return };
         let mut processes = Vec::new();
         for _ in 0..2 {
@@ -281,21 +457,35 @@ mod tests {
         }
         let mut coordinators = BTreeSet::new();
         for id in 0_i64..50 {
-            let mut of_record = BTreeSet::new();
-            for (Statements { orders, .. }, store) in &processes {
+            let (mut of_record, mut of_product) = (BTreeSet::new(), BTreeSet::new());
+            let sku = id.to_string();
+            for (Statements { orders, inventory, .. }, store) in &processes {
                 let session = store.session();
+                let note = |of: &mut BTreeSet<_>, response: QueryResult| {
+                    of.insert(response.request_coordinator().node().host_id);
+                };
                 for _ in 0..3 {
                     let values = ("placed", 1_i64, 1_i64, 0_i64, None::<i64>, None::<&str>, id, 0_i64);
-                    let answer = session.execute_unpaged(&orders.r#move, values).await.unwrap();
-                    of_record.insert(answer.request_coordinator().node().host_id);
-                    let read = session.execute_unpaged(&orders.linearizable, (id,)).await.unwrap();
-                    of_record.insert(read.request_coordinator().node().host_id);
+                    note(&mut of_record, session.execute_unpaged(&orders.r#move, values).await.unwrap());
+                    let record = session.execute_unpaged(&orders.one.linearizable, (id,)).await;
+                    note(&mut of_record, record.unwrap());
+                    let stock = (1_i64, 0_i64, 1_i64, 2_i64, &sku, 1_i64);
+                    let batch = (stock, (&sku, 1_i64, 1_i64, "sold"), (&sku, 2_i64, 1_i64, "sold"));
+                    note(&mut of_product, session.batch(&inventory.change.batch(2), batch).await.unwrap());
+                    let product = ("A", 1_i64, "USD", 1_i64, 0_i64, 1_i64, 2_i64, &sku, None::<i64>);
+                    note(&mut of_product, session.execute_unpaged(&inventory.put, product).await.unwrap());
+                    let product = session.execute_unpaged(&inventory.product.linearizable, (&sku,)).await;
+                    note(&mut of_product, product.unwrap());
+                    let reservations = &inventory.reservations_of.linearizable;
+                    let reservations = session.execute_unpaged(reservations, (&sku, vec![1_i64])).await;
+                    note(&mut of_product, reservations.unwrap());
                 }
             }
-            assert_eq!(of_record.len(), 1, "order {id}");
+            assert_eq!((of_record.len(), of_product.len()), (1, 1), "{id}");
             coordinators.extend(of_record);
+            coordinators.extend(of_product);
         }
-        println!("50 orders have {} coordinators", coordinators.len());
+        println!("50 orders and 50 products have {} coordinators", coordinators.len());
         let session = processes[0].1.session();
         session.query_unpaged(format!("DROP KEYSPACE {}", settings.keyspace), ()).await.unwrap();
     }

@@ -8,7 +8,7 @@ use super::statements::Statements;
 use ecom_store::StoreError;
 use ecom_store_cassandra::CassandraStore;
 
-/// The shop's store on Cassandra. Implements the ports `OrderStore` and `PaymentStore`.
+/// The shop's store on Cassandra. Implements the ports `OrderStore`, `PaymentStore`, `InventoryStore` and `CartStore`.
 pub struct CassandraShop {
     pub(super) store: Arc<CassandraStore>,
     pub(super) statements: Statements,

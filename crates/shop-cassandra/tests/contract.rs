@@ -8,7 +8,7 @@ mod keyspace;
 use std::sync::Arc;
 
 use ecom_shop_cassandra::CassandraShop;
-use ecom_shop_store::{OrderStore, PaymentStore};
+use ecom_shop_store::{CartStore, InventoryStore, OrderStore, PaymentStore};
 use ecom_store::contract::{Open, Subject};
 use ecom_store_cassandra::{CassandraSettings, CassandraStore};
 use futures_util::FutureExt;
@@ -24,6 +24,16 @@ async fn orders() -> Option<Subject<dyn OrderStore>> {
 
 async fn payments() -> Option<Subject<dyn PaymentStore>> {
     let open: Open<dyn PaymentStore> = opener(settings().await?, |shop| shop);
+    Some(Subject::new(open, EFFORT, ()).await)
+}
+
+async fn inventory() -> Option<Subject<dyn InventoryStore>> {
+    let open: Open<dyn InventoryStore> = opener(settings().await?, |shop| shop);
+    Some(Subject::new(open, EFFORT, ()).await)
+}
+
+async fn carts() -> Option<Subject<dyn CartStore>> {
+    let open: Open<dyn CartStore> = opener(settings().await?, |shop| shop);
     Some(Subject::new(open, EFFORT, ()).await)
 }
 
@@ -53,4 +63,12 @@ mod order_store {
 
 mod payment_store {
     ecom_shop_store::payment_store_contract_tests!(super::payments);
+}
+
+mod inventory_store {
+    ecom_shop_store::inventory_store_contract_tests!(super::inventory);
+}
+
+mod cart_store {
+    ecom_shop_store::cart_store_contract_tests!(super::carts);
 }

@@ -2,12 +2,12 @@
 //! hand, writes that were cut off. Skipped unless `CASSANDRA_CONTACT_POINTS` is set.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "fixture/keyspace.rs"]
-mod keyspace;
+#[path = "fixture/scratch.rs"]
+mod scratch;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use ecom_domain::calendar::date_time;
 use ecom_domain::order::OrderId;
 use ecom_shop_cassandra::CassandraShop;
 use ecom_shop_domain::identity::{FIRST, RequestKey};
@@ -17,48 +17,17 @@ use ecom_shop_domain::payment::{PaymentRecord, PaymentState};
 use ecom_shop_domain::policy::OrderPolicy;
 use ecom_shop_store::{Created, Cursor, OrderStore, PaymentStore, ReadGuarantee};
 use ecom_store::StoreError;
-use ecom_store_cassandra::{CassandraSettings, CassandraStore};
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
+use scratch::Scratch;
 
 /// 2025-06-15 15:06:40 UTC.
 const NOW: i64 = 1_750_000_000_000_000;
 const HOUR: i64 = 3_600_000_000;
 
-/// A store in a keyspace of its own.
-struct Scratch {
-    settings: CassandraSettings,
-    store: Arc<CassandraStore>,
-    shop: CassandraShop,
-}
-
-impl Scratch {
-    async fn new(name: &str) -> Option<Self> {
-        let settings = keyspace::created(name).await?;
-        Some(Self::connect(settings).await)
-    }
-
-    async fn connect(settings: CassandraSettings) -> Self {
-        let store = Arc::new(CassandraStore::connect(&settings).await.unwrap());
-        let shop = CassandraShop::connect(Arc::clone(&store)).await.unwrap();
-        Self { settings, store, shop }
-    }
-
-    /// Runs a statement, with the test's keyspace in place of `ecom_store`.
-    async fn cql(&self, cql: &str) {
-        let cql = cql.replace("ecom_store", &self.settings.keyspace);
-        self.store.session().query_unpaged(cql, ()).await.unwrap();
-    }
-
-    /// Writes a hint.
-    async fn hint(&self, list: &str, t: i64, id: i64) {
-        let cql = format!("INSERT INTO ecom_store.shop_lists (list, t, id) VALUES ('{list}', {t}, {id})");
-        self.cql(&cql).await;
-    }
-
-    async fn drop(self) {
-        self.cql("DROP KEYSPACE ecom_store").await;
-    }
+async fn hint(scratch: &Scratch, list: &str, t: i64, id: i64) {
+    let cql = format!("INSERT INTO ecom_store.shop_lists (list, t, id) VALUES ('{list}', {t}, {id})");
+    scratch.cql(&cql).await;
 }
 
 fn order(n: i64) -> OrderRecord {
@@ -70,7 +39,12 @@ fn order(n: i64) -> OrderRecord {
         currency: Currency::try_new("USD").unwrap(),
         total_minor: 100,
         document: OrderDocument {
-            lines: vec![OrderLine { item: "Mouse".into(), quantity: 1, unit_price_minor: Some(100) }],
+            lines: vec![OrderLine {
+                item: "Mouse".into(),
+                quantity: 1,
+                unit_price_minor: Some(100),
+                ..OrderLine::default()
+            }],
             merchandise_minor: 100,
             shipping_minor: 0,
             shipping_address: "1 Main St".into(),
@@ -154,11 +128,11 @@ async fn a_hint_that_is_not_true_is_passed_over_and_the_page_goes_on() {
     }
     for n in 0..300 {
         // Of an order that does not exist, and of one that was created at another time.
-        scratch.hint("orders/customer/7", NOW + 1_000 + n, FIRST + 1_000 + n).await;
-        scratch.hint("orders/customer/7", NOW + 2_000 + n, FIRST).await;
+        hint(&scratch, "orders/customer/7", NOW + 1_000 + n, FIRST + 1_000 + n).await;
+        hint(&scratch, "orders/customer/7", NOW + 2_000 + n, FIRST).await;
     }
     // Of another customer.
-    scratch.hint("orders/customer/8", NOW, FIRST).await;
+    hint(&scratch, "orders/customer/8", NOW, FIRST).await;
     let page = shop.orders_of_customer(7, None, 4).await.unwrap();
     let ids: Vec<i64> = page.records.iter().map(|order| order.order_id.0 - FIRST).collect();
     assert_eq!((ids, page.next), (vec![4, 3, 2, 1], Some(Cursor { at: NOW + 1, id: FIRST + 1 })));
@@ -180,7 +154,7 @@ async fn payments_of_many_buckets_and_hours_are_read_newest_first() {
         assert!(created.unwrap().is_new);
     }
     // An hour whose only payment was never recorded.
-    scratch.hint("payments/hours", NOW / HOUR * HOUR + HOUR, 0).await;
+    hint(&scratch, "payments/hours", NOW / HOUR * HOUR + HOUR, 0).await;
     let newest_first: Vec<i64> = (0..150).rev().chain(150..155).collect();
     for (limit, pages) in [(10, 16), (155, 1), (154, 2), (1_000, 1)] {
         for state in [None, Some(PaymentState::Pending)] {
@@ -200,6 +174,32 @@ async fn payments_of_many_buckets_and_hours_are_read_newest_first() {
     let pending = payments(shop, Some(PaymentState::Pending), 7).await.concat();
     assert_eq!(pending, newest_first.iter().copied().filter(|n| !failed.contains(n)).collect::<Vec<_>>());
     assert_eq!(payments(shop, None, 7).await.concat(), newest_first);
+    scratch.drop().await;
+}
+
+/// As in the list of pending payments, once most of those that were are not any more.
+#[tokio::test]
+async fn a_page_of_payments_ends_before_it_has_read_every_hint_and_hour() {
+    let Some(scratch) = Scratch::new("stale").await else { return };
+    let shop = &scratch.shop;
+    let this_hour = NOW / HOUR * HOUR;
+    // The oldest ones still are.
+    let old = NOW - 1_000 * HOUR;
+    for n in 0..3 {
+        shop.create_payment(&payment(n, old + n)).await.unwrap();
+    }
+    let list = |n: i64| format!("payments/Pending/{}/{}", date_time(this_hour).format("%Y%m%d%H"), n % 16);
+    let hints = (0..2_500).map(|n| (list(n), NOW - n, FIRST + 10_000 + n));
+    let hours = (0..=200).map(|n| ("payments/hours".to_owned(), this_hour - n * HOUR, 0));
+    let all: Vec<_> = hints.chain(hours).collect();
+    for some in all.chunks(100) {
+        join_all(some.iter().map(|(list, t, id)| hint(&scratch, list, *t, *id))).await;
+    }
+    // 2,500 hints are 2.5 pages; 200 hours with 16 lists each are 3.
+    let pages = payments(shop, Some(PaymentState::Pending), 5).await;
+    let (last, others) = pages.split_last().unwrap();
+    assert_eq!((last.as_slice(), others.len()), (&[2, 1, 0][..], 5), "{pages:?}");
+    assert!(others.iter().all(Vec::is_empty), "{pages:?}");
     scratch.drop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use ecom_embedded::rusqlite::types::Type;
+use ecom_embedded::rusqlite::types::{Type, ValueRef};
 use ecom_embedded::rusqlite::{self, Row, RowIndex};
 
 use ecom_domain::payment::CardLastFour;
@@ -37,9 +37,13 @@ pub(super) fn card_last_four(row: &Row<'_>) -> rusqlite::Result<Option<CardLastF
     card.map(Some).ok_or_else(|| invalid(row, "card_last_four", "it is not four digits"))
 }
 
-/// Returns the error of a value in this column, with the id of its row, which is in the first column.
+/// Returns the error of a value in this column, with the id or SKU of its row, which is in the first column.
 pub(super) fn invalid(row: &Row<'_>, column: &'static str, fault: impl Display) -> rusqlite::Error {
-    let id: i64 = row.get(0).unwrap_or_default();
+    let id = match row.get_ref(0) {
+        Ok(ValueRef::Integer(id)) => id.to_string(),
+        Ok(ValueRef::Text(sku)) => String::from_utf8_lossy(sku).into_owned(),
+        Ok(_) | Err(_) => "a row without an id".to_owned(),
+    };
     let index = column.idx(row.as_ref()).unwrap_or_default();
     let error = format!("the {column} of {id}: {fault}");
     rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.into())

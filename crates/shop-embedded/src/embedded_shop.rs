@@ -9,8 +9,8 @@ use ecom_embedded::{Embedded, SchemaExtension};
 pub const SCHEMA: SchemaExtension =
     SchemaExtension { name: "shop", version: 1, sql: include_str!("schema.sql") };
 
-/// The records of orders and payments in an embedded file. Implements the ports `OrderStore` and
-/// `PaymentStore`.
+/// The records of orders and payments, the inventory, and the carts in an embedded file. Implements the ports
+/// `OrderStore`, `PaymentStore`, `InventoryStore` and `CartStore`.
 #[derive(Clone, Debug)]
 pub struct EmbeddedShop {
     pub(super) embedded: Arc<Embedded>,

@@ -33,8 +33,8 @@ CREATE TABLE shop_payments (
     -- revision to the next, with its state. payment_id follows from order_id and attempt, which of the order's
     -- payments it is, from 1; without an order both are null, and it follows from account and idempotency_key.
     -- state_at rises with every revision and is the event time T of the event that reports the state. processing_at is
-    -- that of the state Processing, null before. due_at is when somebody must look at the payment again; null once it is completed or failed, and while it is processed for an
-    -- order, which has such a time itself.
+    -- that of the state Processing, null before. due_at is when somebody must look at the payment again; null once it
+    -- is completed or failed, and while it is processed for an order, which has such a time itself.
     payment_id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
     idempotency_key TEXT NOT NULL,
@@ -58,6 +58,43 @@ CREATE TABLE shop_payments (
 CREATE INDEX shop_payments_by_time ON shop_payments (created_at);
 CREATE INDEX shop_payments_by_state ON shop_payments (state, created_at);
 CREATE INDEX shop_payments_by_due_time ON shop_payments (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE shop_products (
+    -- The products, and the units of each. reserved are those units on hand that orders have reserved, stocked those
+    -- that were ever put in: on hand and sold. The row changes only from one version to the next, together with the
+    -- reservations of that change. Whoever changes it by hand raises version by one, or what is being decided on the
+    -- version before overwrites the change; and raises stocked by as much as on_hand.
+    sku TEXT PRIMARY KEY CHECK (sku <> ''),
+    name TEXT NOT NULL,
+    price_minor INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    on_hand INTEGER NOT NULL,
+    reserved INTEGER NOT NULL,
+    stocked INTEGER NOT NULL,
+    version INTEGER NOT NULL CHECK (version > 0),
+    CHECK (0 <= reserved AND reserved <= on_hand AND on_hand <= stocked)
+) WITHOUT ROWID;
+CREATE TABLE shop_reservations (
+    -- The units of a product that an order has reserved, has bought (state sold) or does not need any more (state
+    -- released). A reservation that is sold or released stays so. Released with a quantity of 0 is a mark: the order
+    -- ended, and a process that was stopped since before then reserves nothing for it.
+    sku TEXT NOT NULL,
+    order_id INTEGER NOT NULL,
+    quantity INTEGER NOT NULL CHECK (quantity >= 0),
+    state TEXT NOT NULL,
+    PRIMARY KEY (sku, order_id)
+) WITHOUT ROWID;
+
+CREATE TABLE shop_carts (
+    -- The lines of carts. Of two writes of a line the one with the larger written_at stands, in whatever order they
+    -- arrive. A line that was removed keeps its row, with a null quantity and the time of its removal, so that a
+    -- write that is older and arrives late does not bring it back.
+    customer_id INTEGER NOT NULL,
+    sku TEXT NOT NULL,
+    quantity INTEGER CHECK (quantity > 0),
+    written_at INTEGER NOT NULL,
+    PRIMARY KEY (customer_id, sku)
+) WITHOUT ROWID;
 
 CREATE VIEW shop_orders_readable AS SELECT
     -- Times have the form of those in orders_payments_facts. Amounts are minor units of the currency: 1250 USD is
@@ -91,3 +128,11 @@ CREATE VIEW shop_payments_readable AS SELECT
     order_id, attempt, sender, receiver, payment_method, card_last_four, currency, amount_minor, error_message,
     account, idempotency_key
 FROM shop_payments;
+CREATE VIEW shop_stock AS SELECT
+    -- The units of each product. available are those that can still be reserved; sold is the sum of the reservations
+    -- that are sold. stocked = on_hand + sold, unless somebody changed a table by hand.
+    sku, name, on_hand, reserved, on_hand - reserved AS available,
+    (SELECT coalesce(sum(quantity), 0) FROM shop_reservations
+        WHERE shop_reservations.sku = shop_products.sku AND state = 'sold') AS sold,
+    stocked
+FROM shop_products;

@@ -1,6 +1,8 @@
 //! The shop in a file that several processes have open. Each `open` is to the file what a process is.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "fixture/folder.rs"]
+mod folder;
 #[path = "fixture/records.rs"]
 mod records;
 
@@ -16,8 +18,9 @@ use ecom_shop_domain::policy::OrderPolicy;
 use ecom_shop_embedded::EmbeddedShop;
 use ecom_shop_store::{Created, OrderStore, PaymentStore, ReadGuarantee};
 use ecom_store::{FactStore, StoreError};
+use folder::{options, raw, shop};
 use futures_util::future::join_all;
-use records::{NOW, options, order, raw, shop, transaction};
+use records::{NOW, order, transaction};
 
 /// The records that two processes race for.
 const RACES: i64 = 100;

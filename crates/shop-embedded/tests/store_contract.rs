@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ecom_embedded::{Options, open};
 use ecom_shop_embedded::{EmbeddedShop, SCHEMA};
-use ecom_shop_store::{OrderStore, PaymentStore};
+use ecom_shop_store::{CartStore, InventoryStore, OrderStore, PaymentStore};
 use ecom_store::contract::{Open, Subject};
 use futures_util::FutureExt;
 
@@ -22,6 +22,18 @@ async fn orders() -> Option<Subject<dyn OrderStore>> {
 async fn payments() -> Option<Subject<dyn PaymentStore>> {
     let folder = tempfile::tempdir().unwrap();
     let open: Open<dyn PaymentStore> = opener(folder.path().into(), |shop| shop);
+    Some(Subject::new(open, EFFORT, folder).await)
+}
+
+async fn inventory() -> Option<Subject<dyn InventoryStore>> {
+    let folder = tempfile::tempdir().unwrap();
+    let open: Open<dyn InventoryStore> = opener(folder.path().into(), |shop| shop);
+    Some(Subject::new(open, EFFORT, folder).await)
+}
+
+async fn carts() -> Option<Subject<dyn CartStore>> {
+    let folder = tempfile::tempdir().unwrap();
+    let open: Open<dyn CartStore> = opener(folder.path().into(), |shop| shop);
     Some(Subject::new(open, EFFORT, folder).await)
 }
 
@@ -42,4 +54,12 @@ mod order_store {
 
 mod payment_store {
     ecom_shop_store::payment_store_contract_tests!(super::payments);
+}
+
+mod inventory_store {
+    ecom_shop_store::inventory_store_contract_tests!(super::inventory);
+}
+
+mod cart_store {
+    ecom_shop_store::cart_store_contract_tests!(super::carts);
 }

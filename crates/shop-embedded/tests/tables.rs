@@ -1,6 +1,8 @@
 //! The tables as people see them, and what becomes of rows that people changed or that are large.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "fixture/folder.rs"]
+mod folder;
 #[path = "fixture/records.rs"]
 mod records;
 
@@ -9,8 +11,9 @@ use ecom_shop_domain::payment::PaymentRecord;
 use ecom_shop_domain::time::rfc3339;
 use ecom_shop_store::{OrderStore, PaymentStore, ReadGuarantee};
 use ecom_store::StoreError;
+use folder::{raw, shop};
 use futures_util::TryStreamExt;
-use records::{NOW, order, raw, shop, transaction};
+use records::{NOW, order, transaction};
 
 #[tokio::test]
 async fn the_readable_orders_have_times_of_the_form_of_the_fact_table() {
@@ -70,7 +73,16 @@ async fn the_readable_payments_have_times_of_the_form_of_the_fact_table() {
 async fn the_file_explains_its_tables() {
     let dir = tempfile::tempdir().unwrap();
     drop(shop(dir.path()));
-    for table in ["shop_orders", "shop_payments", "shop_orders_readable", "shop_payments_readable"] {
+    for table in [
+        "shop_orders",
+        "shop_payments",
+        "shop_products",
+        "shop_reservations",
+        "shop_carts",
+        "shop_orders_readable",
+        "shop_payments_readable",
+        "shop_stock",
+    ] {
         let sql = "SELECT instr(sql, '    -- ') > 0 FROM sqlite_schema WHERE name = ?1";
         assert!(raw(dir.path()).query_row(sql, [table], |row| row.get::<_, bool>(0)).unwrap(), "{table}");
     }

@@ -229,7 +229,7 @@ mod tests {
         let states: Vec<CheckState> =
             check(&settings, None).await.into_iter().map(|line| line.state).collect();
         assert_eq!(states[0], CheckState::Present);
-        assert_eq!(states[1..], [CheckState::Missing; 13]);
+        assert_eq!(states[1..], [CheckState::Missing; 15]);
     }
 
     #[tokio::test]

@@ -30,19 +30,21 @@ pub struct Column {
     pub name: String,
     /// The CQL type in lowercase, as `system_schema.columns` spells it.
     pub cql_type: String,
-    /// The part in the primary key.
+    /// The kind.
     pub kind: ColumnKind,
 }
 
-/// The part of a column in the primary key.
+/// The kind of a column: its part in the primary key, or whether it has one value a row or a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ColumnKind {
     /// A partition key column.
     PartitionKey,
     /// A clustering column.
     Clustering,
-    /// Not in the primary key.
+    /// Not in the primary key, one value a row.
     Regular,
+    /// Not in the primary key, one value a partition.
+    Static,
 }
 
 impl ColumnKind {
@@ -52,6 +54,7 @@ impl ColumnKind {
             Self::PartitionKey => "partition_key",
             Self::Clustering => "clustering",
             Self::Regular => "regular",
+            Self::Static => "static",
         }
     }
 }
@@ -107,10 +110,11 @@ pub(super) fn table(cql: &str) -> Option<Table> {
         if let Some(key) = lower.strip_prefix("primary key") {
             set_keys(&mut columns, key.trim());
         } else if let Some((name, cql_type)) = lower.split_once(char::is_whitespace) {
-            let (cql_type, kind) = match cql_type.trim().strip_suffix("primary key") {
-                Some(cql_type) => (cql_type, ColumnKind::PartitionKey),
-                None => (cql_type, ColumnKind::Regular),
-            };
+            let cql_type = cql_type.trim();
+            let of_kind = |words, kind| Some((cql_type.strip_suffix(words)?, kind));
+            let (cql_type, kind) = of_kind(" primary key", ColumnKind::PartitionKey)
+                .or_else(|| of_kind(" static", ColumnKind::Static))
+                .unwrap_or((cql_type, ColumnKind::Regular));
             columns.push(Column { name: name.to_owned(), cql_type: cql_type.trim().to_owned(), kind });
         }
     }
@@ -204,11 +208,38 @@ mod tests {
     }
 
     #[test]
+    fn static_columns_are_told_from_those_of_rows() {
+        assert_eq!(
+            shape("shop_products"),
+            [
+                "sku text partition_key",
+                "order_id bigint clustering",
+                "name text static",
+                "price_minor bigint static",
+                "currency text static",
+                "on_hand bigint static",
+                "reserved bigint static",
+                "stocked bigint static",
+                "version bigint static",
+                "quantity bigint regular",
+                "state text regular",
+            ]
+        );
+        let by_name =
+            table("CREATE TABLE IF NOT EXISTS k.t (static TEXT PRIMARY KEY, a TEXT static, b TEXT\n)");
+        let kinds =
+            by_name.expect("a table").columns.into_iter().map(|column| (column.cql_type, column.kind));
+        let [key, of_partition, of_row] = [ColumnKind::PartitionKey, ColumnKind::Static, ColumnKind::Regular]
+            .map(|kind| ("text".to_owned(), kind));
+        assert_eq!(kinds.collect::<Vec<_>>(), [key, of_partition, of_row]);
+    }
+
+    #[test]
     fn every_statement_may_be_repeated() {
         let schema = Schema::read();
-        assert_eq!(schema.statements.len(), 13);
+        assert_eq!(schema.statements.len(), 15);
         assert!(schema.statements.iter().all(|cql| cql.contains("IF NOT EXISTS")));
-        assert_eq!(schema.tables.len(), 12);
+        assert_eq!(schema.tables.len(), 14);
     }
 
     #[test]

@@ -22,10 +22,10 @@ pub enum SchemaDifference {
         name: String,
         /// The type in `schema.cql`.
         wanted: String,
-        /// Its part in the primary key; only a regular column can be added to a table.
+        /// Its kind; a column of the primary key cannot be added to a table.
         kind: ColumnKind,
     },
-    /// The column has another type, or another part in the primary key.
+    /// The column has another type, or is of another kind.
     DifferentColumn {
         /// Keyspace, table and column.
         name: String,
@@ -153,5 +153,18 @@ mod tests {
             compare("k", table, &[]),
             [SchemaDifference::MissingTable("k.orders_payments_facts".into())]
         );
+    }
+
+    #[test]
+    fn a_static_column_is_not_one_of_rows() {
+        let schema = Schema::read();
+        let table = schema.table("shop_products").expect("the products");
+        let mut columns = found(table);
+        assert_eq!(compare("k", table, &columns), []);
+        let version = columns.iter_mut().find(|(_, name, ..)| name == "version").expect("a static column");
+        version.3 = "regular".into();
+        let differences: Vec<String> =
+            compare("k", table, &columns).iter().map(ToString::to_string).collect();
+        assert_eq!(differences, ["column k.shop_products.version is bigint (regular), not bigint (static)"]);
     }
 }

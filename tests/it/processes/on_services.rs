@@ -36,7 +36,8 @@ impl Deployment {
                  [store]\nkind = \"cassandra\"\n\
                  [store.cassandra]\ncontact_points = {:?}\nkeyspace = \"{keyspace}\"\n\
                  [consumer]\nstreams = 1\norder_grace = \"500ms\"\n\
-                 [dead_letters]\nfirst_retry = \"500ms\"\nmax_backoff = \"2s\"\n",
+                 [dead_letters]\nfirst_retry = \"500ms\"\nmax_backoff = \"2s\"\n\
+                 [shop.processor]\npayment_delay = \"100ms\"\ncompletion_delay = \"1s\"\n",
                 shared.contact_points
             ),
         );
@@ -238,5 +239,38 @@ async fn a_producer_runs_without_the_store_and_logs_nothing_about_it() {
         let said = produced.stderr.replace(&deployment.emulator, "");
         assert!(!said.contains(word), "{word} in {}", produced.stderr);
     }
+    deployment.end().await;
+}
+
+/// The shop on the services, where the API requires keys.
+#[cfg(feature = "shop-cassandra")]
+async fn shop(deployment: &Deployment) -> super::shop::Place {
+    let refused = deployment.program("api_service", &["--listen", "127.0.0.1:0"]).await.with(2);
+    assert!(refused.error().contains("shop.api.keys_file is not set"), "{}", refused.stderr);
+    let key = deployment.program("api_service", &["key", "--role", "shop"]).await.with(0);
+    deployment.dir.write("keys", key.stderr.lines().last().unwrap());
+    super::shop::Place {
+        flags: ["-c", "services.toml"].map(str::to_owned).into(),
+        api: ["--keys-file", "keys"].map(str::to_owned).into(),
+        key: Some(key.stdout.trim().to_owned()),
+    }
+}
+
+#[cfg(feature = "shop-cassandra")]
+#[tokio::test]
+async fn an_order_of_the_api_is_a_row_of_the_table_on_the_services() {
+    let Some(deployment) = Deployment::new().await else { return };
+    let place = shop(&deployment).await;
+    super::shop::an_order_becomes_a_row(&deployment.dir, &place).await;
+    deployment.end().await;
+}
+
+#[cfg(feature = "shop-cassandra")]
+#[tokio::test]
+async fn killed_apis_and_processors_lose_and_double_nothing_on_the_services() {
+    let Some(deployment) = Deployment::new().await else { return };
+    let place = shop(&deployment).await;
+    // More restarts of a subscription's consumers are more than the emulator bears.
+    super::shop::nothing_is_lost_or_doubled(&deployment.dir, &place, 100, 2).await;
     deployment.end().await;
 }

@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The executables of the package, each with its path.
-pub const PROGRAMS: [(&str, &str); 8] = [
+pub const PROGRAMS: [(&str, &str); if cfg!(feature = "shop") { 10 } else { 8 }] = [
     ("orders_producer", env!("CARGO_BIN_EXE_orders_producer")),
     ("payments_producer", env!("CARGO_BIN_EXE_payments_producer")),
     ("order_consumer", env!("CARGO_BIN_EXE_order_consumer")),
@@ -28,6 +28,10 @@ pub const PROGRAMS: [(&str, &str); 8] = [
     ("ecom_setup", env!("CARGO_BIN_EXE_ecom_setup")),
     ("ecom_facts", env!("CARGO_BIN_EXE_ecom_facts")),
     ("ecom_demo", env!("CARGO_BIN_EXE_ecom_demo")),
+    #[cfg(feature = "shop")]
+    ("api_service", env!("CARGO_BIN_EXE_api_service")),
+    #[cfg(feature = "shop")]
+    ("payment_processor", env!("CARGO_BIN_EXE_payment_processor")),
 ];
 
 /// Calls `find` until it returns a value, and returns that. Fails the test after [`PATIENCE`].

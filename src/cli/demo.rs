@@ -32,13 +32,13 @@ pub(crate) struct Demo {
     /// Seed of the generated content.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    #[command(flatten)]
-    mixture: MixtureArgs,
     /// Run the API, two payment processors and the pipeline instead, with users who order and pay; then serve the API
     /// until Ctrl-C (with --format json, exit).
     #[cfg(feature = "shop-embedded")]
     #[arg(long)]
     pub(crate) shop: bool,
+    #[command(flatten)]
+    mixture: MixtureArgs,
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
     pub(crate) format: String,

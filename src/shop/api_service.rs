@@ -41,7 +41,7 @@ pub(crate) async fn main(context: Context, cli: &cli::ApiService) -> Result<Exit
     let serving = async {
         let deps = RoleDeps::connect(&context, StopConditions::default()).await?;
         let stores = ShopStores::of(&deps.store).await?;
-        supervise(&context, &deps, &handle, deps.serve_api(server, keys, stores)).await
+        supervise(&context, &deps, &handle, deps.serve_api(&handle, server, keys, stores)).await
     };
     run_with_admin(&context, &[&handle], serving).await
 }
@@ -59,6 +59,7 @@ impl RoleDeps {
     /// Serves the API until stopped, then answers the requests that have begun.
     pub(crate) async fn serve_api(
         &self,
+        handle: &RoleHandle,
         server: Server,
         keys: Keys,
         stores: ShopStores,
@@ -75,12 +76,15 @@ impl RoleDeps {
         };
         self.startup.complete();
         let is_key_required = matches!(keys, Keys::File(_));
-        let api = Api::new(backends, keys, &shop.api, shop.policy(), self.clock, Arc::clone(&self.entropy));
+        let entropy = Arc::clone(&self.entropy);
+        let api = Arc::new(Api::new(backends, keys, &shop.api, shop.policy(), self.clock, entropy));
+        let watched = Arc::clone(&api);
+        handle.watch_outage(move || watched.not_ready().is_some());
         if let Ok(address) = server.local_addr() {
             let keys = if is_key_required { "with API keys" } else { "no key needed on this host" };
             tracing::info!("serving the API on http://{address}/docs, {keys}");
         }
-        server.serve(Arc::new(api), self.stop.clone()).await;
+        server.serve(api, self.stop.clone()).await;
         Ok(())
     }
 }
@@ -99,8 +103,11 @@ pub(crate) fn keys(config: &Config) -> Result<Keys, CliError> {
     if is_embedded && is_of_this_host(&api.listen) {
         return Ok(Keys::NotRequired);
     }
-    let why = if is_embedded { "other hosts can reach" } else { "is not on embedded bus and store: at" };
-    Err(CliError::usage(format!("the API {why} {}, and shop.api.keys_file is not set", api.listen))
+    let why = match is_embedded {
+        true => format!("other hosts can reach {}", api.listen),
+        false => "bus and store are not the embedded ones".to_owned(),
+    };
+    Err(CliError::usage(format!("the API needs keys, because {why}, and shop.api.keys_file is not set"))
         .hint("make a key with api_service key --role shop --name NAME, and name its file: --keys-file FILE"))
 }
 
@@ -135,7 +142,7 @@ fn print_key(context: &Context, args: &KeyArgs) -> Result<Exit, CliError> {
         .collect();
     let key = format!("{KEY_PREFIX}{secret}");
     ecom_telemetry::stderr::say(format_args!(
-        "add this line to the file that shop.api.keys_file names; the key itself is shown only once:\n{}",
+        "# for the file that shop.api.keys_file names; the key itself is shown only once\n{}",
         key_line(&key, role, &name)
     ));
     output::data(&format!("{key}\n"))?;

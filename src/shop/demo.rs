@@ -142,8 +142,11 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
         stop: context.stop.child_token(),
     };
     let handles = Handles::new(&context);
-    let api =
-        with_heartbeat(&deps, &handles.api, deps.serve_api(server, keys(&context.config)?, stores.clone()));
+    let api = with_heartbeat(
+        &deps,
+        &handles.api,
+        deps.serve_api(&handles.api, server, keys(&context.config)?, stores.clone()),
+    );
     let roles = async {
         let consuming = EventKind::ALL.map(|kind| {
             let handle = handles.consumer(kind);

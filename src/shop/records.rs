@@ -39,11 +39,11 @@ struct RecordCounts {
 impl Records {
     /// Returns what the data folder must be.
     pub(crate) fn folder(is_asked: bool) -> DataFolder {
-        #[cfg(feature = "shop-embedded")]
-        if is_asked {
-            return DataFolder::MustHaveShop;
+        match is_asked {
+            #[cfg(feature = "shop-embedded")]
+            true => DataFolder::MustHaveShop,
+            _ => DataFolder::MustExist,
         }
-        DataFolder::MustExist
     }
 
     /// Returns the records of a store, if they are asked for.
@@ -98,8 +98,8 @@ impl RecordsFound {
         let mut text = format!("\n{}\n", table(screen, columns, rows));
         if counts.products > 0 {
             let UnitCounts { stocked, on_hand, reserved, sold } = counts.units;
-            let [stocked, on_hand, reserved, sold] =
-                [stocked, on_hand, reserved, sold].map(|units| output::count(u64::try_from(units).unwrap_or(0)));
+            let [stocked, on_hand, reserved, sold] = [stocked, on_hand, reserved, sold]
+                .map(|units| output::count(u64::try_from(units).unwrap_or(0)));
             text.push_str(&format!(
                 "{} products: {stocked} units put in, {sold} sold, {on_hand} on hand, {reserved} of them reserved\n",
                 output::count(counts.products)

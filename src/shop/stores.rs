@@ -39,7 +39,11 @@ impl ShopStores {
                 let shop = ecom_shop_cassandra::CassandraShop::connect(Arc::clone(cassandra)).await?;
                 Ok(Self::new(Arc::new(shop)))
             }
-            #[cfg(not(all(feature = "shop-embedded", feature = "shop-cassandra")))]
+            #[cfg(any(
+                not(any(feature = "shop-embedded", feature = "shop-cassandra")),
+                all(feature = "embedded", not(feature = "shop-embedded")),
+                all(feature = "cassandra", not(feature = "shop-cassandra")),
+            ))]
             _ => Err(CliError::usage("this binary was built without the shop's adapter of this store")
                 .hint("build with default features: cargo build --release")),
         }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use std::path::Path;
 
 /// Features that must each build without the others.
-const FEATURES: [&str; 3] = ["pubsub", "cassandra", "embedded"];
+const FEATURES: [&str; 5] = ["pubsub", "cassandra", "embedded", "shop-cassandra", "shop-embedded"];
 
 /// The extent of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,7 @@ const CHECKPOINT_PAGES: i64 = 4_000;
 /// commits, so a larger one is slower.
 const CACHE_KIB: i64 = 4_096;
 /// The number of statements kept prepared.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 128;
 
 /// The file and the connection to it; reconnects after an error.
 pub(super) struct Database {

@@ -60,7 +60,7 @@ struct ReferenceOrder {
     #[schema(schema_with = schemas::item_ids)]
     item_ids: Vec<i64>,
     /// The price of all items together.
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 99.90)]
+    #[schema(minimum = 0, maximum = 10_000_000_000_i64, example = 99.90)]
     total_amount: f64,
     /// Accepted and ignored.
     #[schema(min_length = 1, max_length = 255, example = "Pending")]

@@ -34,11 +34,10 @@ impl InventoryStore for CassandraShop {
         orders: &[OrderId],
     ) -> Result<Option<(Stock, BTreeMap<OrderId, Reservation>)>, StoreError> {
         let read = async {
-            let rows = self.reservations_of(sku, orders).await?;
             let Some(product) = self.product_with(sku, ReadGuarantee::Linearizable).await? else {
                 return Ok(None);
             };
-            Ok(Some((product.stock, rows)))
+            Ok(Some((product.stock, self.reservations_of(sku, orders).await?)))
         };
         let read: Result<_, StatementError> = read.await;
         read.map_err(|error| error.at("read the stock of a product", self.store.name()))

@@ -12,11 +12,12 @@ use futures_util::future::Either;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::processor::PaymentProcessor;
-use ecom_clock::micros;
+use ecom_clock::{LogThrottle, micros};
 use ecom_domain::order::OrderId;
 use ecom_pipeline::durable::{Durable, RoleError};
 use ecom_shop_domain::request::ProcessingRequest;
@@ -35,6 +36,12 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SWEEP_RETRY: Duration = Duration::from_secs(1);
 /// The time after which the sweep processes what is due, so that it leaves to the timers what they are about to do.
 const SWEEP_AFTER: Duration = Duration::from_secs(10);
+/// The longest time that one of them is processed. One whose payment gateway does not answer gives its place to others.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// The time after which such a one is processed again.
+const RESUME_AFTER: Duration = Duration::from_secs(5 * 60);
+/// The shortest time between two warnings about sweeps that fail.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 /// The sweeps after which one looks back again, for what a process that was frozen has set to be due in the past.
 const LOOK_AGAIN_EVERY: u32 = 6;
 /// How far such a sweep looks back.
@@ -83,6 +90,7 @@ pub async fn run(
     let mut swept_through = processor.clock.now_us().saturating_sub(micros(LOOK_BACK));
     let mut sweep: Option<Sweep<'_>> = None;
     let mut sweep_number = 0_u32;
+    let mut warnings = LogThrottle::every(WARN_EVERY);
     loop {
         let now = processor.clock.now_us();
         let is_open = !stop.is_cancelled();
@@ -94,20 +102,31 @@ pub async fn run(
         tokio::select! {
             biased;
             () = stop.cancelled(), if is_open => {}
-            Some(done) = running.next() => { done?; }
+            Some((request, done)) = running.next() => match done {
+                Ok(done) => _ = done?,
+                Err(_elapsed) => {
+                    let again = processor.clock.now_us().saturating_add(micros(RESUME_AFTER));
+                    timers.push(Reverse((again, request)));
+                }
+            },
             () = wait(now, next), if has_room && next.is_some() => {
                 if let Some(Reverse((_, request))) = timers.pop() {
-                    running.push(Either::Left(processor.process(request)));
+                    running.push(limited(request, Either::Left(processor.process(request))));
                 }
             }
             Some(timer) = new_timers.recv(), if is_open && timers.len() < TIMERS => timers.push(Reverse(timer)),
             found = next_of(&mut sweep), if has_room && sweep.is_some() => match (found, sweep.take()) {
                 (Some(Ok(request)), begun) => {
-                    running.push(Either::Right(process_if_due(processor, request)));
+                    running.push(limited(request, Either::Right(process_if_due(processor, request))));
                     sweep = begun;
                 }
                 (Some(Err(error)), _) => {
-                    tracing::debug!("{error}; looking again");
+                    if !processor.retrier.outlasts(&error) {
+                        return Err(error.into());
+                    }
+                    if warnings.admit(Instant::now()).is_some() {
+                        tracing::warn!("{error}; looking again until it succeeds");
+                    }
                     sweeps.reset_after(SWEEP_RETRY);
                 }
                 (None, begun) => swept_through = begun.map_or(swept_through, |(through, _)| through),
@@ -136,6 +155,14 @@ async fn next_of(sweep: &mut Option<Sweep<'_>>) -> Option<Result<ProcessingReque
         Some((_, found)) => found.next().await,
         None => None,
     }
+}
+
+/// Processes a request within the time limit.
+async fn limited<P: Future>(
+    request: ProcessingRequest,
+    processing: P,
+) -> (ProcessingRequest, Result<P::Output, Elapsed>) {
+    (request, tokio::time::timeout(TIME_LIMIT, processing).await)
 }
 
 /// Processes what a sweep found, unless somebody has done so since.

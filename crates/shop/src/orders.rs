@@ -173,6 +173,12 @@ impl PaymentProcessor {
 
     /// Returns the payment of a paying order; opens it if nobody has.
     async fn open_payment(&self, order: &OrderRecord) -> Result<PaymentRecord, RoleError> {
+        if order.document.payment_method.is_none()
+            && let Some(payment) = self.find_payment(order.order_id, order.attempt).await?
+        {
+            // The one that the customer asked for.
+            return Ok(payment);
+        }
         let mut n = 0;
         loop {
             let payment = PaymentRecord::opened_by_processor(order, n);

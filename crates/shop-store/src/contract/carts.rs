@@ -9,6 +9,7 @@ type Store = Subject<dyn CartStore>;
 ecom_store::contract_suite! { $ crate carts, crate::CartStore, cart_contract_tests: [
     a_line_reads_back_and_an_unknown_cart_is_empty,
     of_two_writes_the_later_one_stands_in_either_order_of_arrival,
+    of_two_writes_at_one_time_one_stands_whatever_the_order_of_arrival,
     what_was_written_since_stays_when_a_line_is_removed,
     carts_are_kept_by_customer_and_product,
 ] }
@@ -34,6 +35,18 @@ async fn of_two_writes_the_later_one_stands_in_either_order_of_arrival(store: &S
         }
         assert_eq!(store.cart(customer).await.unwrap(), [line("A", 2, NOW + 1)], "{order:?}");
     }
+}
+
+async fn of_two_writes_at_one_time_one_stands_whatever_the_order_of_arrival(store: &Store) {
+    let mut stood = Vec::new();
+    for quantities in [[2, 300], [300, 2]] {
+        let customer = own();
+        for quantity in quantities {
+            store.put_line(customer, "A", quantity, NOW).await.unwrap();
+        }
+        stood.push(store.cart(customer).await.unwrap());
+    }
+    assert_eq!(stood[0], stood[1]);
 }
 
 async fn what_was_written_since_stays_when_a_line_is_removed(store: &Store) {

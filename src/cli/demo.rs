@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use super::producer::MixtureArgs;
-use super::{Common, Format, Modes, given};
+use super::{Common, Format, Mode, Modes, given};
 use ecom_config::Set;
 
 const AFTER: &str = "\
@@ -46,7 +46,26 @@ pub(crate) struct Demo {
     pub(crate) common: Common,
 }
 
-impl Modes for Demo {}
+impl Modes for Demo {
+    fn modes(&self) -> Vec<Mode> {
+        #[cfg(feature = "shop-embedded")]
+        if self.shop {
+            let without_effect = &[
+                "orders",
+                "seed",
+                "late_orders",
+                "missing_orders",
+                "duplicates",
+                "order_updates",
+                "second_payments",
+                "invalid",
+                "late_by",
+            ];
+            return vec![Mode { name: "with --shop", without_effect }];
+        }
+        Vec::new()
+    }
+}
 
 impl Demo {
     /// The settings of the flags that were given.

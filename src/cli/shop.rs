@@ -11,9 +11,8 @@ use ecom_config::Set;
 
 const AFTER_API: &str = "\
 Examples:
-  api_service                                         embedded bus and store in the folder data/; then open
-                                                      http://127.0.0.1:8000/docs
-  api_service key --role shop --name web >> key.txt   make a key, for any other bus, store or address
+  api_service                                         embedded, in data/; open 127.0.0.1:8000/docs
+  api_service key --role shop 2>> keys                make a key, for other buses, stores and hosts
   api_service -c config/local.toml --keys-file keys   emulator and Cassandra on this host
 
 Exit codes: 0 drained, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \

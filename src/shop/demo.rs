@@ -1,8 +1,9 @@
 //! `ecom_demo --shop`: the API, two payment processors and the pipeline in one process on the embedded default, with users
 //! who order and pay; verified, and then served until Ctrl-C.
 
+mod report;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use futures_util::future::try_join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use self::report::report;
 use super::api_service::{self, bind, keys};
 use super::payment_processor;
 use super::stores::ShopStores;
@@ -346,58 +348,4 @@ async fn outcomes(config: &Config, stores: &ShopStores) -> Result<(u64, u64, u64
         }
     }
     Ok((completed, failed, unexpected))
-}
-
-fn report(cli: &Demo, story: &Story, folder: &Path, base: &str) -> Result<(), CliError> {
-    if cli.format() == Format::Json {
-        return output::data(&format!("{}\n", serde_json::to_string_pretty(story)?));
-    }
-    let count = output::count;
-    let created = |created: &Created| {
-        let lost = created.asked.saturating_sub(created.recorded);
-        let doubled = created.recorded.saturating_sub(created.asked);
-        format!("{} recorded, {} lost, {} doubled", count(created.recorded), count(lost), count(doubled))
-    };
-    let Story { orders, transactions, verification, seed, .. } = story;
-    let mut text = format!(
-        "orders        {} by {USERS} users, each request sent twice: {}\n\
-         transactions  {} without an order, each request sent twice: {}\n\
-         payments      {}: {} completed, {} failed{} (2 processors, one of them killed {KILLS} times)\n\
-         answers       p50 {:.0} ms, p99 {:.0} ms\n\n",
-        count(orders.asked),
-        created(orders),
-        count(transactions.asked),
-        created(transactions),
-        count(story.payments_completed + story.payments_failed),
-        count(story.payments_completed),
-        count(story.payments_failed),
-        match story.payments_unexpected {
-            0 => format!(", each as seed {seed} says"),
-            n => format!(", {} of them not as seed {seed} says", count(n)),
-        },
-        orders.p50_seconds * 1e3,
-        orders.p99_seconds * 1e3,
-    );
-    let faults = orders.faults.iter().chain(&transactions.faults).chain(&story.record_differences);
-    for fault in faults.take(20) {
-        text.push_str(&format!("{fault}\n"));
-    }
-    for difference in verification.differences.iter().take(20) {
-        text.push_str(&format!("{difference}\n"));
-    }
-    let shown = output::quoted(folder);
-    if story.clean {
-        text.push_str(&format!(
-            "✓ every order is its row and every row an order: {} rows, 0 lost, 0 mixed\n",
-            count(verification.rows)
-        ));
-    } else {
-        text.push_str(&format!("✗ something differs; the store is kept in {shown}\n"));
-    }
-    text.push_str(&format!(
-        "\nopen {base}/docs      no key needed on this host\n\nnext:\n  \
-         curl -s {base}/api/v1/orders/order-0-0\n  \
-         sqlite3 {shown}/ecom_store.db 'SELECT * FROM shop_orders_readable LIMIT 5'\n"
-    ));
-    output::data(&text)
 }

@@ -166,7 +166,8 @@ async fn create(
 /// Read the status of an order (first reference system)
 #[utoipa::path(
     get, path = "/api/orders/{order_id}/status/", tag = "as in the reference systems", operation_id = "referenceStatus",
-    params(("order_id" = String, Path, description = "The client's own id of the order, or ours", min_length = 1)),
+    params(("order_id" = String, Path, description = "The client's own id of the order, or ours",
+        max_length = 255, pattern = "^[!-~]+$")),
     responses((status = 200, description = "Its id and status", body = OrderStatus))
 )]
 async fn status(

@@ -20,7 +20,10 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 #[expect(dead_code, reason = "it documents the header, which is read by an extractor")]
 pub(crate) struct KeyHeader {
     /// A key of your own: the same request with the same key is recorded once. Without one the server makes one.
-    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    #[param(
+        rename = "Idempotency-Key", value_type = String, required = false,
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$"
+    )]
     key: Option<String>,
 }
 

@@ -287,5 +287,15 @@ mod tests {
             let error = parse(Path::new("keys"), &format!("\n{line}")).unwrap_err();
             assert!(error.to_string().starts_with("keys:2: "), "{error}");
         }
+        let two = |second: CallerRole| {
+            let lines = [key_line("a", CallerRole::Customer(7), "ada"), key_line("b", second, "ada")];
+            parse(Path::new("keys"), &lines.join("\n"))
+                .map(|keys| keys.len())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(two(CallerRole::Customer(7)), Ok(2), "a key may be replaced by another");
+        for other in [CallerRole::Customer(8), CallerRole::Shop] {
+            assert_eq!(two(other), Err("keys:2: ada has another role or customer above".to_owned()));
+        }
     }
 }

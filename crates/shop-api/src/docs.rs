@@ -26,7 +26,9 @@ record as it is now. Keys never expire. Without a key the server makes one, and 
 **Errors** are problem details (RFC 9457); `type` is a page that explains the code. A request with a fault records \
 nothing: mend it and send it again with the same key.
 
-**Amounts** are decimals with at most the decimals of their currency.";
+**Amounts** are decimals with at most the decimals of their currency.
+
+**Lists** come in pages: send next_page_token as page_token with the same filters, until there is none.";
 
 /// Returns the description without paths.
 pub(crate) fn description(is_key_required: bool) -> OpenApi {

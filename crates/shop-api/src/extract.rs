@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 
 use super::api::{Api, CallContext};
 use super::problem::{Problem, ProblemCode};
 use super::query::Query;
-use super::settings::BODY_TIMEOUT;
 
 /// The longest idempotency key.
 const MAX_KEY: usize = 255;
@@ -70,12 +68,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
         if !is_json(request.headers()) {
             return Err(Problem::new(ProblemCode::UnsupportedMediaType));
         }
-        let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
-        let body = body.map_err(|_| Problem::new(ProblemCode::RequestTooSlow))?;
-        body.map(Self).map_err(|rejection: BytesRejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(ProblemCode::BodyTooLarge),
-            _ => Problem::detailed(ProblemCode::MalformedJson, "the body could not be received"),
-        })
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(|_| Problem::new(ProblemCode::MalformedJson))
     }
 }
 

@@ -1,20 +1,22 @@
-//! What requests pass through: their id and the form of their problems, the limits, and the key.
+//! What requests pass through, from the outside: their id and the form of their problems, the key, the body, the limits.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::answer::IDEMPOTENCY_KEY;
 use super::api::{Api, CallContext, RequestId};
 use super::problem::{Problem, ProblemCode};
-use super::settings::REQUEST_TIMEOUT;
+use super::settings::{BODY_LIMIT, BODY_TIMEOUT, REQUEST_TIMEOUT};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is taken over from a client.
@@ -46,23 +48,6 @@ pub(crate) async fn identify(State(api): State<Arc<Api>>, mut request: Request, 
     response
 }
 
-/// Answers in time, whatever happens, and refuses more than a number of requests at once.
-pub(crate) async fn bound(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = api.in_flight.try_acquire() else {
-        return Problem::retryable(ProblemCode::Overloaded).into_response();
-    };
-    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(REQUEST_TIMEOUT, answering).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) => Problem::new(ProblemCode::Internal).into_response(),
-        Err(_) => {
-            // Bodies and the bus have shorter limits of their own.
-            api.store_calls.failed();
-            Problem::retryable(ProblemCode::TimedOut).into_response()
-        }
-    }
-}
-
 /// Finds out who calls, and counts the call.
 pub(crate) async fn authenticate(
     State(api): State<Arc<Api>>,
@@ -80,11 +65,38 @@ pub(crate) async fn authenticate(
     request.extensions_mut().insert(CallContext { caller, request_id });
     let response = next.run(request).await;
     match response.extensions().get::<Problem>().map(|problem| problem.code) {
-        Some(ProblemCode::StoreUnavailable) => api.store_calls.failed(),
+        // The bus has a shorter limit of its own.
+        Some(ProblemCode::StoreUnavailable | ProblemCode::TimedOut) => api.store_calls.failed(),
         None if response.status().is_success() => api.store_calls.succeeded(),
         Some(_) | None => {}
     }
     Ok(response)
+}
+
+/// Receives the body, so that a request takes its place among those in flight only once it has arrived.
+pub(crate) async fn receive(request: Request, next: Next) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let receiving = Limited::new(body, BODY_LIMIT).collect();
+    let received = tokio::time::timeout(BODY_TIMEOUT, receiving).await;
+    let received = received.map_err(|_| Problem::new(ProblemCode::RequestTooSlow))?;
+    let body = received.map_err(|error| match error.is::<LengthLimitError>() {
+        true => Problem::new(ProblemCode::BodyTooLarge),
+        false => Problem::detailed(ProblemCode::MalformedJson, "the body could not be received"),
+    })?;
+    Ok(next.run(Request::from_parts(head, Body::from(body.to_bytes()))).await)
+}
+
+/// Answers in time, whatever happens, and refuses more than a number of requests at once.
+pub(crate) async fn bound(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = api.in_flight.try_acquire() else {
+        return Problem::retryable(ProblemCode::Overloaded).into_response();
+    };
+    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(REQUEST_TIMEOUT, answering).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Problem::new(ProblemCode::Internal).into_response(),
+        Err(_) => Problem::retryable(ProblemCode::TimedOut).into_response(),
+    }
 }
 
 /// Returns the response with its problem written out, also where the framework answered.

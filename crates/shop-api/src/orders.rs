@@ -94,7 +94,8 @@ pub(crate) fn location(order_id: i64) -> String {
 /// By its id, its number (ORD-…), or the idempotency key it was created with.
 #[utoipa::path(
     get, path = "/orders/{order}", tag = "orders", operation_id = "readOrder",
-    params(("order" = String, Path, description = "Id, number or idempotency key", min_length = 1)),
+    params(("order" = String, Path, description = "Id, number or idempotency key",
+        max_length = 255, pattern = "^[!-~]+$")),
     responses((status = 200, description = "The order", body = OrderView))
 )]
 async fn read(
@@ -198,7 +199,11 @@ async fn metrics(
 #[utoipa::path(
     post, path = "/orders/{order}/payments", tag = "orders", operation_id = "payOrder",
     request_body = CreatePayment,
-    params(("order" = String, Path, description = "Id, number or idempotency key", min_length = 1), KeyHeader),
+    params(
+        ("order" = String, Path, description = "Id, number or idempotency key",
+            max_length = 255, pattern = "^[!-~]+$"),
+        KeyHeader,
+    ),
     responses(
         (status = 201, description = "The payment, as it is now", body = TransactionView, links(
             ("read" = (operation_id = "readTransaction",
@@ -228,7 +233,8 @@ async fn pay(
 /// Only an order that is neither paid nor being paid can be cancelled. Repeating it changes nothing.
 #[utoipa::path(
     post, path = "/orders/{order}/cancel", tag = "orders", operation_id = "cancelOrder",
-    params(("order" = String, Path, description = "Id, number or idempotency key", min_length = 1)),
+    params(("order" = String, Path, description = "Id, number or idempotency key",
+        max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = 200, description = "The cancelled order", body = OrderView),
         (status = 202, description = "The payment processor has not answered within 5 s; read the order",

@@ -120,7 +120,7 @@ problems! {
         "It is unknown whether the request was recorded. Repeat it with the same idempotency key after Retry-After seconds.";
     /// The bus does not answer.
     BusUnavailable = "bus_unavailable", SERVICE_UNAVAILABLE, "The message bus is unavailable",
-        "The request was recorded and is not processed yet. Repeat it with the same idempotency key after Retry-After seconds; unless it is repeated, the order is refused at its deadline and nothing is charged.";
+        "It is unknown whether the request is going to be processed. Repeat it with the same idempotency key after Retry-After seconds. What it created remains recorded; unless it is repeated, that is refused at its deadline and nothing is charged.";
     /// Too many requests at the same time.
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many requests at the same time",
         "The API serves as many requests as it can. Repeat the request with the same idempotency key after Retry-After seconds.";

@@ -25,7 +25,10 @@ impl Query {
     /// Reads a whole number in a range; `None` if it is absent.
     pub(crate) fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let text = self.take(name)?;
-        let number = text.parse().ok().filter(|number| range.contains(number));
+        // In a JSON schema, 2.0 is a whole number, too.
+        let (digits, fraction) = text.split_once('.').unwrap_or((&text, "0"));
+        let is_whole = !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0');
+        let number = digits.parse().ok().filter(|number| is_whole && range.contains(number));
         if number.is_none() {
             self.fault(name, format!("must be a whole number from {} to {}", range.start(), range.end()));
         }

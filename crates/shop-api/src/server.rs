@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -20,9 +20,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::api::Api;
 use super::auth::Keys;
-use super::layers::{authenticate, bound, identify};
+use super::layers::{authenticate, bound, identify, receive};
 use super::problem::PROBLEMS;
-use super::settings::{BODY_LIMIT, HEADER_TIMEOUT};
+use super::settings::HEADER_TIMEOUT;
 use super::{aliases, docs, orders, transactions};
 
 /// The most headers of a request.
@@ -44,13 +44,12 @@ pub fn router(api: Arc<Api>) -> Router {
         .split_for_parts();
     docs::complete(&mut description);
     routes
+        .layer(from_fn_with_state(Arc::clone(&api), bound))
+        .layer(from_fn(receive))
         .layer(from_fn_with_state(Arc::clone(&api), authenticate))
         .route(PROBLEMS, get(docs::problems))
         .route(&format!("{PROBLEMS}/{{code}}"), get(docs::problem))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(from_fn_with_state(Arc::clone(&api), bound))
-        // Whoever asks whether this process lives or is ready is answered however many other requests there are.
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .layer(from_fn_with_state(Arc::clone(&api), identify))

@@ -182,7 +182,7 @@ async fn create(
 /// Read a transaction
 #[utoipa::path(
     get, path = "/transactions/{transaction_id}", tag = "transactions", operation_id = "readTransaction",
-    params(("transaction_id" = String, Path, description = "The id", min_length = 1)),
+    params(("transaction_id" = String, Path, description = "The id", pattern = "^[0-9]{1,19}$")),
     responses((status = 200, description = "The transaction", body = TransactionView))
 )]
 async fn read(

@@ -27,7 +27,8 @@ pub trait PaymentStore: Send + Sync {
         guarantee: ReadGuarantee,
     ) -> Result<Option<PaymentRecord>, StoreError>;
 
-    /// Reads at most `limit` payments, newest first by creation, those before a place: of every state or of one.
+    /// Reads at most `limit` payments, newest first by creation, those before a place: of every state or of one. A page may
+    /// be short, or even empty, and still not be the last: the last one has no `next`.
     async fn payments_before(
         &self,
         state: Option<PaymentState>,

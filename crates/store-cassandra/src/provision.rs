@@ -157,9 +157,14 @@ fn fix(differences: &[SchemaDifference], settings: &CassandraSettings) -> Option
             SchemaDifference::MissingKeyspace(_) | SchemaDifference::MissingTable(_) => {
                 return Some("ecom_setup".to_owned());
             }
-            SchemaDifference::MissingColumn { name, wanted, kind: ColumnKind::Regular } => {
+            SchemaDifference::MissingColumn {
+                name,
+                wanted,
+                kind: kind @ (ColumnKind::Regular | ColumnKind::Static),
+            } => {
                 let (table, column) = name.rsplit_once('.')?;
-                additions.push(format!("ALTER TABLE {table} ADD IF NOT EXISTS {column} {wanted};"));
+                let kind = if *kind == ColumnKind::Static { " static" } else { "" };
+                additions.push(format!("ALTER TABLE {table} ADD IF NOT EXISTS {column} {wanted}{kind};"));
             }
             SchemaDifference::MissingColumn { .. } | SchemaDifference::DifferentColumn { .. } => return None,
         }
@@ -196,6 +201,16 @@ mod tests {
         let command = r#"cqlsh 127.0.0.1 9042 -e "ALTER TABLE k.facts ADD IF NOT EXISTS item text;""#;
         assert_eq!(fix(std::slice::from_ref(&missing), &settings).as_deref(), Some(command));
         assert_eq!(fix(&[missing, other], &settings), None);
+        let of_partition = SchemaDifference::MissingColumn {
+            name: "k.products.name".into(),
+            wanted: "text".into(),
+            kind: ColumnKind::Static,
+        };
+        let command = fix(&[of_partition], &settings).unwrap();
+        assert!(
+            command.ends_with(r#""ALTER TABLE k.products ADD IF NOT EXISTS name text static;""#),
+            "{command}"
+        );
         let of_key = SchemaDifference::MissingColumn {
             name: "k.facts.id".into(),
             wanted: "text".into(),

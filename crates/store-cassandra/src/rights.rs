@@ -154,7 +154,9 @@ mod tests {
             shown,
             ["MODIFY ON TABLE mine.orders_payments_facts", "MODIFY ON TABLE mine.role_heartbeats"]
         );
-        for role in ["payment_consumer", "dlq_handler", "heartbeat", "analyst"] {
+        for role in
+            ["payment_consumer", "dlq_handler", "heartbeat", "analyst", "api_service", "payment_processor"]
+        {
             assert!(!grants_of(role, "mine").is_empty(), "{role}");
         }
     }
@@ -216,7 +218,15 @@ mod tests {
     #[tokio::test]
     async fn a_login_without_rights_is_shown_each_statement_that_grants_what_its_role_needs() {
         let Some(logins) = Logins::new("rights").await else { return };
-        for role in ["order_consumer", "payment_consumer", "heartbeat", "analyst", "dlq_handler"] {
+        for role in [
+            "order_consumer",
+            "payment_consumer",
+            "heartbeat",
+            "analyst",
+            "dlq_handler",
+            "api_service",
+            "payment_processor",
+        ] {
             let missing = || async {
                 let checks = provision::check(&logins.own, Some(role)).await;
                 checks.into_iter().filter(|check| check.state != CheckState::Present).collect::<Vec<_>>()

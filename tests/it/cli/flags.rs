@@ -71,6 +71,14 @@ fn modes() -> Vec<Mode> {
     for args in [&["list"][..], &["history"]] {
         modes.push(mode("dlq_handler", args, [OF_ROLES, OF_CSV]));
     }
+    #[cfg(feature = "shop-embedded")]
+    modes.extend([
+        mode("api_service", &[], []),
+        mode("api_service", &["key", "--role", "shop"], [OF_ROLES, &["--check"][..]]),
+        mode("payment_processor", &[], [&["--streams"][..]]),
+        mode("ecom_facts", &["verify", "--shop"], [OF_ROLES]),
+        mode("ecom_demo", &["--shop"], [MIXTURE, &["--orders", "--seed"][..]]),
+    ]);
     for program in ["orders_producer", "payments_producer"] {
         modes.extend([
             mode(program, &[], [&["--skip"][..]]),
@@ -101,7 +109,9 @@ fn value(help: &str, flag: &str) -> Option<&'static str> {
         "--config" => "empty.toml",
         "--set" => "log.filter=info",
         "--log-format" => "json",
-        "--admin-listen" => "127.0.0.1:0",
+        "--admin-listen" | "--listen" => "127.0.0.1:0",
+        "--success-rate" => "0.5",
+        "--role" => "reader",
         "--order-ids" => "1-2",
         "--rate" => "5/s",
         "--preset" => "reference",
@@ -116,7 +126,7 @@ fn value(help: &str, flag: &str) -> Option<&'static str> {
         "--late-orders" | "--missing-orders" | "--duplicates" | "--order-updates" | "--second-payments"
         | "--invalid" => "0.1",
         "--duration" | "--exit-on-idle" | "--connect-timeout" | "--order-grace" | "--watch" | "--wait"
-        | "--since" | "--until" => "5s",
+        | "--since" | "--until" | "--payment-delay" | "--completion-delay" => "5s",
         "--from" | "--with" => "lines.jsonl",
         "--data-dir" | "--project" | "--summary" | "--manifest" | "--out" | "--note" => "x",
         _ => "1",

@@ -34,6 +34,8 @@ async fn the_help_of_every_subcommand_is_as_reviewed() {
         ("ecom_facts", "verify"),
         ("ecom_facts", "export"),
         ("ecom_setup", "completions"),
+        #[cfg(feature = "shop")]
+        ("api_service", "key"),
     ] {
         insta::assert_snapshot!(format!("{name}_{command}"), help(name, &[command, "--help"]).await);
     }

@@ -124,14 +124,23 @@ pub(super) async fn an_order_becomes_a_row(dir: &TestDir, place: &Place) {
         (shown["payment_status"] == "Completed").then_some(shown)
     })
     .await;
-    assert_eq!((&shown["item"], &shown["quantity"], &shown["price"]), (&json!("Laptop"), &json!(2), &json!(999.0)), "{shown}");
+    assert_eq!(
+        (&shown["item"], &shown["quantity"], &shown["price"]),
+        (&json!("Laptop"), &json!(2), &json!(999.0)),
+        "{shown}"
+    );
     assert_eq!((&shown["order_status"], &shown["customer_id"]), (&json!("Completed"), &json!(7)), "{shown}");
     // A payment that comes later, and one that fails.
     let unpaid = json!({"customer_id": 7, "lines": [{"item": "Mouse", "quantity": 1, "unit_price": 10}], "shipping_address": "x"});
     api.client.post("/api/v1/orders", "cart-43", &unpaid).await.unwrap();
-    let paid = api.client.post("/api/v1/orders/cart-43/payments", "pay-1", &json!({"payment_method": "Test: fail"})).await.unwrap();
+    let paid = api
+        .client
+        .post("/api/v1/orders/cart-43/payments", "pay-1", &json!({"payment_method": "Test: fail"}))
+        .await
+        .unwrap();
     assert_eq!(paid.status.as_u16(), 201, "{}", paid.body);
-    let cancelled = until(&api.client, "/api/v1/orders/cart-43", |answer| answer.body["status"] == "Cancelled").await;
+    let cancelled =
+        until(&api.client, "/api/v1/orders/cart-43", |answer| answer.body["status"] == "Cancelled").await;
     assert_eq!(cancelled.body["payment"]["error_message"], "the card was declined");
     let found = place.verify(dir).await;
     assert_eq!(found["shop"]["orders"], json!({"completed": 1, "cancelled": 1}), "{found}");
@@ -150,24 +159,47 @@ async fn the_reference_systems_own_requests_are_answered_as_they_expect() {
     let order = json!({"user_id": 1, "order_id": "order-1", "item_ids": [1, 2, 3], "total_amount": 99.5, "status": "Pending"});
     let created = api.client.post("/api/orders/create/", "order-1", &order).await.unwrap();
     assert_eq!(created.body, json!({"order_id": "order-1", "status": "Pending"}));
-    let status = until(&api.client, "/api/orders/order-1/status/", |answer| answer.body["status"] == "Completed").await;
+    let status =
+        until(&api.client, "/api/orders/order-1/status/", |answer| answer.body["status"] == "Completed")
+            .await;
     assert_eq!(status.body, json!({"order_id": "order-1", "status": "Completed"}));
-    let load = api.client.post("/orders/", "load-1", &json!({"product_name": "Phone", "quantity": 2})).await.unwrap();
+    let load = api
+        .client
+        .post("/orders/", "load-1", &json!({"product_name": "Phone", "quantity": 2}))
+        .await
+        .unwrap();
     assert!(load.status.is_success(), "{}", load.body);
     let ids = api.client.get("/orders/ids/").await.unwrap().body;
     assert_eq!(ids.as_array().unwrap().len(), 2, "{ids}");
     assert_eq!(api.client.get("/api/orders/ids/").await.unwrap().body, ids);
-    let metrics = until(&api.client, "/api/metrics/", |answer| answer.body["status_counts"]["Completed"] == 2).await.body;
+    let metrics =
+        until(&api.client, "/api/metrics/", |answer| answer.body["status_counts"]["Completed"] == 2)
+            .await
+            .body;
     assert_eq!(metrics["total_orders"], 2);
     assert!(metrics["avg_process_time"].as_f64().unwrap() > 1.0, "{metrics}");
 
-    let transaction = json!({"sender": "user123", "receiver": "user456", "amount": 100.00, "currency": "USD"});
+    let transaction =
+        json!({"sender": "user123", "receiver": "user456", "amount": 100.00, "currency": "USD"});
     let created = api.client.post("/api/v1/transactions", "t-1", &transaction).await.unwrap().body;
     let keys: Vec<&str> = created.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = ["amount", "created_at", "currency", "error_message", "receiver", "sender", "status", "transaction_id", "updated_at"];
+    let expected = [
+        "amount",
+        "created_at",
+        "currency",
+        "error_message",
+        "receiver",
+        "sender",
+        "status",
+        "transaction_id",
+        "updated_at",
+    ];
     assert_eq!(keys, expected);
     let path = format!("/api/v1/transactions/{}", created["transaction_id"].as_str().unwrap());
-    until(&api.client, &path, |answer| answer.body["status"] == "completed" || answer.body["status"] == "failed").await;
+    until(&api.client, &path, |answer| {
+        answer.body["status"] == "completed" || answer.body["status"] == "failed"
+    })
+    .await;
     let list = api.client.get("/api/v1/transactions?skip=0&limit=10").await.unwrap().body;
     assert_eq!(list["transactions"].as_array().unwrap().len(), 3, "two of them pay orders: {list}");
     place.verify(&dir).await;
@@ -200,7 +232,8 @@ pub(super) async fn nothing_is_lost_or_doubled(dir: &TestDir, place: &Place, ord
     let mut processors = [(); 2].map(|()| place.start(dir, "payment_processor"));
     let _others: Vec<Running> = ROLES[1..].iter().map(|role| place.start(dir, role)).collect();
     let of_orders = traffic(Creates::Orders, 20, orders, "order");
-    let of_transactions = traffic(Creates::Transactions(TransactionMix::default()), 5, orders / 5, "transaction");
+    let of_transactions =
+        traffic(Creates::Transactions(TransactionMix::default()), 5, orders / 5, "transaction");
     let sending = tokio::spawn(async move {
         tokio::join!(send(&client, &of_orders, &stop), send(&client, &of_transactions, &stop))
     });
@@ -228,7 +261,8 @@ pub(super) async fn nothing_is_lost_or_doubled(dir: &TestDir, place: &Place, ord
         (!is_open).then_some(found)
     })
     .await;
-    let counted: u64 = ["completed", "cancelled"].iter().filter_map(|state| found["shop"]["orders"][state].as_u64()).sum();
+    let counted: u64 =
+        ["completed", "cancelled"].iter().filter_map(|state| found["shop"]["orders"][state].as_u64()).sum();
     assert_eq!(counted, orders, "{found}");
     assert_eq!(found["shop"]["transactions_without_order"], orders / 5, "{found}");
     assert_eq!((&found["orders"]["lost"], &found["faults"]), (&json!(0), &json!({})), "{found}");

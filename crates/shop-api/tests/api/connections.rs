@@ -236,12 +236,12 @@ async fn a_stop_answers_what_has_begun_and_takes_no_more() {
         }
         served.stop.cancel();
         timeout(SOON, served.serving).await.unwrap().unwrap();
+        assert_eq!(served.world.records(), 1, "it ends when everything is answered");
     };
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let (answer, ()) = tokio::join!(read_to_end(&mut stream), stopping);
     assert_eq!(status(&answer), 201, "{answer}");
-    assert_eq!(served.world.records(), 1);
     assert_eq!(read_to_end(&mut idle).await, "", "a connection without a request is closed");
     assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens");
 }

@@ -68,6 +68,35 @@ async fn more_requests_than_the_limit_are_refused_at_once_and_probes_are_answere
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_has_not_arrived_takes_no_place() {
+    let world = World::new(Keys::NotRequired, &ApiSettings { max_in_flight: 1, ..settings() }).await;
+    let slow = || {
+        let never = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+        let request = axum::http::Request::post(ORDERS).header("content-type", "application/json");
+        world.send_raw(request.body(axum::body::Body::from_stream(never)).unwrap())
+    };
+    let others = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.send(Call::post(ORDERS).json(&prepaid())).await.status
+    };
+    let (slow, status) = tokio::join!(join_all((0..10).map(|_| slow())), others);
+    assert_eq!(status, 201);
+    assert!(slow.iter().all(|answer| answer.code() == "request_too_slow"), "{slow:?}");
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_own_request_only() {
+    let world = World::new(Keys::NotRequired, &ApiSettings { max_in_flight: 1, ..settings() }).await;
+    for what in ["create an order", PUBLISH] {
+        world.script.of(what, Fault::Panics);
+        let answer = world.send(Call::post(ORDERS).key("k").json(&prepaid())).await;
+        assert_eq!((answer.status, answer.code()), (500, "internal"), "{what}");
+        world.script.heal();
+        assert_eq!(world.send(Call::post(ORDERS).key("k").json(&prepaid())).await.status, 201, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_does_not_answer_the_request_is_answered_within_its_time() {
     let world = World::open().await;
     world.order("k", &unpaid()).await;

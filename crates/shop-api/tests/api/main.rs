@@ -10,6 +10,7 @@ mod idempotency;
 mod limits;
 mod logs;
 mod metrics;
+mod orders;
 mod pages;
 mod payments;
 mod problems;

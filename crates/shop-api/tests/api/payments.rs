@@ -6,8 +6,6 @@ use serde_json::json;
 
 use super::answer::Answer;
 use super::world::{Call, ORDERS, START, World, payment, prepaid, unpaid};
-use ecom_domain::event_time::EventTime;
-use ecom_domain::fact::OrderCells;
 use ecom_shop_domain::order::{OrderRecord, OrderState};
 use ecom_shop_domain::payment::PaymentState;
 
@@ -177,26 +175,4 @@ async fn what_is_being_paid_or_has_ended_is_not_cancelled() {
     }
     let world = World::open().await;
     assert_eq!(world.send(Call::post(format!("{ORDERS}/unknown/cancel"))).await.code(), "not_found");
-}
-
-#[tokio::test]
-async fn an_order_shows_whether_the_fact_table_has_its_status() {
-    let world = World::open().await;
-    let order = world.order_in("k", OrderState::Paid, &prepaid()).await;
-    let in_table =
-        async || world.send(Call::get(format!("{ORDERS}/k"))).await.body["in_table"].as_bool().unwrap();
-    assert!(!in_table().await, "there is no row");
-    let cells = |status: &str| OrderCells {
-        order_status: Some(status.into()),
-        customer_id: Some(7),
-        ..OrderCells::default()
-    };
-    for (status, at, expected) in [
-        ("Pending", order.state_at - 1, false),
-        ("Processing", order.state_at, true),
-        ("Completed", order.state_at + 1, false),
-    ] {
-        world.facts.tables().record_order(order.order_id, cells(status), EventTime::stored(at));
-        assert_eq!(in_table().await, expected, "{status}");
-    }
 }

@@ -43,6 +43,8 @@ pub(crate) enum Fault {
     Hangs,
     /// It is refused for good.
     Refused,
+    /// It panics.
+    Panics,
 }
 
 /// What becomes of the calls of store and bus, which are counted together from 0.
@@ -87,6 +89,7 @@ impl Script {
         let fault = fault.or_else(|| self.of.lock().unwrap().get(what).copied());
         match fault {
             Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::Panics) => panic!("a panic, as the script says"),
             Some(Fault::Slow) => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 None

@@ -264,7 +264,7 @@ fn bus_uses(config: &config::Config) -> Vec<ecom_bus_pubsub::BusUse<'_>> {
     let (topics, subscriptions) = (&config.bus.topics, &config.bus.subscriptions);
     let dead_letters = topics.dead_letters.as_str();
     let of = |binary, receives, publishes| BusUse { binary, receives, publishes };
-    let mut uses = vec![
+    let uses = vec![
         of("orders_producer", vec![], vec![topics.orders.as_str()]),
         of("payments_producer", vec![], vec![topics.payments.as_str()]),
         of("order_consumer", vec![subscriptions.orders.as_str()], vec![dead_letters]),
@@ -272,14 +272,18 @@ fn bus_uses(config: &config::Config) -> Vec<ecom_bus_pubsub::BusUse<'_>> {
         of("dlq_handler", vec![subscriptions.dead_letters.as_str()], vec![&topics.orders, &topics.payments]),
     ];
     #[cfg(feature = "shop")]
-    uses.extend([
-        of("api_service", vec![], vec![config.shop.topics.requests.as_str()]),
-        of(
-            "payment_processor",
-            vec![config.shop.subscriptions.requests.as_str()],
-            vec![&topics.orders, &topics.payments, dead_letters],
-        ),
-    ]);
+    let uses = [
+        uses,
+        vec![
+            of("api_service", vec![], vec![config.shop.topics.requests.as_str()]),
+            of(
+                "payment_processor",
+                vec![config.shop.subscriptions.requests.as_str()],
+                vec![&topics.orders, &topics.payments, dead_letters],
+            ),
+        ],
+    ]
+    .concat();
     uses
 }
 

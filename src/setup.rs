@@ -279,7 +279,7 @@ fn bus_uses(config: &config::Config) -> Vec<ecom_bus_pubsub::BusUse<'_>> {
             of(
                 "payment_processor",
                 vec![config.shop.subscriptions.requests.as_str()],
-                vec![&topics.orders, &topics.payments, dead_letters],
+                vec![&config.shop.topics.requests, &topics.orders, &topics.payments, dead_letters],
             ),
         ],
     ]

@@ -62,6 +62,7 @@ impl RoleDeps {
                 payments: self.publisher(&topics.payments).await?,
                 retrier: Arc::clone(&retrier),
             },
+            requests: self.publisher(&shop.topics.requests).await?,
             gateway: Arc::new(SimulatedGateway {
                 seed: shop.processor.seed,
                 success_rate: shop.processor.success_rate,

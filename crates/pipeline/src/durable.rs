@@ -150,6 +150,11 @@ impl Retrier {
         RetriedCall { retrier: self, durations: None }.read(call).await
     }
 
+    /// Publishes until the bus acknowledges it.
+    pub async fn publish(&self, publisher: &dyn Publisher, message: &Message) -> Result<Durable, RoleError> {
+        RetriedCall { retrier: self, durations: None }.publish(publisher, message).await
+    }
+
     /// Retries a call until it succeeds, and takes its result as proof: that of a conditional write, which returns what
     /// stands, or of a read that shows the effect.
     pub async fn evidence<T, F>(&self, call: impl Fn() -> F) -> Result<(T, Durable), RoleError>

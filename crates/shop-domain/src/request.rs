@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use ecom_domain::order::OrderId;
 
 /// The body of a message on the requests topic.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProcessingRequest {
     /// Take the order with this id to the next state in which it waits: `{"order_id": 7312094417265033}`.

@@ -3,23 +3,24 @@
 //!
 //! A record says itself when it is due, so nothing depends on the process that set the time. That process keeps a timer and
 //! is exact. What its timers miss, because it was killed or had too many, the sweep of any processor finds a little later.
+//! Both only publish a request to process it. So the bus delivers it until it is done: a record that has reached its final
+//! state is due no more, and whoever moved it there may have been killed before the event of that state.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-use futures_util::future::Either;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
-use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::processor::PaymentProcessor;
+use ecom_bus::Message;
 use ecom_clock::{LogThrottle, micros};
 use ecom_domain::order::OrderId;
-use ecom_pipeline::durable::{Durable, RoleError};
+use ecom_pipeline::durable::RoleError;
 use ecom_shop_domain::request::ProcessingRequest;
 use ecom_shop_store::ReadGuarantee;
 use ecom_store::StoreError;
@@ -28,24 +29,22 @@ use ecom_store::StoreError;
 const TIMERS: usize = 100_000;
 /// The most new timers that wait to be taken over.
 const NEW_TIMERS: usize = 4_096;
-/// The most orders and payments that are processed at the same time because they are due.
+/// The most requests that are published at the same time.
 const CONCURRENCY: usize = 256;
 /// The time between two sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// The time after which a sweep that failed begins again.
 const SWEEP_RETRY: Duration = Duration::from_secs(1);
-/// The time after which the sweep processes what is due, so that it leaves to the timers what they are about to do.
+/// The time after which the sweep takes what is due, so that it leaves to the timers what they are about to do.
 const SWEEP_AFTER: Duration = Duration::from_secs(10);
-/// The longest time that one of them is processed. One whose payment gateway does not answer gives its place to others.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// The time after which such a one is processed again.
-const RESUME_AFTER: Duration = Duration::from_secs(5 * 60);
 /// The shortest time between two warnings about sweeps that fail.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// The sweeps after which one looks back again, for what a process that was frozen has set to be due in the past.
 const LOOK_AGAIN_EVERY: u32 = 6;
 /// How far such a sweep looks back.
 const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// The time after which something that is still due is asked for again by the same process.
+const ASK_AGAIN: Duration = Duration::from_secs(2 * 60);
 /// How far back the first sweep looks.
 const LOOK_BACK: Duration = Duration::from_secs(7 * 86_400);
 
@@ -77,13 +76,15 @@ impl DueQueue {
 /// A sweep that has begun: the time through which it looks, and what it finds.
 type Sweep<'p> = (i64, BoxStream<'p, Result<ProcessingRequest, StoreError>>);
 
-/// Processes what is due, until stopped and what is being processed is done.
+/// Publishes requests for what is due, until stopped and what is being published has its receipt.
 pub async fn run(
     processor: &PaymentProcessor,
     NewTimers(mut new_timers): NewTimers,
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
     let mut timers = BinaryHeap::new();
+    // What this process has asked for, and when that was due: while the message waits, another one is of no use.
+    let mut asked: HashMap<ProcessingRequest, i64> = HashMap::new();
     let mut running = FuturesUnordered::new();
     let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -102,22 +103,16 @@ pub async fn run(
         tokio::select! {
             biased;
             () = stop.cancelled(), if is_open => {}
-            Some((request, done)) = running.next() => match done {
-                Ok(done) => _ = done?,
-                Err(_elapsed) => {
-                    let again = processor.clock.now_us().saturating_add(micros(RESUME_AFTER));
-                    timers.push(Reverse((again, request)));
-                }
-            },
+            Some(done) = running.next() => asked.extend(done?),
             () = wait(now, next), if has_room && next.is_some() => {
-                if let Some(Reverse((_, request))) = timers.pop() {
-                    running.push(limited(request, Either::Left(processor.process(request))));
+                if let Some(Reverse((due_at, request))) = timers.pop() {
+                    running.push(ask(processor, request, Some(due_at), asked.get(&request).copied()));
                 }
             }
             Some(timer) = new_timers.recv(), if is_open && timers.len() < TIMERS => timers.push(Reverse(timer)),
             found = next_of(&mut sweep), if has_room && sweep.is_some() => match (found, sweep.take()) {
                 (Some(Ok(request)), begun) => {
-                    running.push(limited(request, Either::Right(process_if_due(processor, request))));
+                    running.push(ask(processor, request, None, asked.get(&request).copied()));
                     sweep = begun;
                 }
                 (Some(Err(error)), _) => {
@@ -137,6 +132,7 @@ pub async fn run(
                 let back = if is_again { micros(LOOK_AGAIN) } else { 0 };
                 // Later than the time at which the wait for this tick began.
                 let through = processor.clock.now_us().saturating_sub(micros(SWEEP_AFTER));
+                asked.retain(|_, due_at| *due_at > through.saturating_sub(micros(ASK_AGAIN)));
                 sweep = Some((through, due_between(processor, swept_through.saturating_sub(back), through)));
             }
         }
@@ -157,19 +153,28 @@ async fn next_of(sweep: &mut Option<Sweep<'_>>) -> Option<Result<ProcessingReque
     }
 }
 
-/// Processes a request within the time limit.
-async fn limited<P: Future>(
-    request: ProcessingRequest,
-    processing: P,
-) -> (ProcessingRequest, Result<P::Output, Elapsed>) {
-    (request, tokio::time::timeout(TIME_LIMIT, processing).await)
-}
-
-/// Processes what a sweep found, unless somebody has done so since.
-async fn process_if_due(
+/// Publishes a request for what is due at `due_at`, or, found by a sweep, for what the record says is due, unless this
+/// process has asked for it when it was due at `asked`. Returns the request and when it was due if it was published.
+async fn ask(
     processor: &PaymentProcessor,
     request: ProcessingRequest,
-) -> Result<Option<Durable>, RoleError> {
+    due_at: Option<i64>,
+    asked: Option<i64>,
+) -> Result<Option<(ProcessingRequest, i64)>, RoleError> {
+    let due_at = match due_at {
+        Some(due_at) => Some(due_at),
+        None => due_at_of(processor, request).await?.filter(|due_at| *due_at <= processor.clock.now_us()),
+    };
+    let Some(due_at) = due_at.filter(|due_at| Some(*due_at) != asked) else { return Ok(None) };
+    let message = Message { body: request.encode().into(), ..Message::default() };
+    processor.retrier.publish(processor.requests.as_ref(), &message).await?;
+    Ok(Some((request, due_at)))
+}
+
+async fn due_at_of(
+    processor: &PaymentProcessor,
+    request: ProcessingRequest,
+) -> Result<Option<i64>, RoleError> {
     let read = async || match request {
         ProcessingRequest::OrderId(id) | ProcessingRequest::CancelOrderId(id) => {
             let order = processor.orders.order(OrderId(id), ReadGuarantee::Committed).await?;
@@ -180,11 +185,7 @@ async fn process_if_due(
             Ok(payment.and_then(|payment| payment.due_at))
         }
     };
-    let due_at = processor.retrier.read(read).await?;
-    match due_at {
-        Some(due_at) if due_at <= processor.clock.now_us() => processor.process(request).await,
-        Some(_) | None => Ok(None),
-    }
+    processor.retrier.read(read).await
 }
 
 fn due_between(

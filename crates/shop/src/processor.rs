@@ -7,6 +7,7 @@ use super::due::DueQueue;
 use super::events::EventPublisher;
 use super::gateway::PaymentGateway;
 use super::stock::StockKeeper;
+use ecom_bus::Publisher;
 use ecom_clock::Clock;
 use ecom_pipeline::durable::Retrier;
 use ecom_shop_domain::policy::OrderPolicy;
@@ -25,6 +26,8 @@ pub struct PaymentProcessor {
     pub carts: Arc<dyn CartStore>,
     /// Publishes the events that report their states.
     pub events: EventPublisher,
+    /// The topic of processing requests, for orders and payments that are due.
+    pub requests: Arc<dyn Publisher>,
     /// Charges payments.
     pub gateway: Arc<dyn PaymentGateway>,
     /// The time that a payment is in processing before the gateway is asked.

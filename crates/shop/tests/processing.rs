@@ -8,6 +8,8 @@ mod world;
 use std::time::Duration;
 
 use ecom_domain::order::OrderId;
+use ecom_shop::due::{self, NewTimers};
+use ecom_shop::processor::PaymentProcessor;
 use ecom_shop_domain::gateway::{ChargeOutcome, simulated};
 use ecom_shop_domain::identity::{RequestKey, payment_ids, transaction_ids};
 use ecom_shop_domain::money::Currency;
@@ -159,6 +161,48 @@ async fn an_unpaid_order_is_paid_or_cancelled_and_never_both() {
     assert!(seen[0] > 40 && seen[1] > 40, "{seen:?}");
 }
 
+/// Runs a processor: what is due, and the messages of the requests topic.
+async fn run(world: &World, processor: &PaymentProcessor, timers: NewTimers, stop: &CancellationToken) {
+    let due = async { due::run(processor, timers, stop.clone()).await.unwrap() };
+    tokio::join!(due, world.deliver_to(processor, stop));
+}
+
+/// The state is final from then on and due no more, so nothing but the message leads to what is missing.
+#[tokio::test(start_paused = true)]
+async fn an_event_is_published_though_its_processor_is_killed_after_the_move_to_the_final_state() {
+    let policy = OrderPolicy::default();
+    let (mut killed, is_reported) = (0, |world: &World, order_id: OrderId| {
+        let order = world.order(order_id);
+        last_events(&world.orders, "order_id").get(&order_id.0).is_some_and(|(t, _)| *t == order.state_at)
+    });
+    for n in 0..50 {
+        let world = World::default().with_faults(n);
+        let order_id = world.accept(1, Some("Test: succeed"), &policy);
+        let (one, timers) = world.processor(n, 0, policy);
+        one.process(ProcessingRequest::OrderId(order_id.0)).await.unwrap().unwrap();
+        let stop = CancellationToken::new();
+        let completed = async {
+            while world.order(order_id).state != OrderState::Completed {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = completed => {}
+            () = run(&world, &one, timers, &stop) => {}
+        }
+        killed += usize::from(!is_reported(&world, order_id));
+        let (other, timers) = world.processor(n + 1_000, 0, policy);
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            stop.cancel();
+        };
+        tokio::join!(later, run(&world, &other, timers, &stop));
+        assert!(is_reported(&world, order_id), "{n}: {:?}", world.order(order_id));
+    }
+    assert!(killed > 0, "no processor was killed between the move and the event");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_due_is_done_by_a_timer_and_by_the_sweep_of_another_processor() {
     let policy = OrderPolicy::default();
@@ -185,10 +229,10 @@ async fn what_is_due_is_done_by_a_timer_and_by_the_sweep_of_another_processor() 
             if is_killed {
                 drop(timers);
             } else {
-                ecom_shop::due::run(&one, timers, stop.clone()).await.unwrap();
+                run(&world, &one, timers, &stop).await;
             }
         };
-        let sweeping = async { ecom_shop::due::run(&other, others_timers, stop.clone()).await.unwrap() };
+        let sweeping = run(&world, &other, others_timers, &stop);
         let (late_by, (), ()) = tokio::join!(watch, own, sweeping);
         let expected = if is_killed { 9_000_000..21_000_000 } else { 0..1_000_000 };
         assert!(expected.contains(&late_by), "{is_killed}: {late_by} µs late");

@@ -14,7 +14,7 @@ pub use options::Options as Bench;
 
 /// The binaries that are measured, and the one that measures.
 const BINARIES: &str = "-p ecom -p bench --bin bench --bin order_consumer --bin payment_consumer \
-    --bin dlq_handler --bin ecom_demo --bin ecom_setup";
+    --bin dlq_handler --bin ecom_demo --bin ecom_setup --bin api_service";
 
 /// Runs the benchmark; returns 1 if an arm is void.
 pub fn run(root: &Path, options: &Bench) -> Result<u8> {

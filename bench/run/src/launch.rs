@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use reqwest::Client;
 use rustix::process::Signal;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::{fs::File, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fs::File, path::PathBuf, process::Stdio, sync::Arc};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
@@ -25,6 +26,15 @@ pub struct Fresh {
     pub project: String,
     pub keyspace: String,
     pub began: i64,
+}
+
+impl Fresh {
+    /// Returns a project and a keyspace that no other run has; nothing is created.
+    pub fn named(name: &str) -> Result<Self> {
+        let began = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
+        let name = format!("bench-{name}{began}");
+        Ok(Self { keyspace: name.replace('-', "_"), project: name, began })
+    }
 }
 
 /// Returns a released binary with the configuration of a fresh project and keyspace, and Cassandra at

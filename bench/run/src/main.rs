@@ -5,6 +5,8 @@
 //! written against the clients alone, they share no code with the pipeline that is compared with them.
 #![allow(clippy::disallowed_methods, reason = "it measures by the real clock and pauses no time")]
 
+mod api;
+mod api_servers;
 mod arm;
 mod check;
 mod embedded;
@@ -46,6 +48,7 @@ fn main() -> Result<ExitCode> {
     let mut runtime = if all { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     runtime.enable_all().build()?.block_on(async {
         match command {
+            Command::Run(options) if options.api => return api::all(&options).await,
             Command::Run(options) => return run::all(&options).await,
             Command::Limit { arm, project, keyspace, n, streams } => match arm {
                 Arm::R0Publish => messages::publish(&project, n).await?,

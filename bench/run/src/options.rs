@@ -34,6 +34,9 @@ pub struct Options {
     /// Measure on three Cassandra nodes of one cluster, with three copies of each row
     #[arg(long)]
     pub three_nodes: bool,
+    /// Measure the HTTP API beside FastAPI on PostgreSQL, instead of the arms
+    #[arg(long, conflicts_with_all = ["only", "three_nodes"])]
+    pub api: bool,
     /// Measure what was built before
     #[arg(long)]
     pub no_build: bool,

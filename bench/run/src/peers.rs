@@ -34,7 +34,8 @@ async fn python(out: &Path) -> Result<()> {
     done(Command::new(python).args(["-m", "pip", "install", "--quiet", "-r", requirements])).await
 }
 
-async fn done(command: &mut Command) -> Result<()> {
+/// Runs a command that has to succeed.
+pub async fn done(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().await.context("could not start it")?;
     let errors = String::from_utf8_lossy(&output.stderr);
     let last = errors.trim().lines().last().unwrap_or_default();

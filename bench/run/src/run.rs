@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use ecom_domain::{fact::PaymentSlot, order::OrderId};
 use ecom_store::FactStore;
 use rand::seq::SliceRandom;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use std::{process::ExitCode, sync::Arc};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
@@ -119,10 +119,7 @@ fn events(arm: Arm, options: &Options) -> u64 {
 
 /// Creates fresh topics, subscriptions and tables, with the orders that payments need.
 async fn prepare(arm: Arm, events: u64) -> Result<Fresh> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let unique = format!("{}{}", arm.name().replace('-', ""), now.as_millis());
-    let (project, keyspace) = (format!("bench-{unique}"), format!("bench_{unique}"));
-    let fresh = Fresh { project, keyspace, began: i64::try_from(now.as_micros())? };
+    let fresh = Fresh::named(&arm.name().replace('-', ""))?;
     let output = binary("ecom_setup", &fresh, &facts::nodes()?)?.output().await?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "ecom_setup failed: {}", errors.trim());

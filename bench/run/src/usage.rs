@@ -14,6 +14,33 @@ pub fn cpu_ns(pid: u32) -> u64 {
         .sum()
 }
 
+/// Returns nanoseconds on a processor of a process and all its descendants, over all threads that ever ran; in steps of
+/// 10 ms.
+pub fn tree_cpu_ns(root: u32) -> u64 {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        all.extend(parse_stat(&stat));
+    }
+    let mut tree = vec![root];
+    let mut at = 0;
+    while let Some(parent) = tree.get(at).copied() {
+        tree.extend(all.iter().filter(|(_, of, _)| *of == parent).map(|(pid, ..)| *pid));
+        at += 1;
+    }
+    all.iter().filter(|(pid, ..)| tree.contains(pid)).map(|(_, _, ticks)| ticks * 10_000_000).sum()
+}
+
+/// Returns process id, that of the parent, and ticks on a processor.
+fn parse_stat(stat: &str) -> Option<(u32, u32, u64)> {
+    let (pid, rest) = stat.split_once(" (")?;
+    // The name may contain anything.
+    let fields: Vec<&str> = rest.rsplit_once(") ")?.1.split(' ').collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    let parent = u32::try_from(number(1)?).ok()?;
+    Some((pid.parse().ok()?, parent, number(11)? + number(12)?))
+}
+
 /// Returns the most memory that the process ever had resident, in bytes.
 pub fn peak_rss(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -71,6 +98,23 @@ mod tests {
         let me = std::process::id();
         assert!(peak_rss(me) > 1 << 16 && cpu_ns(me) > 0);
         assert_eq!((peak_rss(u32::MAX), cpu_ns(u32::MAX)), (0, 0));
+    }
+
+    #[test]
+    fn the_descendants_of_a_process_are_counted() {
+        let stat = "7 (a) b) S 3 7 7 0 -1 4194560 1 0 0 0 20 22 0 0 20 0";
+        assert_eq!(parse_stat(stat), Some((7, 3, 42)));
+        let burn = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; sleep 5";
+        let mut shell =
+            std::process::Command::new("sh").args(["-c", &format!("({burn}) & wait")]).spawn().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while tree_cpu_ns(shell.id()) < 50_000_000 && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let counted = tree_cpu_ns(shell.id());
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        assert!(counted >= 50_000_000, "{counted}");
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod setup;
 mod shared;
 #[cfg(feature = "shop")]
 mod shop;
+#[cfg(feature = "shop")]
+mod transaction_generator;
 
 pub(crate) use bulk::{
     BulkOptions, BulkSelection, CorrectArgs, DiscardArgs, IdArgument, ReopenArgs, RetryArgs,
@@ -28,7 +30,11 @@ pub(crate) use producer::{OrdersProducer, PaymentsProducer, Preset, ProducerArgs
 pub(crate) use setup::{Print, Setup, SetupCommand, all};
 pub(crate) use shared::Common;
 #[cfg(feature = "shop")]
-pub(crate) use shop::{ApiCommand, ApiService, KeyArgs, KeyRole, PaymentProcessor};
+pub(crate) use shop::{ApiCommand, ApiService, KeyArgs, KeyRole, Notifier, PaymentProcessor};
+#[cfg(feature = "shop")]
+pub(crate) use transaction_generator::{
+    CreatesArg, GeneratorCommand, GeneratorVerifyArgs, LoadArgs, TransactionGenerator,
+};
 
 use clap::ValueEnum;
 use modes::{Mode, Modes};

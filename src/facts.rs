@@ -61,7 +61,8 @@ async fn verify_manifests(context: &Context, args: &VerifyArgs) -> Result<Exit, 
     let units = async || -> Result<(Units, RecordsFound), CliError> {
         let (recorded, found) = records.read(context).await?;
         let units = Units::with_recorded(&manifests, EventContent::of, recorded)
-            .map_err(|error| CliError::usage(error.to_string()))?;
+            .map_err(|error| CliError::usage(error.to_string()))?
+            .without_dead_letters_of(records.without_events(context));
         Ok(match &args.messages {
             Some(path) => (units.with_event_times(event_times(context, path)?), found),
             None => (units, found),

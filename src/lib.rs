@@ -94,6 +94,24 @@ pub fn payment_processor() -> ExitCode {
     })
 }
 
+/// Runs `notifier`.
+#[cfg(feature = "shop")]
+pub fn notifier() -> ExitCode {
+    let cli: cli::Notifier = cli::parse();
+    context::main(&cli.common, cli.sets(), Guard::On, async |context| {
+        shop::notifier::main(context, &cli).await
+    })
+}
+
+/// Runs `transaction_generator`.
+#[cfg(feature = "shop")]
+pub fn transaction_generator() -> ExitCode {
+    let cli: cli::TransactionGenerator = cli::parse();
+    context::main(&cli.common, Vec::new(), Guard::Exempt, async |context| {
+        shop::transaction_generator::main(context, &cli).await
+    })
+}
+
 /// Runs `ecom_setup`.
 pub fn ecom_setup() -> ExitCode {
     let cli: cli::Setup = cli::parse();

@@ -169,7 +169,10 @@ fn wanted(context: &Context) -> ecom_bus_pubsub::DesiredTopics {
         #[cfg(feature = "shop")]
         others: {
             let shop = &context.config.shop;
-            vec![pair(&shop.topics.requests, &shop.subscriptions.requests)]
+            vec![
+                pair(&shop.topics.requests, &shop.subscriptions.requests),
+                pair(&shop.topics.notices, &shop.subscriptions.notices),
+            ]
         },
         ..DesiredTopics::default()
     }
@@ -272,15 +275,24 @@ fn bus_uses(config: &config::Config) -> Vec<ecom_bus_pubsub::BusUse<'_>> {
         of("dlq_handler", vec![subscriptions.dead_letters.as_str()], vec![&topics.orders, &topics.payments]),
     ];
     #[cfg(feature = "shop")]
+    let shop = &config.shop;
+    #[cfg(feature = "shop")]
     let uses = [
         uses,
         vec![
-            of("api_service", vec![], vec![config.shop.topics.requests.as_str()]),
+            of("api_service", vec![], vec![shop.topics.requests.as_str(), &shop.topics.notices]),
             of(
                 "payment_processor",
-                vec![config.shop.subscriptions.requests.as_str()],
-                vec![&config.shop.topics.requests, &topics.orders, &topics.payments, dead_letters],
+                vec![shop.subscriptions.requests.as_str()],
+                vec![
+                    &shop.topics.requests,
+                    &shop.topics.notices,
+                    &topics.orders,
+                    &topics.payments,
+                    dead_letters,
+                ],
             ),
+            of("notifier", vec![shop.subscriptions.notices.as_str()], vec![dead_letters]),
         ],
     ]
     .concat();

@@ -185,6 +185,8 @@ fn routes(config: &Config) -> Vec<ecom_embedded::Route> {
         (&topics.dead_letters, &subscriptions.dead_letters),
         #[cfg(feature = "shop")]
         (&config.shop.topics.requests, &config.shop.subscriptions.requests),
+        #[cfg(feature = "shop")]
+        (&config.shop.topics.notices, &config.shop.subscriptions.notices),
     ];
     pairs.map(|(topic, subscription)| ecom_embedded::Route::new(topic, subscription)).into()
 }

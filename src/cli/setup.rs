@@ -114,5 +114,9 @@ pub(crate) fn all() -> Vec<Command> {
         super::ApiService::command(),
         #[cfg(feature = "shop")]
         super::PaymentProcessor::command(),
+        #[cfg(feature = "shop")]
+        super::Notifier::command(),
+        #[cfg(feature = "shop")]
+        super::TransactionGenerator::command(),
     ]
 }

@@ -1,4 +1,4 @@
-//! `api_service` and `payment_processor`.
+//! `api_service`, `payment_processor` and `notifier`.
 
 use std::path::PathBuf;
 
@@ -23,6 +23,15 @@ Examples:
   payment_processor                                   embedded bus and store in the folder data/
   payment_processor --success-rate 1 --payment-delay 0s
   payment_processor -c config/local.toml              emulator and Cassandra on this host
+
+Exit codes: 0 drained, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
+3 --check found something missing, 130 second signal";
+
+const AFTER_NOTIFIER: &str = "\
+Examples:
+  notifier                                            a file each, in data/mail
+  notifier -c mail.toml                               mails, as mail.toml says: channel, from, smtp.host
+  notifier -c config/local.toml --folder mail         emulator and Cassandra on this host
 
 Exit codes: 0 drained, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \
 3 --check found something missing, 130 second signal";
@@ -155,6 +164,39 @@ impl PaymentProcessor {
             ("--completion-delay", "shop.processor.completion_delay", self.completion_delay.clone()),
             ("--seed", "shop.processor.seed", self.seed.map(|seed| seed.to_string())),
         ]));
+        sets
+    }
+}
+
+/// Confirms paid orders to their customers: into a folder, by e-mail or by a webhook.
+///
+/// Each confirmation is sent at least once, and under the same Message-ID or webhook-id if it is sent
+/// twice. What the receiver does not take now is sent later; what it refuses for good is recorded with
+/// its order as undeliverable. Any number may run at the same time.
+#[derive(Debug, Parser)]
+#[command(name = "notifier", version, after_help = AFTER_NOTIFIER)]
+pub(crate) struct Notifier {
+    #[command(flatten)]
+    pub(crate) consumer: ConsumerArgs,
+    /// Channel of confirmations (ECOM__SHOP__NOTIFIER__CHANNEL).
+    #[arg(long, value_name = "CHANNEL", value_parser = ["folder", "smtp", "webhook"])]
+    channel: Option<String>,
+    /// Folder of mails (ECOM__SHOP__NOTIFIER__FOLDER).
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl Modes for Notifier {}
+
+impl Notifier {
+    /// The settings of the flags that were given.
+    pub(crate) fn sets(&self) -> Vec<Set> {
+        let mut sets = self.consumer.sets();
+        sets.extend(given(&[("--channel", "shop.notifier.channel", self.channel.clone())]));
+        let folder = self.folder.as_ref();
+        sets.extend(folder.map(|folder| Set::flag("--folder", "shop.notifier.folder", folder.as_os_str())));
         sets
     }
 }

@@ -27,6 +27,11 @@ impl Records {
         Ok(Self)
     }
 
+    /// Returns no subscription: without the shop all messages are events.
+    pub(super) fn without_events(&self, _: &Context) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns no events.
     #[expect(clippy::unused_async, reason = "as with the shop")]
     pub(super) async fn read(&self, _: &Context) -> Result<(Vec<RecordedEvent>, RecordsFound), CliError> {

@@ -65,19 +65,26 @@ impl RoleDeps {
         stores: ShopStores,
     ) -> Result<(), CliError> {
         let shop = &self.config.shop;
-        let topic = &shop.topics.requests;
-        require_subscription(&self.startup, self.bus.as_ref(), topic).await?;
-        let publisher = async || self.bus.publisher(topic, MAX_OUTSTANDING).await.map_err(failed_on_bus);
+        let publisher = async |topic: &str| {
+            require_subscription(&self.startup, self.bus.as_ref(), topic).await?;
+            let open = async || self.bus.publisher(topic, MAX_OUTSTANDING).await.map_err(failed_on_bus);
+            self.startup.ask(open).await
+        };
         let backends = Backends {
             orders: stores.orders,
             payments: stores.payments,
+            inventory: stores.inventory,
+            carts: stores.carts,
             facts: Arc::clone(&self.store.facts),
-            requests: self.startup.ask(publisher).await?,
+            requests: publisher(&shop.topics.requests).await?,
+            notices: publisher(&shop.topics.notices).await?,
+            metrics: Arc::clone(&handle.metrics),
         };
         self.startup.complete();
         let is_key_required = matches!(keys, Keys::File(_));
         let entropy = Arc::clone(&self.entropy);
-        let api = Arc::new(Api::new(backends, keys, &shop.api, shop.policy(), self.clock, entropy));
+        let (policy, fee) = (shop.policy(), shop.checkout.shipping_fee);
+        let api = Arc::new(Api::new(backends, keys, &shop.api, policy, fee, self.clock, entropy));
         let watched = Arc::clone(&api);
         handle.watch_outage(move || watched.not_ready().is_some());
         if let Ok(address) = server.local_addr() {

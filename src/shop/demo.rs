@@ -1,6 +1,8 @@
-//! `ecom_demo --shop`: the API, two payment processors and the pipeline in one process on the embedded default, with users
-//! who order and pay; verified, and then served until Ctrl-C.
+//! `ecom_demo --shop`: the API, two payment processors, a notifier and the pipeline in one process on the embedded default,
+//! with users who order and pay; verified, and then served until Ctrl-C.
 
+mod mails;
+mod race;
 mod report;
 
 use std::collections::BTreeMap;
@@ -12,10 +14,12 @@ use futures_util::future::try_join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use self::mails::Mails;
+use self::race::Race;
 use self::report::report;
 use super::api_service::{self, bind, keys};
-use super::payment_processor;
 use super::stores::ShopStores;
+use super::{notifier, payment_processor};
 use crate::admin::run_with_admin;
 use crate::cli::{Demo, Format};
 use crate::config::{self, Config, Loaded};
@@ -74,12 +78,14 @@ pub(crate) fn own_settings(loaded: &Loaded) -> Vec<Set> {
 #[derive(Serialize)]
 struct Story {
     seed: u64,
+    race: Race,
     orders: Created,
     transactions: Created,
     payments_completed: u64,
     payments_failed: u64,
     /// Payments with another outcome than seed and id say.
     payments_unexpected: u64,
+    mails: Mails,
     orders_by_state: BTreeMap<&'static str, u64>,
     record_differences: Vec<String>,
     verification: Verification,
@@ -131,6 +137,7 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
     let server = bind(&context.config).await?;
     let address = server.local_addr()?;
     empty(&context, &folder)?;
+    let sender = mails::sender(&context.config, &folder)?;
     let (bus, store) = wiring::both(&context, DataFolder::Create).await?;
     let stores = ShopStores::of(&store).await?;
     let deps = RoleDeps {
@@ -159,10 +166,15 @@ pub(crate) async fn main(context: Context, cli: &Demo) -> Result<Exit, CliError>
         let [first, second] = &handles.processors;
         let processing = with_heartbeat(&deps, first, deps.process_payments(first, stores.clone()));
         let often_killed = process_and_be_killed(&deps, second, &stores);
-        tokio::try_join!(api, try_join_all(consuming), handling, processing, often_killed).map(drop)
+        let notifying =
+            with_heartbeat(&deps, &handles.notifier, deps.notify(&handles.notifier, stores.clone(), sender));
+        tokio::try_join!(api, try_join_all(consuming), handling, processing, often_killed, notifying)
+            .map(drop)
     };
     let telling = async {
-        let story = tell(&context, &deps, &handles, &stores, &format!("http://{address}")).await?;
+        let mut story = tell(&context, &deps, &handles, &stores, &format!("http://{address}")).await?;
+        story.mails = Mails::count(&folder, &story.orders_by_state)?;
+        story.clean &= story.mails.is_clean();
         let is_clean = story.clean;
         report(cli, &story, &folder, &format!("http://{address}"))?;
         if cli.format() == Format::Table {
@@ -186,6 +198,7 @@ struct Handles {
     consumers: [RoleHandle; 2],
     handler: RoleHandle,
     processors: [RoleHandle; 2],
+    notifier: RoleHandle,
 }
 
 impl Handles {
@@ -196,6 +209,7 @@ impl Handles {
             consumers: EventKind::ALL.map(|kind| RoleHandle::new(Role::consumer_of(kind), context)),
             handler: handler.with_dead_letter_gauges(context.clock),
             processors: [(); 2].map(|()| RoleHandle::new(payment_processor::ROLE, context)),
+            notifier: RoleHandle::new(notifier::ROLE, context),
         }
     }
 
@@ -207,7 +221,8 @@ impl Handles {
     }
 
     fn all(&self) -> Vec<&RoleHandle> {
-        [&self.api, &self.handler, &self.processors[0]].into_iter().chain(&self.consumers).collect()
+        let others = [&self.api, &self.handler, &self.processors[0], &self.notifier];
+        others.into_iter().chain(&self.consumers).collect()
     }
 }
 
@@ -255,9 +270,11 @@ async fn tell(
     let transactions =
         traffic(Creates::Transactions(TransactionMix::default()), 10, TRANSACTIONS, "transaction");
     let never = CancellationToken::new();
-    let sending =
-        async { tokio::join!(send(&client, &orders, &never), send(&client, &transactions, &never)) };
-    let (of_orders, of_transactions) = tokio::select! {
+    let sending = async {
+        let creating = (send(&client, &orders, &never), send(&client, &transactions, &never));
+        tokio::join!(race::buy(&client), creating.0, creating.1)
+    };
+    let (race_faults, of_orders, of_transactions) = tokio::select! {
         biased;
         () = context.stop.cancelled() => return Err(stopped()),
         sent = sending => sent,
@@ -268,20 +285,25 @@ async fn tell(
         verify(&units, deps.store.facts.as_ref(), deps.store.dead_letter_store.as_ref()).await?;
     let (completed, failed, unexpected) = outcomes(&deps.config, stores).await?;
     let recorded_transactions = audit.transactions;
-    let recorded_orders = audit.orders.values().sum();
+    let race = race::outcome(stores, race_faults).await?;
+    let all_orders: u64 = audit.orders.values().sum();
+    let recorded_orders = all_orders.saturating_sub(race::BUYERS.unsigned_abs());
     let mut story = Story {
         seed,
+        race,
         orders: Created::of(&orders, of_orders, recorded_orders),
         transactions: Created::of(&transactions, of_transactions, recorded_transactions),
         payments_completed: completed,
         payments_failed: failed,
         payments_unexpected: unexpected,
+        mails: Mails::default(),
         orders_by_state: audit.orders,
         record_differences: audit.differences,
         verification,
         clean: false,
     };
-    story.clean = story.orders.is_clean()
+    story.clean = story.race.is_clean()
+        && story.orders.is_clean()
         && story.transactions.is_clean()
         && story.payments_unexpected == 0
         && story.record_differences.is_empty()
@@ -316,6 +338,7 @@ async fn come_to_rest(
         }
         tokio::time::sleep(LOOK).await;
     }
+    drained(deps, &deps.config.shop.topics.notices).await?;
     at_rest(deps).await?;
     let resolver = deps.resolver(&handles.handler, context.actor(Role::DlqHandler.as_str()));
     sweep(&resolver, WaitingDeadLetters::AreAttempted).await?;

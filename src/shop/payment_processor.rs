@@ -60,6 +60,7 @@ impl RoleDeps {
             events: EventPublisher {
                 orders: self.publisher(&topics.orders).await?,
                 payments: self.publisher(&topics.payments).await?,
+                notices: self.publisher(&shop.topics.notices).await?,
                 retrier: Arc::clone(&retrier),
             },
             requests: self.publisher(&shop.topics.requests).await?,

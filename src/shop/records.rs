@@ -30,6 +30,7 @@ struct RecordCounts {
     orders: BTreeMap<&'static str, u64>,
     payments: BTreeMap<&'static str, u64>,
     transactions_without_order: u64,
+    notices: BTreeMap<&'static str, u64>,
     products: u64,
     units: UnitCounts,
     difference_count: u64,
@@ -54,6 +55,17 @@ impl Records {
         ShopStores::of(store).await.map(|stores| Self(Some(stores)))
     }
 
+    /// Returns the subscriptions of the shop whose messages are no events.
+    pub(crate) fn without_events(&self, context: &Context) -> Vec<String> {
+        match &self.0 {
+            Some(_) => {
+                let subscriptions = &context.config.shop.subscriptions;
+                vec![subscriptions.requests.clone(), subscriptions.notices.clone()]
+            }
+            None => Vec::new(),
+        }
+    }
+
     /// Reads all records: the events that they imply, and what they add up to.
     pub(crate) async fn read(
         &self,
@@ -63,12 +75,13 @@ impl Records {
         let now = context.clock.now_us();
         let (orders, payments) = (stores.orders.as_ref(), stores.payments.as_ref());
         let audit = audit(orders, payments, stores.inventory.as_ref(), now).await?;
-        let ShopAudit { orders, payments, transactions, products, units, .. } = audit;
+        let ShopAudit { orders, payments, transactions, notices, products, units, .. } = audit;
         let ShopAudit { difference_count, differences, events, .. } = audit;
         let counts = RecordCounts {
             orders,
             payments,
             transactions_without_order: transactions,
+            notices,
             products,
             units,
             difference_count,
@@ -89,12 +102,17 @@ impl RecordsFound {
         let Some(counts) = &self.shop else { return String::new() };
         let rows = |name: &'static str, by_state: &BTreeMap<&'static str, u64>| {
             let row = |(state, count): (&&str, &u64)| {
-                [name.to_owned(), state.to_lowercase(), output::count(*count)]
+                [name.to_owned(), state.to_lowercase().replace('_', " "), output::count(*count)]
             };
             by_state.iter().map(row).collect::<Vec<_>>()
         };
         let columns = [Column::left("records"), Column::left("state"), Column::right("count")];
-        let rows = [rows("orders", &counts.orders), rows("payments", &counts.payments)].concat();
+        let rows = [
+            rows("orders", &counts.orders),
+            rows("payments", &counts.payments),
+            rows("confirmations", &counts.notices),
+        ]
+        .concat();
         let mut text = format!("\n{}\n", table(screen, columns, rows));
         if counts.products > 0 {
             let UnitCounts { stocked, on_hand, reserved, sold } = counts.units;

@@ -7,6 +7,7 @@ use ecom_config::{Section, hosts};
 use ecom_shop::settings::{CheckoutSettings, ProcessorSettings};
 use ecom_shop_api::ApiSettings;
 use ecom_shop_domain::policy::OrderPolicy;
+use ecom_shop_notifier::settings::NotifierSettings;
 
 /// The settings of the shop.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -18,10 +19,12 @@ pub(crate) struct ShopSettings {
     pub(crate) subscriptions: ShopResources,
     /// The API.
     pub(crate) api: ApiSettings,
-    /// The deadlines of orders.
+    /// The deadlines of orders, and the fee for shipping them.
     pub(crate) checkout: CheckoutSettings,
     /// The payment processor.
     pub(crate) processor: ProcessorSettings,
+    /// The notifier.
+    pub(crate) notifier: NotifierSettings,
 }
 
 /// The short names of topics or subscriptions.
@@ -31,6 +34,9 @@ pub(crate) struct ShopResources {
     /// That of processing requests.
     #[serde(deserialize_with = "resource_name")]
     pub(crate) requests: String,
+    /// That of requests to confirm orders.
+    #[serde(deserialize_with = "resource_name")]
+    pub(crate) notices: String,
 }
 
 impl Section for ShopSettings {}

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use ecom_domain::heartbeat::Heartbeat;
 use ecom_domain::reason::Reason;
-use ecom_domain::role::Role;
+use ecom_domain::role::{Role, RoleName};
 use ecom_telemetry::metrics::{
-    CallOutcome, DeadLetterCounts, DeadLetterGauges, DispositionLabel, Resolution, RoleMetrics,
+    CallOutcome, DeadLetterCounts, DeadLetterGauges, DispositionLabel, Resolution, RoleMetrics, StatusClass,
     StoreOperation, Topic, registry,
 };
 
@@ -26,12 +26,17 @@ pub struct Exported {
     labels: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// The roles of the shop, which the pipeline does not know.
+const SHOP_ROLES: [&str; 3] = ["api_service", "payment_processor", "notifier"];
+
 /// Exports every family with all its series; the keys are the documented names.
 fn exported() -> BTreeMap<String, Exported> {
     let took = Duration::from_millis(3);
-    let roles = Role::ALL.map(|role| Arc::new(RoleMetrics::new(role)));
+    let names: Vec<RoleName> =
+        Role::ALL.map(RoleName::from).into_iter().chain(SHOP_ROLES.map(RoleName::new)).collect();
+    let roles: Vec<_> = names.iter().map(|role| Arc::new(RoleMetrics::new(*role))).collect();
     let gauges = Arc::new(DeadLetterGauges::new(|| 60_000_000));
-    let registry = registry(roles.to_vec(), Some(Arc::clone(&gauges)));
+    let registry = registry(roles.clone(), Some(Arc::clone(&gauges)));
     for role in &roles {
         for operation in [
             StoreOperation::RecordOrder,
@@ -50,19 +55,24 @@ fn exported() -> BTreeMap<String, Exported> {
         for topic in [Topic::Orders, Topic::Payments, Topic::DeadLetters] {
             role.publish(topic).unwrap().observe(CallOutcome::Unavailable, took);
         }
+        role.send().unwrap().observe(CallOutcome::Refused, took);
+        role.name_operations(ecom_shop_api::operations());
+        for operation in ecom_shop_api::operations() {
+            role.requests().unwrap().observe(&operation, StatusClass::of(201), took);
+        }
         role.finish(DispositionLabel::Applied, took);
         role.dead_lettered(Reason::Invalid);
         role.resolved(Resolution::Parked, took);
     }
     gauges.show(DeadLetterCounts::default());
-    let heartbeat = |role: Role| Heartbeat {
+    let heartbeat = |role: &RoleName| Heartbeat {
         role: role.as_str().to_owned(),
         host: "here".to_owned(),
         version: "0".to_owned(),
         seen_at: 1_000_000,
         newest_event_at: None,
     };
-    gauges.show_heartbeats(&Role::ALL.map(heartbeat));
+    gauges.show_heartbeats(&names.iter().map(heartbeat).collect::<Vec<_>>());
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     read(&text)
@@ -118,12 +128,12 @@ pub fn file(path: &str) -> String {
 #[test]
 fn every_family_is_exported_once_and_its_samples_have_its_name() {
     let families = exported();
-    assert_eq!(families.len(), 16, "{families:?}");
+    assert_eq!(families.len(), 18, "{families:?}");
     for (name, family) in &families {
         let stem = name.trim_end_matches("_total").trim_end_matches("_info");
         assert!(!family.samples.is_empty(), "{name} has no series");
         assert!(family.samples.iter().all(|sample| sample.starts_with(stem)), "{name}: {family:?}");
     }
     let age = &families["ecom_heartbeat_age_seconds"];
-    assert_eq!(age.labels["role"].len(), Role::ALL.len());
+    assert_eq!(age.labels["role"].len(), Role::ALL.len() + SHOP_ROLES.len());
 }

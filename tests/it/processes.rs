@@ -10,6 +10,10 @@ mod bad_input;
 mod bulk_operations;
 #[cfg(feature = "embedded")]
 mod card_numbers;
+#[cfg(feature = "shop-embedded")]
+mod confirmations;
+#[cfg(feature = "shop-embedded")]
+mod confirmations_long;
 #[cfg(feature = "embedded")]
 mod demo;
 #[cfg(feature = "embedded")]
@@ -28,6 +32,8 @@ mod inspect;
 mod killed;
 #[cfg(feature = "embedded")]
 mod last_words;
+#[cfg(feature = "shop-embedded")]
+mod load;
 #[cfg(all(feature = "embedded", feature = "pubsub", feature = "cassandra"))]
 mod login;
 #[cfg(all(unix, feature = "embedded"))]
@@ -45,6 +51,12 @@ mod runbook;
 mod screens;
 #[cfg(feature = "shop-embedded")]
 mod shop;
+#[cfg(all(feature = "shop-embedded", feature = "shop-cassandra"))]
+mod shop_long;
+#[cfg(feature = "shop-embedded")]
+mod shop_race;
+#[cfg(feature = "shop-embedded")]
+mod shop_replay;
 #[cfg(feature = "embedded")]
 pub mod table;
 #[cfg(all(feature = "pubsub", feature = "cassandra", feature = "embedded"))]

@@ -15,6 +15,7 @@ mod parts;
 mod processes;
 mod reliability;
 mod services;
+mod shop;
 mod soak;
 mod steps;
 mod test;
@@ -67,6 +68,8 @@ enum Command {
     Reliability(reliability::Reliability),
     /// Kill, stop and freeze real processes under load, and compare the stores with what was published
     Chaos(chaos::Options),
+    /// Run the shop's long tests on both backends: races for the last units, 1,000 users, Locust, schemathesis
+    Shop,
     /// Watch memory, file handles and threads of real processes under a steady load
     Soak(soak::Options),
     /// Run every check of a change: fmt, clippy, doc, deny, micro, all tests, each feature alone
@@ -98,6 +101,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Micro => Ok(u8::from(!ci::micro(root, test::Scope::from_environment())?)),
         Command::Reliability(options) => reliability::run(root, &options),
         Command::Chaos(options) => Ok(u8::from(!chaos::run(root, &options)?)),
+        Command::Shop => shop::run(root),
         Command::Soak(options) => Ok(u8::from(!soak::run(root, &options)?)),
         Command::Ci => ci::run(root),
         Command::Guard { dir } => guard::watch(root, &dir),

@@ -49,7 +49,7 @@ const ENVELOPE_ATTRIBUTES: [&str; 14] = [
     "dlq_published_at",
     "dlq_reason",
     "dlq_source_message_id",
-    "dlq_source_subscription",
+    SOURCE_SUBSCRIPTION,
     "order_id",
     "payment_id",
 ];
@@ -64,8 +64,11 @@ const ALWAYS_SET: [&str; 9] = [
     "dlq_published_at",
     "dlq_reason",
     "dlq_source_message_id",
-    "dlq_source_subscription",
+    SOURCE_SUBSCRIPTION,
 ];
+
+/// The attribute with the short name of the subscription that a dead letter comes from.
+pub const SOURCE_SUBSCRIPTION: &str = "dlq_source_subscription";
 
 /// The failure that a delivery is dead-lettered for.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +115,7 @@ pub fn encode(
     set("dlq_published_at", rfc3339(received.publish_time_us).into());
     set("dlq_reason", reason.as_str().into());
     set("dlq_source_message_id", truncated(&received.id, VALUE_LIMIT).to_owned().into());
-    set("dlq_source_subscription", truncated(failure.source_subscription, VALUE_LIMIT).to_owned().into());
+    set(SOURCE_SUBSCRIPTION, truncated(failure.source_subscription, VALUE_LIMIT).to_owned().into());
     let given = (failure.order_id, failure.payment_id);
     let (order_id, payment_id) = or_of_body(given, failure.kind, &received.message.body);
     if let Some(order_id) = order_id {

@@ -10,7 +10,7 @@ use super::next_action::{NextStep, after_timeline};
 use super::row::{Bodies, DeadLetterRow};
 use super::selection::SelectedDeadLetter;
 use super::times;
-use ecom_codec::envelope::parse_rfc3339;
+use ecom_codec::envelope::{SOURCE_SUBSCRIPTION, parse_rfc3339};
 use ecom_domain::dead_letter::{DeadLetterId, DeadLetterRecord, HistoryEntry};
 use ecom_domain::fact::Fact;
 use ecom_domain::order::OrderId;
@@ -268,6 +268,6 @@ impl DeadLetterQueue {
 fn published(record: &DeadLetterRecord) -> Option<(i64, String)> {
     let attributes = &record.dead_letter.attributes;
     let at = parse_rfc3339(attributes.get("dlq_published_at")?)?;
-    let subscription = attributes.get("dlq_source_subscription").unwrap_or_default();
+    let subscription = attributes.get(SOURCE_SUBSCRIPTION).unwrap_or_default();
     Some((at, subscription.to_owned()))
 }

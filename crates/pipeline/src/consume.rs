@@ -103,6 +103,7 @@ pub async fn consume<H: Handler>(handler: Arc<H>, settings: ConsumerSettings) ->
         let (is_open, was_empty) = (!stop.is_cancelled(), waiting.is_empty());
         if !is_open {
             waiting.drain(..).for_each(Delivery::nack);
+            processor.handler.stopping();
         }
         let wanted = full.min(room).min(usize::try_from(remaining).unwrap_or(usize::MAX));
         let wanted = wanted.saturating_sub(waiting.len());
@@ -218,11 +219,13 @@ mod tests {
         async fn stopped(&self) {}
     }
 
-    /// Panics on `bad` and cannot decode `worse`; the order of `early` never arrives; applies the rest.
+    /// Panics on `bad` and cannot decode `worse`; the order of `early` never arrives; gives `later` back, `soon` when it comes
+    /// from the buffer, and `patient` when it is stopping; applies the rest.
     #[derive(Default)]
     struct Moody {
         decodes: AtomicUsize,
         applies: AtomicUsize,
+        stopping: CancellationToken,
     }
 
     impl Handler for Moody {
@@ -244,12 +247,22 @@ mod tests {
             _: &ReceivedMessage,
             decoded: &Decoded<Self::Event<'_>>,
         ) -> Result<Applied, RoleError> {
-            self.applies.fetch_add(1, Ordering::Relaxed);
+            let applies = self.applies.fetch_add(1, Ordering::Relaxed);
             match decoded.event.as_ref() {
                 b"bad" => panic!("cannot bear this message"),
+                b"soon" if applies == 0 => Ok(Applied::AwaitOrder),
                 b"early" => Ok(Applied::AwaitOrder),
+                b"later" | b"soon" => Ok(Applied::GiveBack),
+                b"patient" => {
+                    self.stopping.cancelled().await;
+                    Ok(Applied::GiveBack)
+                }
                 _ => Ok(Applied::Done(Disposition::Applied(Durable::in_a_test()))),
             }
+        }
+
+        fn stopping(&self) {
+            self.stopping.cancel();
         }
 
         async fn dead_letter(
@@ -353,6 +366,38 @@ mod tests {
         // Published in the first millisecond, with ids 0 to 3.
         assert_eq!(metrics.newest_event(), Some(EventTime::stored(3)));
         assert_eq!(metrics.in_flight.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_handler_gives_back_is_nacked_at_once_also_from_the_buffer() {
+        for (body, waits) in [("later", 0), ("soon", 1)] {
+            let finished = Finished::default();
+            let (sender, receiver) = mpsc::channel(16);
+            sender.send(delivery(1, body, &finished)).await.unwrap();
+            let idle = Some(Duration::from_secs(1));
+            let stop_conditions = StopConditions { idle, ..StopConditions::default() };
+            let grace = Duration::from_secs(3_600);
+            let settings = ConsumerSettings {
+                early_payments: Some(EarlyPaymentSettings { grace, limit: 1, bytes: 1_000 }),
+                ..settings(receiver, QuietFeed, ConcurrencyBounds::new(2, 2), stop_conditions)
+            };
+            let (metrics, handler) = (Arc::clone(&settings.metrics), Arc::new(Moody::default()));
+            consume(Arc::clone(&handler), settings).await.unwrap();
+            assert_eq!(*finished.lock().unwrap(), [("1".to_owned(), "nack")], "{body}");
+            assert_eq!(metrics.count(DispositionLabel::Nacked), 1, "{body}");
+            assert_eq!(metrics.in_flight.get(), 0, "{body}");
+            assert_eq!(handler.applies.load(Ordering::Relaxed), 1 + waits, "{body}");
+            drop(sender);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_waits_learns_that_the_run_ends_and_gives_back() {
+        let (finished, metrics) = consume_count(&["patient", "good"], 2).await;
+        let mut finished = finished.lock().unwrap().clone();
+        finished.sort();
+        assert_eq!(finished, [("0".to_owned(), "nack"), ("1".to_owned(), "ack")]);
+        assert_eq!(metrics.count(DispositionLabel::Nacked), 1);
     }
 
     /// Applies messages in groups of at most ten, which takes 100 ms; `stuck` for ever. Panics on a group with `bad`, and

@@ -69,8 +69,9 @@ struct Refusals {
     last: Instant,
 }
 
-/// Retries calls through outages, with full jitter between 50 ms and 5 s. A refused login or certificate is retried,
-/// too, because it may be changed, but not for ever: the messages in flight are for those that are admitted.
+/// Retries calls through outages, with full jitter between 50 ms and 5 s unless told otherwise. A refused login or
+/// certificate is retried, too, because it may be changed, but not for ever: the messages in flight are for those that are
+/// admitted.
 pub struct Retrier {
     backoff: Backoff,
     entropy: Arc<Entropy>,
@@ -103,6 +104,11 @@ impl Retrier {
         Self { refusal_timeout, ..self }
     }
 
+    /// The same, with another backoff.
+    pub fn with_backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
+    }
+
     /// Returns true if a call that failed with this error is worth repeating: it is an outage, and if the store does
     /// not admit the role, it has not done so for longer than the time that it may.
     pub fn outlasts(&self, error: &StoreError) -> bool {
@@ -132,6 +138,11 @@ impl Retrier {
     /// Publishing on this topic, each attempt timed while the metrics are exported.
     pub fn publishing(&self, topic: Topic) -> RetriedCall<'_> {
         RetriedCall { retrier: self, durations: self.metrics.publish(topic) }
+    }
+
+    /// Sending to a receiver outside of bus and store, each attempt timed while the metrics are exported.
+    pub fn sending(&self) -> RetriedCall<'_> {
+        RetriedCall { retrier: self, durations: self.metrics.send() }
     }
 
     /// Retries a write until it definitely succeeds.
@@ -169,7 +180,8 @@ impl Retrier {
         &self.metrics
     }
 
-    fn recovered(&self, attempts: u32) {
+    /// Ends the outage, if there is one, after a call that succeeded after so many failed attempts.
+    pub fn recovered(&self, attempts: u32) {
         if attempts > 0 && self.out.swap(false, Ordering::Relaxed) {
             *self.refusals.lock().unwrap_or_else(PoisonError::into_inner) = None;
             if self.is_end_to_log() {
@@ -183,7 +195,9 @@ impl Retrier {
         self.warned.swap(false, Ordering::Relaxed)
     }
 
-    async fn wait(&self, attempt: u32, error: &(dyn std::error::Error + Sync)) {
+    /// Waits before a call that failed in an outage is repeated; `attempt` is 0 after the first failure. For callers that
+    /// decide anew before each attempt.
+    pub async fn wait(&self, attempt: u32, error: &(dyn std::error::Error + Sync)) {
         self.out.store(true, Ordering::Relaxed);
         if self.should_warn() {
             self.warned.store(true, Ordering::Relaxed);
@@ -236,6 +250,15 @@ impl RetriedCall<'_> {
     pub async fn try_read<T>(self, call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
         let result = self.timed(call, StoreError::is_outage).await.1;
         result.inspect_err(|error| tracing::debug!("{error}; it is tried one by one")).ok()
+    }
+
+    /// Makes one attempt of a call. `is_outage` tells whether its error is worth a repetition.
+    pub async fn attempt<T, E>(
+        self,
+        call: impl Future<Output = Result<T, E>>,
+        is_outage: impl Fn(&E) -> bool,
+    ) -> Result<T, E> {
+        self.timed(call, is_outage).await.1
     }
 
     /// Publishes until the bus acknowledges it.
@@ -336,6 +359,24 @@ mod tests {
             retrier.write(refused_until).await.unwrap();
         }
         assert!(started.elapsed() > Duration::from_secs(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_decides_before_each_attempt_waits_as_its_backoff_says_and_is_in_an_outage_meanwhile()
+     {
+        let minute = Duration::from_secs(60);
+        let (retrier, started) =
+            (retrier().with_backoff(Backoff::try_new(minute, minute).unwrap()), Instant::now());
+        for attempt in 0..100 {
+            let made = retrier.sending().attempt(async { Err::<(), _>(down()) }, StoreError::is_outage).await;
+            assert!(!retrier.in_outage() || attempt > 0);
+            retrier.wait(attempt, &made.unwrap_err()).await;
+        }
+        let took = started.elapsed();
+        assert!((minute * 30..minute * 70).contains(&took), "full jitter: {took:?}");
+        assert!(retrier.in_outage());
+        retrier.recovered(100);
+        assert!(!retrier.in_outage());
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,6 +39,10 @@ pub trait Handler: Send + Sync + 'static {
         1
     }
 
+    /// Called, at least once, when no more messages are received: what [`apply`](Self::apply) waits for without need should
+    /// end soon, with [`Applied::GiveBack`].
+    fn stopping(&self) {}
+
     /// Dead-letters a message that was not applied. `decoded` is `None` where decoding itself panicked.
     fn dead_letter(
         &self,
@@ -66,6 +70,8 @@ pub enum Applied {
     Done(Disposition),
     /// Its order is not in the fact table yet.
     AwaitOrder,
+    /// It could not be applied yet: it is nacked, and the bus delivers it again.
+    GiveBack,
 }
 
 /// The cause for which a consumer dead-letters a message that its handler could not finish.

@@ -249,6 +249,7 @@ impl<H: Handler> Processor<H> {
         let applied = self.apply(received, &decoded, applied).await?;
         let disposition = match (applied, &self.buffer) {
             (Applied::Done(disposition), _) => disposition,
+            (Applied::GiveBack, _) => return Ok(NextStep::Nack),
             (Applied::AwaitOrder, Some(_)) if self.stop.is_cancelled() => return Ok(NextStep::Nack),
             (Applied::AwaitOrder, buffer) => {
                 let body = &received.message.body;
@@ -322,6 +323,10 @@ impl<H: Handler> Processor<H> {
         let applied = self.apply(received, decoded, applied).instrument(span.clone()).await?;
         let disposition = match applied {
             Applied::Done(disposition) => disposition,
+            Applied::GiveBack => {
+                self.nack(buffered.payment.in_flight);
+                return Ok(());
+            }
             Applied::AwaitOrder if is_stopping => {
                 self.nack(buffered.payment.in_flight);
                 return Ok(());

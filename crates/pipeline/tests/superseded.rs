@@ -146,7 +146,7 @@ async fn consume(handler: &Payments, n: i64) -> Result<Disposition, RoleError> {
     let decoded = handler.decode(&received);
     match handler.apply(&received, &decoded).await? {
         Applied::Done(disposition) => Ok(disposition),
-        Applied::AwaitOrder => panic!("the order is there"),
+        applied @ (Applied::AwaitOrder | Applied::GiveBack) => panic!("the order is there: {applied:?}"),
     }
 }
 

@@ -192,7 +192,7 @@ impl<'u> Audit<'u> {
     /// Audits a dead letter.
     pub(super) fn dead_letter(&mut self, record: &DeadLetterRecord) {
         let (dead_letter, state) = (&record.dead_letter, record.state());
-        if !self.units.covers(dead_letter.kind) {
+        if !self.units.covers(dead_letter.kind) || !self.units.may_be_event(dead_letter) {
             return;
         }
         *self.found.dead_letters.entry((dead_letter.reason, state)).or_default() += 1;

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use crate::event_times::EventTimes;
 use crate::manifest::{Manifest, ManifestError};
 use crate::planned::{EventContent, PlannedEvent};
-use ecom_domain::dead_letter::{EventKind, StoredBody};
+use ecom_codec::envelope::SOURCE_SUBSCRIPTION;
+use ecom_domain::dead_letter::{DeadLetter, EventKind, StoredBody};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::fact::{OrderCells, PaymentCells};
 use ecom_domain::order::{Order, OrderId};
@@ -67,6 +68,8 @@ pub struct Units {
     covered: Vec<EventKind>,
     /// The event times of the published messages, if they are known.
     event_times: Option<EventTimes>,
+    /// The subscriptions whose messages are no events.
+    without_events: Vec<String>,
 }
 
 impl Units {
@@ -116,13 +119,25 @@ impl Units {
         by_body.sort_unstable();
         let mut orders: Vec<(OrderId, u32)> = units.iter().map(|unit| unit.order_id).zip(0..).collect();
         orders.dedup_by_key(|(order_id, _)| *order_id);
-        Self { units, by_body, orders, started, covered, event_times: None }
+        Self { units, by_body, orders, started, covered, event_times: None, without_events: Vec::new() }
     }
 
     /// Adds the event times of the published messages, with which write timestamps are compared.
     #[must_use]
     pub fn with_event_times(self, event_times: EventTimes) -> Self {
         Self { event_times: Some(event_times), ..self }
+    }
+
+    /// Leaves out the dead letters of subscriptions whose messages are no events.
+    #[must_use]
+    pub fn without_dead_letters_of(self, subscriptions: Vec<String>) -> Self {
+        Self { without_events: subscriptions, ..self }
+    }
+
+    /// Returns whether a dead letter may be of an event.
+    pub(super) fn may_be_event(&self, dead_letter: &DeadLetter) -> bool {
+        let source = dead_letter.attributes.get(SOURCE_SUBSCRIPTION);
+        source.is_none_or(|source| self.without_events.iter().all(|other| other != source))
     }
 
     /// Returns whether this unit may have been written at this time.

@@ -78,6 +78,8 @@ mod tests {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use bytes::Bytes;
+    use ecom_codec::envelope::SOURCE_SUBSCRIPTION;
+    use ecom_domain::attributes::Attributes;
     use ecom_domain::dead_letter::{DeadLetterRecord, DeadLetterState, EventKind};
     use ecom_domain::event_time::EventTime;
     use ecom_domain::fact::{Fact, OrderCells, SupersededPayment};
@@ -400,6 +402,27 @@ mod tests {
             dead_letter(memory, &message, Reason::Invalid, None);
         });
         assert_eq!(faults(&found), [(DifferenceKind::InventedDeadLetter, 1)], "{found}");
+    }
+
+    #[test]
+    fn a_dead_letter_of_a_subscription_without_events_is_left_out() {
+        let runs = [scenario(1, 50, rough())];
+        let (mut memory, messages) = consumed(&runs, 9);
+        let message =
+            ConsumedMessage { body: Bytes::from_static(b"{\"order_id\":1}"), ..messages[0].clone() };
+        dead_letter(&mut memory, &message, Reason::Invalid, None);
+        let id = DeadLetterId::of(message.kind, message.t, &message.body);
+        let source = Attributes::from_iter([(SOURCE_SUBSCRIPTION, "requests".to_owned())]);
+        memory.dead_letters.get_mut(&id).expect("it is there").attributes = source;
+        let decode = |_: EventKind, _: &Bytes| EventContent::Rejected(Reason::Invalid);
+        for (subscription, is_clean) in [("requests", true), ("orders", false)] {
+            let units = Units::of(&runs, decode).expect("bounded runs");
+            let units = units.without_dead_letters_of(vec![subscription.to_owned()]);
+            let store = MemoryStore::new(ScansOnly, memory.clone());
+            let found =
+                verify(&units, &store, &store).now_or_never().expect("it never waits").expect("nor fails");
+            assert_eq!(found.is_clean(), is_clean, "{subscription}: {found}");
+        }
     }
 
     #[test]

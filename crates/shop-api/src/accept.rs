@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::api::{Api, CallContext};
 use super::auth::Caller;
+use super::checkout_request::CheckoutRequest;
 use super::order_request::OrderRequest;
 use super::payment_request::PaymentRequest;
 use super::problem::{Problem, ProblemCode};
@@ -40,6 +41,59 @@ impl Api {
         asked: OrderRequest,
     ) -> Result<Accepted<OrderRecord>, Problem> {
         let fingerprint = fingerprint("order", &asked)?;
+        if asked.skus().next().is_none() {
+            return self.create_order(call, key, fingerprint, asked).await;
+        }
+        let price = async { self.products(asked.skus()).await.and_then(|products| asked.priced(&products)) };
+        self.accept_priced(call, key, fingerprint, price).await
+    }
+
+    /// Records the order of a checkout.
+    pub(crate) async fn accept_checkout(
+        &self,
+        call: &CallContext,
+        key: &str,
+        asked: CheckoutRequest,
+    ) -> Result<Accepted<OrderRecord>, Problem> {
+        let fingerprint = fingerprint("checkout", &asked)?;
+        self.accept_priced(call, key, fingerprint, self.price_checkout(asked)).await
+    }
+
+    /// Records an order at the prices of now, unless its request was recorded before: prices and carts change, and the
+    /// request remains the same.
+    async fn accept_priced(
+        &self,
+        call: &CallContext,
+        key: &str,
+        fingerprint: String,
+        price: impl Future<Output = Result<OrderRequest, Problem>>,
+    ) -> Result<Accepted<OrderRecord>, Problem> {
+        const GUARANTEE: ReadGuarantee = ReadGuarantee::Linearizable;
+        let recorded = self.order_of_key(&call.caller, key, GUARANTEE).await?;
+        let (recorded, problem) = match recorded {
+            Some(recorded) => (Some(recorded), None),
+            None => match price.await {
+                Ok(order) => return self.create_order(call, key, fingerprint, order).await,
+                // The same request may have been recorded meanwhile, and have taken the lines out of the cart.
+                Err(problem) => (self.order_of_key(&call.caller, key, GUARANTEE).await?, Some(problem)),
+            },
+        };
+        match (recorded, problem) {
+            (Some(record), _) => {
+                self.order_recorded(call, Created { record, is_new: false }, &fingerprint).await
+            }
+            (None, problem) => Err(problem.unwrap_or_else(|| Problem::new(ProblemCode::Internal))),
+        }
+    }
+
+    /// Records an order whose lines have their prices.
+    async fn create_order(
+        &self,
+        call: &CallContext,
+        key: &str,
+        fingerprint: String,
+        asked: OrderRequest,
+    ) -> Result<Accepted<OrderRecord>, Problem> {
         let now = self.clock.now_us();
         let mut order = OrderRecord {
             order_id: OrderId(0),
@@ -56,6 +110,7 @@ impl Api {
             attempt: 0,
             due_at: Some(now.saturating_add(micros(self.policy.accept_deadline))),
             detail: None,
+            notice: None,
         };
         for order_id in identity::order_ids(&order.request) {
             order.order_id = order_id;
@@ -64,13 +119,24 @@ impl Api {
                 // Another request has this id.
                 continue;
             }
-            same_request(&created.record.fingerprint, &order.fingerprint)?;
-            if created.record.state == OrderState::Accepted {
-                self.ask(ProcessingRequest::OrderId(order_id.0), call).await?;
-            }
-            return Ok(Accepted { record: created.record, is_replayed: !created.is_new });
+            return self.order_recorded(call, created, &order.fingerprint).await;
         }
         Err(Problem::new(ProblemCode::Internal))
+    }
+
+    /// Asks the payment processor to process an order, unless it has begun already.
+    async fn order_recorded(
+        &self,
+        call: &CallContext,
+        created: Created<OrderRecord>,
+        fingerprint: &str,
+    ) -> Result<Accepted<OrderRecord>, Problem> {
+        let Created { record, is_new } = created;
+        same_request(&record.fingerprint, fingerprint)?;
+        if record.state == OrderState::Accepted {
+            self.ask(ProcessingRequest::OrderId(record.order_id.0), call).await?;
+        }
+        Ok(Accepted { record, is_replayed: !is_new })
     }
 
     /// Records a payment of an order.

@@ -116,7 +116,7 @@ fn asked(customer_id: i64, lines: Vec<OrderLine>, merchandise_minor: i64) -> Ord
         payment_method: Some(INVOICE.to_owned()),
         card_last_four: None,
     };
-    OrderRequest { customer_id, currency: default_currency(), document }
+    OrderRequest::new(customer_id, default_currency(), document)
 }
 
 async fn record(api: &Api, call: &CallContext, key: &str, asked: OrderRequest) -> Response {

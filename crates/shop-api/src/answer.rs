@@ -29,7 +29,12 @@ pub(crate) struct KeyHeader {
 
 /// Returns the answer 201: the record that stands, as `body`, and where to read it.
 pub(crate) fn created(location: &str, is_replayed: bool, body: impl Serialize) -> Response {
-    let mut response = (StatusCode::CREATED, Json(body)).into_response();
+    of_record((StatusCode::CREATED, Json(body)), location, is_replayed)
+}
+
+/// Says in an answer about a record where to read it, and whether it was recorded before.
+pub(crate) fn of_record(answer: impl IntoResponse, location: &str, is_replayed: bool) -> Response {
+    let mut response = answer.into_response();
     response.headers_mut().extend(HeaderValue::from_str(location).ok().map(|location| (LOCATION, location)));
     if is_replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));

@@ -7,16 +7,22 @@ use tokio::sync::Semaphore;
 
 use super::auth::{Caller, Keys};
 use super::census::Census;
+use super::docs;
 use super::health::LastCall;
 use super::limits::RateLimits;
+use super::operations::Operations;
 use super::problem::{Problem, ProblemCode};
+use super::server::described;
 use super::settings::ApiSettings;
 use ecom_bus::{Attributes, Message, Publisher};
 use ecom_clock::{Clock, Entropy};
+use ecom_shop_domain::notice::NoticeRequest;
 use ecom_shop_domain::policy::OrderPolicy;
+use ecom_shop_domain::pricing::ShippingFee;
 use ecom_shop_domain::request::ProcessingRequest;
-use ecom_shop_store::{OrderStore, PaymentStore};
+use ecom_shop_store::{CartStore, InventoryStore, OrderStore, PaymentStore};
 use ecom_store::FactStore;
+use ecom_telemetry::metrics::RoleMetrics;
 
 /// The longest wait for the bus to acknowledge a request.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,16 +33,25 @@ pub struct Backends {
     pub orders: Arc<dyn OrderStore>,
     /// Records of payments.
     pub payments: Arc<dyn PaymentStore>,
+    /// Products and their stock.
+    pub inventory: Arc<dyn InventoryStore>,
+    /// Carts of customers.
+    pub carts: Arc<dyn CartStore>,
     /// The fact table, which is only read.
     pub facts: Arc<dyn FactStore>,
     /// The topic of processing requests.
     pub requests: Arc<dyn Publisher>,
+    /// The topic of requests to confirm orders.
+    pub notices: Arc<dyn Publisher>,
+    /// Counts the HTTP requests.
+    pub metrics: Arc<RoleMetrics>,
 }
 
 /// The API. It records what is asked for and asks the payment processor to process it; it moves no order and charges
 /// nothing itself.
 pub struct Api {
     pub(crate) backends: Backends,
+    pub(crate) operations: Operations,
     pub(crate) keys: Keys,
     pub(crate) rates: RateLimits,
     pub(crate) in_flight: Semaphore,
@@ -44,22 +59,28 @@ pub struct Api {
     pub(crate) bus_calls: LastCall,
     pub(crate) census: Census,
     pub(crate) policy: OrderPolicy,
+    pub(crate) shipping_fee: ShippingFee,
     pub(crate) clock: Clock,
     pub(crate) entropy: Arc<Entropy>,
 }
 
 impl Api {
-    /// Creates the API.
+    /// Creates the API, and names its operations to the metrics.
     pub fn new(
         backends: Backends,
         keys: Keys,
         settings: &ApiSettings,
         policy: OrderPolicy,
+        shipping_fee: ShippingFee,
         clock: Clock,
         entropy: Arc<Entropy>,
     ) -> Self {
+        let (_, description) = described(docs::description(false));
+        let operations = Operations::of(&description);
+        backends.metrics.name_operations(operations.names());
         Self {
             backends,
+            operations,
             rates: RateLimits::new(&keys, settings),
             keys,
             in_flight: Semaphore::new(settings.max_in_flight),
@@ -67,6 +88,7 @@ impl Api {
             bus_calls: LastCall::default(),
             census: Census::default(),
             policy,
+            shipping_fee,
             clock,
             entropy,
         }
@@ -83,11 +105,24 @@ impl Api {
 
     /// Asks the payment processor to process a record, and waits until the bus has it.
     pub(crate) async fn ask(&self, request: ProcessingRequest, call: &CallContext) -> Result<(), Problem> {
+        self.publish(self.backends.requests.as_ref(), request.encode(), call).await
+    }
+
+    /// Asks the notifier to confirm an order, and waits until the bus has it.
+    pub(crate) async fn ask_to_confirm(
+        &self,
+        request: NoticeRequest,
+        call: &CallContext,
+    ) -> Result<(), Problem> {
+        self.publish(self.backends.notices.as_ref(), request.encode(), call).await
+    }
+
+    async fn publish(&self, topic: &dyn Publisher, body: Vec<u8>, call: &CallContext) -> Result<(), Problem> {
         let message = Message {
-            body: request.encode().into(),
+            body: body.into(),
             attributes: Attributes::from_iter([("request_id", call.request_id.0.to_string())]),
         };
-        let published = async { self.backends.requests.publish(message).await.await };
+        let published = async { topic.publish(message).await.await };
         let published = tokio::time::timeout(PUBLISH_TIMEOUT, published).await;
         let asked = match published {
             Ok(published) => published.map(drop).map_err(Problem::from),

@@ -1,10 +1,13 @@
 //! API keys: who calls, and what the role of the key may do.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -60,6 +63,20 @@ impl Caller {
                 ProblemCode::Forbidden,
                 "a customer sees their own orders and payments only",
             )),
+        }
+    }
+
+    /// Returns the customer that a request is about: that of the key, or the one that it names. `None` if it names none.
+    ///
+    /// # Errors
+    /// A customer's key with another customer.
+    pub(crate) fn customer(&self, named: Option<i64>) -> Result<Option<i64>, Problem> {
+        match self.role {
+            CallerRole::Shop | CallerRole::Reader => Ok(named),
+            CallerRole::Customer(own) if named.is_none_or(|named| named == own) => Ok(Some(own)),
+            CallerRole::Customer(_) => {
+                Err(Problem::detailed(ProblemCode::Forbidden, "customer_id is not that of this key"))
+            }
         }
     }
 
@@ -133,13 +150,25 @@ impl Keys {
             Self::NotRequired => return Ok(Caller { account: LOCAL_ACCOUNT.into(), role: CallerRole::Shop }),
             Self::File(file) => file,
         };
-        let key = authorization.and_then(|header| {
-            let (scheme, key) = header.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("Bearer").then(|| key.trim())
-        });
-        let caller = key.and_then(|key| file.caller(key));
+        let caller = authorization.and_then(key_of).and_then(|key| file.caller(&key));
         caller.ok_or_else(|| Problem::new(ProblemCode::Unauthenticated))
     }
+}
+
+/// Returns the key in an `Authorization` header: the bearer token, or the password of HTTP Basic, as clients send it that
+/// are given `http://USER:KEY@HOST`. The user name does not count.
+fn key_of(authorization: &str) -> Option<Cow<'_, str>> {
+    let (scheme, credentials) = authorization.split_once(' ')?;
+    let credentials = credentials.trim();
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        return Some(credentials.into());
+    }
+    if !scheme.eq_ignore_ascii_case("Basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
+    let (_, password) = decoded.split_once(':')?;
+    Some(password.to_owned().into())
 }
 
 impl KeysFile {

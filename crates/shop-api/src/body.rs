@@ -9,7 +9,9 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::auth::Caller;
 use super::problem::{FieldFault, Problem, ProblemCode, repeatable};
+use super::sku;
 use ecom_shop_domain::money::Currency;
 
 /// The faults of a body so far.
@@ -174,6 +176,30 @@ impl<'b> Fields<'b> {
                 None
             }
         }
+    }
+
+    /// Reads an amount of a currency that is not known yet, as a decimal without superfluous zeros; `None` if it is absent.
+    pub(crate) fn decimal(&mut self, faults: &mut Faults, name: &str) -> Option<String> {
+        let (pointer, value) = (self.pointer_of(name), self.take(name)?);
+        let number = number(value).and_then(decimal).map(|number| number.normalize());
+        let number = number.filter(|number| *number >= Decimal::ZERO);
+        if number.is_none() {
+            faults.add(pointer, "must be a decimal number of at most 28 digits, and not negative");
+        }
+        number.map(|number| number.to_string())
+    }
+
+    /// Reads the SKU of a product; `None` if it is absent.
+    pub(crate) fn sku(&mut self, faults: &mut Faults) -> Option<String> {
+        const NAME: &str = "sku";
+        let (pointer, text) = (self.pointer_of(NAME), self.text(faults, NAME, 255)?);
+        sku::check(faults, &pointer, &text);
+        Some(text)
+    }
+
+    /// Reads the customer that a request is about; `None` if it names none and the caller is none.
+    pub(crate) fn customer(&mut self, faults: &mut Faults, caller: &Caller) -> Result<Option<i64>, Problem> {
+        caller.customer(self.integer(faults, "customer_id", 1..=i64::MAX))
     }
 
     /// Reads a list of 1 to `most` whole numbers; `None` if it is absent.

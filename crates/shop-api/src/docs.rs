@@ -17,7 +17,8 @@ use utoipa::openapi::{
 use super::problem::{FieldFault, Problem, ProblemBody, ProblemCode};
 
 const DESCRIPTION: &str = "\
-Orders, payments and transactions, recorded exactly once in effect and processed in the background.
+Products, carts, orders, payments and transactions. Orders and payments are recorded exactly once in effect and processed \
+in the background.
 
 **Idempotency.** Send an Idempotency-Key of your own with every POST that creates something, and keep it with what you \
 create it for. Repeat a request that was not answered with the same key: it is recorded once, and the answer is the \
@@ -33,7 +34,7 @@ nothing: mend it and send it again with the same key.
 /// Returns the description without paths.
 pub(crate) fn description(is_key_required: bool) -> OpenApi {
     let info = InfoBuilder::new()
-        .title("ecom: orders and payments")
+        .title("ecom: products, carts, orders and payments")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
         .build();
@@ -42,22 +43,32 @@ pub(crate) fn description(is_key_required: bool) -> OpenApi {
     if !is_key_required {
         return builder.components(Some(components.build())).build();
     }
-    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-    let components = components.security_scheme("api_key", bearer).build();
-    let none: [&str; 0] = [];
-    builder.components(Some(components)).security(Some([SecurityRequirement::new("api_key", none)])).build()
+    let schemes = [
+        ("api_key", HttpAuthScheme::Bearer, "The API key"),
+        ("basic", HttpAuthScheme::Basic, "The API key as the password, with any user name"),
+    ];
+    let components = schemes.iter().fold(components, |components, (name, scheme, description)| {
+        let mut scheme = Http::new(scheme.clone());
+        scheme.description = Some((*description).to_owned());
+        components.security_scheme(*name, SecurityScheme::Http(scheme))
+    });
+    // Either of them is enough.
+    let either = schemes.map(|(name, ..)| SecurityRequirement::new::<_, _, &str>(name, []));
+    builder.components(Some(components.build())).security(Some(either)).build()
 }
 
-/// Adds what operations have in common: the headers of an answer to a request that records something, and the problems that
-/// an operation may end with.
+/// Adds what operations have in common: the problems that an operation may end with, and the headers of its answers.
 pub(crate) fn complete(description: &mut OpenApi) {
     let is_key_required = description.security.is_some();
     for (path, item) in &mut description.paths.paths {
-        for (operation, is_write) in [(&mut item.get, false), (&mut item.post, true)] {
+        let writes = [&mut item.post, &mut item.put, &mut item.delete];
+        let operations = writes.into_iter().map(|operation| (operation, true));
+        for (operation, is_write) in operations.chain([(&mut item.get, false)]) {
             let Some(operation) = operation else { continue };
-            add_headers(operation);
+            let codes = problems_of(operation, path, is_write, is_key_required);
+            let is_record = codes.contains(&ProblemCode::IdempotencyKeyReused);
             let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-            for code in problems_of(operation, path, is_write, is_key_required) {
+            for code in codes {
                 by_status.entry(code.status().as_u16()).or_default().push(code.as_str());
             }
             for (status, codes) in by_status {
@@ -68,33 +79,55 @@ pub(crate) fn complete(description: &mut OpenApi) {
                     .build();
                 operation.responses.responses.insert(status.to_string(), RefOr::T(response));
             }
+            add_headers(operation, is_record, is_key_required);
         }
     }
 }
 
-fn add_headers(operation: &mut Operation) {
-    let Some(RefOr::T(created)) = operation.responses.responses.get_mut("201") else { return };
-    for (name, description) in [
-        ("Location", "Where to read it"),
-        ("Idempotency-Key", "The key that it was recorded under"),
-        ("Idempotent-Replayed", "true, if it was recorded before"),
-    ] {
-        let mut header = Header::new(ObjectBuilder::new().schema_type(Type::String));
-        header.description = Some(description.to_owned());
-        created.headers.insert(name.to_owned(), RefOr::T(header));
+fn add_headers(operation: &mut Operation, is_record: bool, is_key_required: bool) {
+    let is_waiting = has_parameter(operation, "Prefer");
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        let is_recorded = is_record && matches!(status.as_str(), "201" | "202");
+        let is_limited = is_key_required && status != "401";
+        for (is_due, name, description) in [
+            (is_recorded, "Location", "Where to read it"),
+            (is_recorded, "Idempotency-Key", "The key that it was recorded under"),
+            (is_recorded, "Idempotent-Replayed", "true, if it was recorded before"),
+            (is_recorded && is_waiting, "Preference-Applied", "wait=SECONDS, if that was preferred"),
+            (is_limited, "RateLimit-Policy", "\"account\";q=REQUESTS;w=SECONDS: what an account may send"),
+            (
+                is_limited,
+                "RateLimit",
+                "\"account\";r=REQUESTS;t=SECONDS: what is left, and when it is all there again",
+            ),
+        ] {
+            let mut header = Header::new(ObjectBuilder::new().schema_type(Type::String));
+            header.description = Some(description.to_owned());
+            response.headers.extend(is_due.then(|| (name.to_owned(), RefOr::T(header))));
+        }
     }
+}
+
+fn has_parameter(operation: &Operation, name: &str) -> bool {
+    let mut parameters = operation.parameters.iter().flatten();
+    parameters.any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == name))
 }
 
 /// Returns the problems that an operation may end with.
 fn problems_of(operation: &Operation, path: &str, is_write: bool, is_key_required: bool) -> Vec<ProblemCode> {
     use ProblemCode as Code;
-    let has_parameter = |name: &str| {
-        let mut parameters = operation.parameters.iter().flatten();
-        parameters.any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == name))
-    };
     let of_operation: &[Code] = match operation.operation_id.as_deref() {
-        Some("createOrder" | "createTransaction" | "referenceCreate" | "loadTestCreate") => {
-            &[Code::IdempotencyKeyReused]
+        Some("createOrder") => &[Code::InsufficientStock, Code::IdempotencyKeyReused, Code::BusUnavailable],
+        Some("checkout") => &[
+            Code::InsufficientStock,
+            Code::TotalChanged,
+            Code::CartEmpty,
+            Code::IdempotencyKeyReused,
+            Code::BusUnavailable,
+        ],
+        Some("createTransaction" | "referenceCreate" | "loadTestCreate") => {
+            &[Code::IdempotencyKeyReused, Code::BusUnavailable]
         }
         Some("payOrder") => &[
             Code::AlreadyPaid,
@@ -102,22 +135,28 @@ fn problems_of(operation: &Operation, path: &str, is_write: bool, is_key_require
             Code::OrderCancelled,
             Code::AmountMismatch,
             Code::IdempotencyKeyReused,
+            Code::BusUnavailable,
         ],
-        Some("cancelOrder") => &[Code::NotCancellable],
+        Some("cancelOrder") => &[Code::NotCancellable, Code::BusUnavailable],
+        Some("sendConfirmation") => &[Code::NotPaid, Code::BusUnavailable],
+        Some("previewCheckout") => &[Code::CartEmpty],
+        Some("putProduct") => &[Code::ReservedByOrders, Code::PreconditionFailed],
         _ => &[],
     };
     let body = [Code::MalformedJson, Code::RequestTooSlow, Code::BodyTooLarge, Code::UnsupportedMediaType]
         .into_iter()
         .chain([Code::InvalidRequest, Code::CardNumberPresent]);
+    let has_parameter = |name| has_parameter(operation, name);
     let groups = [
         (is_key_required, vec![Code::Unauthenticated, Code::Forbidden, Code::RateLimited]),
+        (is_write, vec![Code::Forbidden]),
         (true, vec![Code::InvalidQuery]),
         (has_parameter("page_token"), vec![Code::PageTokenInvalid]),
         (has_parameter("Idempotency-Key"), vec![Code::InvalidHeader, Code::CardNumberPresent]),
+        (has_parameter("If-None-Match"), vec![Code::InvalidHeader]),
         (path.contains('{'), vec![Code::NotFound]),
         (operation.request_body.is_some(), body.collect()),
         (true, of_operation.to_vec()),
-        (is_write, vec![Code::BusUnavailable]),
         (true, vec![Code::Internal, Code::StoreUnavailable, Code::Overloaded, Code::TimedOut]),
     ];
     let mut codes = Vec::new();

@@ -13,12 +13,14 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::answer::IDEMPOTENCY_KEY;
 use super::api::{Api, CallContext, RequestId};
 use super::problem::{Problem, ProblemCode};
 use super::settings::{BODY_LIMIT, BODY_TIMEOUT, REQUEST_TIMEOUT};
+use ecom_telemetry::metrics::StatusClass;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header in which browsers name the relation of a page to the origin that it sends a request to.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The longest request id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -42,6 +44,9 @@ pub(crate) async fn identify(State(api): State<Arc<Api>>, mut request: Request, 
             tracing::debug!(%method, route, status = status.as_u16(), ms = took.as_millis(), "answered");
         }
     });
+    if let Some(requests) = api.backends.metrics.requests() {
+        requests.observe(api.operations.name(&method, route), StatusClass::of(status.as_u16()), took);
+    }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -56,14 +61,21 @@ pub(crate) async fn authenticate(
 ) -> Result<Response, Problem> {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let caller = api.keys.caller(authorization)?;
-    api.rates.admit(&caller)?;
-    if !request.method().is_safe() {
-        caller.may_write()?;
-    }
-    let request_id = request.extensions().get::<RequestId>().cloned();
-    let request_id = request_id.unwrap_or_else(|| RequestId(api.uuid().into()));
-    request.extensions_mut().insert(CallContext { caller, request_id });
-    let response = next.run(request).await;
+    let (rate, admitted) = api.rates.admit(&caller);
+    let is_allowed = admitted.and_then(|()| match request.method().is_safe() {
+        true => Ok(()),
+        false => caller.may_write().and_then(|()| of_no_other_origin(request.headers())),
+    });
+    let mut response = match is_allowed {
+        Ok(()) => {
+            let request_id = request.extensions().get::<RequestId>().cloned();
+            let request_id = request_id.unwrap_or_else(|| RequestId(api.uuid().into()));
+            request.extensions_mut().insert(CallContext { caller, request_id });
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    response.headers_mut().extend(rate);
     match response.extensions().get::<Problem>().map(|problem| problem.code) {
         // The bus has a shorter limit of its own.
         Some(ProblemCode::StoreUnavailable | ProblemCode::TimedOut) => api.store_calls.failed(),
@@ -71,6 +83,16 @@ pub(crate) async fn authenticate(
         Some(_) | None => {}
     }
     Ok(response)
+}
+
+/// Returns an error if a browser says that a page of another origin sends a request. It would send the password that its
+/// user has entered here.
+fn of_no_other_origin(headers: &HeaderMap) -> Result<(), Problem> {
+    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    if matches!(site, None | Some(b"same-origin" | b"none")) {
+        return Ok(());
+    }
+    Err(Problem::detailed(ProblemCode::Forbidden, "a page of another origin changes nothing"))
 }
 
 /// Receives the body, so that a request takes its place among those in flight only once it has arrived.
@@ -111,8 +133,10 @@ fn as_problem(mut response: Response, request_id: &str) -> Response {
     };
     let Some(problem) = problem.or_else(|| of_framework.map(Problem::new)) else { return response };
     let mut written = problem.respond(Some(request_id));
-    let key = response.headers_mut().remove(&IDEMPOTENCY_KEY);
-    written.headers_mut().extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
+    // What handlers and layers have said beside it: the key of the request, where to read the record, the rate.
+    for (name, value) in response.headers() {
+        written.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
     written
 }
 

@@ -1,18 +1,20 @@
 //! The request to create an order.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::{Faults, Fields};
+use super::checkout_request::MAX_LINES;
 use super::problem::Problem;
 use super::schemas;
+use ecom_shop_domain::inventory::Product;
 use ecom_shop_domain::money::{Currency, MAX_MINOR};
 use ecom_shop_domain::order::{OrderDocument, OrderLine};
 
 /// The largest quantity of a line.
-const MAX_QUANTITY: i64 = 1_000_000;
-/// The most lines of an order.
-const MAX_LINES: usize = 100;
+pub(crate) const MAX_QUANTITY: i64 = 1_000_000;
 /// The longest text of a field, in characters.
 const MAX_TEXT: usize = 255;
 /// The longest shipping address, in characters.
@@ -32,10 +34,10 @@ pub(crate) struct CreateOrder {
     /// What is ordered.
     #[schema(min_items = 1, max_items = 100)]
     lines: Vec<CreateLine>,
-    /// The price of all lines together; required if a line has no unit_price, and otherwise their sum.
+    /// The price of all lines together; required if an item has no unit_price, and otherwise their sum.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 1998.00)]
     total_amount: Option<f64>,
-    /// Currency code of ISO 4217; USD by default.
+    /// Currency code of ISO 4217; USD by default. Products must be priced in it.
     #[schema(schema_with = schemas::currency_or_usd)]
     currency: Option<String>,
     /// Where to ship it.
@@ -54,12 +56,24 @@ pub(crate) struct CreateOrder {
 
 /// A line of an order to create.
 #[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(
+    dead_code,
+    reason = "it documents the body, which is read field by field to name every fault at once"
+)]
+pub(crate) enum CreateLine {
+    Item(ItemLine),
+    Product(ProductLine),
+}
+
+/// A line of any item, at the price that it names.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
     reason = "it documents the body, which is read field by field to name every fault at once"
 )]
-pub(crate) struct CreateLine {
+pub(crate) struct ItemLine {
     /// The name of the item.
     #[schema(min_length = 1, max_length = 255, example = "Laptop")]
     item: String,
@@ -71,13 +85,79 @@ pub(crate) struct CreateLine {
     unit_price: Option<f64>,
 }
 
+/// A line of a product, at its name and price of now. Its units are reserved.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "it documents the body, which is read field by field to name every fault at once"
+)]
+pub(crate) struct ProductLine {
+    /// The product.
+    #[schema(max_length = 64, pattern = "^[.]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", example = "LAPTOP")]
+    sku: String,
+    /// How many.
+    #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
+    quantity: i64,
+}
+
 /// An order that was asked for.
 #[derive(Serialize)]
 pub(crate) struct OrderRequest {
     pub(crate) customer_id: i64,
     #[serde(serialize_with = "code")]
     pub(crate) currency: Currency,
+    /// What is ordered. Lines of products have neither a name nor a price before they are priced.
     pub(crate) document: OrderDocument,
+    /// The price of all lines together that the request names.
+    #[serde(skip)]
+    total: Option<i64>,
+}
+
+/// Where to ship an order, and how to pay it.
+#[derive(Serialize)]
+pub(crate) struct Delivery {
+    shipping_address: String,
+    email: Option<String>,
+    payment_method: Option<String>,
+    card_last_four: Option<String>,
+}
+
+impl Delivery {
+    /// Reads the fields of a request.
+    pub(crate) fn read(fields: &mut Fields<'_>, faults: &mut Faults) -> Self {
+        let shipping_address = Self::read_address(fields, faults).unwrap_or_default();
+        let email = fields.text(faults, "email", MAX_TEXT);
+        let payment_method = fields.text(faults, "payment_method", MAX_TEXT);
+        let card_last_four = fields.card_last_four(faults);
+        if card_last_four.is_some() && payment_method.is_none() {
+            fields.fault(faults, "card_last_four", "needs a payment_method");
+        }
+        Self { shipping_address, email, payment_method, card_last_four }
+    }
+
+    /// Reads where to ship; `None` if it is absent.
+    pub(crate) fn read_address(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<String> {
+        fields.text(faults, "shipping_address", MAX_ADDRESS)
+    }
+
+    /// Returns what is ordered: these lines, with these amounts in minor units.
+    pub(crate) fn document(
+        self,
+        lines: Vec<OrderLine>,
+        merchandise_minor: i64,
+        shipping_minor: i64,
+    ) -> OrderDocument {
+        OrderDocument {
+            lines,
+            merchandise_minor,
+            shipping_minor,
+            shipping_address: self.shipping_address,
+            email: self.email,
+            payment_method: self.payment_method,
+            card_last_four: self.card_last_four,
+        }
+    }
 }
 
 /// Writes a currency as its code.
@@ -86,6 +166,11 @@ pub(crate) fn code<S: serde::Serializer>(currency: &Currency, serializer: S) -> 
 }
 
 impl OrderRequest {
+    /// Returns the request for an order whose lines have their prices.
+    pub(crate) fn new(customer_id: i64, currency: Currency, document: OrderDocument) -> Self {
+        Self { customer_id, currency, document, total: None }
+    }
+
     /// Reads the body of a request.
     pub(crate) fn read(body: &[u8]) -> Result<Self, Problem> {
         let mut faults = Faults::default();
@@ -96,57 +181,88 @@ impl OrderRequest {
         let names_total = fields.has("total_amount");
         let total = fields.amount(&mut faults, "total_amount", currency, 0);
         let lines = fields.objects(&mut faults, "lines", MAX_LINES).unwrap_or_default();
-        let shipping_address = fields.text(&mut faults, "shipping_address", MAX_ADDRESS);
-        let email = fields.text(&mut faults, "email", MAX_TEXT);
-        let payment_method = fields.text(&mut faults, "payment_method", MAX_TEXT);
-        let card_last_four = fields.card_last_four(&mut faults);
-        if card_last_four.is_some() && payment_method.is_none() {
-            fields.fault(&mut faults, "card_last_four", "needs a payment_method");
-        }
-        let names_all_prices = lines.iter().all(|line| line.has("unit_price"));
+        let delivery = Delivery::read(&mut fields, &mut faults);
+        let names_all_prices =
+            lines.iter().all(|line| line.has("unit_price") || line.has("sku") || !line.has("item"));
         let lines: Vec<OrderLine> =
             lines.into_iter().map(|line| read_line(line, &mut faults, currency)).collect();
         if !names_total && !names_all_prices {
             fields.fault(&mut faults, "total_amount", "is missing: a line has no unit_price");
         }
-        let of_lines = sum(&lines);
-        if faults.is_empty() && of_lines.is_some_and(|sum| sum > i128::from(MAX_MINOR)) {
-            fields.fault(&mut faults, "lines", "are too expensive together");
-        }
-        if faults.is_empty() && of_lines.zip(total).is_some_and(|(sum, total)| sum != i128::from(total)) {
-            fields.fault(&mut faults, "total_amount", "is not the sum of the lines");
-        }
+        let merchandise = merchandise(&lines, total, &mut faults);
         fields.finish(&mut faults);
         faults.check()?;
-        let of_lines = of_lines.and_then(|sum| i64::try_from(sum).ok());
-        Ok(Self {
-            customer_id: customer_id.unwrap_or_default(),
-            currency,
-            document: OrderDocument {
-                lines,
-                merchandise_minor: of_lines.or(total).unwrap_or_default(),
-                shipping_minor: 0,
-                shipping_address: shipping_address.unwrap_or_default(),
-                email,
-                payment_method,
-                card_last_four,
-            },
-        })
+        let document = delivery.document(lines, merchandise, 0);
+        Ok(Self { customer_id: customer_id.unwrap_or_default(), currency, document, total })
+    }
+
+    /// Returns the products of the lines.
+    pub(crate) fn skus(&self) -> impl Iterator<Item = String> {
+        self.document.lines.iter().filter_map(|line| line.sku.clone())
+    }
+
+    /// Returns the order with the names and prices of its products.
+    ///
+    /// # Errors
+    /// Products that are not there or are priced in another currency, and a total that is not the sum.
+    pub(crate) fn priced(mut self, products: &BTreeMap<String, Product>) -> Result<Self, Problem> {
+        let mut faults = Faults::default();
+        for (at, line) in self.document.lines.iter_mut().enumerate() {
+            let Some(sku) = &line.sku else { continue };
+            let pointer = format!("/lines/{at}/sku");
+            match products.get(sku) {
+                Some(product) if product.currency == self.currency => {
+                    line.item.clone_from(&product.name);
+                    line.unit_price_minor = Some(product.price_minor);
+                }
+                Some(product) => {
+                    let detail =
+                        format!("is priced in {}, and the order is in {}", product.currency, self.currency);
+                    faults.add(pointer, detail);
+                }
+                None => faults.add(pointer, "is not a product"),
+            }
+        }
+        self.document.merchandise_minor = merchandise(&self.document.lines, self.total, &mut faults);
+        faults.check().map(|()| self)
     }
 }
 
 fn read_line(mut fields: Fields<'_>, faults: &mut Faults, currency: Currency) -> OrderLine {
-    fields.require(faults, &["item", "quantity"]);
+    fields.require(faults, &["quantity"]);
+    match (fields.has("item"), fields.has("sku")) {
+        (false, false) => fields.fault(faults, "item", "is missing, and so is sku"),
+        (true, true) => fields.fault(faults, "sku", "is not given beside item"),
+        (false, true) if fields.has("unit_price") => {
+            fields.fault(faults, "unit_price", "is not given beside sku: a product has its own price");
+        }
+        (false, true) | (true, false) => {}
+    }
     let item = fields.text(faults, "item", MAX_TEXT);
+    let sku = fields.sku(faults);
     let quantity = fields.integer(faults, "quantity", 1..=MAX_QUANTITY);
     let unit_price_minor = fields.amount(faults, "unit_price", currency, 0);
     fields.finish(faults);
     OrderLine {
         item: item.unwrap_or_default(),
+        sku,
         quantity: quantity.unwrap_or_default(),
         unit_price_minor,
         ..OrderLine::default()
     }
+}
+
+/// Returns the price of all lines together: their sum, or the total that is named where a line has no price. Unless there
+/// are other faults, notes a sum that is too large or is not that total.
+fn merchandise(lines: &[OrderLine], total: Option<i64>, faults: &mut Faults) -> i64 {
+    let Some(sum) = sum(lines) else { return total.unwrap_or_default() };
+    if faults.is_empty() && sum > i128::from(MAX_MINOR) {
+        faults.add("/lines", "are too expensive together");
+    }
+    if faults.is_empty() && total.is_some_and(|total| sum != i128::from(total)) {
+        faults.add("/total_amount", "is not the sum of the lines");
+    }
+    i64::try_from(sum).unwrap_or(MAX_MINOR)
 }
 
 /// Returns the price of all lines together; `None` if a line has no price.

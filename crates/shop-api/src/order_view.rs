@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::api::Api;
+use super::confirmation::ConfirmationView;
 use super::problem::Problem;
 use ecom_domain::event_time::EventTime;
 use ecom_shop_domain::money::Currency;
@@ -34,6 +35,8 @@ pub(crate) struct OrderView {
     email: Option<String>,
     /// The last payment.
     payment: Option<PaymentSummary>,
+    /// What became of the confirmation; null as long as nothing did.
+    confirmation: Option<ConfirmationView>,
     /// Whether the fact table shows this status of the order.
     in_table: bool,
 }
@@ -73,6 +76,8 @@ pub(crate) struct OrderSummary {
 pub(crate) struct LineView {
     /// The name of the item.
     item: String,
+    /// The product; null for an item that is none.
+    sku: Option<String>,
     /// How many.
     quantity: i64,
     /// The price of one, if it is known.
@@ -135,6 +140,7 @@ impl OrderView {
             shipping_address: document.shipping_address.clone(),
             email: document.email.clone(),
             payment: payment.map(PaymentSummary::of),
+            confirmation: order.notice.as_ref().map(ConfirmationView::of),
             in_table,
         }
     }
@@ -175,6 +181,7 @@ impl LineView {
     fn of(line: &OrderLine, currency: Currency) -> Self {
         Self {
             item: line.item.clone(),
+            sku: line.sku.clone(),
             quantity: line.quantity,
             unit_price: line.unit_price_minor.map(|price| amount(currency, price)),
         }

@@ -14,15 +14,14 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::accept::Accepted;
-use super::answer::{KeyHeader, created, keyed};
+use super::answer::{KeyHeader, keyed};
 use super::api::{Api, CallContext};
-use super::auth::CallerRole;
 use super::extract::{IdempotencyKey, JsonBody, NoQuery, StaffCall};
 use super::order_request::{CreateOrder, OrderRequest};
 use super::order_view::{OrderList, OrderView};
 use super::pages::{PageParameters, PageRequest, token};
 use super::payment_request::{CreatePayment, PaymentRequest};
+use super::prefer::{Prefer, PreferHeader};
 use super::problem::{Problem, ProblemCode};
 use super::query::Query;
 use super::transactions::TransactionView;
@@ -33,8 +32,8 @@ use ecom_shop_store::{Cursor, ReadGuarantee};
 
 /// The longest wait of a cancellation for the payment processor.
 const CANCEL_WAIT: Duration = Duration::from_secs(5);
-/// The time between two looks at an order that is being cancelled.
-const LOOK: Duration = Duration::from_millis(50);
+/// The states from which an order can be cancelled.
+const CANCELLABLE: [OrderState; 2] = [OrderState::Accepted, OrderState::Placed];
 
 /// The routes of orders.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -49,11 +48,13 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// Create an order
 ///
 /// Records the order and asks the payment processor to process it. The same request with the same Idempotency-Key is
-/// the same order, for ever: repeat it until it is answered. Without a key the server makes one and returns it.
+/// the same order, for ever: repeat it until it is answered. Without a key the server makes one and returns it. A line is
+/// of a product, at its price of now, or of any other item, at the price that it names. With `Prefer: wait=SECONDS` the
+/// answer waits for the payment processor, and says so if there are too few units.
 #[utoipa::path(
     post, path = "/orders", tag = "orders", operation_id = "createOrder",
     request_body = CreateOrder,
-    params(KeyHeader),
+    params(KeyHeader, PreferHeader),
     responses(
         (status = 201, description = "The order, as it is now", body = OrderView, links(
             ("read" = (operation_id = "readOrder", parameters(("order" = "$response.body#/order_id")))),
@@ -61,6 +62,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
             ("readByKey" = (operation_id = "readOrder", parameters(("order" = "$response.body#/idempotency_key")))),
             ("pay" = (operation_id = "payOrder", parameters(("order" = "$response.body#/order_id")))),
             ("cancel" = (operation_id = "cancelOrder", parameters(("order" = "$response.body#/order_id")))),
+            ("confirm" = (operation_id = "sendConfirmation", parameters(("order" = "$response.body#/order_id")))),
         )),
     )
 )]
@@ -68,20 +70,15 @@ async fn create(
     State(api): State<Arc<Api>>,
     StaffCall(call): StaffCall,
     IdempotencyKey(key): IdempotencyKey,
+    prefer: Prefer,
     _: NoQuery,
     JsonBody(body): JsonBody,
 ) -> Response {
     let answer = async {
-        let Accepted { record, is_replayed } =
-            api.accept_order(&call, &key, OrderRequest::read(&body)?).await?;
-        // A new order has no payment and no fact yet.
-        let view = match is_replayed {
-            true => OrderView::read(&api, &record).await?,
-            false => OrderView::of(&record, None, false),
-        };
-        Ok(created(&location(record.order_id.0), is_replayed, view))
+        let accepted = api.accept_order(&call, &key, OrderRequest::read(&body)?).await?;
+        api.answer_order(accepted, prefer.deadline(Duration::ZERO), StatusCode::CREATED).await
     };
-    keyed(&key, answer.await)
+    prefer.applied(keyed(&key, answer.await))
 }
 
 /// Returns where to read an order.
@@ -126,14 +123,7 @@ async fn list(
     call: CallContext,
     mut query: Query,
 ) -> Result<Json<OrderList>, Problem> {
-    let asked = query.integer("customer_id", 1..=i64::MAX);
-    let customer_id = match call.caller.role {
-        CallerRole::Customer(own) if asked.is_some_and(|asked| asked != own) => {
-            return Err(Problem::detailed(ProblemCode::Forbidden, "customer_id is not that of this key"));
-        }
-        CallerRole::Customer(own) => Some(own),
-        CallerRole::Shop | CallerRole::Reader => asked,
-    };
+    let customer_id = call.caller.customer(query.integer("customer_id", 1..=i64::MAX))?;
     let Some(customer_id) = customer_id else {
         const LIST: &str = "orders";
         let page: PageRequest<i64> = PageRequest::read(query, LIST)?;
@@ -248,27 +238,21 @@ async fn cancel(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let mut order = api.find_order(&call.caller, &order, ReadGuarantee::Linearizable).await?;
-    let mut deadline = None;
-    loop {
-        let status = match order.state {
-            OrderState::Cancelled => Some(StatusCode::OK),
-            OrderState::Paying | OrderState::Paid | OrderState::Completed | OrderState::Refused => {
-                let detail = format!("the order is {}", order.state.as_str());
-                return Err(Problem::detailed(ProblemCode::NotCancellable, detail));
-            }
-            OrderState::Accepted | OrderState::Placed => {
-                deadline.is_some_and(|deadline| Instant::now() >= deadline).then_some(StatusCode::ACCEPTED)
-            }
-        };
-        if let Some(status) = status {
-            return Ok((status, Json(OrderView::read(&api, &order).await?)).into_response());
-        }
-        if deadline.is_none() {
-            api.ask(ProcessingRequest::CancelOrderId(order.order_id.0), &call).await?;
-            deadline = Some(Instant::now() + CANCEL_WAIT);
-        }
-        tokio::time::sleep(LOOK).await;
-        let found = api.backends.orders.order(order.order_id, ReadGuarantee::Committed).await?;
-        order = found.ok_or_else(|| Problem::new(ProblemCode::NotFound))?;
+    if CANCELLABLE.contains(&order.state) {
+        api.ask(ProcessingRequest::CancelOrderId(order.order_id.0), &call).await?;
+        order = api.await_decision(order, &CANCELLABLE, Instant::now() + CANCEL_WAIT).await?;
     }
+    let status = match order.state {
+        OrderState::Cancelled => StatusCode::OK,
+        OrderState::Accepted | OrderState::Placed => StatusCode::ACCEPTED,
+        OrderState::Paying => {
+            let detail = "a payment of the order is processing";
+            return Err(Problem::detailed(ProblemCode::NotCancellable, detail));
+        }
+        OrderState::Paid | OrderState::Completed | OrderState::Refused => {
+            let detail = format!("the order is {}", order.state.status());
+            return Err(Problem::detailed(ProblemCode::NotCancellable, detail));
+        }
+    };
+    Ok((status, Json(OrderView::read(&api, &order).await?)).into_response())
 }

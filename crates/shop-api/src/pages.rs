@@ -37,29 +37,41 @@ pub(crate) struct PageRequest<P> {
     pub(crate) from: Option<P>,
 }
 
-/// A place in a list, as two numbers.
+/// A place in a list, as bytes.
 pub(crate) trait Place: Sized {
-    fn to_numbers(&self) -> [i64; 2];
-    fn from_numbers(numbers: [i64; 2]) -> Self;
+    fn to_bytes(&self) -> Vec<u8>;
+    /// Returns the place; `None` if the bytes are none.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
 }
 
 impl Place for i64 {
-    fn to_numbers(&self) -> [i64; 2] {
-        [*self, 0]
+    fn to_bytes(&self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
     }
 
-    fn from_numbers([place, _]: [i64; 2]) -> Self {
-        place
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self::from_be_bytes)
     }
 }
 
 impl Place for Cursor {
-    fn to_numbers(&self) -> [i64; 2] {
-        [self.at, self.id]
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.at.to_be_bytes(), self.id.to_be_bytes()].concat()
     }
 
-    fn from_numbers([at, id]: [i64; 2]) -> Self {
-        Self { at, id }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (at, id) = bytes.split_at_checked(8)?;
+        Some(Self { at: i64::from_bytes(at)?, id: i64::from_bytes(id)? })
+    }
+}
+
+impl Place for String {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.clone().into_bytes()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::from_utf8(bytes.to_vec()).ok()
     }
 }
 
@@ -77,17 +89,14 @@ impl<P: Place> PageRequest<P> {
 /// Returns the token of the page that begins at a place of a list.
 pub(crate) fn token(place: &impl Place, list: &str) -> String {
     let mut bytes = check(list).to_vec();
-    bytes.extend(place.to_numbers().into_iter().flat_map(i64::to_be_bytes));
+    bytes.extend(place.to_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn place<P: Place>(token: &str, list: &str) -> Result<P, Problem> {
     let read = || {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
-        let numbers = bytes.strip_prefix(&check(list))?;
-        let (first, second) = numbers.split_first_chunk::<8>()?;
-        let second: [u8; 8] = second.try_into().ok()?;
-        Some(P::from_numbers([i64::from_be_bytes(*first), i64::from_be_bytes(second)]))
+        P::from_bytes(bytes.strip_prefix(&check(list))?)
     };
     read().ok_or_else(|| Problem::new(ProblemCode::PageTokenInvalid))
 }

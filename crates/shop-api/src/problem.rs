@@ -63,13 +63,13 @@ problems! {
         "A page token is valid only for the list and the filters that it was returned for. Begin again without one.";
     /// A header has a wrong value.
     InvalidHeader = "invalid_header", BAD_REQUEST, "A header is invalid",
-        "An Idempotency-Key is given once and has 1 to 255 visible ASCII characters.";
+        "An Idempotency-Key is given once and has 1 to 255 visible ASCII characters. If-Match and If-None-Match are * or entity tags in quotation marks, as the ETag of an answer is.";
     /// No key, or an unknown one.
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "An API key is required",
-        "Send the API key as Authorization: Bearer KEY. api_service key makes one.";
+        "Send the API key as Authorization: Bearer KEY, or as the password of HTTP Basic, with any user name. api_service key makes one.";
     /// The key's role may not do this.
     Forbidden = "forbidden", FORBIDDEN, "This key may not do this",
-        "The role of the API key has no right to this operation, or to a field of the request.";
+        "The role of the API key has no right to this operation, or to a field of the request. A page of another origin has none to change anything.";
     /// There is nothing at this path, or nothing that this key may see.
     NotFound = "not_found", NOT_FOUND, "Not found",
         "There is no such resource, or none that this API key may see.";
@@ -88,6 +88,21 @@ problems! {
     /// The order is paid, is being paid, or has ended.
     NotCancellable = "not_cancellable", CONFLICT, "The order cannot be cancelled",
         "Only an order that is neither paid nor being paid can be cancelled.";
+    /// The order is not paid.
+    NotPaid = "not_paid", CONFLICT, "The order is not paid",
+        "An order is confirmed once it is paid, without being asked. Only then its confirmation can be sent again.";
+    /// Too few units are available.
+    InsufficientStock = "insufficient_stock", CONFLICT, "Too few units are available",
+        "The order was refused, because so many units of a product are not available; detail names it. Nothing was charged, and a cart keeps its lines. The order is at Location. Its key keeps this outcome: order fewer units, or try again, with a new key.";
+    /// The total is not the one that the customer has seen.
+    TotalChanged = "total_changed", CONFLICT, "The total has changed",
+        "The total is not expected_total any more, because a price, the cart or the shipping fee has changed; detail has both. Nothing was recorded: show the new total, and send it with the same key.";
+    /// The units on hand would be fewer than orders have reserved.
+    ReservedByOrders = "reserved_by_orders", CONFLICT, "Orders have reserved more units",
+        "The units on hand include those that orders have reserved, so on_hand cannot be below these; detail has their number. Nothing was changed.";
+    /// The product has another version than the request requires.
+    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "The product has another version",
+        "The product has changed, or been created, since it was read, or it does not exist. Nothing was changed: read it, and send the request with its entity tag.";
     /// The body does not arrive.
     RequestTooSlow = "request_too_slow", REQUEST_TIMEOUT, "The request arrives too slowly",
         "The body did not arrive within 10 s. Nothing was recorded: repeat the request with the same idempotency key.";
@@ -109,6 +124,9 @@ problems! {
     /// The amount is not that of the order.
     AmountMismatch = "amount_mismatch", UNPROCESSABLE_ENTITY, "The amount is not the total of the order",
         "An order is paid at once and in full. Leave the amount out, or send the total of the order. Nothing was charged.";
+    /// There is nothing to check out.
+    CartEmpty = "cart_empty", UNPROCESSABLE_ENTITY, "The cart is empty",
+        "The request names no lines, and the customer's cart has none. Nothing was recorded.";
     /// Too many requests of one account.
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests",
         "This API key has sent more requests than it may. Retry-After says how many seconds to wait.";
@@ -152,7 +170,7 @@ pub struct Problem {
 /// A fault of a field.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct FieldFault {
-    /// The field, as a JSON pointer into the body, or the name of a query parameter or a header.
+    /// The field, as a JSON pointer into the body, or the name of a parameter of path or query or of a header.
     #[schema(example = "/lines/0/quantity")]
     pub pointer: String,
     /// The fault.
@@ -225,7 +243,9 @@ impl Problem {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.code == ProblemCode::Unauthenticated {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            for challenge in ["Bearer", "Basic realm=\"ecom\", charset=\"UTF-8\""] {
+                response.headers_mut().append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
         }
         response
     }

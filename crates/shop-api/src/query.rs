@@ -35,6 +35,11 @@ impl Query {
         number
     }
 
+    /// Returns whether there is no fault so far.
+    pub(crate) fn is_faultless(&self) -> bool {
+        self.faults.is_empty()
+    }
+
     /// Notes a fault of a parameter.
     pub(crate) fn fault(&mut self, name: &str, detail: impl Into<String>) {
         self.faults.push(FieldFault { pointer: name.to_owned(), detail: detail.into() });

@@ -9,12 +9,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Redirect;
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -22,8 +24,9 @@ use super::api::Api;
 use super::auth::Keys;
 use super::layers::{authenticate, bound, identify, receive};
 use super::problem::PROBLEMS;
-use super::settings::HEADER_TIMEOUT;
-use super::{aliases, docs, orders, transactions};
+use super::settings::{ANSWER_TIMEOUT, HEADER_TIMEOUT};
+use super::write_timeout::WriteTimeout;
+use super::{aliases, carts, checkout, confirmation, docs, orders, products, transactions};
 
 /// The most headers of a request.
 const MAX_HEADERS: usize = 100;
@@ -34,14 +37,21 @@ const MAX_CONNECTIONS: usize = 4_096;
 /// The wait after a failed accept.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Returns the operations as routes, and adds them to a description.
+pub(crate) fn described(description: OpenApi) -> (Router<Arc<Api>>, OpenApi) {
+    let v1 = OpenApiRouter::new()
+        .merge(products::routes())
+        .merge(carts::routes())
+        .merge(checkout::routes())
+        .merge(orders::routes())
+        .merge(confirmation::routes())
+        .merge(transactions::routes());
+    OpenApiRouter::with_openapi(description).nest("/api/v1", v1).merge(aliases::routes()).split_for_parts()
+}
+
 /// Returns the routes of the API.
 pub fn router(api: Arc<Api>) -> Router {
-    let v1 = OpenApiRouter::new().merge(orders::routes()).merge(transactions::routes());
-    let description = docs::description(matches!(api.keys, Keys::File(_)));
-    let (routes, mut description) = OpenApiRouter::with_openapi(description)
-        .nest("/api/v1", v1)
-        .merge(aliases::routes())
-        .split_for_parts();
+    let (routes, mut description) = described(docs::description(matches!(api.keys, Keys::File(_))));
     docs::complete(&mut description);
     routes
         .layer(from_fn_with_state(Arc::clone(&api), bound))
@@ -49,6 +59,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&api), authenticate))
         .route(PROBLEMS, get(docs::problems))
         .route(&format!("{PROBLEMS}/{{code}}"), get(docs::problem))
+        .route("/", get(async || Redirect::temporary("/docs")))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -107,7 +118,8 @@ impl Server {
             };
             // Small answers at once: a delayed packet costs 40 ms.
             let _ = stream.set_nodelay(true);
-            let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+            let stream = TokioIo::new(WriteTimeout::new(stream, ANSWER_TIMEOUT));
+            let connection = graceful.watch(http.serve_connection(stream, service.clone()));
             // A connection that breaks concerns its client alone.
             tokio::spawn(async move { drop(connection.await) });
         }

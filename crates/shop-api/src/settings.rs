@@ -14,6 +14,8 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time in which a client sends the body of a request.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time in which a client takes nothing of an answer.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest body, in bytes.
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 

@@ -12,6 +12,7 @@ use super::store::CassandraShop;
 use ecom_domain::order::OrderId;
 use ecom_shop_domain::identity::RequestKey;
 use ecom_shop_domain::money::Currency;
+use ecom_shop_domain::notice::Notice;
 use ecom_shop_domain::order::{OrderRecord, OrderState};
 use ecom_shop_store::{Created, Cursor, OrderStore, Page, ReadGuarantee};
 use ecom_store::StoreError;
@@ -36,6 +37,26 @@ impl OrderStore for CassandraShop {
             self.move_to(&self.statements.orders, moved(next), (id, next), decode).await
         };
         write.await.map_err(|error| error.at("move an order", self.store.name()))
+    }
+
+    async fn set_notice(
+        &self,
+        order_id: OrderId,
+        before: Option<&Notice>,
+        notice: &Notice,
+    ) -> Result<Option<Notice>, StoreError> {
+        let write = async {
+            let values = (notice.to_string(), order_id.0, before.map(Notice::to_string));
+            let (is_applied, found) = self.conditionally(&self.statements.set_notice, values).await?;
+            if is_applied {
+                Ok(Some(notice.clone()))
+            } else {
+                stands(found.called(format!("order {order_id}")))
+            }
+        };
+        write
+            .await
+            .map_err(|error: StatementError| error.at("write the notice of an order", self.store.name()))
     }
 
     async fn order(
@@ -166,5 +187,14 @@ fn decode(cells: Cells) -> Result<OrderRecord, StatementError> {
         attempt: cells.number("attempt")?,
         due_at: cells.optional_number("due_at")?,
         detail: cells.optional_text("detail")?,
+        notice: stands(cells)?,
     })
+}
+
+/// Takes the notice of an order.
+fn stands(mut cells: Cells) -> Result<Option<Notice>, StatementError> {
+    let Some(text) = cells.optional_text("notice")? else { return Ok(None) };
+    Notice::parse(&text)
+        .map(Some)
+        .ok_or_else(|| cells.fault("notice", format!("is {text:?}, which is no notice")))
 }

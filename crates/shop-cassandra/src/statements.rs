@@ -26,20 +26,25 @@ pub(super) const MOVE_ORDER: &str = "\
 UPDATE ecom_store.shop_orders SET state = ?, state_at = ?, revision = ?, attempt = ?, due_at = ?, detail = ? \
 WHERE order_id = ? IF revision = ?";
 
+/// Writes the notice of an order, from the one that stands. Without the second condition it would create a row where there
+/// is no such order.
+pub(super) const SET_NOTICE: &str = "\
+UPDATE ecom_store.shop_orders SET notice = ? WHERE order_id = ? IF notice = ? AND revision != NULL";
+
 /// Reads an order.
 pub(super) const ORDER: &str = "\
 SELECT order_id, account, idempotency_key, fingerprint, customer_id, currency, total_minor, document, created_at, \
-state, state_at, revision, attempt, due_at, detail FROM ecom_store.shop_orders WHERE order_id = ?";
+state, state_at, revision, attempt, due_at, detail, notice FROM ecom_store.shop_orders WHERE order_id = ?";
 
 /// Reads every order.
 pub(super) const ORDERS: &str = "\
 SELECT order_id, account, idempotency_key, fingerprint, customer_id, currency, total_minor, document, created_at, \
-state, state_at, revision, attempt, due_at, detail FROM ecom_store.shop_orders";
+state, state_at, revision, attempt, due_at, detail, notice FROM ecom_store.shop_orders";
 
 /// Reads orders in the order of the token ring, those behind a token.
 pub(super) const ORDERS_AFTER: &str = "\
 SELECT TOKEN(order_id) AS place, order_id, account, idempotency_key, fingerprint, customer_id, currency, total_minor, \
-document, created_at, state, state_at, revision, attempt, due_at, detail FROM ecom_store.shop_orders \
+document, created_at, state, state_at, revision, attempt, due_at, detail, notice FROM ecom_store.shop_orders \
 WHERE TOKEN(order_id) > ? LIMIT ?";
 
 /// Creates a payment, unless one with its id exists. Answers with the row that exists.
@@ -202,6 +207,8 @@ pub(super) struct CartStatements {
 pub(super) struct Statements {
     pub(super) orders: RecordStatements,
     pub(super) orders_after: PreparedStatement,
+    /// Conditional.
+    pub(super) set_notice: PreparedStatement,
     pub(super) payments: RecordStatements,
     pub(super) record_hint: PreparedStatement,
     pub(super) hints_before: PreparedStatement,
@@ -225,6 +232,7 @@ impl Statements {
         Ok(Self {
             orders: records([CREATE_ORDER, MOVE_ORDER, ORDER, ORDERS]).await?,
             orders_after: scan(store, ORDERS_AFTER, PAGE).await?,
+            set_notice: conditional(store, SET_NOTICE, &profile).await?,
             payments: records([CREATE_PAYMENT, MOVE_PAYMENT, PAYMENT, PAYMENTS]).await?,
             record_hint: store.prepare(RECORD_HINT).await?,
             hints_before: store.prepare(HINTS_BEFORE).await?,
@@ -313,9 +321,10 @@ mod tests {
     use crate::keyspace;
     use ecom_store_cassandra::{ColumnKind, Schema};
 
-    const ALL: [&str; 23] = [
+    const ALL: [&str; 24] = [
         CREATE_ORDER,
         MOVE_ORDER,
+        SET_NOTICE,
         ORDER,
         ORDERS,
         ORDERS_AFTER,
@@ -418,13 +427,13 @@ mod tests {
     }
 
     #[test]
-    fn records_are_created_and_read_as_a_whole_and_a_move_writes_what_changes() {
-        for (table, whole, changed, not_ours) in [
+    fn records_are_created_and_read_as_a_whole_and_moves_and_notices_write_what_changes() {
+        for (table, whole, changed, written_apart) in [
             (
                 "shop_orders",
                 &[CREATE_ORDER, ORDER, ORDERS, ORDERS_AFTER][..],
                 (MOVE_ORDER, &["state", "state_at", "revision", "attempt", "due_at", "detail"][..]),
-                Some("confirmation"),
+                Some((SET_NOTICE, "notice")),
             ),
             (
                 "shop_payments",
@@ -438,8 +447,14 @@ mod tests {
         ] {
             for column in columns(table, ColumnKind::Regular) {
                 let column = column.as_str();
+                let is_apart = written_apart.is_some_and(|(_, apart)| apart == column);
                 for cql in whole {
-                    assert_eq!(words(cql).contains(&column), Some(column) != not_ours, "{column} in {cql}");
+                    let is_named = !(is_apart && cql.starts_with("INSERT"));
+                    assert_eq!(words(cql).contains(&column), is_named, "{column} in {cql}");
+                }
+                if let Some((cql, _)) = written_apart {
+                    let set = cql.split_once(" WHERE ").expect("an update").0;
+                    assert_eq!(words(set).contains(&column), is_apart, "{column} in {cql}");
                 }
                 assert_eq!(words(changed.0).contains(&column), changed.1.contains(&column), "{column}");
             }

@@ -12,6 +12,7 @@ use ecom_domain::order::OrderId;
 use ecom_shop_cassandra::CassandraShop;
 use ecom_shop_domain::identity::{FIRST, RequestKey};
 use ecom_shop_domain::money::Currency;
+use ecom_shop_domain::notice::{Notice, NoticeOutcome};
 use ecom_shop_domain::order::{OrderDocument, OrderLine, OrderRecord, OrderState};
 use ecom_shop_domain::payment::{PaymentRecord, PaymentState};
 use ecom_shop_domain::policy::OrderPolicy;
@@ -59,6 +60,7 @@ fn order(n: i64) -> OrderRecord {
         attempt: 0,
         due_at: Some(NOW + HOUR),
         detail: None,
+        notice: None,
     }
 }
 
@@ -230,14 +232,27 @@ async fn a_row_made_by_hand_is_an_error_that_names_it_and_an_added_column_is_non
     shop.create_order(&order).await.unwrap();
     scratch.cql("ALTER TABLE ecom_store.shop_orders ADD (aa MAP<TEXT, INT>, zz VECTOR<FLOAT, 3>)").await;
     let id = order.order_id.0;
-    let set = "UPDATE ecom_store.shop_orders SET aa = {'x': 1}, zz = [1, 2, 3], confirmation = 'sent'";
-    scratch.cql(&format!("{set} WHERE order_id = {id} IF confirmation = null")).await;
+    let set = "UPDATE ecom_store.shop_orders SET aa = {'x': 1}, zz = [1, 2, 3]";
+    scratch.cql(&format!("{set} WHERE order_id = {id} IF notice = null")).await;
     let again = Created { record: order.clone(), is_new: false };
     assert_eq!(shop.create_order(&order).await.unwrap(), again);
     let other = Scratch::connect(scratch.settings.clone()).await;
     assert_eq!(other.shop.create_order(&order).await.unwrap(), again, "prepared with the added columns");
     let next = placed(&order, "x");
     assert_eq!(shop.move_order(&next).await.unwrap(), Some(next.clone()));
+
+    scratch
+        .cql(&format!("UPDATE ecom_store.shop_orders SET notice = 'told' WHERE order_id = {id} IF EXISTS"))
+        .await;
+    let notice = Notice::new(NoticeOutcome::Sent, None, NOW);
+    let error = shop.set_notice(order.order_id, None, &notice).await.unwrap_err().to_string();
+    let fault = format!("order {id} cannot be read: column notice is \"told\", which is no notice");
+    assert!(error.ends_with(&fault), "{error}");
+    let error = shop.order(order.order_id, ReadGuarantee::Committed).await.unwrap_err().to_string();
+    assert!(error.ends_with(&fault), "{error}");
+    scratch
+        .cql(&format!("UPDATE ecom_store.shop_orders SET notice = null WHERE order_id = {id} IF EXISTS"))
+        .await;
 
     let by_hand = "INSERT INTO ecom_store.shop_orders (order_id, state) VALUES (5, 'placed') IF NOT EXISTS";
     scratch.cql(by_hand).await;

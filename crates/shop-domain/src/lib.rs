@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod identity;
 pub mod inventory;
 pub mod money;
+pub mod notice;
 pub mod order;
 pub mod order_number;
 pub mod payment;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::identity::RequestKey;
 use super::inventory::Shortage;
 use super::money::Currency;
+use super::notice::Notice;
 use super::payment::{PaymentRecord, PaymentState};
 use super::policy::OrderPolicy;
 use ecom_clock::micros;
@@ -83,6 +84,11 @@ impl OrderState {
         !matches!(self, Self::Accepted | Self::Refused)
     }
 
+    /// Returns whether the order was paid.
+    pub fn is_paid(self) -> bool {
+        matches!(self, Self::Paid | Self::Completed)
+    }
+
     /// Returns whether the order stays in this state for ever.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Refused | Self::Cancelled)
@@ -120,6 +126,8 @@ pub struct OrderRecord {
     pub due_at: Option<i64>,
     /// The reason that it was refused or cancelled.
     pub detail: Option<String>,
+    /// What stands about its confirmation; `None` if nothing does yet. Moves do not change it.
+    pub notice: Option<Notice>,
 }
 
 /// What was ordered, with the prices of that moment.
@@ -328,6 +336,7 @@ mod tests {
             attempt: 0,
             due_at: Some(START + micros(policy.accept_deadline)),
             detail: None,
+            notice: None,
         }
     }
 

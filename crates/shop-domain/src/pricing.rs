@@ -1,8 +1,53 @@
 //! Prices of lines of products, and their totals.
 
+use rust_decimal::{Decimal, RoundingStrategy};
+
 use super::inventory::Product;
 use super::money::{Currency, MAX_MINOR};
 use super::order::OrderLine;
+
+/// The largest shipping fee, in whole units of a currency.
+const MAX_FEE: i64 = 1_000_000;
+/// The most decimals of a shipping fee: no currency has more.
+const MAX_FEE_DECIMALS: u32 = 4;
+
+/// The fee for shipping an order, in whole units of the order's currency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShippingFee(Decimal);
+
+impl ShippingFee {
+    /// Reads a decimal text.
+    ///
+    /// # Errors
+    /// The range, where the text is not a decimal in it.
+    pub fn try_new(text: &str) -> Result<Self, String> {
+        let fee = Decimal::from_str_exact(text).ok().map(|fee| fee.normalize());
+        let is_fee = |fee: &Decimal| {
+            (Decimal::ZERO..=Decimal::from(MAX_FEE)).contains(fee) && fee.scale() <= MAX_FEE_DECIMALS
+        };
+        fee.filter(is_fee).map(Self).ok_or_else(|| {
+            format!(
+                "must be a decimal from 0 to {MAX_FEE} with at most {MAX_FEE_DECIMALS} decimals, is {text:?}"
+            )
+        })
+    }
+
+    /// Returns the fee in minor units of a currency, rounded up where the currency has fewer decimals.
+    pub fn minor(self, currency: Currency) -> i64 {
+        let rounded = (0..=self.0.scale())
+            .rev()
+            .map(|decimals| self.0.round_dp_with_strategy(decimals, RoundingStrategy::ToPositiveInfinity));
+        let minor = rounded.map(|fee| currency.parse(&fee.to_string()));
+        minor.flatten().next().unwrap_or(MAX_MINOR)
+    }
+}
+
+impl Default for ShippingFee {
+    /// The fee is 10.
+    fn default() -> Self {
+        Self(Decimal::TEN)
+    }
+}
 
 /// Units of a product that somebody wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,8 +97,9 @@ pub enum PricingError {
 ///
 /// # Errors
 /// No lines, several currencies, or a total that is too large.
-pub fn price(wanted: &[(WantedLine, Product)], shipping_fee: i64) -> Result<Priced, PricingError> {
+pub fn price(wanted: &[(WantedLine, Product)], shipping_fee: ShippingFee) -> Result<Priced, PricingError> {
     let (_, first) = wanted.first().ok_or(PricingError::Empty)?;
+    let shipping_minor = shipping_fee.minor(first.currency);
     let (mut merchandise, mut item_count) = (0_i128, 0_i64);
     let mut lines = Vec::with_capacity(wanted.len());
     for (at, (line, product)) in wanted.iter().enumerate() {
@@ -70,15 +116,9 @@ pub fn price(wanted: &[(WantedLine, Product)], shipping_fee: i64) -> Result<Pric
             unit_price_minor: Some(product.price_minor),
         });
     }
-    let merchandise = i64::try_from(merchandise).ok().filter(|sum| *sum <= MAX_MINOR - shipping_fee);
+    let merchandise = i64::try_from(merchandise).ok().filter(|sum| *sum <= MAX_MINOR - shipping_minor);
     let merchandise_minor = merchandise.ok_or(PricingError::TooExpensive)?;
-    Ok(Priced {
-        lines,
-        currency: first.currency,
-        item_count,
-        merchandise_minor,
-        shipping_minor: shipping_fee,
-    })
+    Ok(Priced { lines, currency: first.currency, item_count, merchandise_minor, shipping_minor })
 }
 
 #[cfg(test)]
@@ -107,7 +147,7 @@ mod tests {
         fn the_total_of_any_cart_is_that_of_decimal_arithmetic(
             lines in prop::collection::vec((0_i64..10_000_000, 1_i64..1_000), 1..20),
             code in prop::sample::select(vec!["USD", "JPY", "KWD"]),
-            shipping in 0_i64..2_000,
+            fee in prop::sample::select(vec!["0", "10", "4.95", "0.0001", "1000000"]),
         ) {
             let cart: Vec<_> = lines
                 .iter()
@@ -117,12 +157,14 @@ mod tests {
                     (wanted(&sku, *quantity), product(&sku, *price, code))
                 })
                 .collect();
-            let priced = price(&cart, shipping).unwrap();
+            let priced = price(&cart, ShippingFee::try_new(fee).unwrap()).unwrap();
             let currency = Currency::try_new(code).unwrap();
             let decimal = |minor: i64| currency.format(minor).parse::<Decimal>().unwrap();
             let sum: Decimal = lines.iter().map(|(price, quantity)| decimal(*price) * Decimal::from(*quantity)).sum();
             prop_assert_eq!(decimal(priced.merchandise_minor), sum);
-            prop_assert_eq!(decimal(priced.total_minor()), sum + decimal(shipping));
+            let shipping = decimal(priced.total_minor()) - sum;
+            let (fee, smallest) = (fee.parse::<Decimal>().unwrap(), decimal(1));
+            prop_assert!(fee <= shipping && shipping < fee + smallest, "{} for {}", shipping, fee);
             prop_assert_eq!(priced.item_count, lines.iter().map(|(_, quantity)| quantity).sum::<i64>());
         }
     }
@@ -130,10 +172,36 @@ mod tests {
     #[test]
     fn lines_of_several_currencies_or_above_the_largest_amount_have_no_price() {
         let line = |currency: &str, price| (wanted("A", 1_000), product("A", price, currency));
-        assert_eq!(price(&[], 10), Err(PricingError::Empty));
-        assert_eq!(price(&[line("USD", 1), line("EUR", 1)], 10), Err(PricingError::Currencies(1)));
-        assert!(price(&[line("USD", MAX_MINOR / 1_000 - 1)], 1_000).is_ok());
-        assert_eq!(price(&[line("USD", MAX_MINOR / 1_000)], 1), Err(PricingError::TooExpensive));
-        assert_eq!(price(&[line("USD", i64::MAX)], 1), Err(PricingError::TooExpensive));
+        let fee = ShippingFee::default();
+        assert_eq!(price(&[], fee), Err(PricingError::Empty));
+        assert_eq!(price(&[line("USD", 1), line("EUR", 1)], fee), Err(PricingError::Currencies(1)));
+        assert!(price(&[line("USD", MAX_MINOR / 1_000 - 1)], fee).is_ok());
+        assert_eq!(price(&[line("USD", MAX_MINOR / 1_000)], fee), Err(PricingError::TooExpensive));
+        assert_eq!(price(&[line("USD", i64::MAX)], fee), Err(PricingError::TooExpensive));
+    }
+
+    #[test]
+    fn a_shipping_fee_is_in_whole_units_of_any_currency() {
+        let minor = |text: &str, code: &str| {
+            ShippingFee::try_new(text).unwrap().minor(Currency::try_new(code).unwrap())
+        };
+        for (text, usd, jpy, kwd) in [
+            ("10", 1_000, 10, 10_000),
+            ("0", 0, 0, 0),
+            ("4.95", 495, 5, 4_950),
+            ("0.001", 1, 1, 1),
+            ("1000000.00", 100_000_000, 1_000_000, 1_000_000_000),
+        ] {
+            assert_eq!(
+                (minor(text, "USD"), minor(text, "JPY"), minor(text, "KWD")),
+                (usd, jpy, kwd),
+                "{text}"
+            );
+        }
+        assert_eq!(ShippingFee::default(), ShippingFee::try_new("10").unwrap());
+        for bad in ["", "-1", "ten", "1e1", "1000000.01", "0.00001"] {
+            let error = ShippingFee::try_new(bad).unwrap_err();
+            assert!(error.starts_with("must be a decimal from 0 to 1000000"), "{error}");
+        }
     }
 }

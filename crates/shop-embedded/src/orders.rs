@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
+use ecom_embedded::rusqlite::types::ValueRef;
 use ecom_embedded::rusqlite::{self, Connection, OptionalExtension, Row, named_params};
 use futures_util::TryStreamExt;
 use futures_util::stream::{BoxStream, StreamExt};
@@ -11,6 +12,7 @@ use super::columns::{currency, invalid, parsed, request};
 use super::embedded_shop::EmbeddedShop;
 use super::page::{NEWEST, ROWS, cursor, page, rows_for};
 use ecom_domain::order::OrderId;
+use ecom_shop_domain::notice::Notice;
 use ecom_shop_domain::order::{OrderDocument, OrderRecord, OrderState};
 use ecom_shop_store::{Created, Cursor, OrderStore, Page, ReadGuarantee};
 use ecom_store::StoreError;
@@ -24,6 +26,7 @@ const MOVE: &str =
     "UPDATE shop_orders SET revision = ?2, state = ?3, state_at = ?4, attempt = ?5, due_at = ?6,
         detail = ?7
     WHERE order_id = ?1 AND revision = ?2 - 1";
+const SET_NOTICE: &str = "UPDATE shop_orders SET notice = ?3 WHERE order_id = ?1 AND notice IS ?2";
 const READ: &str = "SELECT * FROM shop_orders WHERE order_id = ?1";
 const AFTER: &str = "SELECT * FROM shop_orders WHERE order_id > ?1 ORDER BY order_id LIMIT ?2";
 const OF_CUSTOMER: &str = "SELECT * FROM shop_orders
@@ -42,6 +45,22 @@ impl OrderStore for EmbeddedShop {
     async fn move_order(&self, next: &OrderRecord) -> Result<Option<OrderRecord>, StoreError> {
         let next = next.clone();
         self.embedded.write("update an order", move |connection| write_move(connection, &next)).await
+    }
+
+    async fn set_notice(
+        &self,
+        order_id: OrderId,
+        before: Option<&Notice>,
+        notice: &Notice,
+    ) -> Result<Option<Notice>, StoreError> {
+        let (before, notice) = (before.map(Notice::to_string), notice.to_string());
+        let write = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(SET_NOTICE)?;
+            statement.execute((order_id.0, &before, &notice))?;
+            read(connection, order_id)
+        };
+        let stands = self.embedded.write("write the notice of an order", write).await?;
+        Ok(stands.and_then(|order| order.notice))
     }
 
     async fn order(&self, order_id: OrderId, _: ReadGuarantee) -> Result<Option<OrderRecord>, StoreError> {
@@ -164,7 +183,15 @@ fn record(row: &Row<'_>) -> rusqlite::Result<OrderRecord> {
         attempt: row.get("attempt")?,
         due_at: row.get("due_at")?,
         detail: row.get("detail")?,
+        notice: notice(row)?,
     })
+}
+
+fn notice(row: &Row<'_>) -> rusqlite::Result<Option<Notice>> {
+    match row.get_ref("notice")? {
+        ValueRef::Null => Ok(None),
+        _ => parsed(row, "notice", Notice::parse).map(Some),
+    }
 }
 
 /// Reads the column of the document. An error names a place in it, and no value: those are personal data.
@@ -189,6 +216,7 @@ mod tests {
         let primary_key = "USING INTEGER PRIMARY KEY (rowid";
         for (statement, index) in [
             (MOVE, primary_key),
+            (SET_NOTICE, primary_key),
             (READ, primary_key),
             (AFTER, primary_key),
             (OF_CUSTOMER, "USING INDEX shop_orders_by_customer (customer_id=? AND created_at<?)"),

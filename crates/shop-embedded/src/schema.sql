@@ -8,7 +8,8 @@ CREATE TABLE shop_orders (
     -- for under that key, in hex. document is what was ordered, as JSON, with the prices of that moment. state_at
     -- rises with every revision and is the event time T of the event that reports the state. attempt counts the
     -- payments begun. due_at is when somebody must look at the order again; null in a final state: completed, refused
-    -- or cancelled. detail is why it was refused or cancelled.
+    -- or cancelled. detail is why it was refused or cancelled. notice is what stands about its confirmation: sent,
+    -- undeliverable or not_needed, with the time and the cause; it changes apart from the revisions.
     order_id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
     idempotency_key TEXT NOT NULL,
@@ -23,7 +24,8 @@ CREATE TABLE shop_orders (
     revision INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     due_at INTEGER,
-    detail TEXT
+    detail TEXT,
+    notice TEXT
 );
 CREATE INDEX shop_orders_by_customer ON shop_orders (customer_id, created_at);
 CREATE INDEX shop_orders_by_due_time ON shop_orders (due_at) WHERE due_at IS NOT NULL;
@@ -113,7 +115,7 @@ CREATE VIEW shop_orders_readable AS SELECT
         FROM json_each(document, '$.lines')) AS items,
     json_extract(document, '$.shipping_address') AS shipping_address,
     json_extract(document, '$.payment_method') AS payment_method,
-    attempt AS payments_begun, detail, account, idempotency_key
+    attempt AS payments_begun, detail, notice, account, idempotency_key
 FROM shop_orders;
 CREATE VIEW shop_payments_readable AS SELECT
     -- Times have the form of those in orders_payments_facts. Amounts are minor units of the currency: 1250 USD is

@@ -104,6 +104,7 @@ async fn a_value_that_a_person_broke_is_refused_with_its_row_and_column() {
             "'{}'",
             "the document of 7000000000000001: it is not what was ordered, as JSON, at line 1 column 2",
         ),
+        ("notice", "'told'", "the notice of 7000000000000001: \"told\" is not a known value"),
     ] {
         raw(dir.path())
             .execute_batch(&format!(

@@ -1,6 +1,11 @@
-//! Load on the API: users who create orders and transactions, repeat every request that was not answered, and prove that
-//! each was recorded exactly once.
+//! Load on the API: users, or an interval, that create orders and transactions, repeat every request that was not
+//! answered, and prove that each was recorded exactly once.
 
 pub mod client;
+pub mod counts;
+pub mod keys;
+pub mod load;
+pub mod manifest;
+pub mod proof;
 pub mod requests;
 pub mod traffic;

@@ -3,7 +3,89 @@
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+/// A kind of records that the API creates.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordKind {
+    /// Orders.
+    Order,
+    /// Transactions without an order.
+    Transaction,
+}
+
+impl RecordKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Order, Self::Transaction];
+
+    /// Returns the kind as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Transaction => "transaction",
+        }
+    }
+
+    /// Returns the path where records of this kind are created and listed.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Order => "/api/v1/orders",
+            Self::Transaction => "/api/v1/transactions",
+        }
+    }
+
+    /// Returns the id of a record as the API shows it.
+    pub fn id(self, record: &Value) -> Option<i64> {
+        match self {
+            Self::Order => record["order_id"].as_i64(),
+            Self::Transaction => record["transaction_id"].as_str()?.parse().ok(),
+        }
+    }
+}
+
+/// What a load creates.
+#[derive(Clone, Debug)]
+pub enum Creates {
+    /// Orders that are paid at once.
+    Orders,
+    /// Transactions without an order.
+    Transactions(TransactionMix),
+}
+
+impl Creates {
+    /// Returns the kind of the records.
+    pub fn kind(&self) -> RecordKind {
+        match self {
+            Self::Orders => RecordKind::Order,
+            Self::Transactions(_) => RecordKind::Transaction,
+        }
+    }
+
+    /// Returns the body of a request. The customer of an order is that of the user.
+    pub(crate) fn body(&self, dice: &mut ChaCha8Rng, user: u64) -> Value {
+        match self {
+            Self::Orders => order(dice, i64::try_from(user).unwrap_or(0) + 1),
+            Self::Transactions(mix) => transaction(dice, mix),
+        }
+    }
+}
+
+/// The character between the name of a sender and the idempotency key.
+const SENDER_SEPARATOR: char = '.';
+
+/// Adds the idempotency key to the sender of a transaction, so that a list of transactions tells the key of each.
+pub(crate) fn name_key(transaction: &mut Value, key: &str) {
+    if let Some(sender) = transaction["sender"].as_str() {
+        transaction["sender"] = format!("{sender}{SENDER_SEPARATOR}{key}").into();
+    }
+}
+
+/// Returns the idempotency key in a sender that was made by [`name_key`].
+pub(crate) fn named_key(sender: &str) -> Option<&str> {
+    sender.split_once(SENDER_SEPARATOR).map(|(_, key)| key)
+}
 
 /// The items that are ordered, with their prices in cents.
 const ITEMS: [(&str, i64); 6] = [

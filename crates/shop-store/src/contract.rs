@@ -68,6 +68,7 @@ fn order_at(customer_id: i64, created_at: i64) -> OrderRecord {
         attempt: 0,
         due_at: Some(created_at + 3_600 * SECOND),
         detail: None,
+        notice: None,
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use ecom_domain::order::OrderId;
 use ecom_shop_domain::inventory::{Product, Reservation, Stock, StockChange};
+use ecom_shop_domain::notice::Notice;
 use ecom_shop_domain::order::OrderRecord;
 use ecom_shop_domain::payment::{PaymentRecord, PaymentState};
 use ecom_store::StoreError;
@@ -118,9 +119,25 @@ impl<F: CallFaults> OrderStore for MemoryShop<F> {
         self.call("move an order", |tables| {
             let stored = tables.orders.get_mut(&next.order_id)?;
             if stored.revision + 1 == next.revision {
-                *stored = next.clone();
+                *stored = OrderRecord { notice: stored.notice.take(), ..next.clone() };
             }
             Some(stored.clone())
+        })
+        .await
+    }
+
+    async fn set_notice(
+        &self,
+        order_id: OrderId,
+        before: Option<&Notice>,
+        notice: &Notice,
+    ) -> Result<Option<Notice>, StoreError> {
+        self.call("write the notice of an order", |tables| {
+            let stored = tables.orders.get_mut(&order_id)?;
+            if stored.notice.as_ref() == before {
+                stored.notice = Some(notice.clone());
+            }
+            stored.notice.clone()
         })
         .await
     }

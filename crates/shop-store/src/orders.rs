@@ -5,6 +5,7 @@ use futures_util::stream::BoxStream;
 
 use super::{Created, Cursor, Page, ReadGuarantee};
 use ecom_domain::order::OrderId;
+use ecom_shop_domain::notice::Notice;
 use ecom_shop_domain::order::OrderRecord;
 use ecom_store::StoreError;
 
@@ -18,8 +19,18 @@ pub trait OrderStore: Send + Sync {
     async fn create_order(&self, order: &OrderRecord) -> Result<Created<OrderRecord>, StoreError>;
 
     /// Writes state, times, revision, attempt and detail of an order, if the stored revision is the one before
-    /// `next.revision`; returns the record that stands, and `None` if there is none.
+    /// `next.revision`; returns the record that stands, and `None` if there is none. Its notice is not written, and that of
+    /// the record that is returned may be an earlier one.
     async fn move_order(&self, next: &OrderRecord) -> Result<Option<OrderRecord>, StoreError>;
+
+    /// Writes the notice of an order, and nothing else, if `before` is the one that stands, `None` for none. Returns the
+    /// notice that stands afterwards: `None` if none does, or if there is no such order.
+    async fn set_notice(
+        &self,
+        order_id: OrderId,
+        before: Option<&Notice>,
+        notice: &Notice,
+    ) -> Result<Option<Notice>, StoreError>;
 
     /// Reads an order; `None` if there is none.
     async fn order(

@@ -36,6 +36,8 @@ pub struct ShopAudit {
     pub payments: BTreeMap<&'static str, u64>,
     /// Of the payments, those without an order.
     pub transactions: u64,
+    /// Notices about confirmations, by outcome.
+    pub notices: BTreeMap<&'static str, u64>,
     /// The number of products.
     pub products: u64,
     /// Units that were ever put in, that are there, that are reserved, and that were sold, over all products.
@@ -113,6 +115,19 @@ impl ShopAudit {
         }
         if order.document.merchandise_minor + order.document.shipping_minor != total_minor {
             self.differs(format!("the lines of order {order_id} do not add up to its total"));
+        }
+        match (&order.notice, state.is_paid()) {
+            (Some(notice), true) => *self.notices.entry(notice.outcome.as_str()).or_default() += 1,
+            (None, false) => {}
+            (None, true) => self.differs(format!(
+                "order {order_id} is {}, and its confirmation was neither sent nor given up",
+                state.as_str()
+            )),
+            (Some(notice), false) => self.differs(format!(
+                "order {order_id} is {}, and its confirmation is {}",
+                state.as_str(),
+                notice.outcome.as_str()
+            )),
         }
         self.overdue(&format!("order {order_id}"), state.as_str(), order.due_at, now);
         let states: &[OrderState] = match state {
@@ -235,7 +250,7 @@ impl ShopAudit {
 
     fn finish(&mut self) {
         for (order_id, order) in std::mem::take(&mut self.known) {
-            let is_paid = matches!(order.state, OrderState::Paid | OrderState::Completed);
+            let is_paid = order.state.is_paid();
             // The payment of an order that is being paid may be completed, or not exist yet.
             let is_paying = order.state == OrderState::Paying;
             if order.completed > 1 || (!is_paying && order.completed != i64::from(is_paid)) {

@@ -1,4 +1,4 @@
-//! Publishing the events that report the states of orders and payments.
+//! Publishing the events that report the states of orders and payments, and the requests to confirm orders.
 
 use std::sync::Arc;
 
@@ -8,16 +8,19 @@ use ecom_bus::{Attributes, Message, Publisher};
 use ecom_codec::body::{self, NoCard};
 use ecom_pipeline::durable::{Durable, Retrier, RoleError};
 use ecom_shop_domain::event;
+use ecom_shop_domain::notice::NoticeRequest;
 use ecom_shop_domain::order::OrderRecord;
 use ecom_shop_domain::payment::PaymentRecord;
 use ecom_telemetry::metrics::Topic;
 
-/// Publishes events on the source topics of the pipeline.
+/// Publishes events on the source topics of the pipeline, and requests on the notices topic.
 pub struct EventPublisher {
     /// The topic of order events.
     pub orders: Arc<dyn Publisher>,
     /// The topic of payment events.
     pub payments: Arc<dyn Publisher>,
+    /// The topic of the requests to confirm orders.
+    pub notices: Arc<dyn Publisher>,
     /// Retries calls through outages.
     pub retrier: Arc<Retrier>,
 }
@@ -36,6 +39,17 @@ impl EventPublisher {
         let Some(message) = payment_message(payment) else { return Ok(None) };
         let publishing = self.retrier.publishing(Topic::Payments);
         publishing.publish(self.payments.as_ref(), &message).await.map(Some)
+    }
+
+    /// Publishes the request to confirm a paid order, and waits until the bus has acknowledged it, through outages. `None` if
+    /// there is nothing to ask for: the order is not paid, or something stands about its confirmation already.
+    pub async fn publish_notice(&self, order: &OrderRecord) -> Result<Option<Durable>, RoleError> {
+        if !order.state.is_paid() || order.notice.is_some() {
+            return Ok(None);
+        }
+        let body = NoticeRequest::confirmed(order.order_id).encode().into();
+        let message = Message { body, ..Message::default() };
+        self.retrier.publish(self.notices.as_ref(), &message).await.map(Some)
     }
 }
 

@@ -28,9 +28,9 @@ impl PaymentProcessor {
     /// Takes an order on until it waits, and returns the proof that everything its states entail is durable; `None` if there
     /// is no such order.
     ///
-    /// Before a state is left, everything it entails is durable: its event, its units of the inventory, and the outcome of
-    /// its payment. So whoever finds a record, after a crash or beside another processor, does what the state that stands
-    /// entails and goes on from there; nothing earlier is owed.
+    /// Before a state is left, everything it entails is durable: its event, its units of the inventory, the outcome of its
+    /// payment, and the request to confirm it. So whoever finds a record, after a crash or beside another processor, does
+    /// what the state that stands entails and goes on from there; nothing earlier is owed.
     pub async fn process_order(
         &self,
         order_id: OrderId,
@@ -53,6 +53,9 @@ impl PaymentProcessor {
                 self.end_reservations(&order, StockNeed::Release).await?;
             }
             if let Some(published) = self.events.publish_order(&order).await? {
+                durable = published;
+            }
+            if let Some(published) = self.events.publish_notice(&order).await? {
                 durable = published;
             }
             let payment = self.payment_of(&order).await?;

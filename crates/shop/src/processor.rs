@@ -24,7 +24,7 @@ pub struct PaymentProcessor {
     pub stock: StockKeeper,
     /// The carts, from which placed orders are removed.
     pub carts: Arc<dyn CartStore>,
-    /// Publishes the events that report their states.
+    /// Publishes the events that report their states, and the requests to confirm orders.
     pub events: EventPublisher,
     /// The topic of processing requests, for orders and payments that are due.
     pub requests: Arc<dyn Publisher>,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use ecom_config::fields::{DAY, MINUTE, MS, SECOND, duration, duration_or_off, number, share};
+use ecom_config::fields::{DAY, MINUTE, MS, SECOND, checked, duration, duration_or_off, number, share};
 use ecom_shop_domain::policy::OrderPolicy;
+use ecom_shop_domain::pricing::ShippingFee;
 
 /// The payment processor.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -25,7 +26,7 @@ pub struct ProcessorSettings {
     pub completion_delay: Duration,
 }
 
-/// The deadlines of orders.
+/// The deadlines of orders, and the fee for shipping them.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckoutSettings {
@@ -38,6 +39,13 @@ pub struct CheckoutSettings {
     /// The time in which another payment may follow a failed one; `None` (the default) cancels the order at once.
     #[serde(deserialize_with = "duration_or_off::<_, SECOND, { 30 * DAY }>")]
     pub payment_retry_window: Option<Duration>,
+    /// The fee for shipping an order, in whole units of its currency; 10 by default.
+    #[serde(deserialize_with = "shipping_fee")]
+    pub shipping_fee: ShippingFee,
+}
+
+fn shipping_fee<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ShippingFee, D::Error> {
+    checked(deserializer, |text| ShippingFee::try_new(&text))
 }
 
 impl ProcessorSettings {

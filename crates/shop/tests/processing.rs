@@ -13,6 +13,7 @@ use ecom_shop::processor::PaymentProcessor;
 use ecom_shop_domain::gateway::{ChargeOutcome, simulated};
 use ecom_shop_domain::identity::{RequestKey, payment_ids, transaction_ids};
 use ecom_shop_domain::money::Currency;
+use ecom_shop_domain::notice::{Notice, NoticeOutcome};
 use ecom_shop_domain::order::OrderState;
 use ecom_shop_domain::payment::{PaymentRecord, PaymentState};
 use ecom_shop_domain::policy::OrderPolicy;
@@ -124,6 +125,12 @@ async fn the_outcome_of_2000_payments_is_the_one_that_seed_and_id_say_whatever_h
         failed += usize::from(!is_paid);
     }
     assert!((150..250).contains(&failed), "{failed} of 2,000 failed at a success rate of 0.9");
+    let paid = tables.orders.values().filter(|order| order.state.is_paid()).map(|order| order.order_id);
+    assert_eq!(
+        world.asked_to_confirm(),
+        paid.collect(),
+        "the paid orders are to be confirmed, and no others"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,6 +208,55 @@ async fn an_event_is_published_though_its_processor_is_killed_after_the_move_to_
         assert!(is_reported(&world, order_id), "{n}: {:?}", world.order(order_id));
     }
     assert!(killed > 0, "no processor was killed between the move and the event");
+}
+
+/// The processor that has made the order paid is killed at once, and the next one comes when the order is due.
+#[tokio::test(start_paused = true)]
+async fn an_order_is_not_completed_before_its_confirmation_is_asked_for() {
+    let (policy, mut killed) = (OrderPolicy::default(), 0);
+    for n in 0..50 {
+        let world = World::default().with_faults(n);
+        let order_id = world.accept(1, Some("Test: succeed"), &policy);
+        let request = ProcessingRequest::OrderId(order_id.0);
+        let (one, _timers) = world.processor(n, 0, policy);
+        let until = async |state| {
+            while world.order(order_id).state != state {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = until(OrderState::Paid) => {}
+            _ = one.process(request) => {}
+        }
+        killed += usize::from(world.asked_to_confirm().is_empty());
+        let is_due = world.order(order_id).due_at.unwrap() - START;
+        let (other, _timers) = world.processor(n + 1_000, is_due, policy);
+        tokio::select! {
+            biased;
+            () = until(OrderState::Completed) => {}
+            done = other.process(request) => assert!(done.unwrap().is_some()),
+        }
+        assert_eq!(world.order(order_id).state, OrderState::Completed);
+        assert!(world.asked_to_confirm().contains(&order_id), "{n}");
+    }
+    assert!(killed > 0, "no processor was killed before it asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmation_is_not_asked_for_again_where_something_stands_about_it() {
+    let (world, policy) = (World::default(), OrderPolicy::default());
+    let (processor, _timers) = world.processor(1, 0, policy);
+    let order_id = world.accept(1, Some("Test: succeed"), &policy);
+    let request = ProcessingRequest::OrderId(order_id.0);
+    for times in [1, 2] {
+        processor.process(request).await.unwrap().unwrap();
+        assert_eq!(world.notices.messages.lock().unwrap().len(), times);
+    }
+    let notice = Notice::new(NoticeOutcome::Sent, None, START);
+    world.shop.tables().orders.get_mut(&order_id).unwrap().notice = Some(notice);
+    processor.process(request).await.unwrap().unwrap();
+    assert_eq!(world.notices.messages.lock().unwrap().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,8 +32,13 @@ struct Race {
     orders: i64,
     wanted: fn(i64) -> Vec<&'static str>,
     success_rate: f64,
+    /// The share of calls of the store in which a process freezes.
+    freezes: f64,
     seed: u64,
 }
+
+/// The usual share of calls in which a process freezes.
+const FREEZES: f64 = 0.01;
 
 /// What a race ended with.
 struct Outcome {
@@ -47,10 +52,10 @@ fn policy() -> OrderPolicy {
     OrderPolicy { completion_delay: Duration::from_secs(3), ..OrderPolicy::default() }
 }
 
-/// Runs three processors. Each delivery is killed at a random moment, or runs until it is done; one in a hundred calls of the
-/// store takes longer than the ack deadline, so that another processor works on the order meanwhile.
+/// Runs three processors. Each delivery is killed at a random moment, or runs until it is done; some calls of the
+/// store take longer than the ack deadline, so that another processor works on the order meanwhile.
 async fn run(race: &Race) -> Outcome {
-    let world = World { freezes: 0.01, success_rate: Some(race.success_rate), ..World::default() };
+    let world = World { freezes: race.freezes, success_rate: Some(race.success_rate), ..World::default() };
     let world = world.with_faults(race.seed);
     for (sku, on_hand) in race.units {
         let stock = Stock { on_hand: *on_hand, reserved: 0, stocked: *on_hand, version: 1 };
@@ -158,7 +163,7 @@ fn faults(race: &Race, outcome: &Outcome) -> Vec<String> {
 }
 
 fn one_product(seed: u64, success_rate: f64) -> Race {
-    Race { units: &[("A", 100)], orders: 200, wanted: |_| vec!["A"], success_rate, seed }
+    Race { units: &[("A", 100)], orders: 200, wanted: |_| vec!["A"], success_rate, freezes: FREEZES, seed }
 }
 
 /// Orders of one or two of three products.
@@ -169,7 +174,14 @@ fn three_products(seed: u64, success_rate: f64) -> Race {
         2 => vec!["C", "A"],
         _ => vec!["B"],
     };
-    Race { units: &[("A", 60), ("B", 50), ("C", 70)], orders: 300, wanted, success_rate, seed }
+    Race {
+        units: &[("A", 60), ("B", 50), ("C", 70)],
+        orders: 300,
+        wanted,
+        success_rate,
+        freezes: FREEZES,
+        seed,
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,7 +257,7 @@ async fn each_seeded_bug_is_found() {
         activate(Some(mutant));
         let mut found = None;
         for seed in 0..40 {
-            let race = three_products(seed, 0.8);
+            let race = Race { freezes: 5.0 * FREEZES, ..three_products(seed, 0.8) };
             let outcome = tokio::time::timeout(Duration::from_secs(20_000), run(&race)).await;
             let is_found = match outcome {
                 Ok(outcome) => !faults(&race, &outcome).is_empty(),

@@ -154,9 +154,15 @@ mod tests {
             shown,
             ["MODIFY ON TABLE mine.orders_payments_facts", "MODIFY ON TABLE mine.role_heartbeats"]
         );
-        for role in
-            ["payment_consumer", "dlq_handler", "heartbeat", "analyst", "api_service", "payment_processor"]
-        {
+        for role in [
+            "payment_consumer",
+            "dlq_handler",
+            "heartbeat",
+            "analyst",
+            "api_service",
+            "payment_processor",
+            "notifier",
+        ] {
             assert!(!grants_of(role, "mine").is_empty(), "{role}");
         }
     }
@@ -226,6 +232,7 @@ mod tests {
             "dlq_handler",
             "api_service",
             "payment_processor",
+            "notifier",
         ] {
             let missing = || async {
                 let checks = provision::check(&logins.own, Some(role)).await;

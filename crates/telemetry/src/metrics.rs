@@ -16,8 +16,8 @@ use prometheus_client::registry::Registry;
 
 pub use dead_letter_gauges::{DeadLetterCounts, DeadLetterGauges};
 use exposition::{Family, MetricKind};
-pub use labels::{CallOutcome, DispositionLabel, Resolution, StoreOperation, Topic};
-pub use role::{CallDurations, RoleMetrics};
+pub use labels::{CallOutcome, DispositionLabel, Resolution, StatusClass, StoreOperation, Topic};
+pub use role::{CallDurations, RequestDurations, RoleMetrics};
 
 /// The prefix of every name.
 const PREFIX: &str = "ecom";
@@ -55,6 +55,16 @@ const PUBLISH: Family = Family::new(
     "publish",
     MetricKind::Seconds,
     "From publishing a message to its publish acknowledgement, per attempt",
+);
+const SEND: Family = Family::new(
+    "send",
+    MetricKind::Seconds,
+    "Sending to a receiver outside of bus and store, per attempt; refused are not repeated",
+);
+const HTTP_REQUEST: Family = Family::new(
+    "http_request",
+    MetricKind::Seconds,
+    "From the headers of an HTTP request to its answer; its count is the requests answered",
 );
 const STORE: Family = Family::new("store", MetricKind::Seconds, "Calls of the store, per attempt");
 const PUBLISHED_DEAD_LETTERS: Family = Family::new(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::mails::FOLDER;
 use super::{Created, KILLS, Story, USERS};
 use crate::cli::{Demo, Format};
 use crate::exit::CliError;
@@ -18,12 +19,20 @@ pub(super) fn report(cli: &Demo, story: &Story, folder: &Path, base: &str) -> Re
         let doubled = created.recorded.saturating_sub(created.asked);
         format!("{} recorded, {} lost, {} doubled", count(created.recorded), count(lost), count(doubled))
     };
-    let Story { orders, transactions, verification, seed, .. } = story;
+    let Story { race, orders, transactions, mails, verification, seed, .. } = story;
+    let shown = output::quoted(folder);
     let mut text = format!(
-        "orders        {} by {USERS} users, each request sent twice: {}\n\
+        "race          {} buyers, {} headphones: {} sold, {} refused, {} oversold\n\
+         orders        {} by {USERS} users, each request sent twice: {}\n\
          transactions  {} without an order, each request sent twice: {}\n\
          payments      {}: {} completed, {} failed{} (2 processors, one of them killed {KILLS} times)\n\
+         mails         {} for {} paid orders, in {shown}/{FOLDER}\n\
          answers       p50 {:.0} ms, p99 {:.0} ms\n\n",
+        race.buyers,
+        race.units,
+        race.sold,
+        race.refused,
+        race.sold.saturating_sub(race.units).max(0),
         count(orders.asked),
         created(orders),
         count(transactions.asked),
@@ -35,17 +44,19 @@ pub(super) fn report(cli: &Demo, story: &Story, folder: &Path, base: &str) -> Re
             0 => format!(", each as seed {seed} says"),
             n => format!(", {} of them not as seed {seed} says", count(n)),
         },
+        count(mails.mails),
+        count(mails.paid_orders),
         orders.p50_seconds * 1e3,
         orders.p99_seconds * 1e3,
     );
-    let faults = orders.faults.iter().chain(&transactions.faults).chain(&story.record_differences);
+    let faults =
+        race.faults.iter().chain(&orders.faults).chain(&transactions.faults).chain(&story.record_differences);
     for fault in faults.take(20) {
         text.push_str(&format!("{fault}\n"));
     }
     for difference in verification.differences.iter().take(20) {
         text.push_str(&format!("{difference}\n"));
     }
-    let shown = output::quoted(folder);
     if story.clean {
         text.push_str(&format!(
             "✓ every order is its row and every row an order: {} rows, 0 lost, 0 mixed\n",

@@ -21,6 +21,9 @@ const MIXTURE: &[&str] = &[
 ];
 /// Flags of the configured backends; these tests run on the embedded ones.
 const OF_PUBSUB: &[&str] = &["--project"];
+/// Flags of bus and store, which a client of the API does not use.
+#[cfg(feature = "shop-embedded")]
+const WITHOUT_BACKENDS: &[&str] = &["--embedded", "--data-dir", "--connect-timeout"];
 /// Flags of CSV, which is not the default format.
 const OF_CSV: &[&str] = &["--spreadsheet-safe"];
 /// Flags of a consumer, which a subcommand of `dlq_handler` takes behind its name.
@@ -76,6 +79,19 @@ fn modes() -> Vec<Mode> {
         mode("api_service", &[], []),
         mode("api_service", &["key", "--role", "shop"], [OF_ROLES, &["--check"][..]]),
         mode("payment_processor", &[], [&["--streams"][..]]),
+        mode("notifier", &[], [&["--streams"][..]]),
+        mode("transaction_generator", &[], [WITHOUT_BACKENDS, &["--think", "--spawn-rate"][..]]),
+        mode("transaction_generator", &["--users", "5"], [WITHOUT_BACKENDS, &["--interval"][..]]),
+        mode(
+            "transaction_generator",
+            &["--users", "5", "--creates", "orders"],
+            [WITHOUT_BACKENDS, &["--interval", "--min-amount", "--max-amount", "--currencies"][..]],
+        ),
+        mode(
+            "transaction_generator",
+            &["verify", "--manifest", "m.jsonl"],
+            [WITHOUT_BACKENDS, OF_ROLES, &["--check"][..]],
+        ),
         mode("ecom_facts", &["verify", "--shop"], [OF_ROLES]),
         mode("ecom_demo", &["--shop"], [MIXTURE, &["--orders", "--seed"][..]]),
     ]);
@@ -112,6 +128,10 @@ fn value(help: &str, flag: &str) -> Option<&'static str> {
         "--admin-listen" | "--listen" => "127.0.0.1:0",
         "--success-rate" => "0.5",
         "--role" => "reader",
+        "--channel" => "webhook",
+        "--creates" => "both",
+        "--currencies" => "USD,EUR",
+        "--api" => "http://127.0.0.1:1",
         "--order-ids" => "1-2",
         "--rate" => "5/s",
         "--preset" => "reference",

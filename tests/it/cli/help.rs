@@ -36,6 +36,8 @@ async fn the_help_of_every_subcommand_is_as_reviewed() {
         ("ecom_setup", "completions"),
         #[cfg(feature = "shop")]
         ("api_service", "key"),
+        #[cfg(feature = "shop")]
+        ("transaction_generator", "verify"),
     ] {
         insta::assert_snapshot!(format!("{name}_{command}"), help(name, &[command, "--help"]).await);
     }

@@ -271,6 +271,6 @@ async fn killed_apis_and_processors_lose_and_double_nothing_on_the_services() {
     let Some(deployment) = Deployment::new().await else { return };
     let place = shop(&deployment).await;
     // More restarts of a subscription's consumers are more than the emulator bears.
-    super::shop::nothing_is_lost_or_doubled(&deployment.dir, &place, 100, 2).await;
+    super::shop::nothing_is_lost_or_doubled(&deployment.dir, &place, 20, 100, 2).await;
     deployment.end().await;
 }

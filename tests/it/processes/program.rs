@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The executables of the package, each with its path.
-pub const PROGRAMS: [(&str, &str); if cfg!(feature = "shop") { 10 } else { 8 }] = [
+pub const PROGRAMS: [(&str, &str); if cfg!(feature = "shop") { 12 } else { 8 }] = [
     ("orders_producer", env!("CARGO_BIN_EXE_orders_producer")),
     ("payments_producer", env!("CARGO_BIN_EXE_payments_producer")),
     ("order_consumer", env!("CARGO_BIN_EXE_order_consumer")),
@@ -32,6 +32,10 @@ pub const PROGRAMS: [(&str, &str); if cfg!(feature = "shop") { 10 } else { 8 }] 
     ("api_service", env!("CARGO_BIN_EXE_api_service")),
     #[cfg(feature = "shop")]
     ("payment_processor", env!("CARGO_BIN_EXE_payment_processor")),
+    #[cfg(feature = "shop")]
+    ("notifier", env!("CARGO_BIN_EXE_notifier")),
+    #[cfg(feature = "shop")]
+    ("transaction_generator", env!("CARGO_BIN_EXE_transaction_generator")),
 ];
 
 /// Calls `find` until it returns a value, and returns that. Fails the test after [`PATIENCE`].

@@ -4,14 +4,11 @@
 use std::time::Duration;
 
 use ecom_shop_load::client::{ApiAnswer, ApiClient};
-use ecom_shop_load::requests::TransactionMix;
-use ecom_shop_load::traffic::{Creates, Traffic, TrafficReport, send};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use super::program::{Running, TestDir, eventually};
+use super::program::{Program, Running, TestDir, eventually};
 
 /// Short delays and ack deadlines, so that the work of a killed process is done soon.
 const QUICK: [&str; 10] = [
@@ -27,6 +24,9 @@ const QUICK: [&str; 10] = [
     "shop.processor.completion_delay=1s",
 ];
 
+/// The manifests of the generators.
+const MANIFESTS: [&str; 2] = ["orders.jsonl", "transactions.jsonl"];
+
 /// Where the programs of a test keep their data.
 pub(super) struct Place {
     /// Flags of every program.
@@ -38,13 +38,20 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn embedded() -> Self {
+    pub(super) fn embedded() -> Self {
         Self { flags: QUICK.map(str::to_owned).into(), api: Vec::new(), key: None }
     }
 
     pub(super) fn start(&self, dir: &TestDir, name: &'static str) -> Running {
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
         dir.start(name, &flags)
+    }
+
+    /// Flags of a client that needs the key.
+    fn key_file(&self, dir: &TestDir) -> Vec<&'static str> {
+        let Some(key) = &self.key else { return Vec::new() };
+        dir.write("api-key", key);
+        vec!["--key-file", "api-key"]
     }
 
     pub(super) async fn verify(&self, dir: &TestDir) -> serde_json::Value {
@@ -57,7 +64,7 @@ impl Place {
 /// The API, on a port of its own, started again at the same one.
 pub(super) struct ApiProcess {
     process: Running,
-    listen: String,
+    pub(super) listen: String,
     pub(super) client: ApiClient,
 }
 
@@ -92,7 +99,8 @@ async fn until(client: &ApiClient, path: &str, is_there: impl Fn(&ApiAnswer) -> 
 }
 
 /// The roles beside the API.
-const ROLES: [&str; 4] = ["payment_processor", "order_consumer", "payment_consumer", "dlq_handler"];
+pub(super) const ROLES: [&str; 5] =
+    ["payment_processor", "order_consumer", "payment_consumer", "dlq_handler", "notifier"];
 
 #[tokio::test]
 async fn an_order_of_the_api_is_a_row_of_the_table() {
@@ -144,6 +152,7 @@ pub(super) async fn an_order_becomes_a_row(dir: &TestDir, place: &Place) {
     assert_eq!(cancelled.body["payment"]["error_message"], "the card was declined");
     let found = place.verify(dir).await;
     assert_eq!(found["shop"]["orders"], json!({"completed": 1, "cancelled": 1}), "{found}");
+    assert_eq!(found["shop"]["notices"], json!({"not_needed": 1}), "it has no e-mail address: {found}");
     for role in roles {
         role.drained().await.with(0);
     }
@@ -205,38 +214,40 @@ async fn the_reference_systems_own_requests_are_answered_as_they_expect() {
     place.verify(&dir).await;
 }
 
-fn traffic(creates: Creates, users: u64, count: u64, run: &str) -> Traffic {
-    Traffic {
-        creates,
-        users,
-        count: Some(count),
-        run: run.to_owned(),
-        seed: 7,
-        send_twice: true,
-        cut: 0.05,
-        think: Duration::from_millis(20),
-    }
+/// Returns a generator that sends every request twice, and does not wait for some answers.
+fn generator(dir: &TestDir, place: &Place, api: &ApiProcess, load: &[&str]) -> Program {
+    let url = format!("http://{}", api.listen);
+    let often = ["--api", &url, "--think", "0", "--send-twice", "--cut", "0.05", "--format", "json"];
+    dir.program("transaction_generator", &[&often, load, &place.key_file(dir)].concat())
 }
 
 #[tokio::test]
 async fn killed_apis_and_processors_lose_and_double_nothing() {
     let (dir, place) = (TestDir::new(), Place::embedded());
-    nothing_is_lost_or_doubled(&dir, &place, 300, 6).await;
+    nothing_is_lost_or_doubled(&dir, &place, 20, 300, 6).await;
 }
 
 /// Users send every request twice and do not wait for some answers, while the API and two processors are killed again and
 /// again.
-pub(super) async fn nothing_is_lost_or_doubled(dir: &TestDir, place: &Place, orders: u64, kills: u32) {
+pub(super) async fn nothing_is_lost_or_doubled(
+    dir: &TestDir,
+    place: &Place,
+    users: u64,
+    orders: u64,
+    kills: u32,
+) {
     let mut api = ApiProcess::start(dir, place).await;
-    let (client, stop) = (api.client.clone(), CancellationToken::new());
     let mut processors = [(); 2].map(|()| place.start(dir, "payment_processor"));
     let _others: Vec<Running> = ROLES[1..].iter().map(|role| place.start(dir, role)).collect();
-    let of_orders = traffic(Creates::Orders, 20, orders, "order");
-    let of_transactions =
-        traffic(Creates::Transactions(TransactionMix::default()), 5, orders / 5, "transaction");
-    let sending = tokio::spawn(async move {
-        tokio::join!(send(&client, &of_orders, &stop), send(&client, &of_transactions, &stop))
-    });
+    let [users, of_orders, of_transactions] = [users, orders, orders / 5].map(|number| number.to_string());
+    let sends = |creates, users, count, manifest| {
+        let load = ["--creates", creates, "--users", users, "--count", count, "--manifest", manifest];
+        generator(dir, place, &api, &load).start()
+    };
+    let sending = [
+        sends("orders", users.as_str(), of_orders.as_str(), MANIFESTS[0]),
+        sends("transactions", "5", of_transactions.as_str(), MANIFESTS[1]),
+    ];
     let mut dice = ChaCha8Rng::seed_from_u64(99);
     for n in 0..kills {
         tokio::time::sleep(Duration::from_millis(dice.random_range(100..700))).await;
@@ -246,14 +257,18 @@ pub(super) async fn nothing_is_lost_or_doubled(dir: &TestDir, place: &Place, ord
         victim.kill();
         processors = [other, place.start(dir, "payment_processor")];
     }
-    let (sent_orders, sent_transactions) = sending.await.unwrap();
-    let clean = |report: &TrafficReport, count: u64| {
-        assert_eq!(report.faults, [""; 0]);
-        assert_eq!(report.recorded.len() as u64, count);
-        assert!(report.replayed >= count, "each request was sent twice");
-    };
-    clean(&sent_orders, orders);
-    clean(&sent_transactions, orders / 5);
+    for (generator, count) in sending.into_iter().zip([orders, orders / 5]) {
+        let report = generator.ended().await.with(0).json();
+        assert_eq!(report["recorded"], count, "{report}");
+        assert!(report["replayed"].as_u64() >= Some(count), "each request was sent twice: {report}");
+    }
+    let url = format!("http://{}", api.listen);
+    let verify = ["verify", "--api", &url, "--format", "json", "--manifest", MANIFESTS[0], MANIFESTS[1]];
+    let verify = [&verify, place.key_file(dir).as_slice()].concat();
+    let proven = dir.run("transaction_generator", &verify).await.with(0).json();
+    for (kind, count) in [("orders", orders), ("transactions", orders / 5)] {
+        assert_eq!(proven[kind]["proven"], count, "{proven}");
+    }
     let rested = ["accepted", "placed", "paying", "paid"];
     let found = eventually("all orders come to rest", async || {
         let found = place.verify(dir).await;
@@ -300,4 +315,5 @@ async fn the_demo_of_the_shop_ends_with_verified_records() {
     let demo = ["--shop", "--format", "json", "--set", "shop.api.listen=127.0.0.1:0"];
     let found = dir.run("ecom_demo", &demo).await.with(0).json();
     assert_eq!((&found["clean"], &found["orders"]["recorded"]), (&json!(true), &json!(1_000)), "{found}");
+    assert!(found["mails"]["mails"].as_u64() > Some(900), "{found}");
 }

@@ -110,6 +110,36 @@ async fn clients_that_send_slowly_are_cut_off_after_ten_seconds() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_take_its_answers_is_cut_off_and_a_slow_one_is_not() {
+    const REQUESTS: usize = 1_000;
+    let served = serve(&settings()).await;
+    let request = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
+    let last = "GET /openapi.json HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let requests = request.repeat(REQUESTS - 1) + last;
+    // More than the buffers of both sides hold.
+    assert!(REQUESTS * served.send(last.as_bytes()).await.len() > 32 * 1024 * 1024);
+    let answers_after = async |pauses: &[u64]| {
+        let mut stream = served.connect().await;
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        let mut answers = Vec::new();
+        for seconds in pauses {
+            tokio::time::sleep(Duration::from_secs(*seconds)).await;
+            let mut some = vec![0; 8 * 1024 * 1024];
+            if stream.read_exact(&mut some).await.is_ok() {
+                answers.extend(some);
+            }
+        }
+        // A connection that is cut off may be reset.
+        let _ = timeout(SOON, stream.read_to_end(&mut answers)).await.unwrap();
+        answers.windows(9).filter(|bytes| bytes == b"HTTP/1.1 ").count()
+    };
+    let (never, slow) = tokio::join!(answers_after(&[12]), answers_after(&[6, 6]));
+    assert!(never < REQUESTS, "all answers were kept for it");
+    assert_eq!(slow, REQUESTS);
+    assert!(served.is_alive().await);
+}
+
+#[tokio::test]
 async fn too_many_or_too_long_headers_are_refused() {
     let served = serve(&settings()).await;
     let request =

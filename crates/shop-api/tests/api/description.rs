@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::world::{Call, World};
 
@@ -70,7 +70,7 @@ async fn every_operation_has_a_summary_a_tag_and_a_problem_for_each_fault_that_i
             for (status, is_expected) in [
                 ("400", true),
                 ("401", is_key_required),
-                ("403", is_key_required),
+                ("403", is_key_required || method != "get"),
                 ("429", is_key_required),
                 ("404", path.contains('{')),
                 ("408", operation["requestBody"].is_object()),
@@ -83,8 +83,15 @@ async fn every_operation_has_a_summary_a_tag_and_a_problem_for_each_fault_that_i
                 assert_eq!(statuses.contains(status), is_expected, "{what}: {status}");
             }
         }
-        assert_eq!(world.description["security"].is_array(), is_key_required);
-        assert_eq!(world.description["components"]["securitySchemes"].is_object(), is_key_required);
+        let (security, schemes) =
+            (&world.description["security"], &world.description["components"]["securitySchemes"]);
+        if is_key_required {
+            assert_eq!(*security, json!([{"api_key": []}, {"basic": []}]), "either is enough");
+            let kinds = ["api_key", "basic"].map(|name| (&schemes[name]["type"], &schemes[name]["scheme"]));
+            assert_eq!(kinds, [(&json!("http"), &json!("bearer")), (&json!("http"), &json!("basic"))]);
+        } else {
+            assert!(security.is_null() && schemes.is_null());
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::inventory::{CART, CHECKOUT, PREVIEW, PRODUCTS, checkout, laptop, two};
 use super::world::{
     Call, Fault, ORDERS, PUBLISH, TRANSACTIONS, World, keys, prepaid, settings, transfer, unpaid,
 };
@@ -14,14 +15,20 @@ use ecom_shop_api::auth::Keys;
 async fn a_key_that_asks_too_often_is_told_when_to_ask_again_and_others_are_served() {
     let world = World::new(keys(), &ApiSettings { rate: 1, burst: 3, ..settings() }).await;
     let list = |by: &str| Call::get(ORDERS).by(by);
-    for _ in 0..3 {
-        assert_eq!(world.send(list("shop")).await.status, 200);
+    for left in (0..3).rev() {
+        let answer = world.send(list("shop")).await;
+        assert_eq!((answer.status, answer.header("ratelimit-policy")), (200, "\"account\";q=3;w=3"));
+        let expected = format!("\"account\";r={left};t={}", 3 - left);
+        assert_eq!(answer.header("ratelimit"), expected);
     }
     let refused = world.send(list("shop")).await;
     assert_eq!((refused.status, refused.code(), refused.header("retry-after")), (429, "rate_limited", "1"));
+    assert_eq!(refused.header("ratelimit-policy"), "\"account\";q=3;w=3");
+    assert_eq!(refused.header("ratelimit"), "\"account\";r=0;t=1");
     assert_eq!(world.send(list("reader")).await.status, 200, "another key");
     for _ in 0..10 {
-        assert_eq!(world.send(list("stranger")).await.status, 401, "no key is counted for");
+        let stranger = world.send(list("stranger")).await;
+        assert_eq!((stranger.status, stranger.header("ratelimit")), (401, ""), "no key is counted for");
         assert_eq!(world.send(Call::get("/livez")).await.status, 200);
     }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
@@ -35,7 +42,11 @@ async fn a_key_that_asks_too_often_is_told_when_to_ask_again_and_others_are_serv
 async fn without_keys_there_is_no_rate() {
     let world = World::new(Keys::NotRequired, &ApiSettings { rate: 1, burst: 1, ..settings() }).await;
     for _ in 0..20 {
-        assert_eq!(world.send(Call::get(ORDERS)).await.status, 200);
+        let answer = world.send(Call::get(ORDERS)).await;
+        assert_eq!(
+            (answer.status, answer.header("ratelimit"), answer.header("ratelimit-policy")),
+            (200, "", "")
+        );
     }
 }
 
@@ -100,6 +111,7 @@ async fn a_panic_costs_its_own_request_only() {
 async fn whatever_does_not_answer_the_request_is_answered_within_its_time() {
     let world = World::open().await;
     world.order("k", &unpaid()).await;
+    world.stock("LAPTOP", 99_900, 3);
     for (call, what, code, seconds) in [
         (Call::get(ORDERS), "read orders", "timed_out", 30),
         (Call::get(format!("{ORDERS}?customer_id=7")), "read the orders of a customer", "timed_out", 30),
@@ -110,6 +122,14 @@ async fn whatever_does_not_answer_the_request_is_answered_within_its_time() {
         (Call::post(ORDERS).json(&prepaid()), PUBLISH, "bus_unavailable", 10),
         (Call::post(TRANSACTIONS).json(&transfer()), "create a payment", "timed_out", 30),
         (Call::post(format!("{ORDERS}/k/cancel")), PUBLISH, "bus_unavailable", 10),
+        (Call::get(PRODUCTS), "read products", "timed_out", 30),
+        (Call::put(format!("{PRODUCTS}/LAPTOP")).json(&laptop()), "read a product", "timed_out", 30),
+        (Call::get(format!("{CART}?customer_id=7")), "read a cart", "timed_out", 30),
+        (Call::put(format!("{CART}/LAPTOP")).json(&two()), "write a line of a cart", "timed_out", 30),
+        (Call::delete(format!("{CART}/LAPTOP?customer_id=7")), "remove a line of a cart", "timed_out", 30),
+        (Call::post(PREVIEW).json(&serde_json::json!({"customer_id": 7})), "read a cart", "timed_out", 30),
+        (Call::post(CHECKOUT).json(&checkout()), "read a product", "timed_out", 30),
+        (Call::post(CHECKOUT).json(&checkout()), PUBLISH, "bus_unavailable", 10),
     ] {
         world.script.of(what, Fault::Hangs);
         let began = tokio::time::Instant::now();

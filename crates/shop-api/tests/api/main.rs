@@ -3,15 +3,21 @@
 
 mod access;
 mod answer;
+mod carts;
+mod checkout;
+mod confirmation;
 mod connections;
 mod description;
 mod hostile;
 mod idempotency;
+mod inventory;
 mod limits;
 mod logs;
 mod metrics;
 mod orders;
 mod pages;
 mod payments;
+mod preview;
 mod problems;
+mod products;
 mod world;

@@ -1,10 +1,12 @@
-//! The counts over all orders.
+//! The counts over all orders, and those of HTTP requests.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::world::{Call, Fault, ORDERS, START, World, prepaid};
+use super::world::{Call, Fault, ORDERS, START, World, prepaid, unpaid};
 use ecom_domain::order::OrderId;
 use ecom_shop_domain::order::OrderState;
 
@@ -91,4 +93,74 @@ async fn counts_that_could_not_be_read_are_not_kept() {
     }
     world.script.heal();
     assert_eq!(counts(&world).await["total_orders"], 1);
+}
+
+/// Returns what a scraper gets.
+fn exported(world: &World) -> String {
+    let registry = ecom_telemetry::metrics::registry(vec![world.metrics.clone()], None);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    text
+}
+
+/// Returns the counts of HTTP requests as they are exported: operation, status and number, those of 0 left out.
+fn requests(world: &World) -> Vec<(String, String, u64)> {
+    let of_line = |line: &str| {
+        let labels =
+            line.strip_prefix("ecom_http_request_seconds_count{role=\"api_service\",operation=\"")?;
+        let (operation, rest) = labels.split_once("\",status=\"").unwrap();
+        let (status, count) = rest.split_once("\"} ").unwrap();
+        Some((operation.to_owned(), status.to_owned(), count.parse().unwrap()))
+    };
+    exported(world).lines().filter_map(of_line).filter(|(.., count)| *count > 0).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_request_is_counted_by_its_operation_and_the_class_of_its_status() {
+    let world = World::with_keys().await;
+    let counted = |operation: &str, status: &str, count| (operation.to_owned(), status.to_owned(), count);
+    assert_eq!(requests(&world), [counted("none", "2xx", 1)], "the description");
+    world.order("k", &unpaid()).await;
+    for call in [
+        Call::get(format!("{ORDERS}/k")).by("shop"),
+        Call::new(Method::HEAD, format!("{ORDERS}/k")).by("shop"),
+        Call::get(format!("{ORDERS}/none")).by("shop"),
+        Call::get(format!("{ORDERS}/k")),
+        Call::post(format!("{ORDERS}/k")).by("shop"),
+        Call::get("/nothing"),
+        Call::get("/"),
+        Call::get("/livez"),
+    ] {
+        world.send(call).await;
+    }
+    world.script.of("read orders", Fault::Slow);
+    world.send(Call::get(ORDERS).by("shop")).await;
+    world.script.of("read orders", Fault::Lost);
+    world.send(Call::get(ORDERS).by("shop")).await;
+    let expected = [
+        counted("createOrder", "2xx", 1),
+        counted("listOrders", "2xx", 1),
+        counted("listOrders", "5xx", 1),
+        counted("none", "2xx", 2),
+        counted("none", "3xx", 1),
+        counted("none", "4xx", 2),
+        counted("readOrder", "2xx", 2),
+        counted("readOrder", "4xx", 2),
+    ];
+    assert_eq!(requests(&world), expected);
+    let text = exported(&world);
+    let bucket =
+        |le: &str| format!("{{le=\"{le}\",role=\"api_service\",operation=\"listOrders\",status=\"2xx\"}} ");
+    let of = |le| text.lines().find_map(|line| line.split_once(&bucket(le))).unwrap().1;
+    assert_eq!((of("0.25"), of("1.0")), ("0", "1"), "it took half a second");
+}
+
+#[tokio::test]
+async fn the_operations_of_the_metrics_are_those_of_the_description() {
+    let world = World::open().await;
+    let paths = world.description["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|item| item.as_object().unwrap().values());
+    let ids = operations.map(|operation| operation["operationId"].as_str().unwrap().to_owned());
+    let expected: BTreeSet<String> = ids.chain(["none".to_owned()]).collect();
+    assert_eq!(ecom_shop_api::operations(), expected);
 }

@@ -166,7 +166,8 @@ async fn what_is_being_paid_or_has_ended_is_not_cancelled() {
         world.take_messages();
         let detail = match state {
             OrderState::Accepted | OrderState::Placed | OrderState::Cancelled => continue,
-            state => format!("the order is {}", state.as_str()),
+            OrderState::Paying => "a payment of the order is processing".to_owned(),
+            state => format!("the order is {}", state.status()),
         };
         let refused = cancel(&world, &order).await;
         assert_eq!((refused.status, refused.code()), (409, "not_cancellable"));

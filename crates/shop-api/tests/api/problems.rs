@@ -7,10 +7,12 @@ use axum::http::Request;
 use serde_json::json;
 
 use super::answer::Answer;
+use super::inventory::{CHECKOUT, PREVIEW, PRODUCTS, checkout, laptop, order_of_products};
 use super::world::{Call, Fault, ORDERS, PUBLISH, TRANSACTIONS, World, keys, payment, prepaid, settings};
 use super::world::{transfer, unpaid};
 use ecom_shop_api::auth::Keys;
 use ecom_shop_api::{ApiSettings, ProblemCode};
+use ecom_shop_domain::inventory::Shortage;
 use ecom_shop_domain::order::OrderState;
 use ecom_shop_domain::payment::PaymentState;
 
@@ -54,6 +56,7 @@ async fn meet(code: ProblemCode) -> Answer {
         }
         _ => World::open().await,
     };
+    world.stock("LAPTOP", 99_900, 5);
     let order_in = async |state| world.order_in("order", state, &unpaid()).await;
     let pay = || Call::post(format!("{ORDERS}/order/payments")).key("p").json(&payment());
     let create = || Call::post(ORDERS).json(&prepaid());
@@ -82,6 +85,28 @@ async fn meet(code: ProblemCode) -> Answer {
             order_in(OrderState::Refused).await;
             Call::post(format!("{ORDERS}/order/cancel"))
         }
+        Code::NotPaid => {
+            order_in(OrderState::Placed).await;
+            Call::post(format!("{ORDERS}/order/confirmation"))
+        }
+        Code::InsufficientStock => {
+            let order = world.order_in("short", OrderState::Refused, &order_of_products()).await;
+            let shortage = Shortage { sku: "LAPTOP".into(), wanted: 2, available: 1 };
+            world.change(&order, |order| order.detail = Some(shortage.to_string()));
+            Call::post(ORDERS).key("short").json(&order_of_products())
+        }
+        Code::TotalChanged => {
+            world.stock("LAPTOP", 99_901, 3);
+            Call::post(CHECKOUT).json(&checkout())
+        }
+        Code::ReservedByOrders => {
+            world.shop.tables().products.get_mut("LAPTOP").unwrap().stock.reserved = 4;
+            Call::put(format!("{PRODUCTS}/LAPTOP")).json(&laptop())
+        }
+        Code::PreconditionFailed => {
+            Call::put(format!("{PRODUCTS}/LAPTOP")).header("if-match", "\"2\"").json(&laptop())
+        }
+        Code::CartEmpty => Call::post(PREVIEW).json(&json!({"customer_id": 7})),
         Code::RequestTooSlow => {
             let never = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
             let request = Request::post(ORDERS).header("content-type", "application/json");

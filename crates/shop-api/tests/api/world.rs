@@ -8,17 +8,22 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ecom_bus::{Message, PublishError, Publisher, Receipt};
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::order::OrderId;
+use ecom_domain::role::RoleName;
 use ecom_shop_api::auth::{CallerRole, Keys, key_line};
 use ecom_shop_api::{Api, ApiSettings, Backends, router};
 use ecom_shop_domain::order::{OrderRecord, OrderState};
 use ecom_shop_domain::payment::{PaymentRecord, PaymentState};
 use ecom_shop_domain::policy::OrderPolicy;
+use ecom_shop_domain::pricing::ShippingFee;
 use ecom_shop_store::memory::{CallFault, CallFaults, MemoryShop};
 use ecom_store::StoreError;
 use ecom_store::memory::{Interceptor, MemoryStore, Tables};
+use ecom_telemetry::metrics::RoleMetrics;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -128,8 +133,16 @@ impl Interceptor for Faults {
 
 /// A topic that keeps each message.
 pub(crate) struct Topic {
+    name: &'static str,
     script: Arc<Script>,
     messages: Mutex<Vec<Message>>,
+}
+
+impl Topic {
+    fn take(&self) -> Vec<String> {
+        let messages = std::mem::take(&mut *self.messages.lock().unwrap());
+        messages.iter().map(|message| String::from_utf8_lossy(&message.body).into_owned()).collect()
+    }
 }
 
 /// The operation of a message in the script.
@@ -142,7 +155,7 @@ impl Publisher for Topic {
         if matches!(fault, None | Some(Fault::AnswerLost)) {
             self.messages.lock().unwrap().push(message);
         }
-        let (topic, source) = ("requests".to_owned(), "no answer".into());
+        let (topic, source) = (self.name.to_owned(), "no answer".into());
         Receipt::new(async move {
             match fault {
                 None => Ok("1".to_owned()),
@@ -169,7 +182,9 @@ pub(crate) struct World {
     pub(crate) script: Arc<Script>,
     pub(crate) shop: Arc<MemoryShop<Faults>>,
     pub(crate) facts: Arc<MemoryStore<Faults>>,
-    topic: Arc<Topic>,
+    requests: Arc<Topic>,
+    notices: Arc<Topic>,
+    pub(crate) metrics: Arc<RoleMetrics>,
     pub(crate) api: Arc<Api>,
     router: Router,
     pub(crate) description: Arc<Value>,
@@ -203,23 +218,30 @@ impl World {
         let faults = Faults(Arc::clone(&script));
         let shop = Arc::new(MemoryShop::new(faults.clone()));
         let facts = Arc::new(MemoryStore::new(faults, Tables::default()));
-        let topic = Arc::new(Topic { script: Arc::clone(&script), messages: Mutex::default() });
+        let topic = |name| Arc::new(Topic { name, script: Arc::clone(&script), messages: Mutex::default() });
+        let (requests, notices) = (topic("requests"), topic("notices"));
+        let metrics = Arc::new(RoleMetrics::new(RoleName::new("api_service")));
         let backends = Backends {
             orders: shop.clone(),
             payments: shop.clone(),
+            inventory: shop.clone(),
+            carts: shop.clone(),
             facts: facts.clone(),
-            requests: topic.clone(),
+            requests: requests.clone(),
+            notices: notices.clone(),
+            metrics: metrics.clone(),
         };
         static SEED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let seed = SEED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (clock, entropy) = (Clock::anchored(START), Arc::new(Entropy::seeded(seed)));
-        let api = Arc::new(Api::new(backends, keys, settings, OrderPolicy::default(), clock, entropy));
+        let (policy, fee) = (OrderPolicy::default(), ShippingFee::default());
+        let api = Arc::new(Api::new(backends, keys, settings, policy, fee, clock, entropy));
         let router = router(Arc::clone(&api));
         let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
         let description = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let description = Arc::new(serde_json::from_slice(&description).unwrap());
-        Self { script, shop, facts, topic, api, router, description }
+        Self { script, shop, facts, requests, notices, metrics, api, router, description }
     }
 
     /// Sends a request, and checks the form of the answer.
@@ -277,18 +299,28 @@ impl World {
         tables.orders.len() + tables.payments.len()
     }
 
-    /// Returns the bodies of the messages so far, and forgets them.
+    /// Returns the bodies of the processing requests so far, and forgets them.
     pub(crate) fn take_messages(&self) -> Vec<String> {
-        let messages = std::mem::take(&mut *self.topic.messages.lock().unwrap());
-        messages.iter().map(|message| String::from_utf8_lossy(&message.body).into_owned()).collect()
+        self.requests.take()
+    }
+
+    /// Returns the bodies of the requests to confirm orders so far, and forgets them.
+    pub(crate) fn take_notices(&self) -> Vec<String> {
+        self.notices.take()
     }
 
     /// Returns everything that is stored or was published, as text.
     pub(crate) fn everything(&self) -> String {
         let tables = self.shop.tables();
-        let messages = self.topic.messages.lock().unwrap();
-        let bodies: Vec<_> = messages.iter().map(|message| &message.body).collect();
-        format!("{:?} {:?} {messages:?} {bodies:?}", tables.orders, tables.payments)
+        let topics = [&self.requests, &self.notices].map(|topic| {
+            let messages = topic.messages.lock().unwrap();
+            let bodies: Vec<_> = messages.iter().map(|message| &message.body).collect();
+            format!("{messages:?} {bodies:?}")
+        });
+        format!(
+            "{:?} {:?} {:?} {:?} {:?} {topics:?}",
+            tables.orders, tables.payments, tables.products, tables.reservations, tables.carts
+        )
     }
 }
 
@@ -326,9 +358,22 @@ impl Call {
         Self::new(Method::POST, path)
     }
 
+    pub(crate) fn put(path: impl Into<String>) -> Self {
+        Self::new(Method::PUT, path)
+    }
+
+    pub(crate) fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path)
+    }
+
     /// The account that calls.
     pub(crate) fn by(self, account: &str) -> Self {
         self.header("authorization", format!("Bearer ecom_{account}"))
+    }
+
+    /// The account that calls, by HTTP Basic.
+    pub(crate) fn by_password(self, account: &str) -> Self {
+        self.header("authorization", format!("Basic {}", STANDARD.encode(format!("me:ecom_{account}"))))
     }
 
     /// The idempotency key.

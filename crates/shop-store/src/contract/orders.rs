@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use super::{NOW, SECOND, moved, order, order_at, own};
 use crate::{Created, OrderStore, ReadGuarantee};
 use ecom_domain::order::OrderId;
+use ecom_shop_domain::notice::{Notice, NoticeOutcome};
 use ecom_shop_domain::order::{Evidence, OrderRecord, OrderState};
 use ecom_store::contract::Subject;
 
@@ -21,6 +22,10 @@ ecom_store::contract_suite! { $ crate orders, crate::OrderStore, order_record_co
     a_move_from_another_revision_changes_nothing,
     a_move_written_twice_is_as_if_written_once,
     every_state_reads_back,
+    a_notice_is_written_where_the_one_before_stands,
+    a_move_and_a_notice_leave_each_other_alone,
+    of_notices_at_once_exactly_one_stands_and_all_see_it,
+    an_unknown_order_has_no_notice,
     of_moves_at_once_exactly_one_stands_and_all_see_it,
     of_creations_at_once_exactly_one_is_new,
     each_order_is_on_exactly_one_page,
@@ -117,6 +122,69 @@ async fn every_state_reads_back(store: &Store) {
         assert_eq!(store.move_order(&next).await.unwrap(), Some(next.clone()));
         assert_eq!(stored(store, next.order_id).await, Some(next.clone()));
         current = next;
+    }
+}
+
+async fn a_notice_is_written_where_the_one_before_stands(store: &Store) {
+    let order = order();
+    store.create_order(&order).await.unwrap();
+    let refused = NoticeOutcome::Undeliverable("550 5.1.1: <\"ünï\">: 🐭".into());
+    let first = Notice::new(refused, None, NOW);
+    let second = Notice::new(NoticeOutcome::Sent, Some(&first), NOW);
+    let third = Notice::new(NoticeOutcome::NotNeeded("nobody to tell".into()), Some(&second), NOW);
+    let set = async |before: Option<&Notice>, notice: &Notice| -> Option<Notice> {
+        let stands = store.set_notice(order.order_id, before, notice).await.unwrap();
+        let expected = OrderRecord { notice: stands.clone(), ..order.clone() };
+        assert_eq!(stored(store, order.order_id).await, Some(expected), "and nothing else was written");
+        stands
+    };
+    assert_eq!(set(Some(&first), &second).await, None, "none stands yet");
+    assert_eq!(set(None, &first).await, Some(first.clone()));
+    assert_eq!(set(None, &first).await, Some(first.clone()), "again");
+    assert_eq!(set(None, &second).await, Some(first.clone()));
+    assert_eq!(set(Some(&second), &third).await, Some(first.clone()));
+    assert_eq!(set(Some(&first), &second).await, Some(second.clone()));
+    assert_eq!(set(Some(&second), &third).await, Some(third));
+}
+
+async fn a_move_and_a_notice_leave_each_other_alone(store: &Store) {
+    let order = order();
+    store.create_order(&order).await.unwrap();
+    let notice = Notice::new(NoticeOutcome::Sent, None, NOW);
+    store.set_notice(order.order_id, None, &notice).await.unwrap();
+    // A processor that has read the record before.
+    let next = moved(&order, Evidence::default(), NOW + 1);
+    let stands = store.move_order(&next).await.unwrap().unwrap();
+    assert_eq!(OrderRecord { notice: None, ..stands }, next);
+    let expected = OrderRecord { notice: Some(notice.clone()), ..next.clone() };
+    assert_eq!(stored(store, order.order_id).await, Some(expected.clone()));
+    let again = store.create_order(&order).await.unwrap();
+    assert_eq!(again, Created { record: expected.clone(), is_new: false });
+    let all: Vec<OrderRecord> = store.orders().try_collect().await.unwrap();
+    assert!(all.contains(&expected), "a scan reads it, too");
+    let later = Notice::new(NoticeOutcome::Sent, Some(&notice), NOW);
+    assert_eq!(store.set_notice(order.order_id, Some(&notice), &later).await.unwrap(), Some(later.clone()));
+    let last = stored(store, order.order_id).await.unwrap();
+    assert_eq!(last, OrderRecord { notice: Some(later), ..next });
+}
+
+async fn of_notices_at_once_exactly_one_stands_and_all_see_it(store: &Store) {
+    let order = order();
+    store.create_order(&order).await.unwrap();
+    let notices: Vec<_> = (0..8).map(|n| Notice::new(NoticeOutcome::Sent, None, NOW + n)).collect();
+    let set = async |notice: &Notice| store.set_notice(order.order_id, None, notice).await;
+    let seen = join_all(notices.iter().map(set)).await;
+    let last = stored(store, order.order_id).await.unwrap().notice.unwrap();
+    assert!(notices.contains(&last));
+    let answered: Vec<_> = seen.into_iter().flatten().flatten().collect();
+    assert!(!answered.is_empty() && answered.iter().all(|seen| *seen == last), "{answered:?}");
+}
+
+async fn an_unknown_order_has_no_notice(store: &Store) {
+    let (order, notice) = (order(), Notice::new(NoticeOutcome::Sent, None, NOW));
+    for before in [None, Some(&notice)] {
+        assert_eq!(store.set_notice(order.order_id, before, &notice).await.unwrap(), None);
+        assert_eq!(stored(store, order.order_id).await, None, "and none is created");
     }
 }
 

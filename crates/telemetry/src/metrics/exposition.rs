@@ -9,8 +9,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::durations::Durations;
-use super::labels::{CallOutcome, DispositionLabel, Resolution, StoreOperation, Topic};
-use super::role::{CallDurations, RoleMetrics};
+use super::labels::{CallOutcome, DispositionLabel, Resolution, StatusClass, StoreOperation, Topic};
+use super::role::{CallDurations, RequestDurations, RoleMetrics};
 use ecom_domain::reason::Reason;
 
 /// The type of a family.
@@ -37,7 +37,10 @@ pub(super) struct Family {
 }
 
 /// A label and its value.
-pub(super) type Label = (&'static str, &'static str);
+pub(super) type Label<'r> = (&'static str, &'r str);
+
+/// The labels of a histogram beside the role, and what it has counted.
+type Series<'r> = (Vec<Label<'r>>, &'r Durations);
 
 impl Family {
     pub(super) const fn new(name: &'static str, kind: MetricKind, help: &'static str) -> Self {
@@ -94,23 +97,38 @@ impl Collector for Roles {
         })?;
         self.histograms(encoder, &super::PUBLISH, |role| {
             by_outcome(Topic::ALL.map(|topic| ("topic", topic.as_str())), &role.publish)
+        })?;
+        self.histograms(encoder, &super::SEND, |role| outcomes(None, &role.send))?;
+        self.histograms(encoder, &super::HTTP_REQUEST, |role| {
+            role.requests().map_or_else(Vec::new, by_operation)
         })
     }
 }
 
+/// The series of HTTP requests; operations that nobody has asked for are left out.
+fn by_operation(RequestDurations(operations): &RequestDurations) -> Vec<Series<'_>> {
+    let is_used = |classes: &[Durations]| classes.iter().any(|took| took.count() > 0);
+    let used = operations.iter().filter(|(_, classes)| is_used(*classes));
+    used.flat_map(|(operation, classes)| {
+        StatusClass::ALL.into_iter().zip(classes).map(move |(class, took)| {
+            (vec![("operation", operation.as_str()), ("status", class.as_str())], took)
+        })
+    })
+    .collect()
+}
+
 /// The series of a role's calls by outcome; calls it never made are left out.
-fn by_outcome<const N: usize>(
-    labels: [Label; N],
-    calls: &[CallDurations; N],
-) -> Vec<(Vec<Label>, &Durations)> {
-    let mut series = Vec::new();
-    for (label, CallDurations(calls)) in labels.into_iter().zip(calls) {
-        if calls.iter().any(|took| took.count() > 0) {
-            let outcomes = CallOutcome::ALL.into_iter().zip(calls);
-            series.extend(outcomes.map(|(outcome, took)| (vec![label, ("outcome", outcome.as_str())], took)));
-        }
+fn by_outcome<'r, const N: usize>(labels: [Label<'r>; N], calls: &'r [CallDurations; N]) -> Vec<Series<'r>> {
+    labels.into_iter().zip(calls).flat_map(|(label, calls)| outcomes(Some(label), calls)).collect()
+}
+
+/// The series of one kind of a role's calls by outcome; none if it never made any.
+fn outcomes<'r>(label: Option<Label<'r>>, CallDurations(calls): &'r CallDurations) -> Vec<Series<'r>> {
+    if calls.iter().all(|took| took.count() == 0) {
+        return Vec::new();
     }
-    series
+    let labels = |outcome: CallOutcome| label.into_iter().chain([("outcome", outcome.as_str())]).collect();
+    CallOutcome::ALL.into_iter().zip(calls).map(|(outcome, took)| (labels(outcome), took)).collect()
 }
 
 impl Roles {
@@ -127,12 +145,13 @@ impl Roles {
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         family: &Family,
-        counts: impl Fn(&RoleMetrics) -> Vec<(Option<Label>, u64)>,
+        counts: impl Fn(&RoleMetrics) -> Vec<(Option<Label<'static>>, u64)>,
     ) -> fmt::Result {
         let mut family = family.begin(encoder)?;
         for role in &self.0 {
             for (label, count) in counts(role) {
-                let labels: Vec<Label> = [("role", role.role.as_str())].into_iter().chain(label).collect();
+                let labels: Vec<Label<'_>> =
+                    [("role", role.role.as_str())].into_iter().chain(label).collect();
                 family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
@@ -156,12 +175,13 @@ impl Roles {
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         family: &Family,
-        series: impl Fn(&RoleMetrics) -> Vec<(Vec<Label>, &Durations)>,
+        series: impl Fn(&RoleMetrics) -> Vec<Series<'_>>,
     ) -> fmt::Result {
         let mut family = family.begin(encoder)?;
         for role in &self.0 {
             for (labels, durations) in series(role) {
-                let labels: Vec<Label> = [("role", role.role.as_str())].into_iter().chain(labels).collect();
+                let labels: Vec<Label<'_>> =
+                    [("role", role.role.as_str())].into_iter().chain(labels).collect();
                 let buckets = durations.buckets();
                 let count = buckets.iter().map(|(_, count)| count).sum();
                 family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(

@@ -1,4 +1,5 @@
-//! The labels and their values. All are enums, so the number of series is bounded.
+//! The labels and their values. All are enums, so the number of series is bounded; the operations of an HTTP API are named
+//! once, by the API.
 
 use ecom_domain::dead_letter::EventKind;
 
@@ -156,6 +157,45 @@ impl CallOutcome {
             Self::Ok => "ok",
             Self::Unavailable => "unavailable",
             Self::Refused => "refused",
+        }
+    }
+}
+
+/// The class of an HTTP status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StatusClass {
+    /// Below 300: done, or going to be done.
+    Success,
+    /// Below 400: to be read elsewhere, or known already.
+    Redirection,
+    /// Below 500: the request is at fault.
+    ClientError,
+    /// The server is at fault, or cannot answer now.
+    ServerError,
+}
+
+impl StatusClass {
+    /// Every value, in the order of their counters.
+    pub(super) const ALL: [Self; 4] =
+        [Self::Success, Self::Redirection, Self::ClientError, Self::ServerError];
+
+    /// The class of a status.
+    pub fn of(status: u16) -> Self {
+        match status {
+            ..300 => Self::Success,
+            300..400 => Self::Redirection,
+            400..500 => Self::ClientError,
+            500.. => Self::ServerError,
+        }
+    }
+
+    /// The word in the label.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
         }
     }
 }

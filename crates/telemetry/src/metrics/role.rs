@@ -1,5 +1,7 @@
 //! The counters of one role.
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::durations::Durations;
-use super::labels::{CallOutcome, DispositionLabel, Resolution, StoreOperation, Topic};
+use super::labels::{CallOutcome, DispositionLabel, Resolution, StatusClass, StoreOperation, Topic};
 use crate::quantiles::Quantiles;
 use ecom_domain::event_time::EventTime;
 use ecom_domain::reason::Reason;
@@ -31,6 +33,24 @@ impl CallDurations {
     /// Counts a call and its duration.
     pub fn observe(&self, outcome: CallOutcome, took: Duration) {
         self.0[outcome as usize].observe(took);
+    }
+}
+
+/// The durations of HTTP requests, by operation and class of status.
+#[derive(Debug)]
+pub struct RequestDurations(pub(super) BTreeMap<String, [Durations; StatusClass::ALL.len()]>);
+
+impl RequestDurations {
+    fn new(operations: impl IntoIterator<Item = String>) -> Self {
+        let durations = || std::array::from_fn(|_| Durations::new(SECONDS));
+        Self(operations.into_iter().map(|operation| (operation, durations())).collect())
+    }
+
+    /// Counts a request and its duration; not one of an operation that was not named.
+    pub fn observe(&self, operation: &str, status: StatusClass, took: Duration) {
+        if let Some(classes) = self.0.get(operation) {
+            classes[status as usize].observe(took);
+        }
     }
 }
 
@@ -61,6 +81,8 @@ pub struct RoleMetrics {
     pub(super) resolved: [Durations; Resolution::ALL.len()],
     pub(super) store: [CallDurations; StoreOperation::ALL.len()],
     pub(super) publish: [CallDurations; Topic::ALL.len()],
+    pub(super) send: CallDurations,
+    pub(super) requests: OnceLock<RequestDurations>,
     newest_event: AtomicI64,
     is_exported: AtomicBool,
 }
@@ -84,6 +106,8 @@ impl RoleMetrics {
             resolved: std::array::from_fn(|_| Durations::new(AGES)),
             store: std::array::from_fn(|_| CallDurations::new()),
             publish: std::array::from_fn(|_| CallDurations::new()),
+            send: CallDurations::new(),
+            requests: OnceLock::new(),
             newest_event: AtomicI64::new(i64::MIN),
             is_exported: AtomicBool::new(false),
         }
@@ -129,6 +153,22 @@ impl RoleMetrics {
     /// The durations of publish attempts on this topic; `None` unless the metrics are exported.
     pub fn publish(&self, topic: Topic) -> Option<&CallDurations> {
         self.is_exported.load(Ordering::Relaxed).then(|| &self.publish[topic as usize])
+    }
+
+    /// The durations of attempts to send to a receiver outside of bus and store; `None` unless the metrics are exported.
+    pub fn send(&self) -> Option<&CallDurations> {
+        self.is_exported.load(Ordering::Relaxed).then_some(&self.send)
+    }
+
+    /// Names the operations whose HTTP requests are counted. The first names count.
+    pub fn name_operations(&self, operations: impl IntoIterator<Item = String>) {
+        // Where a role is started again in the same process, it has the same operations.
+        let _ = self.requests.set(RequestDurations::new(operations));
+    }
+
+    /// The durations of HTTP requests; `None` before their operations are named.
+    pub fn requests(&self) -> Option<&RequestDurations> {
+        self.requests.get()
     }
 
     /// Starts timing calls of bus and store.

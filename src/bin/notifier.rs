@@ -1,0 +1,5 @@
+//! Confirms paid orders to their customers.
+
+fn main() -> std::process::ExitCode {
+    ecom::notifier()
+}

@@ -59,7 +59,7 @@ pub(super) fn report(cli: &Demo, story: &Story, folder: &Path, base: &str) -> Re
     }
     if story.clean {
         text.push_str(&format!(
-            "✓ every order is its row and every row an order: {} rows, 0 lost, 0 mixed\n",
+            "✓ every order is its row, every row an order, and every unit accounted for: {} rows, 0 lost, 0 mixed\n",
             count(verification.rows)
         ));
     } else {

@@ -31,10 +31,10 @@ pub(crate) async fn main(context: Context, cli: &cli::ApiService) -> Result<Exit
     if let Some(ApiCommand::Key(key)) = &cli.command {
         return print_key(&context, key);
     }
+    let keys = keys(&context.config)?;
     if context.common.check {
         return setup::check(&context, Rights::Of(ROLE)).await;
     }
-    let keys = keys(&context.config)?;
     let server = bind(&context.config).await?;
     let context = context.of_role();
     let handle = RoleHandle::new(ROLE, &context);

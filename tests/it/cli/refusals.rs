@@ -155,3 +155,21 @@ async fn a_manifest_of_an_unbounded_run_is_refused_before_anything_is_published(
     assert!(!dir.path("manifest.json").exists());
     assert_eq!(Table::of(&dir).await.published(), 0);
 }
+
+#[cfg(all(feature = "shop", feature = "embedded"))]
+#[tokio::test]
+async fn a_check_of_the_shop_finds_faults_of_its_settings_and_creates_nothing() {
+    let dir = TestDir::new();
+    let webhook = &["--check", "--channel", "webhook"][..];
+    for (name, args, fault) in [
+        ("notifier", webhook, "shop.notifier.webhook.url is required"),
+        ("api_service", &["--check", "--listen", "0.0.0.0:0"], "shop.api.keys_file is not set"),
+    ] {
+        let ended = dir.run(name, args).await.with(2);
+        assert!(ended.error().contains(fault), "{}", ended.stderr);
+    }
+    for name in ["api_service", "payment_processor", "notifier"] {
+        dir.run(name, &["--check"]).await.with(3);
+        assert!(!dir.path("data").exists(), "{name} --check created the folder");
+    }
+}

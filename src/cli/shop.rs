@@ -30,7 +30,7 @@ Exit codes: 0 drained, 1 failed or the shutdown grace period ran out, 2 bad usag
 const AFTER_NOTIFIER: &str = "\
 Examples:
   notifier                                            a file each, in data/mail
-  notifier -c mail.toml                               mails, as mail.toml says: channel, from, smtp.host
+  notifier -c mail.toml                               as mail.toml says: channel, from, smtp.host
   notifier -c config/local.toml --folder mail         emulator and Cassandra on this host
 
 Exit codes: 0 drained, 1 failed or the shutdown grace period ran out, 2 bad usage or configuration, \

@@ -26,10 +26,12 @@ const FOLDER: &str = "mail";
 
 /// Runs `notifier`.
 pub(crate) async fn main(context: Context, cli: &cli::Notifier) -> Result<Exit, CliError> {
-    let sender = sender(&context.config)?;
     if context.common.check {
+        let checked = context.config.shop.notifier.check(folder(&context.config)?.as_deref());
+        checked.map_err(|fault| CliError::usage(fault.to_string()))?;
         return setup::check(&context, Rights::Of(ROLE)).await;
     }
+    let sender = sender(&context.config)?;
     let context = context.of_role();
     let handle = RoleHandle::new(ROLE, &context);
     let notifying = async {

@@ -114,7 +114,7 @@ pub struct WebhookSettings {
 pub struct CredentialsFile(PathBuf);
 
 /// The settings are not enough for a sender, or wrong: what to change.
-#[derive(PartialEq, Eq, thiserror::Error, Debug)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error, Debug)]
 #[error("{0}")]
 pub struct SenderFault(String);
 
@@ -141,22 +141,39 @@ impl NotifierSettings {
     /// A setting is missing or wrong, or a file cannot be read.
     pub fn sender(&self, default_folder: Option<&Path>) -> Result<Arc<dyn Sender>, SenderFault> {
         match self.channel {
-            Channel::Folder => self.folder(default_folder).map(|sender| Arc::new(sender) as _),
+            Channel::Folder => {
+                let (folder, from) = self.folder(default_folder)?;
+                let opened = FolderSender::open(folder.clone(), from).map_err(|error| {
+                    let folder = folder.display();
+                    SenderFault(format!("could not create the folder of confirmations {folder}: {error}"))
+                });
+                Ok(Arc::new(opened?))
+            }
             Channel::Smtp => self.smtp().map(|sender| Arc::new(sender) as _),
             Channel::Webhook => self.webhook().map(|sender| Arc::new(sender) as _),
         }
     }
 
-    fn folder(&self, default_folder: Option<&Path>) -> Result<FolderSender, SenderFault> {
+    /// Checks that the configured channel has what it needs, and creates nothing.
+    ///
+    /// # Errors
+    /// As [`sender`](Self::sender), but for a folder that cannot be created.
+    pub fn check(&self, default_folder: Option<&Path>) -> Result<(), SenderFault> {
+        match self.channel {
+            Channel::Folder => self.folder(default_folder).map(drop),
+            Channel::Smtp => self.smtp().map(drop),
+            Channel::Webhook => self.webhook().map(drop),
+        }
+    }
+
+    fn folder(&self, default_folder: Option<&Path>) -> Result<(PathBuf, Mailbox), SenderFault> {
         let folder = self.folder.as_deref().or(default_folder);
         let folder = folder.ok_or_else(|| self.missing("folder"))?.to_owned();
         let from = match &self.from {
             Some(from) => from.clone(),
             None => FROM.parse().map_err(|_| self.missing("from"))?,
         };
-        FolderSender::open(folder.clone(), from).map_err(|error| {
-            SenderFault(format!("could not create the folder of confirmations {}: {error}", folder.display()))
-        })
+        Ok((folder, from))
     }
 
     fn smtp(&self) -> Result<SmtpSender, SenderFault> {

@@ -50,6 +50,7 @@ struct Order<'o> {
 #[derive(Serialize)]
 struct Line<'o> {
     item: &'o str,
+    sku: Option<&'o str>,
     quantity: i64,
     unit_price: Option<Box<RawValue>>,
 }
@@ -85,7 +86,7 @@ impl Sender for WebhookSender {
             .header(HEADER_WEBHOOK_TIMESTAMP, timestamp)
             .header(HEADER_WEBHOOK_SIGNATURE, signature)
             .body(body);
-        let answer = request.send().await.map_err(|error| {
+        let mut answer = request.send().await.map_err(|error| {
             let cause = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
                 .last()
                 .map(ToString::to_string)
@@ -96,8 +97,8 @@ impl Sender for WebhookSender {
         if status.is_success() {
             return Ok(());
         }
-        let text = answer.text().await.unwrap_or_default();
-        let text: String = text.trim().chars().take(ANSWER).collect();
+        let beginning = answer.chunk().await.ok().flatten().unwrap_or_default();
+        let text: String = String::from_utf8_lossy(&beginning).trim().chars().take(ANSWER).collect();
         let cause = format!("the webhook answered {status} {text}").trim_end().to_owned();
         Err(match status {
             StatusCode::GONE => SendError::Permanent(format!(
@@ -120,6 +121,7 @@ fn body(confirmation: &Confirmation<'_>) -> String {
     let order = confirmation.order;
     let lines = order.document.lines.iter().map(|line| Line {
         item: &line.item,
+        sku: line.sku.as_deref(),
         quantity: line.quantity,
         unit_price: line.unit_price_minor.map(|minor| amount(order.currency, minor)),
     });

@@ -24,7 +24,10 @@ fn settings(changes: &[(&str, serde_json::Value)]) -> NotifierSettings {
 fn fault(changes: &[(&str, serde_json::Value)]) -> String {
     match settings(changes).sender(None) {
         Ok(_) => panic!("no fault: {changes:?}"),
-        Err(fault) => fault.to_string(),
+        Err(fault) => {
+            assert_eq!(settings(changes).check(None), Err(fault.clone()));
+            fault.to_string()
+        }
     }
 }
 
@@ -82,6 +85,7 @@ fn what_a_channel_needs_is_named() {
 fn mails_go_to_the_folder_beside_the_data_unless_another_one_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let (beside, named) = (dir.path().join("data/mail"), dir.path().join("named"));
+    assert!(settings(&[]).check(Some(&beside)).is_ok() && !beside.exists());
     assert!(settings(&[]).sender(Some(&beside)).is_ok());
     assert!(beside.is_dir() && !named.exists());
     assert!(settings(&[("folder", serde_json::json!(named))]).sender(Some(&beside)).is_ok());

@@ -106,8 +106,8 @@ async fn a_request_has_the_order_as_the_api_shows_it_and_one_id_over_all_attempt
         concat!(
             r#"{{"type":"order.confirmed","timestamp":"2025-06-15T15:06:40.000007Z","data":{{"order_id":{},"#,
             r#""number":"{}","customer_id":7,"total":2007.99,"currency":"USD","lines":["#,
-            r#"{{"item":"Laptop","quantity":2,"unit_price":999.00}},"#,
-            r#"{{"item":"Mouse","quantity":1,"unit_price":null}}],"email":"ada@example.com"}}}}"#
+            r#"{{"item":"Laptop","sku":null,"quantity":2,"unit_price":999.00}},"#,
+            r#"{{"item":"Mouse","sku":null,"quantity":1,"unit_price":null}}],"email":"ada@example.com"}}}}"#
         ),
         order.order_id,
         confirmation(&order).number(),

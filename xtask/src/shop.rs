@@ -15,6 +15,8 @@ pub fn run(root: &Path) -> Result<u8> {
     install(root, &python)?;
     let dir = root.join("target/services-shop").join(std::process::id().to_string());
     let words = ["long_", "--", "--ignored", "--nocapture", "--test-threads=1"].map(str::to_owned);
+    let mut of_notifier = cargo(root, "test --all-features -p ecom-shop-notifier", &[]);
+    of_notifier.env("SHOP_PYTHON", &python);
     let mut command = cargo(root, "test --all-features -p ecom --test it", &words);
     command.env("SHOP_PYTHON", python);
     let passed = Guard::over(&dir, |guard| {
@@ -22,7 +24,7 @@ pub fn run(root: &Path) -> Result<u8> {
         if let Some((_, error)) = missing.into_iter().next() {
             return Err(error);
         }
-        guard.run(&mut command)
+        Ok(guard.run(&mut of_notifier)? & guard.run(&mut command)?)
     })?;
     Ok(u8::from(!passed))
 }

@@ -37,7 +37,8 @@ impl Deployment {
                  [store.cassandra]\ncontact_points = {:?}\nkeyspace = \"{keyspace}\"\n\
                  [consumer]\nstreams = 1\norder_grace = \"500ms\"\n\
                  [dead_letters]\nfirst_retry = \"500ms\"\nmax_backoff = \"2s\"\n\
-                 [shop.processor]\npayment_delay = \"100ms\"\ncompletion_delay = \"1s\"\n",
+                 [shop.processor]\npayment_delay = \"100ms\"\ncompletion_delay = \"1s\"\n\
+                 [shop.notifier]\nfolder = \"mail\"\n",
                 shared.contact_points
             ),
         );

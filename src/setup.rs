@@ -138,12 +138,10 @@ async fn embedded(context: &Context, mode: Mode) -> Line {
         Mode::Check(_) => wiring::DataFolder::MustExist,
         Mode::Apply => wiring::DataFolder::Create,
     };
-    let is_there = async || wiring::unnamed_store(context, wiring::DataFolder::MustExist).await.is_ok();
+    let is_there = async || wiring::embedded(context, wiring::DataFolder::MustExist).await.is_ok();
     let state = if matches!(mode, Mode::Check(_)) || is_there().await { "present" } else { "created" };
-    match wiring::unnamed_store(context, folder).await {
-        Ok(store) => {
-            Line { mark: Mark::Good, what: format!("{} {state}", store.facts.describe()), fix: None }
-        }
+    match wiring::embedded(context, folder).await {
+        Ok(name) => Line { mark: Mark::Good, what: format!("{name} {state}"), fix: None },
         Err(error) => Line {
             mark: Mark::Bad,
             what: error.to_string(),

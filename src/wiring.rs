@@ -132,6 +132,20 @@ pub(crate) fn log_store(store: &Store) {
     log_backends(&[&store.facts.describe()]);
 }
 
+/// Opens the embedded file, whatever else is configured, and returns its name.
+pub(crate) async fn embedded(context: &Context, folder: DataFolder) -> Result<String, CliError> {
+    #[cfg(feature = "embedded")]
+    return context
+        .startup
+        .reach(async || open_embedded(context, folder).await.map(|embedded| embedded.describe()))
+        .await;
+    #[cfg(not(feature = "embedded"))]
+    {
+        let _ = folder;
+        Err(super::config::not_built(&context.config))
+    }
+}
+
 /// Connects the store alone, for a command whose answer names it.
 pub(crate) async fn unnamed_store(context: &Context, folder: DataFolder) -> Result<Store, CliError> {
     context.startup.reach(async || connect_store(context, folder).await).await

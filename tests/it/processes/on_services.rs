@@ -243,6 +243,25 @@ async fn a_producer_runs_without_the_store_and_logs_nothing_about_it() {
     deployment.end().await;
 }
 
+#[tokio::test]
+async fn setup_creates_an_embedded_bus_beside_a_keyspace() {
+    let Some(shared) = keyspace().await else { return };
+    let (dir, keyspace) = (TestDir::new(), unique(&shared.keyspace).replace('-', "_"));
+    let nodes = &shared.contact_points;
+    let store = format!(
+        "[store]\nkind = \"cassandra\"\n[store.cassandra]\ncontact_points = {nodes:?}\nkeyspace = \"{keyspace}\"\n"
+    );
+    dir.write("mixed.toml", store);
+    let flags = ["-c", "mixed.toml"];
+    let created = dir.run("ecom_setup", &flags).await.with(0);
+    assert!(created.stdout.contains("/data/ecom_store.db created"), "{}", created.stdout);
+    assert!(created.stdout.contains(&format!("keyspace {keyspace} created")), "{}", created.stdout);
+    let there = dir.run("ecom_setup", &[&flags[..], &["--check"]].concat()).await.with(0);
+    assert!(there.stdout.contains("/data/ecom_store.db present"), "{}", there.stdout);
+    let cql = SessionBuilder::new().known_nodes(nodes).build().await.unwrap();
+    cql.query_unpaged(format!("DROP KEYSPACE {keyspace}"), ()).await.unwrap();
+}
+
 /// The shop on the services, where the API requires keys.
 #[cfg(feature = "shop-cassandra")]
 async fn shop(deployment: &Deployment) -> super::shop::Place {

@@ -1,5 +1,6 @@
 //! The session: TLS, login and the check of the datacenter.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,8 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
     }
     let build = async { builder.build().await.map_err(|error| connect_error(settings, &error)) };
     let session = within(settings, build).await?;
-    check_datacenter(&session, settings)?;
+    let state = session.get_cluster_state();
+    check_datacenter(state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()), settings)?;
     Ok(session)
 }
 
@@ -93,19 +95,25 @@ pub(super) fn policy(settings: &CassandraSettings) -> Arc<dyn LoadBalancingPolic
         .build()
 }
 
-fn check_datacenter(session: &Session, settings: &CassandraSettings) -> Result<(), ConnectError> {
-    let state = session.get_cluster_state();
-    let mut present: Vec<&str> =
-        state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
-    present.sort_unstable();
-    present.dedup();
-    if present.contains(&settings.local_datacenter.as_str()) {
+/// Checks that the local datacenter is among those of the nodes. There are none where the driver could not read its metadata,
+/// as from a node that is overloaded: it opens a session all the same.
+fn check_datacenter<'n>(
+    of_nodes: impl Iterator<Item = &'n str>,
+    settings: &CassandraSettings,
+) -> Result<(), ConnectError> {
+    let present: BTreeSet<&str> = of_nodes.collect();
+    if present.contains(settings.local_datacenter.as_str()) {
         return Ok(());
     }
+    let contact_points = settings.hosts();
+    if present.is_empty() {
+        let cause = "the nodes of the cluster could not be read".to_owned();
+        return Err(ConnectError::Unreachable { contact_points, cause });
+    }
     Err(ConnectError::Datacenter {
-        contact_points: settings.hosts(),
+        contact_points,
         wanted: settings.local_datacenter.clone(),
-        present: present.join(", "),
+        present: present.into_iter().collect::<Vec<_>>().join(", "),
     })
 }
 
@@ -162,6 +170,17 @@ mod tests {
         let error = CassandraStore::connect(&no_file).await.expect_err("no certificates");
         assert!(error.to_string().contains("no-such-file.pem"), "{error}");
         assert!(!error.is_outage());
+    }
+
+    #[test]
+    fn a_missing_datacenter_is_a_fault_and_unknown_ones_are_an_outage() {
+        let settings = CassandraSettings { local_datacenter: "dc2".into(), ..Default::default() };
+        let check = |nodes: &[&'static str]| check_datacenter(nodes.iter().copied(), &settings);
+        assert!(check(&["dc1", "dc2"]).is_ok());
+        let fault = check(&["dc3", "dc1", "dc3"]).expect_err("no dc2");
+        assert!(fault.to_string().ends_with("only dc1, dc3") && !fault.is_outage(), "{fault}");
+        let outage = check(&[]).expect_err("nothing is known");
+        assert!(outage.is_outage(), "{outage}");
     }
 
     #[tokio::test]

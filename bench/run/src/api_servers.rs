@@ -4,7 +4,7 @@ use crate::api::await_answer;
 use crate::launch::{Fresh, binary};
 use crate::peers::done;
 use crate::{facts, usage};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::fs::File;
 use std::net::TcpListener;
@@ -81,28 +81,30 @@ impl Server {
         std::fs::create_dir_all(&folder)?;
         let port = free_port()?;
         let (mut key, mut database) = (None, None);
+        let program = |name: &str| -> Result<Command> {
+            let mut command = Command::new(std::env::current_exe()?.with_file_name(name));
+            for variable in ["ECOM_CONFIG", "PUBSUB_EMULATOR_HOST", "CASSANDRA_CONTACT_POINTS"] {
+                command.env_remove(variable);
+            }
+            Ok(command)
+        };
         let mut command = match kind {
             Kind::Embedded => {
-                let program = |name: &str| -> Result<Command> {
-                    let mut command = Command::new(std::env::current_exe()?.with_file_name(name));
-                    command
-                        .env_remove("ECOM_CONFIG")
-                        .args(["--embedded", "--data-dir"])
-                        .arg(folder.join("data"));
-                    for service in ["PUBSUB_EMULATOR_HOST", "CASSANDRA_CONTACT_POINTS"] {
-                        command.env_remove(service);
-                    }
+                let embedded = |name: &str| -> Result<Command> {
+                    let mut command = program(name)?;
+                    command.args(["--embedded", "--data-dir"]).arg(folder.join("data"));
                     Ok(command)
                 };
-                done(&mut program("ecom_setup")?).await?;
-                program("api_service")?
+                done(&mut embedded("ecom_setup")?).await?;
+                embedded("api_service")?
             }
             Kind::Cassandra => {
                 let fresh = Fresh::named("api")?;
                 let contact_points = facts::nodes()?;
                 done(&mut binary("ecom_setup", &fresh, &contact_points)?).await?;
-                let mut new_key = Command::new(std::env::current_exe()?.with_file_name("api_service"));
+                let mut new_key = program("api_service")?;
                 let made = new_key.args(["key", "--role", "shop"]).output().await?;
+                ensure!(made.status.success(), "no key: {}", String::from_utf8_lossy(&made.stderr));
                 let line =
                     String::from_utf8_lossy(&made.stderr).lines().last().unwrap_or_default().to_owned();
                 std::fs::write(folder.join("keys"), line)?;

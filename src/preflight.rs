@@ -1,8 +1,10 @@
 //! Checks before a role starts.
 
+use std::sync::Arc;
+
 use super::exit::CliError;
 use super::startup::{Attempt, Startup};
-use ecom_bus::{Bus, BusError, TopicState};
+use ecom_bus::{Bus, BusError, Publisher, TopicState};
 
 /// Refuses a topic without a subscription: what is published there is lost.
 pub(crate) async fn require_subscription(
@@ -28,6 +30,17 @@ pub(crate) async fn require_subscription(
         )),
         TopicState::Missing => missing(format!("topic {topic} does not exist on {}", bus.describe())),
     }
+}
+
+/// Opens the publisher of a topic that has a subscription, of which at most `max_outstanding` messages wait for the bus.
+pub(crate) async fn publisher(
+    startup: &Startup,
+    bus: &dyn Bus,
+    topic: &str,
+    max_outstanding: usize,
+) -> Result<Arc<dyn Publisher>, CliError> {
+    require_subscription(startup, bus, topic).await?;
+    startup.ask(async || bus.publisher(topic, max_outstanding).await.map_err(failed_on_bus)).await
 }
 
 /// A failed attempt to use a topic or subscription.

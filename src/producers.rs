@@ -15,7 +15,7 @@ use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::heartbeats::run_producer_with_heartbeat;
 use super::output;
-use super::preflight::{failed_on_bus, require_subscription};
+use super::preflight::publisher;
 use super::role_handle::RoleHandle;
 use super::setup::{self, Rights};
 use super::shutdown::{close, run_until_drained};
@@ -56,10 +56,8 @@ async fn run_producer(
     let topic = context.config.bus.topics.of(kind);
     let mut source = Source::of(&context.config, args)?;
     let (bus, operations) = wiring::bus(context).await?;
-    require_subscription(&context.startup, bus.as_ref(), topic).await?;
     let max_outstanding = context.config.producer.max_outstanding;
-    let publisher = async || bus.publisher(topic, max_outstanding).await.map_err(failed_on_bus);
-    let publisher = context.startup.ask(publisher).await?;
+    let publisher = publisher(&context.startup, bus.as_ref(), topic, max_outstanding).await?;
     context.startup.complete();
     let manifest = match &args.manifest {
         None => None,

@@ -11,14 +11,14 @@ use super::config::{self, Config, DeliveryTiming};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::heartbeats::run_with_heartbeat;
-use super::preflight::{failed_on_bus, require_subscription};
+use super::preflight::{failed_on_bus, publisher};
 use super::role_handle::RoleHandle;
 use super::setup::{self, Rights};
 use super::shutdown::{close, run_until_drained};
 use super::startup::Startup;
 use super::summary::summarise;
 use super::wiring::{self, DataFolder, Store};
-use ecom_bus::{Bus, Streams, SubscribeOptions};
+use ecom_bus::{Bus, Publisher, Streams, SubscribeOptions};
 use ecom_clock::{Clock, Entropy};
 use ecom_config::DeadLettersConfig;
 use ecom_domain::backoff::Backoff;
@@ -206,6 +206,12 @@ impl RoleDeps {
         })
     }
 
+    /// Returns the publisher of what a consumer publishes on a topic.
+    pub(crate) async fn publisher(&self, topic: &str) -> Result<Arc<dyn Publisher>, CliError> {
+        let max_outstanding = self.config.consumer.max_in_flight * 2;
+        publisher(&self.startup, self.bus.as_ref(), topic, max_outstanding).await
+    }
+
     /// Returns the publisher of the dead letters of a source subscription.
     pub(crate) async fn dead_letter_publisher(
         &self,
@@ -213,12 +219,8 @@ impl RoleDeps {
         source: &str,
         handle: &RoleHandle,
     ) -> Result<DeadLetterPublisher, CliError> {
-        let topic = &self.config.bus.topics.dead_letters;
-        require_subscription(&self.startup, self.bus.as_ref(), topic).await?;
-        let max_outstanding = self.config.consumer.max_in_flight * 2;
-        let publisher = async || self.bus.publisher(topic, max_outstanding).await.map_err(failed_on_bus);
         Ok(DeadLetterPublisher {
-            publisher: self.startup.ask(publisher).await?,
+            publisher: self.publisher(&self.config.bus.topics.dead_letters).await?,
             kind,
             subscription: source.to_owned(),
             clock: self.clock,

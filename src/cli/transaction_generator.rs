@@ -133,7 +133,7 @@ const OF_LOAD: &[&str] = &[
 const OF_USERS: &[&str] = &["think", "spawn_rate"];
 const OF_TRANSACTIONS: &[&str] = &["min_amount", "max_amount", "currencies"];
 
-/// What to create.
+/// The kind of records to create.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum CreatesArg {
     /// Transactions without an order.

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::exit::{CliError, Exit};
 use crate::output;
-use crate::preflight::{failed_on_bus, require_subscription};
+use crate::preflight::publisher;
 use crate::role_handle::RoleHandle;
 use crate::roles::{RoleDeps, supervise};
 use crate::setup::{self, Rights};
@@ -65,11 +65,8 @@ impl RoleDeps {
         stores: ShopStores,
     ) -> Result<(), CliError> {
         let shop = &self.config.shop;
-        let publisher = async |topic: &str| {
-            require_subscription(&self.startup, self.bus.as_ref(), topic).await?;
-            let open = async || self.bus.publisher(topic, MAX_OUTSTANDING).await.map_err(failed_on_bus);
-            self.startup.ask(open).await
-        };
+        let publisher =
+            async |topic| publisher(&self.startup, self.bus.as_ref(), topic, MAX_OUTSTANDING).await;
         let backends = Backends {
             orders: stores.orders,
             payments: stores.payments,

@@ -42,8 +42,9 @@ use ecom_shop::audit::{ShopAudit, audit};
 use ecom_shop_domain::gateway::{ChargeOutcome, simulated};
 use ecom_shop_domain::payment::PaymentState;
 use ecom_shop_load::client::ApiClient;
-use ecom_shop_load::requests::TransactionMix;
-use ecom_shop_load::traffic::{Creates, Traffic, TrafficReport, send};
+use ecom_shop_load::counts::LoadCounts;
+use ecom_shop_load::load::{Arrivals, Load, send};
+use ecom_shop_load::requests::{Creates, TransactionMix};
 use ecom_telemetry::stderr;
 
 /// The orders that the users create.
@@ -109,15 +110,15 @@ struct Created {
 }
 
 impl Created {
-    fn of(traffic: &Traffic, report: TrafficReport, recorded: u64) -> Self {
+    fn of(load: &Load, counts: &LoadCounts, recorded: u64) -> Self {
         Self {
-            asked: traffic.count.unwrap_or_default(),
+            asked: load.count.unwrap_or_default(),
             recorded,
-            sent: report.sent,
-            replayed: report.replayed,
-            p50_seconds: report.took.at(0.5).as_secs_f64(),
-            p99_seconds: report.took.at(0.99).as_secs_f64(),
-            faults: report.faults,
+            sent: counts.sent.get(),
+            replayed: counts.replayed.get(),
+            p50_seconds: counts.took.at(0.5).as_secs_f64(),
+            p99_seconds: counts.took.at(0.99).as_secs_f64(),
+            faults: counts.failures(),
         }
     }
 
@@ -256,29 +257,35 @@ async fn tell(
     let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
     let client = ApiClient::try_new(base, None).map_err(|error| failed(&error))?;
     let seed = deps.config.shop.processor.seed;
-    let traffic = |creates: Creates, users: u64, count: u64, run: &str| Traffic {
-        creates,
-        users,
+    let load = |creates: Creates, users: u64, count: u64, run: &str| Load {
+        arrivals: Arrivals::Users { users, think: Duration::ZERO..=Duration::ZERO, spawn_rate: None },
+        creates: vec![creates],
         count: Some(count),
+        duration: None,
+        grace: Duration::ZERO,
         run: run.to_owned(),
         seed,
         send_twice: true,
         cut: 0.05,
-        think: Duration::ZERO,
     };
-    let orders = traffic(Creates::Orders, USERS, ORDERS, "order");
+    let orders = load(Creates::Orders, USERS, ORDERS, "order");
     let transactions =
-        traffic(Creates::Transactions(TransactionMix::default()), 10, TRANSACTIONS, "transaction");
+        load(Creates::Transactions(TransactionMix::default()), 10, TRANSACTIONS, "transaction");
+    let [of_orders, of_transactions] = [(); 2].map(|()| LoadCounts::default());
     let never = CancellationToken::new();
     let sending = async {
-        let creating = (send(&client, &orders, &never), send(&client, &transactions, &never));
-        tokio::join!(race::buy(&client), creating.0, creating.1)
+        tokio::join!(
+            race::buy(&client),
+            send(&client, &orders, None, &of_orders, &never),
+            send(&client, &transactions, None, &of_transactions, &never)
+        )
     };
-    let (race_faults, of_orders, of_transactions) = tokio::select! {
+    let (race_faults, sent_orders, sent_transactions) = tokio::select! {
         biased;
         () = context.stop.cancelled() => return Err(stopped()),
         sent = sending => sent,
     };
+    sent_orders.and(sent_transactions).map_err(|error| failed(&error))?;
     let audit = come_to_rest(context, deps, handles, stores).await?;
     let units = Units::with_recorded(&[], EventContent::of, audit.events).map_err(|error| failed(&error))?;
     let verification =
@@ -291,8 +298,8 @@ async fn tell(
     let mut story = Story {
         seed,
         race,
-        orders: Created::of(&orders, of_orders, recorded_orders),
-        transactions: Created::of(&transactions, of_transactions, recorded_transactions),
+        orders: Created::of(&orders, &of_orders, recorded_orders),
+        transactions: Created::of(&transactions, &of_transactions, recorded_transactions),
         payments_completed: completed,
         payments_failed: failed,
         payments_unexpected: unexpected,

@@ -9,11 +9,9 @@ use crate::admin::run_with_admin;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{CliError, Exit};
-use crate::preflight::failed_on_bus;
 use crate::role_handle::RoleHandle;
 use crate::roles::{RoleDeps, START, supervise};
 use crate::setup::{self, Rights};
-use ecom_bus::Publisher;
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::role::RoleName;
 use ecom_shop::due::{self, DueQueue};
@@ -92,12 +90,5 @@ impl RoleDeps {
         };
         let (received, waited) = tokio::join!(receiving, waiting);
         received.and(waited)
-    }
-
-    async fn publisher(&self, topic: &str) -> Result<Arc<dyn Publisher>, CliError> {
-        crate::preflight::require_subscription(&self.startup, self.bus.as_ref(), topic).await?;
-        let max_outstanding = self.config.consumer.max_in_flight * 2;
-        let publisher = async || self.bus.publisher(topic, max_outstanding).await.map_err(failed_on_bus);
-        self.startup.ask(publisher).await
     }
 }

@@ -19,7 +19,6 @@ use crate::render::counted;
 use crate::summary::write_summary;
 use ecom_shop_load::client::ApiClient;
 use ecom_shop_load::counts::{LoadCounts, LoadReport};
-use ecom_shop_load::keys::KeyLog;
 use ecom_shop_load::load::{Arrivals, Load, send};
 use ecom_shop_load::manifest::{ManifestWriter, run_name};
 use ecom_shop_load::requests::{Creates, RecordKind, TransactionMix};
@@ -42,19 +41,15 @@ pub(crate) async fn main(context: Context, cli: &TransactionGenerator) -> Result
         return check(&client, cli).await;
     }
     let load = load(&context, &cli.load)?;
-    let keys = match &cli.load.manifest {
-        None => KeyLog::None,
-        Some(path) => KeyLog::Manifest(
-            ManifestWriter::append(path, &load.run, &cli.api, load.seed)
-                .map_err(|error| CliError::usage(error.to_string()))?,
-        ),
-    };
+    let append = |path| ManifestWriter::append(path, &load.run, &cli.api, load.seed);
+    let manifest = cli.load.manifest.as_deref().map(append).transpose();
+    let manifest = manifest.map_err(|error| CliError::usage(error.to_string()))?;
     let counts = Arc::new(LoadCounts::default());
     let began = Instant::now();
     let report = || LoadReport::of(&load.run, &counts, load.arrivals.measured_from(), began.elapsed());
     let sending = async {
         tracing::info!("sending to {} as run {}", cli.api, load.run);
-        let sending = send(&client, &load, &keys, &counts, &context.stop);
+        let sending = send(&client, &load, manifest.as_ref(), &counts, &context.stop);
         tokio::select! {
             biased;
             sent = sending => sent.map_err(|error| CliError::failed(error.to_string())),

@@ -29,7 +29,7 @@ const STEADY: Duration = Duration::from_secs(20);
 /// A request without an answer for as long as this has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a server was measured to do in a round.
+/// The measurements of a server in a round.
 struct Measured {
     kind: Kind,
     /// Requests a second of the users.

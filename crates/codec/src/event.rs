@@ -96,8 +96,10 @@ pub fn payment(body: &Bytes) -> SourceEvent<'_, Payment<'_>> {
     screened(body, json::read_payment(body), ids)
 }
 
+/// Screens a body that was decoded without searching it for card numbers, and keeps what dead-lettering it would need. `ids`
+/// are the order and the payment of an event, as far as it has them.
 #[inline]
-fn screened<'m, E>(
+pub fn screened<'m, E>(
     body: &'m Bytes,
     event: Result<E, Rejection>,
     ids: impl FnOnce(&E) -> (Option<OrderId>, Option<i64>),

@@ -78,7 +78,7 @@ struct LoadTestOrder {
     /// The item.
     #[schema(min_length = 1, max_length = 255, example = "Phone")]
     product_name: String,
-    /// How many.
+    /// The quantity.
     #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
     quantity: i64,
 }

@@ -17,7 +17,6 @@ use super::body::{Faults, Fields};
 use super::checkout_request::MAX_LINES;
 use super::extract::JsonBody;
 use super::order_request::MAX_QUANTITY;
-use super::order_view::amount;
 use super::problem::{Problem, ProblemCode};
 use super::query::Query;
 use super::sku::SkuPath;
@@ -40,7 +39,7 @@ struct PutCartLine {
     /// The customer; that of a customer's key, else required.
     #[schema(minimum = 1, example = 7)]
     customer_id: Option<i64>,
-    /// How many.
+    /// The quantity.
     #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
     quantity: i64,
 }
@@ -59,7 +58,7 @@ struct CartLineView {
     /// The product.
     #[schema(example = "LAPTOP")]
     sku: String,
-    /// How many.
+    /// The quantity.
     quantity: i64,
     /// The name of the product; null if there is no such product any more.
     name: Option<String>,
@@ -70,7 +69,7 @@ struct CartLineView {
     currency: Option<&'static str>,
     /// The units that can be ordered now.
     available: i64,
-    /// Whether as many are available as the line has.
+    /// True if as many are available as the line has.
     in_stock: bool,
 }
 
@@ -81,7 +80,7 @@ impl CartLineView {
             sku: sku.to_owned(),
             quantity,
             name: product.map(|product| product.name.clone()),
-            price: product.map(|product| amount(product.currency, product.price_minor)),
+            price: product.map(|product| product.currency.to_json(product.price_minor)),
             currency: product.map(|product| product.currency.code()),
             available,
             in_stock: quantity <= available,

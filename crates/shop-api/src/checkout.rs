@@ -18,7 +18,7 @@ use super::api::{Api, CallContext};
 use super::checkout_request::{Checkout, CheckoutRequest, PreviewCheckout, PreviewRequest};
 use super::extract::{IdempotencyKey, JsonBody, NoQuery};
 use super::order_request::OrderRequest;
-use super::order_view::{OrderView, amount};
+use super::order_view::OrderView;
 use super::prefer::{Prefer, PreferHeader};
 use super::problem::{Problem, ProblemCode};
 use super::quote::Quote;
@@ -33,7 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(preview)).routes(routes!(create))
 }
 
-/// What an order would cost.
+/// The price of an order that is not placed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CheckoutPreview)]
 struct PreviewView {
@@ -62,7 +62,7 @@ struct PreviewLine {
     sku: String,
     /// Its name.
     item: String,
-    /// How many.
+    /// The quantity.
     quantity: i64,
     /// The price of one.
     #[schema(value_type = f64)]
@@ -72,7 +72,7 @@ struct PreviewLine {
     line_total: Box<RawValue>,
     /// The units that can be ordered now.
     available: i64,
-    /// Whether as many are available as the line has.
+    /// True if as many are available as the line has.
     in_stock: bool,
 }
 
@@ -86,8 +86,8 @@ impl PreviewView {
                 sku: product.sku.clone(),
                 item: line.item.clone(),
                 quantity: line.quantity,
-                unit_price: amount(priced.currency, unit_price),
-                line_total: amount(priced.currency, unit_price * line.quantity),
+                unit_price: priced.currency.to_json(unit_price),
+                line_total: priced.currency.to_json(unit_price * line.quantity),
                 available,
                 in_stock: line.quantity <= available,
             }
@@ -95,9 +95,9 @@ impl PreviewView {
         Self {
             lines: priced.lines.iter().zip(&quote.products).map(line).collect(),
             item_count: priced.item_count,
-            merchandise_total: amount(priced.currency, priced.merchandise_minor),
-            shipping_fee: amount(priced.currency, priced.shipping_minor),
-            total: amount(priced.currency, priced.total_minor()),
+            merchandise_total: priced.currency.to_json(priced.merchandise_minor),
+            shipping_fee: priced.currency.to_json(priced.shipping_minor),
+            total: priced.currency.to_json(priced.total_minor()),
             currency: priced.currency.code(),
         }
     }
@@ -105,7 +105,7 @@ impl PreviewView {
 
 /// Preview a checkout
 ///
-/// What the lines, or the customer's cart, cost now, and whether as many units are available. Nothing is recorded and
+/// The price of the lines, or of the customer's cart, now, and whether as many units are available. Nothing is recorded and
 /// nothing reserved.
 #[utoipa::path(
     post, path = "/checkout/preview", tag = "checkout", operation_id = "previewCheckout",

@@ -13,7 +13,7 @@ use super::problem::Problem;
 /// The most lines of an order, and of a cart.
 pub(crate) const MAX_LINES: usize = 100;
 
-/// What to preview.
+/// A checkout to preview.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(
@@ -24,10 +24,10 @@ pub(crate) struct PreviewCheckout {
     /// The customer whose cart it is; that of a customer's key, else required where the cart is needed.
     #[schema(minimum = 1, example = 7)]
     customer_id: Option<i64>,
-    /// What to order; without it, the whole cart.
+    /// The lines to order; without them, the whole cart.
     #[schema(min_items = 1, max_items = 100)]
     lines: Option<Vec<CheckoutLine>>,
-    /// Where to ship it.
+    /// The address to ship it to.
     #[schema(min_length = 1, max_length = 1000, example = "1 Main St")]
     shipping_address: Option<String>,
 }
@@ -43,13 +43,13 @@ pub(crate) struct Checkout {
     /// The customer; that of a customer's key, else required.
     #[schema(minimum = 1, example = 7)]
     customer_id: Option<i64>,
-    /// What to order; without it, the whole cart.
+    /// The lines to order; without them, the whole cart.
     #[schema(min_items = 1, max_items = 100)]
     lines: Option<Vec<CheckoutLine>>,
-    /// Where to ship it.
+    /// The address to ship it to.
     #[schema(min_length = 1, max_length = 1000, example = "1 Main St")]
     shipping_address: String,
-    /// Where to send the confirmation.
+    /// The address to send the confirmation to.
     #[schema(min_length = 1, max_length = 255, example = "ada@example.com")]
     email: Option<String>,
     /// The method to pay with at once. Without one, the order waits for a payment.
@@ -74,7 +74,7 @@ pub(crate) struct CheckoutLine {
     /// The product.
     #[schema(max_length = 64, pattern = "^[.]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", example = "LAPTOP")]
     sku: String,
-    /// How many; without it, as many as in the cart, from which the line is removed once the order is placed.
+    /// The quantity; without it, that of the cart, from which the line is removed once the order is placed.
     #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
     quantity: Option<i64>,
 }

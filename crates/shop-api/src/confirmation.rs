@@ -23,16 +23,16 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(send))
 }
 
-/// What became of the confirmation of an order.
+/// The confirmation of an order.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Confirmation)]
 pub(crate) struct ConfirmationView {
     /// sent, undeliverable or not_needed.
     #[schema(example = "sent")]
     status: &'static str,
-    /// Why it is undeliverable, or not needed.
+    /// The reason that it is undeliverable, or not needed.
     detail: Option<String>,
-    /// When its status began.
+    /// The time at which its status began.
     #[schema(format = "date-time")]
     updated_at: String,
 }

@@ -40,10 +40,10 @@ pub(crate) struct CreateOrder {
     /// Currency code of ISO 4217; USD by default. Products must be priced in it.
     #[schema(schema_with = schemas::currency_or_usd)]
     currency: Option<String>,
-    /// Where to ship it.
+    /// The address to ship it to.
     #[schema(min_length = 1, max_length = 1000, example = "1 Main St")]
     shipping_address: String,
-    /// Where to send the confirmation.
+    /// The address to send the confirmation to.
     #[schema(min_length = 1, max_length = 255, example = "ada@example.com")]
     email: Option<String>,
     /// The method to pay with at once. Without one, the order waits for a payment.
@@ -77,7 +77,7 @@ pub(crate) struct ItemLine {
     /// The name of the item.
     #[schema(min_length = 1, max_length = 255, example = "Laptop")]
     item: String,
-    /// How many.
+    /// The quantity.
     #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
     quantity: i64,
     /// The price of one.
@@ -96,7 +96,7 @@ pub(crate) struct ProductLine {
     /// The product.
     #[schema(max_length = 64, pattern = "^[.]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", example = "LAPTOP")]
     sku: String,
-    /// How many.
+    /// The quantity.
     #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
     quantity: i64,
 }
@@ -107,14 +107,14 @@ pub(crate) struct OrderRequest {
     pub(crate) customer_id: i64,
     #[serde(serialize_with = "code")]
     pub(crate) currency: Currency,
-    /// What is ordered. Lines of products have neither a name nor a price before they are priced.
+    /// The lines. Those of products have neither a name nor a price before they are priced.
     pub(crate) document: OrderDocument,
     /// The price of all lines together that the request names.
     #[serde(skip)]
     total: Option<i64>,
 }
 
-/// Where to ship an order, and how to pay it.
+/// The delivery and the payment of an order.
 #[derive(Serialize)]
 pub(crate) struct Delivery {
     shipping_address: String,

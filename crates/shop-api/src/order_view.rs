@@ -29,13 +29,13 @@ pub(crate) struct OrderView {
     /// The shipping fee.
     #[schema(value_type = f64)]
     shipping_fee: Box<RawValue>,
-    /// Where to ship it.
+    /// The address to ship it to.
     shipping_address: String,
-    /// Where to send the confirmation.
+    /// The address to send the confirmation to.
     email: Option<String>,
     /// The last payment.
     payment: Option<PaymentSummary>,
-    /// What became of the confirmation; null as long as nothing did.
+    /// The confirmation; null before it was sent or given up.
     confirmation: Option<ConfirmationView>,
     /// Whether the fact table shows this status of the order.
     in_table: bool,
@@ -66,7 +66,7 @@ pub(crate) struct OrderSummary {
     /// When it was created.
     #[schema(format = "date-time")]
     created_at: String,
-    /// When its status began.
+    /// The time at which its status began.
     #[schema(format = "date-time")]
     updated_at: String,
 }
@@ -78,7 +78,7 @@ pub(crate) struct LineView {
     item: String,
     /// The product; null for an item that is none.
     sku: Option<String>,
-    /// How many.
+    /// The quantity.
     quantity: i64,
     /// The price of one, if it is known.
     #[schema(value_type = Option<f64>)]
@@ -109,11 +109,6 @@ pub(crate) struct OrderList {
     next_page_token: Option<String>,
 }
 
-/// Returns an amount as a JSON number with all decimals of its currency.
-pub(crate) fn amount(currency: Currency, minor: i64) -> Box<RawValue> {
-    RawValue::from_string(currency.format(minor)).unwrap_or_else(|_| RawValue::NULL.to_owned())
-}
-
 impl OrderView {
     /// Returns an order with its last payment, and compares it with the fact table.
     pub(crate) async fn read(api: &Api, order: &OrderRecord) -> Result<Self, Problem> {
@@ -135,8 +130,8 @@ impl OrderView {
         Self {
             summary: OrderSummary::of(order),
             lines: document.lines.iter().map(|line| LineView::of(line, currency)).collect(),
-            merchandise_total: amount(currency, document.merchandise_minor),
-            shipping_fee: amount(currency, document.shipping_minor),
+            merchandise_total: currency.to_json(document.merchandise_minor),
+            shipping_fee: currency.to_json(document.shipping_minor),
             shipping_address: document.shipping_address.clone(),
             email: document.email.clone(),
             payment: payment.map(PaymentSummary::of),
@@ -170,7 +165,7 @@ impl OrderSummary {
             detail: order.detail.clone(),
             customer_id: order.customer_id,
             currency: order.currency.code(),
-            total: amount(order.currency, order.total_minor),
+            total: order.currency.to_json(order.total_minor),
             created_at: rfc3339(order.created_at),
             updated_at: rfc3339(order.state_at),
         }
@@ -183,7 +178,7 @@ impl LineView {
             item: line.item.clone(),
             sku: line.sku.clone(),
             quantity: line.quantity,
-            unit_price: line.unit_price_minor.map(|price| amount(currency, price)),
+            unit_price: line.unit_price_minor.map(|price| currency.to_json(price)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How long a client prefers to wait, as of RFC 7240: `Prefer: wait=SECONDS`.
+//! The wait that a client prefers, as of RFC 7240: `Prefer: wait=SECONDS`.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -16,7 +16,6 @@ use utoipa_axum::routes;
 use super::api::{Api, CallContext};
 use super::body::{Faults, Fields};
 use super::extract::{JsonBody, NoQuery, StaffCall};
-use super::order_view::amount;
 use super::pages::{PageParameters, PageRequest, token};
 use super::preconditions::{Preconditions, ReadConditions, WriteConditions, entity_tag};
 use super::problem::{Problem, ProblemCode};
@@ -99,7 +98,7 @@ impl ProductView {
         Self {
             sku: product.sku.clone(),
             name: product.name.clone(),
-            price: amount(product.currency, product.price_minor),
+            price: product.currency.to_json(product.price_minor),
             currency: product.currency.code(),
             on_hand: product.stock.on_hand,
             reserved: product.stock.reserved,

@@ -1,4 +1,4 @@
-//! What lines of products cost: lines that are named, or those of the customer's cart.
+//! The price of lines of products: lines that are named, or those of the customer's cart.
 
 use std::collections::{BTreeMap, BTreeSet};
 

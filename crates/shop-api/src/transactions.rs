@@ -18,7 +18,6 @@ use super::auth::{Caller, CallerRole};
 use super::body::{Faults, Fields};
 use super::extract::{IdempotencyKey, JsonBody, NoQuery, StaffCall};
 use super::order_request::code;
-use super::order_view::amount;
 use super::pages::{MAX_SIZE, PageParameters, PageRequest, token};
 use super::problem::{Problem, ProblemCode};
 use super::query::Query;
@@ -111,7 +110,7 @@ pub(crate) struct TransactionView {
     /// When it was created.
     #[schema(format = "date-time")]
     created_at: String,
-    /// When its status began.
+    /// The time at which its status began.
     #[schema(format = "date-time")]
     updated_at: String,
     /// Why it failed.
@@ -130,7 +129,7 @@ impl TransactionView {
             transaction_id: payment.payment_id.to_string(),
             sender: payment.sender.clone(),
             receiver: payment.receiver.clone(),
-            amount: amount(payment.currency, payment.amount_minor),
+            amount: payment.currency.to_json(payment.amount_minor),
             currency: payment.currency.code(),
             status: payment.state.as_str().to_lowercase(),
             created_at: rfc3339(payment.created_at),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rust_decimal::Decimal;
+use serde_json::value::RawValue;
 
 /// The largest amount, in minor units.
 pub const MAX_MINOR: i64 = 1_000_000_000_000;
@@ -64,6 +65,11 @@ impl Currency {
     /// Returns an amount in minor units as a decimal text with all decimals of the currency: 1250 USD is `12.50`.
     pub fn format(self, minor: i64) -> String {
         Decimal::new(minor, self.exponent).to_string()
+    }
+
+    /// Returns an amount in minor units as a JSON number with all decimals of the currency.
+    pub fn to_json(self, minor: i64) -> Box<RawValue> {
+        RawValue::from_string(self.format(minor)).unwrap_or_else(|_| RawValue::NULL.to_owned())
     }
 
     /// Returns an amount in minor units as the nearest binary fraction, for the price of the fact table.

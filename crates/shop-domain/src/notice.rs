@@ -11,13 +11,13 @@ use ecom_domain::order::OrderId;
 /// The longest cause of a notice, in characters.
 const CAUSE: usize = 500;
 
-/// What stands about the confirmation of an order. Of one order each has a later time than the one before, so that the
+/// The record of the confirmation of an order. Of one order each has a later time than the one before, so that the
 /// time tells them apart.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notice {
     /// The time at which it was decided, in microseconds since the epoch.
     pub at: i64,
-    /// What was decided.
+    /// The outcome.
     pub outcome: NoticeOutcome,
 }
 
@@ -99,7 +99,7 @@ pub enum NoticeKind {
 pub struct NoticeRequest {
     /// The order.
     pub order_id: i64,
-    /// What its customer is to be told.
+    /// The notice that its customer is to get.
     pub notice: NoticeKind,
     /// The time of the notice that stood when somebody asked to send it again, in RFC 3339; absent the first time. It is sent
     /// again if that notice still stands, so that the message may be delivered more than once.

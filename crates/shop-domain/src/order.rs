@@ -126,7 +126,7 @@ pub struct OrderRecord {
     pub due_at: Option<i64>,
     /// The reason that it was refused or cancelled.
     pub detail: Option<String>,
-    /// What stands about its confirmation; `None` if nothing does yet. Moves do not change it.
+    /// The record of its confirmation; `None` before there is one. Moves do not change it.
     pub notice: Option<Notice>,
 }
 
@@ -140,9 +140,9 @@ pub struct OrderDocument {
     /// The shipping fee, in minor units.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shipping_minor: i64,
-    /// Where to ship it.
+    /// The address to ship it to.
     pub shipping_address: String,
-    /// Where to send the confirmation.
+    /// The address to send the confirmation to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
     /// The method to pay with at once; `None` if the order waits for a payment.
@@ -164,7 +164,7 @@ pub struct OrderLine {
     /// When the line of the customer's cart was written that this line was taken from, in microseconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_cart_since: Option<i64>,
-    /// How many.
+    /// The quantity.
     pub quantity: i64,
     /// The price of one, in minor units; `None` if only the total is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

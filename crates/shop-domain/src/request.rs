@@ -44,6 +44,14 @@ impl ProcessingRequest {
             Self::PaymentId(_) => None,
         }
     }
+
+    /// Returns the payment that it is about; `None` for an order.
+    pub fn payment_id(self) -> Option<i64> {
+        match self {
+            Self::PaymentId(id) => Some(id),
+            Self::OrderId(_) | Self::CancelOrderId(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

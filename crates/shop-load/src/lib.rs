@@ -3,9 +3,7 @@
 
 pub mod client;
 pub mod counts;
-pub mod keys;
 pub mod load;
 pub mod manifest;
 pub mod proof;
 pub mod requests;
-pub mod traffic;

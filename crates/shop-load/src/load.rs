@@ -18,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{ApiClient, pause};
 use super::counts::{LoadCounts, MeasuredFrom};
-use super::keys::KeyLog;
-use super::manifest::ManifestError;
+use super::manifest::{ManifestError, ManifestWriter};
 use super::requests::{Creates, RecordKind, name_key};
 
 /// The most requests of an open loop that are not answered yet. Those that are due beyond wait, and the wait counts in
@@ -30,7 +29,7 @@ const CUT_AFTER: Duration = Duration::from_millis(20);
 /// The customers and senders of an open loop.
 const OPEN_LOOP_USERS: u64 = 1_000;
 
-/// When requests are sent.
+/// The times at which requests are sent.
 #[derive(Clone, Debug)]
 pub enum Arrivals {
     /// One each interval, whether those before are answered or not.
@@ -59,9 +58,9 @@ impl Arrivals {
 /// Load to send.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// When requests are sent.
+    /// The times at which requests are sent.
     pub arrivals: Arrivals,
-    /// What is created: each request draws one of them.
+    /// The kinds of records: each request draws one of them.
     pub creates: Vec<Creates>,
     /// The number of requests, each with a key of its own; `None` = until stopped.
     pub count: Option<u64>,
@@ -80,21 +79,22 @@ pub struct Load {
 }
 
 /// Sends load until everything is answered, its time is over, or it is stopped; after that nothing new begins, and what has
-/// begun is repeated until it is answered, for the grace period at most.
+/// begun is repeated until it is answered, for the grace period at most. A manifest keeps every key, so that another process
+/// can prove what became of it.
 ///
 /// # Errors
 /// The manifest cannot be written. Nothing is sent that is not in it.
 pub async fn send(
     client: &ApiClient,
     load: &Load,
-    keys: &KeyLog,
+    manifest: Option<&ManifestWriter>,
     counts: &LoadCounts,
     stop: &CancellationToken,
 ) -> Result<(), ManifestError> {
     let sending = Sending {
         client,
         load,
-        keys,
+        manifest,
         counts,
         ended: stop.child_token(),
         abandoned: CancellationToken::new(),
@@ -137,7 +137,7 @@ pub async fn send(
 struct Sending<'a> {
     client: &'a ApiClient,
     load: &'a Load,
-    keys: &'a KeyLog,
+    manifest: Option<&'a ManifestWriter>,
     counts: &'a LoadCounts,
     /// Cancelled when nothing new begins.
     ended: CancellationToken,
@@ -155,7 +155,7 @@ struct KeyedRequest {
     cut_after: Duration,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 enum Outcome {
     Recorded(i64),
     Failed(String),
@@ -218,7 +218,7 @@ impl Sending<'_> {
             several => several.choose(dice).unwrap_or(&Creates::Orders),
         };
         let mut body = creates.body(dice, user);
-        if matches!((creates, self.keys), (Creates::Transactions(_), KeyLog::Manifest(_))) {
+        if matches!(creates, Creates::Transactions(_)) && self.manifest.is_some() {
             name_key(&mut body, &key);
         }
         KeyedRequest {
@@ -232,7 +232,7 @@ impl Sending<'_> {
 
     /// Sends a request until it is answered, and counts what became of it.
     async fn perform(&self, request: KeyedRequest, mut since: Instant) {
-        if !self.is_noted(self.keys.asked(&request.key, request.kind, &request.body)) {
+        if !self.is_noted(|manifest| manifest.asked(&request.key, request.kind, &request.body)) {
             return;
         }
         self.counts.requests.inc();
@@ -276,7 +276,7 @@ impl Sending<'_> {
                     let Some(id) = kind.id(&answer.body) else {
                         return Outcome::Failed(format!("the answer has no id: {}", answer.body));
                     };
-                    self.is_noted(self.keys.answered(key, id));
+                    self.is_noted(|manifest| manifest.answered(key, id));
                     return Outcome::Recorded(id);
                 }
                 Ok(answer) if !answer.may_be_repeated() => {
@@ -304,9 +304,9 @@ impl Sending<'_> {
         }
     }
 
-    /// Ends the load if the manifest could not be written.
-    fn is_noted(&self, noted: Result<(), ManifestError>) -> bool {
-        let Err(error) = noted else { return true };
+    /// Writes to the manifest, if there is one. Ends the load if that fails.
+    fn is_noted(&self, write: impl FnOnce(&ManifestWriter) -> Result<(), ManifestError>) -> bool {
+        let Some(Err(error)) = self.manifest.map(write) else { return true };
         self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.ended.cancel();
         false

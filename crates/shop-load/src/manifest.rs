@@ -148,13 +148,13 @@ pub(crate) struct Asked {
     pub(crate) found: Option<i64>,
 }
 
-/// What manifests say.
+/// The contents of manifests.
 #[derive(Debug, Default)]
 pub struct Manifests {
     pub(crate) asked: HashMap<String, Asked>,
     /// The runs: the prefixes of the keys.
     pub(crate) runs: BTreeSet<String>,
-    /// What is wrong with the manifests themselves.
+    /// The faults of the manifests themselves.
     pub(crate) faults: Vec<String>,
     /// Lines that were not written to their end.
     pub(crate) incomplete_lines: u64,

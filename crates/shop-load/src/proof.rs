@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The faults that are kept with their texts; the others are only counted.
 const SHOWN: usize = 100;
 
-/// What became of the requests of manifests.
+/// The outcome of the requests of manifests.
 #[derive(Debug, Default, Serialize)]
 pub struct Proof {
     /// Orders.
@@ -37,7 +37,7 @@ pub struct Proof {
     pub faults: Vec<String>,
 }
 
-/// What became of the requests for one kind of records.
+/// The outcome of the requests for one kind of records.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct KindProof {
     /// Idempotency keys.
@@ -280,7 +280,7 @@ async fn look_for_unlisted(
     Ok(())
 }
 
-/// Returns what a record has otherwise than it was asked for.
+/// Returns the fields of a record that differ from its request.
 fn differences(asked: &Asked, record: &Value) -> Vec<String> {
     let Ok(request) = serde_json::from_str::<Value>(&asked.request) else {
         return vec!["the line does not say what was asked".to_owned()];

@@ -45,7 +45,7 @@ impl RecordKind {
     }
 }
 
-/// What a load creates.
+/// The kind of records that a load creates.
 #[derive(Clone, Debug)]
 pub enum Creates {
     /// Orders that are paid at once.

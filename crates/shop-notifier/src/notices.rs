@@ -13,8 +13,8 @@ use ecom_bus::ReceivedMessage;
 use ecom_card_numbers::mask_text;
 use ecom_clock::{Clock, LogThrottle};
 use ecom_codec::Rejection;
-use ecom_codec::event::RejectedBody;
-use ecom_codec::screen::{ScreenedBody, screen};
+use ecom_codec::event::{CleanEvent, RejectedBody, SourceEvent, screened};
+use ecom_codec::screen::ScreenedBody;
 use ecom_domain::backoff::Backoff;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
@@ -32,7 +32,7 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 /// The time after which a confirmation that waits to be sent again is given back to the bus. Pub/Sub keeps a delivery for at
 /// most an hour, and then delivers it a second time beside this one.
 const HELD: Duration = Duration::from_secs(30 * 60);
-/// What stands in errors in place of the customer's e-mail address.
+/// The text that replaces the customer's e-mail address in errors.
 const RECIPIENT: &str = "<recipient>";
 
 /// The ports and settings of a notifier.
@@ -67,7 +67,7 @@ pub struct Notices {
     stopping: CancellationToken,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 enum Attempt {
     /// The record says what came of it, or there was nothing to do.
     Done(Disposition),
@@ -178,28 +178,21 @@ impl Notices {
             );
         }
     }
-
-    async fn reject(
-        &self,
-        received: &ReceivedMessage,
-        rejected: &RejectedBody<'_>,
-    ) -> Result<Disposition, RoleError> {
-        let RejectedBody { rejection, body } = rejected;
-        self.deps.dead_letters.publish(&self.deps.retrier, received, rejection, body.clone()).await
-    }
 }
 
 impl Handler for Notices {
-    type Event<'m> = Result<NoticeRequest, RejectedBody<'m>>;
+    type Event<'m> = SourceEvent<'m, NoticeRequest>;
 
     fn decode<'m>(&self, received: &'m ReceivedMessage) -> Decoded<Self::Event<'m>> {
-        let event = decode(received);
-        let order_id = event.as_ref().ok().map(|request| OrderId(request.order_id));
+        let body = &received.message.body;
+        let request = NoticeRequest::decode(body).map_err(|cause| invalid(cause, None));
+        let event = screened(body, request, |request| (Some(OrderId(request.order_id)), None));
+        let order_id = event.as_ref().ok().map(|request| OrderId(request.event.order_id));
         Decoded { t: received.event_time(), order_id, event }
     }
 
     fn into_owned(event: Self::Event<'_>) -> Self::Event<'static> {
-        event.map_err(RejectedBody::into_owned)
+        event.map(|request| request.into_owned(|request| request)).map_err(RejectedBody::into_owned)
     }
 
     async fn apply(
@@ -207,17 +200,18 @@ impl Handler for Notices {
         received: &ReceivedMessage,
         decoded: &Decoded<Self::Event<'_>>,
     ) -> Result<Applied, RoleError> {
-        let request = match &decoded.event {
-            Ok(request) => *request,
-            Err(rejected) => return self.reject(received, rejected).await.map(Applied::Done),
+        let (rejection, body) = match &decoded.event {
+            Ok(CleanEvent { event: request, body }) => match self.confirm(*request).await? {
+                Some(applied) => return Ok(applied),
+                None => {
+                    let detail = "there is no order with this id".to_owned();
+                    (invalid(detail, Some(*request)), ScreenedBody::Clean(body.clone()))
+                }
+            },
+            Err(RejectedBody { rejection, body }) => (rejection.clone(), body.clone()),
         };
-        if let Some(applied) = self.confirm(request).await? {
-            return Ok(applied);
-        }
-        let detail = "there is no order with this id".to_owned();
-        let rejection = rejection(Reason::Invalid, detail, Some(request));
-        let rejected = RejectedBody { rejection, body: screen(&received.message.body) };
-        self.reject(received, &rejected).await.map(Applied::Done)
+        let NotifierDeps { dead_letters, retrier, .. } = &self.deps;
+        dead_letters.publish(retrier, received, &rejection, body).await.map(Applied::Done)
     }
 
     fn stopping(&self) {
@@ -231,28 +225,15 @@ impl Handler for Notices {
         cause: Unapplied,
     ) -> Result<Disposition, RoleError> {
         let order_id = decoded.and_then(|decoded| decoded.order_id);
+        let clean = decoded.and_then(|decoded| decoded.event.as_ref().ok()).map(|request| &request.body);
         let NotifierDeps { dead_letters, retrier, .. } = &self.deps;
-        dead_letters.publish_unapplied(retrier, received, None, cause, order_id, None).await
+        dead_letters.publish_unapplied(retrier, received, clean, cause, order_id, None).await
     }
 }
 
-fn decode(received: &ReceivedMessage) -> Result<NoticeRequest, RejectedBody<'_>> {
-    let request = NoticeRequest::decode(&received.message.body);
-    match (screen(&received.message.body), request) {
-        (ScreenedBody::Clean(_), Ok(request)) => Ok(request),
-        (body @ ScreenedBody::Clean(_), Err(cause)) => {
-            Err(RejectedBody { rejection: rejection(Reason::Invalid, cause, None), body })
-        }
-        (ScreenedBody::Masked { body, detail }, request) => {
-            let rejection = rejection(Reason::PanDetected, detail.clone(), request.ok());
-            Err(RejectedBody { rejection, body: ScreenedBody::Masked { body, detail } })
-        }
-    }
-}
-
-fn rejection(reason: Reason, detail: String, request: Option<NoticeRequest>) -> Rejection {
+fn invalid(detail: String, request: Option<NoticeRequest>) -> Rejection {
     let order_id = request.map(|request| OrderId(request.order_id));
-    Rejection { reason, detail, order_id, payment_id: None }
+    Rejection { reason: Reason::Invalid, detail, order_id, payment_id: None }
 }
 
 /// Returns a cause, which may quote what was sent, without the customer's address and without card numbers: it is logged,

@@ -73,7 +73,7 @@ pub struct SmtpSettings {
     /// The port; `None` (the default) is the usual one of the encryption.
     #[serde(deserialize_with = "number_or_automatic::<_, 65_535>")]
     pub port: Option<usize>,
-    /// How the connection is encrypted; by STARTTLS by default.
+    /// The encryption of the connection; STARTTLS by default.
     pub tls: Encryption,
     /// PEM file of the only authorities to trust; `None` (the default) trusts those of the system.
     #[serde(deserialize_with = "path_or_none")]
@@ -83,7 +83,7 @@ pub struct SmtpSettings {
     pub credentials_file: Option<PathBuf>,
 }
 
-/// How a connection to a mail server is encrypted.
+/// The encryption of a connection to a mail server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Encryption {

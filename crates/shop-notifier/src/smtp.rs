@@ -31,7 +31,7 @@ pub struct SmtpServer {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// How the connection is encrypted.
+    /// The encryption of the connection.
     pub encryption: Encryption,
     /// The authorities and the name that its certificate is checked against.
     pub tls: TlsParameters,

@@ -10,7 +10,6 @@ use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHO
 
 use super::confirmation::Confirmation;
 use super::sender::{SendError, Sender};
-use ecom_shop_domain::money::Currency;
 use ecom_shop_domain::time::rfc3339;
 
 /// The type of the event.
@@ -123,7 +122,7 @@ fn body(confirmation: &Confirmation<'_>) -> String {
         item: &line.item,
         sku: line.sku.as_deref(),
         quantity: line.quantity,
-        unit_price: line.unit_price_minor.map(|minor| amount(order.currency, minor)),
+        unit_price: line.unit_price_minor.map(|minor| order.currency.to_json(minor)),
     });
     let event = Event {
         r#type: CONFIRMED,
@@ -132,16 +131,11 @@ fn body(confirmation: &Confirmation<'_>) -> String {
             order_id: order.order_id.0,
             number: confirmation.number(),
             customer_id: order.customer_id,
-            total: amount(order.currency, order.total_minor),
+            total: order.currency.to_json(order.total_minor),
             currency: order.currency.code(),
             lines: lines.collect(),
             email: order.document.email.as_deref(),
         },
     };
     serde_json::to_string(&event).expect("texts and numbers by name make an object")
-}
-
-/// Returns an amount as a number with the decimals of its currency.
-fn amount(currency: Currency, minor: i64) -> Box<RawValue> {
-    RawValue::from_string(currency.format(minor)).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::processor::PaymentProcessor;
 use ecom_bus::ReceivedMessage;
 use ecom_codec::Rejection;
-use ecom_codec::event::RejectedBody;
-use ecom_codec::screen::{ScreenedBody, screen};
+use ecom_codec::event::{CleanEvent, RejectedBody, SourceEvent, screened};
+use ecom_codec::screen::ScreenedBody;
 use ecom_domain::order::OrderId;
 use ecom_domain::reason::Reason;
 use ecom_pipeline::dead_letter_publisher::DeadLetterPublisher;
@@ -35,28 +35,19 @@ impl PaymentProcessor {
     }
 }
 
-impl Requests {
-    async fn reject(
-        &self,
-        received: &ReceivedMessage,
-        rejected: &RejectedBody<'_>,
-    ) -> Result<Disposition, RoleError> {
-        let RejectedBody { rejection, body } = rejected;
-        self.dead_letters.publish(&self.processor.retrier, received, rejection, body.clone()).await
-    }
-}
-
 impl Handler for Requests {
-    type Event<'m> = Result<ProcessingRequest, RejectedBody<'m>>;
+    type Event<'m> = SourceEvent<'m, ProcessingRequest>;
 
     fn decode<'m>(&self, received: &'m ReceivedMessage) -> Decoded<Self::Event<'m>> {
-        let event = decode(received);
-        let order_id = event.as_ref().ok().and_then(|request| request.order_id());
+        let body = &received.message.body;
+        let request = ProcessingRequest::decode(body).map_err(|cause| invalid(cause, None));
+        let event = screened(body, request, |request| (request.order_id(), request.payment_id()));
+        let order_id = event.as_ref().ok().and_then(|request| request.event.order_id());
         Decoded { t: received.event_time(), order_id, event }
     }
 
     fn into_owned(event: Self::Event<'_>) -> Self::Event<'static> {
-        event.map_err(RejectedBody::into_owned)
+        event.map(|request| request.into_owned(|request| request)).map_err(RejectedBody::into_owned)
     }
 
     async fn apply(
@@ -64,17 +55,18 @@ impl Handler for Requests {
         received: &ReceivedMessage,
         decoded: &Decoded<Self::Event<'_>>,
     ) -> Result<Applied, RoleError> {
-        let request = match &decoded.event {
-            Ok(request) => *request,
-            Err(rejected) => return self.reject(received, rejected).await.map(Applied::Done),
+        let (rejection, body) = match &decoded.event {
+            Ok(CleanEvent { event: request, body }) => match self.processor.process(*request).await? {
+                Some(durable) => return Ok(Applied::Done(Disposition::Applied(durable))),
+                None => {
+                    let detail = "there is no order or payment with this id".to_owned();
+                    (invalid(detail, Some(*request)), ScreenedBody::Clean(body.clone()))
+                }
+            },
+            Err(RejectedBody { rejection, body }) => (rejection.clone(), body.clone()),
         };
-        if let Some(durable) = self.processor.process(request).await? {
-            return Ok(Applied::Done(Disposition::Applied(durable)));
-        }
-        let detail = "there is no order or payment with this id".to_owned();
-        let rejection = rejection(Reason::Invalid, detail, Some(request));
-        let rejected = RejectedBody { rejection, body: screen(&received.message.body) };
-        self.reject(received, &rejected).await.map(Applied::Done)
+        let published = self.dead_letters.publish(&self.processor.retrier, received, &rejection, body);
+        published.await.map(Applied::Done)
     }
 
     async fn dead_letter(
@@ -84,29 +76,17 @@ impl Handler for Requests {
         cause: Unapplied,
     ) -> Result<Disposition, RoleError> {
         let order_id = decoded.and_then(|decoded| decoded.order_id);
+        let clean = decoded.and_then(|decoded| decoded.event.as_ref().ok()).map(|request| &request.body);
         let retrier = &self.processor.retrier;
-        self.dead_letters.publish_unapplied(retrier, received, None, cause, order_id, None).await
+        self.dead_letters.publish_unapplied(retrier, received, clean, cause, order_id, None).await
     }
 }
 
-fn decode(received: &ReceivedMessage) -> Result<ProcessingRequest, RejectedBody<'_>> {
-    let request = ProcessingRequest::decode(&received.message.body);
-    match (screen(&received.message.body), request) {
-        (ScreenedBody::Clean(_), Ok(request)) => Ok(request),
-        (body @ ScreenedBody::Clean(_), Err(cause)) => {
-            Err(RejectedBody { rejection: rejection(Reason::Invalid, cause, None), body })
-        }
-        (ScreenedBody::Masked { body, detail }, request) => {
-            let rejection = rejection(Reason::PanDetected, detail.clone(), request.ok());
-            Err(RejectedBody { rejection, body: ScreenedBody::Masked { body, detail } })
-        }
+fn invalid(detail: String, request: Option<ProcessingRequest>) -> Rejection {
+    Rejection {
+        reason: Reason::Invalid,
+        detail,
+        order_id: request.and_then(ProcessingRequest::order_id),
+        payment_id: request.and_then(ProcessingRequest::payment_id),
     }
-}
-
-fn rejection(reason: Reason, detail: String, request: Option<ProcessingRequest>) -> Rejection {
-    let payment_id = match request {
-        Some(ProcessingRequest::PaymentId(id)) => Some(id),
-        _ => None,
-    };
-    Rejection { reason, detail, order_id: request.and_then(ProcessingRequest::order_id), payment_id }
 }

@@ -40,7 +40,7 @@ struct Race {
 /// The usual share of calls in which a process freezes.
 const FREEZES: f64 = 0.01;
 
-/// What a race ended with.
+/// The end of a race.
 struct Outcome {
     world: World,
     orders: Vec<OrderId>,

@@ -22,7 +22,7 @@ const SKU: &str = "HEADPHONES";
 /// The wait before a request without a clear answer is repeated.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// What the race ended with.
+/// The end of the race.
 #[derive(Serialize)]
 pub(super) struct Race {
     pub(super) buyers: i64,
@@ -64,7 +64,7 @@ pub(super) async fn buy(client: &ApiClient) -> Vec<String> {
         loop {
             match client.post("/api/v1/orders", &key, &order).await {
                 Ok(answer) if answer.status.is_success() => return None,
-                Ok(answer) if answer.status.is_client_error() => {
+                Ok(answer) if !answer.may_be_repeated() => {
                     return Some(format!("{key}: {} {}", answer.status, answer.body));
                 }
                 Ok(_) | Err(_) => tokio::time::sleep(RETRY).await,

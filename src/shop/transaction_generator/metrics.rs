@@ -8,10 +8,10 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
+use crate::admin::serve_while;
 use crate::context::Context;
 use crate::exit::CliError;
 use ecom_shop_load::counts::LoadCounts;
-use ecom_telemetry::admin::AdminServer;
 use ecom_telemetry::metrics::registry;
 
 /// The quantiles of the time to the answer.
@@ -23,22 +23,15 @@ pub(super) async fn run_with_metrics<T>(
     counts: &Arc<LoadCounts>,
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
-    let Some(listen) = &context.config.admin.listen else { return work.await };
-    let server = AdminServer::bind(listen).await.map_err(|error| {
-        CliError::usage(format!("could not listen on {listen} for the admin port: {error}"))
-    })?;
-    if let Ok(address) = server.local_addr() {
-        tracing::info!("serving /livez, /readyz and /metrics on http://{address}");
-    }
-    let mut registry = registry(Vec::new(), None);
-    registry.register_collector(Box::new(LoadMetrics(Arc::clone(counts))));
+    let metrics = Box::new(LoadMetrics(Arc::clone(counts)));
+    let registry = || {
+        let mut registry = registry(Vec::new(), None);
+        registry.register_collector(metrics);
+        registry
+    };
     let stop = context.stop.clone();
     let not_ready = move || stop.is_cancelled().then(|| "draining".into());
-    tokio::select! {
-        biased;
-        outcome = work => outcome,
-        never = server.serve(registry, not_ready) => match never {},
-    }
+    serve_while(context, registry, not_ready, work).await
 }
 
 /// The counts of a load.

@@ -18,9 +18,9 @@ use super::shop::{ApiProcess, Place};
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/processes");
 const OTHERS: [&str; 4] = ["payment_processor", "order_consumer", "payment_consumer", "dlq_handler"];
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
-/// What the peers keep, an object a line.
+/// The file of what the peers received, an object a line.
 const KEPT: &str = "kept.jsonl";
-/// What the mail server answers.
+/// The file of the mail server's answers.
 const PLAN: &str = "plan.json";
 
 /// A peer in Python, on a port of its own. It ends with its test.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::admin::get;
 use super::program::{Program, Running, TestDir, eventually};
+use super::shop::serve_api;
 
 /// The API on the embedded default, at an address that it is started at again.
 struct Served {
@@ -18,21 +19,14 @@ struct Served {
 
 impl Served {
     async fn start(dir: &TestDir, flags: &[&str]) -> Self {
-        let (process, address) = Self::at(dir, "127.0.0.1:0", flags).await;
+        let (process, address) = serve_api(dir, "127.0.0.1:0", flags).await;
         Self { process, address }
-    }
-
-    async fn at(dir: &TestDir, listen: &str, flags: &[&str]) -> (Running, String) {
-        let mut process = dir.start("api_service", &[&["--listen", listen], flags].concat());
-        let line = process.says("serving the API on http://").await;
-        let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
-        (process, address)
     }
 
     /// Kills it as `kill -9` does, and starts it again.
     async fn kill_and_start(self, dir: &TestDir) -> Self {
         self.process.kill();
-        let (process, address) = Self::at(dir, &self.address, &[]).await;
+        let (process, address) = serve_api(dir, &self.address, &[]).await;
         Self { process, address }
     }
 
@@ -145,7 +139,7 @@ async fn a_manifest_of_requests_that_were_not_sent_or_not_answered_is_proven() {
     let mut text = std::fs::read(dir.path("m.jsonl")).unwrap();
     text.extend(br#"{"n":51,"asked":{"key":"#);
     dir.write("m.jsonl", text);
-    let (process, address) = Served::at(&dir, &address, &[]).await;
+    let (process, address) = serve_api(&dir, &address, &[]).await;
     let api = Served { process, address };
     let of_both = |found: &Value, count: &str| {
         ["orders", "transactions"].iter().map(|kind| found[kind][count].as_u64().unwrap()).sum::<u64>()

@@ -59,6 +59,25 @@ impl Place {
         let flags = self.flags.iter().map(String::as_str);
         dir.run("ecom_facts", &verify.into_iter().chain(flags).collect::<Vec<_>>()).await.with(0).json()
     }
+
+    /// Waits until no order is open, and returns what the verification found then.
+    pub(super) async fn at_rest(&self, dir: &TestDir) -> serde_json::Value {
+        eventually("all orders come to rest", async || {
+            let found = self.verify(dir).await;
+            let count = |state: &&str| found["shop"]["orders"][state].as_u64() > Some(0);
+            let is_open = ["accepted", "placed", "paying", "paid"].iter().any(count);
+            (!is_open).then_some(found)
+        })
+        .await
+    }
+}
+
+/// Starts the API, and returns the address that it serves.
+pub(super) async fn serve_api(dir: &TestDir, listen: &str, flags: &[&str]) -> (Running, String) {
+    let mut process = dir.start("api_service", &[&["--listen", listen], flags].concat());
+    let line = process.says("serving the API on http://").await;
+    let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    (process, address)
 }
 
 /// The API, on a port of its own, started again at the same one.
@@ -78,11 +97,7 @@ impl ApiProcess {
 
     async fn process(dir: &TestDir, place: &Place, listen: &str) -> (Running, String) {
         let flags = place.flags.iter().chain(&place.api).map(String::as_str);
-        let flags: Vec<&str> = ["--listen", listen].into_iter().chain(flags).collect();
-        let mut process = dir.start("api_service", &flags);
-        let line = process.says("serving the API on http://").await;
-        let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
-        (process, address)
+        serve_api(dir, listen, &flags.collect::<Vec<_>>()).await
     }
 
     /// Kills it as `kill -9` does, and starts it again.
@@ -269,13 +284,7 @@ pub(super) async fn nothing_is_lost_or_doubled(
     for (kind, count) in [("orders", orders), ("transactions", orders / 5)] {
         assert_eq!(proven[kind]["proven"], count, "{proven}");
     }
-    let rested = ["accepted", "placed", "paying", "paid"];
-    let found = eventually("all orders come to rest", async || {
-        let found = place.verify(dir).await;
-        let is_open = rested.iter().any(|state| found["shop"]["orders"][state].as_u64() > Some(0));
-        (!is_open).then_some(found)
-    })
-    .await;
+    let found = place.at_rest(dir).await;
     let counted: u64 =
         ["completed", "cancelled"].iter().filter_map(|state| found["shop"]["orders"][state].as_u64()).sum();
     assert_eq!(counted, orders, "{found}");

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::program::{Running, TestDir, eventually};
+use super::program::{Running, TestDir};
 use super::shop::{ApiProcess, Place, ROLES};
 
 /// A race, and what happens to the processors meanwhile.
@@ -23,9 +23,9 @@ pub(super) struct Race {
     pub(super) wants: fn(usize) -> Vec<&'static str>,
     /// The method they pay with; the simulated gateway completes 80 % unless it says otherwise.
     pub(super) payment_method: &'static str,
-    /// How often a processor is killed.
+    /// The number of times that a processor is killed.
     pub(super) kills: usize,
-    /// How often one is frozen.
+    /// The number of times that one is frozen.
     pub(super) freezes: usize,
     /// For how long: longer than the ack deadline.
     pub(super) freeze: Duration,
@@ -70,7 +70,7 @@ impl Race {
     }
 }
 
-/// What happens to a processor.
+/// A fault of a processor.
 #[derive(Clone, Copy)]
 enum Fault {
     Kill,
@@ -83,9 +83,9 @@ struct Frozen {
     until: Instant,
 }
 
-/// What a race ended with.
+/// The end of a race.
 pub(super) struct Outcome {
-    /// What the verification found.
+    /// The result of the verification.
     pub(super) found: Value,
     /// The processors whose calls of the store had unknown outcomes, as their logs say.
     pub(super) with_outages: usize,
@@ -103,7 +103,7 @@ pub(super) async fn run(dir: &TestDir, place: &Place, race: &Race) -> Outcome {
     let begun = Instant::now();
     let (faults, buyers) = (disturb(dir, place, race), buy(&api.client, race));
     let (processors, ()) = tokio::join!(faults, buyers);
-    let found = at_rest(dir, place).await;
+    let found = place.at_rest(dir).await;
     assert_eq!(found["faults"], json!({}), "{found}");
     for (sku, on_hand) in race.units {
         let product = api.client.get(&format!("/api/v1/products/{sku}")).await.unwrap().body;
@@ -124,17 +124,6 @@ pub(super) async fn run(dir: &TestDir, place: &Place, race: &Race) -> Outcome {
     let with_outages = processors.with_outages
         + processors.running.iter().filter(|processor| has_met_an_outage(processor)).count();
     Outcome { found, with_outages }
-}
-
-/// Waits until no order is open, and returns what the verification found then.
-async fn at_rest(dir: &TestDir, place: &Place) -> Value {
-    eventually("all orders come to rest", async || {
-        let found = place.verify(dir).await;
-        let count = |state: &&str| found["shop"]["orders"][state].as_u64() > Some(0);
-        let is_open = ["accepted", "placed", "paying", "paid"].iter().any(count);
-        (!is_open).then_some(found)
-    })
-    .await
 }
 
 fn has_met_an_outage(processor: &Running) -> bool {

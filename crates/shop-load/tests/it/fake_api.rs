@@ -11,9 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 /// The entries of a page, fewer than a client asks for.
 const PAGE: usize = 3;
 
-/// What the server does with a request.
+/// The reaction of the server to a request.
 pub(crate) enum Behaviour {
-    /// What it should.
+    /// It does what it should.
     Usual,
     /// Answers this status, with this many seconds in Retry-After, and records nothing.
     Problem(u16, Option<u64>),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ecom_shop_load::client::ApiClient;
 use ecom_shop_load::counts::LoadCounts;
-use ecom_shop_load::keys::KeyLog;
 use ecom_shop_load::load::{Arrivals, Load, send};
 use ecom_shop_load::requests::{Creates, TransactionMix};
 use tokio::time::Instant;
@@ -34,7 +33,7 @@ fn at(interval: Duration, count: u64) -> Load {
 
 async fn sent(client: &ApiClient, load: &Load) -> LoadCounts {
     let counts = LoadCounts::default();
-    send(client, load, &KeyLog::None, &counts, &CancellationToken::new()).await.unwrap();
+    send(client, load, None, &counts, &CancellationToken::new()).await.unwrap();
     counts
 }
 
@@ -158,7 +157,7 @@ async fn at_the_end_answers_are_waited_for_and_then_given_up() {
         stop.cancel();
     };
     let (counts, endless) = (LoadCounts::default(), Load { count: None, ..users(3, 0) });
-    let sending = send(&api.client, &endless, &KeyLog::None, &counts, &stop);
+    let sending = send(&api.client, &endless, None, &counts, &stop);
     tokio::join!(async { sending.await.unwrap() }, stopping);
     assert!(counts.recorded.get() > 3 && counts.unanswered.get() == 0);
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use ecom_shop_load::client::ApiClient;
 use ecom_shop_load::counts::LoadCounts;
-use ecom_shop_load::keys::KeyLog;
 use ecom_shop_load::load::{Load, send};
 use ecom_shop_load::manifest::{ManifestWriter, Manifests, run_name};
 use ecom_shop_load::proof::{KindProof, Proof, ProofError, prove};
@@ -55,7 +54,7 @@ async fn send_with_manifest(client: &ApiClient, path: &Path, run: &str, creates:
     let writer = ManifestWriter::append(path, run, "http://x", 7).unwrap();
     let load = Load { run: run.to_owned(), creates: vec![creates], ..users(2, 10) };
     let counts = LoadCounts::default();
-    send(client, &load, &KeyLog::Manifest(writer), &counts, &CancellationToken::new()).await.unwrap();
+    send(client, &load, Some(&writer), &counts, &CancellationToken::new()).await.unwrap();
     counts
 }
 
@@ -116,7 +115,7 @@ async fn two_answers_with_two_ids_are_found_even_if_one_of_them_is_not_recorded(
     let path = dir.path().join("m.jsonl");
     let writer = ManifestWriter::append(&path, "run", "http://x", 7).unwrap();
     let (load, counts) = (Load { send_twice: true, ..users(2, 10) }, LoadCounts::default());
-    send(&api.client, &load, &KeyLog::Manifest(writer), &counts, &CancellationToken::new()).await.unwrap();
+    send(&api.client, &load, Some(&writer), &counts, &CancellationToken::new()).await.unwrap();
     api.change(|records| {
         let second = records.iter().rposition(|record| record.key == "run-0-1").unwrap();
         records.remove(second);
@@ -197,8 +196,7 @@ async fn unanswered_keys_may_be_recorded_or_not() {
         }
         stop.cancel();
     };
-    let keys = KeyLog::Manifest(writer);
-    let sending = async { send(&api.client, &load, &keys, &counts, &stop).await.unwrap() };
+    let sending = async { send(&api.client, &load, Some(&writer), &counts, &stop).await.unwrap() };
     tokio::join!(sending, stopping);
     assert_eq!((counts.recorded.get(), counts.unanswered.get()), (8, 2));
     let proof = prove(&api.client, Manifests::read(&[path]).unwrap()).await.unwrap();

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use super::orders::{NOW, order};
 
-/// What a sender does with an attempt.
+/// The reaction of a sender to an attempt.
 #[derive(Clone)]
 enum Answer {
     Accept,

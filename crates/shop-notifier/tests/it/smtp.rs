@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::orders::{confirmation, order};
 use super::python::Peer;
 
-/// What the server does at a command, instead of answering that it is done.
+/// The reaction of the server to a command, instead of answering that it is done.
 #[derive(Clone, Copy)]
 struct Twist {
     /// The beginning of the command; `.` is the end of the mail, and empty is the greeting.

@@ -11,6 +11,7 @@ mod chaos;
 mod ci;
 mod guard;
 mod nodes;
+mod ops;
 mod parts;
 mod processes;
 mod reliability;
@@ -70,6 +71,8 @@ enum Command {
     Chaos(chaos::Options),
     /// Run the shop's long tests on both backends: races for the last units, 1,000 users, Locust, schemathesis
     Shop,
+    /// Check what is under deploy/ with the tools that it is for: image, manifests, alerts, dashboard, units
+    Ops(ops::Options),
     /// Watch memory, file handles and threads of real processes under a steady load
     Soak(soak::Options),
     /// Run every check of a change: fmt, clippy, doc, deny, micro, all tests, each feature alone
@@ -102,6 +105,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Reliability(options) => reliability::run(root, &options),
         Command::Chaos(options) => Ok(u8::from(!chaos::run(root, &options)?)),
         Command::Shop => shop::run(root),
+        Command::Ops(options) => ops::run(root, &options, test::Scope::from_environment()),
         Command::Soak(options) => Ok(u8::from(!soak::run(root, &options)?)),
         Command::Ci => ci::run(root),
         Command::Guard { dir } => guard::watch(root, &dir),
@@ -120,6 +124,13 @@ fn cargo(root: &Path, words: &str, arguments: &[String]) -> process::Command {
         }
     }
     command
+}
+
+/// Returns the folder of downloads that the user's checkouts share.
+fn cache() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("ecom-pipeline"))
 }
 
 #[cfg(test)]

@@ -235,10 +235,7 @@ fn jar(folder: &Path, name: &str) -> Option<PathBuf> {
 /// Returns the folder of Cassandra's jars in the user's cache, fetched through Maven if it is not
 /// there. A fetch works in a folder of its own that gets its name when complete, under a lock.
 fn cassandra_jars(java: &Path, files: &Path) -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
-    let cache = cache.context("neither XDG_CACHE_HOME nor HOME is set")?;
-    let home = cache.join(format!("ecom-pipeline/cassandra-{CASSANDRA}"));
+    let home = crate::cache()?.join(format!("cassandra-{CASSANDRA}"));
     let (lib, partial) = (home.join("lib"), home.join("partial"));
     let _lock = super::state::lock(&home)?;
     if lib.is_dir() {

@@ -1,0 +1,84 @@
+//! Programs that the checks run, found on this host or brought to it.
+
+use super::Place;
+use crate::cache;
+use crate::steps::NotRun;
+use crate::test::Scope;
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+impl Place<'_> {
+    /// Returns the error of a check that lacks something: it fails the run where the services are required.
+    pub(super) fn lacks(&self, what: &str) -> Error {
+        if self.scope == Scope::Required { anyhow!("{what}") } else { NotRun(what.to_owned()).into() }
+    }
+
+    /// Returns the path of a program on PATH.
+    pub(super) fn program(&self, name: &str, hint: &str) -> Result<PathBuf> {
+        which::which(name).map_err(|_| self.lacks(&format!("found no {name} on PATH\nhint: {hint}")))
+    }
+
+    /// Returns the `bin` folder of a Python environment with these packages, installed once per checkout.
+    pub(super) fn python(&self, name: &str, packages: &[&str]) -> Result<PathBuf> {
+        let python = self.program("python3", "install Python 3")?;
+        let home = self.root.join("target/ops").join(format!("python-{name}"));
+        let (bin, done) = (home.join("bin"), home.join("installed"));
+        if fs::read_to_string(&done).is_ok_and(|text| text == packages.join("\n")) {
+            return Ok(bin);
+        }
+        let _ = fs::remove_dir_all(&home);
+        quietly(Command::new(python).args(["-m", "venv"]).arg(&home))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        quietly(Command::new(bin.join("python")).args(pip).args(packages))
+            .map_err(|error| self.lacks(&format!("{error:#}")))?;
+        fs::write(&done, packages.join("\n"))
+            .with_context(|| format!("could not write {}", done.display()))?;
+        Ok(bin)
+    }
+
+    /// Returns the folder into which these Debian packages are unpacked, without being installed, once per user.
+    /// Packages that they depend on are not fetched.
+    pub(super) fn debian(&self, name: &str, packages: &[&str]) -> Result<PathBuf> {
+        let home = cache()?.join("debian").join(name);
+        let (unpacked, done) = (home.join("root"), home.join("unpacked"));
+        if fs::read_to_string(&done).is_ok_and(|text| text == packages.join("\n")) {
+            return Ok(unpacked);
+        }
+        self.program("apt-get", "this check takes programs from Debian's packages")?;
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir_all(&unpacked).with_context(|| format!("could not create {}", unpacked.display()))?;
+        let fetch = || quietly(Command::new("apt-get").arg("download").args(packages).current_dir(&home));
+        // A new host has no lists of packages yet, or old ones.
+        fetch()
+            .or_else(|_| quietly(Command::new("apt-get").arg("update")).and_then(|()| fetch()))
+            .map_err(|error| self.lacks(&format!("{error:#}")))?;
+        for entry in fs::read_dir(&home)? {
+            let file = entry?.path();
+            if file.extension().is_some_and(|it| it == "deb") {
+                quietly(Command::new("dpkg").arg("-x").arg(&file).arg(&unpacked))?;
+            }
+        }
+        fs::write(&done, packages.join("\n"))
+            .with_context(|| format!("could not write {}", done.display()))?;
+        Ok(unpacked)
+    }
+}
+
+/// Runs a command whose output is shown only if it fails.
+pub(super) fn quietly(command: &mut Command) -> Result<()> {
+    let name = command.get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("could not start {name}"))?;
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    ensure!(output.status.success(), "{name} failed\n{}", text.trim_end());
+    Ok(())
+}
+
+/// Runs a command that prints what it found; returns whether it succeeded.
+pub(super) fn passes(command: &mut Command) -> Result<bool> {
+    let name = command.get_program().display().to_string();
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("could not start {name}"))?;
+    Ok(status.success())
+}

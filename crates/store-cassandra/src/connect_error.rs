@@ -20,6 +20,14 @@ pub enum ConnectError {
         /// The error.
         cause: String,
     },
+    /// The client certificate or its key could not be read; no node was contacted.
+    #[error("could not read the client certificate for Cassandra from {}: {cause}", path.display())]
+    ClientCertificateFile {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        cause: String,
+    },
     /// No node responded.
     #[error("could not reach Cassandra at {contact_points}: {cause}")]
     Unreachable {
@@ -44,6 +52,14 @@ pub enum ConnectError {
         /// The nodes tried.
         contact_points: String,
         /// The fault of the certificate.
+        cause: String,
+    },
+    /// A node refused the client certificate, or the lack of one.
+    #[error("Cassandra at {contact_points} refused the client certificate: {cause}")]
+    ClientCertificate {
+        /// The nodes tried.
+        contact_points: String,
+        /// The reason that the node gave.
         cause: String,
     },
     /// A node answers in plain text.
@@ -85,6 +101,8 @@ impl ConnectError {
             Self::Store(error) => error.is_outage(),
             Self::Settings(_)
             | Self::CaFile { .. }
+            | Self::ClientCertificateFile { .. }
+            | Self::ClientCertificate { .. }
             | Self::Login { .. }
             | Self::Untrusted { .. }
             | Self::NoTls { .. }

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use rustls::{CertificateError, Error as TlsError, InvalidMessage};
-use scylla::errors::{ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError};
+use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
+use scylla::errors::{
+    BrokenConnectionError, BrokenConnectionErrorKind, ConnectionError, ConnectionPoolError,
+    ConnectionSetupRequestErrorKind, DbError, FrameHeaderParseError,
+};
 
 /// A fault of a connection that lasts until the configuration of this process or of the cluster changes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +15,8 @@ pub(super) enum ConnectionFault {
     Login(String),
     /// This process does not accept the node's certificate.
     Untrusted(String),
+    /// The node does not accept this process's certificate, or that it has none.
+    ClientCertificate(String),
     /// The node answers in plain text.
     NoTls,
 }
@@ -21,6 +26,7 @@ impl fmt::Display for ConnectionFault {
         match self {
             Self::Login(reason) => write!(f, "it refuses the login: {reason}"),
             Self::Untrusted(cause) => write!(f, "it is not trusted: {cause}"),
+            Self::ClientCertificate(cause) => write!(f, "it refuses the client certificate: {cause}"),
             Self::NoTls => f.write_str("it does not encrypt connections, but store.cassandra.tls is true"),
         }
     }
@@ -48,16 +54,52 @@ impl ConnectionFault {
                 ConnectionSetupRequestErrorKind::MissingAuthentication => Some(Self::Login(
                     "the node asks for a user and a password, but none are configured".to_owned(),
                 )),
+                // With TLS 1.3 a node refuses a client only once the handshake is over for it.
+                ConnectionSetupRequestErrorKind::BrokenConnection(error) => of_broken(error),
                 _ => None,
             },
-            ConnectionError::IoError(error) => match error.get_ref()?.downcast_ref()? {
-                TlsError::InvalidCertificate(error) => Some(Self::Untrusted(of_certificate(error))),
-                TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Some(Self::NoTls),
-                _ => None,
-            },
+            ConnectionError::IoError(error) => of_io(error),
             _ => None,
         }
     }
+}
+
+/// Returns the fault of TLS that broke a connection.
+fn of_broken(error: &BrokenConnectionError) -> Option<ConnectionFault> {
+    match error.downcast_ref()? {
+        BrokenConnectionErrorKind::FrameHeaderParseError(FrameHeaderParseError::HeaderIoError(error))
+        | BrokenConnectionErrorKind::WriteError(error) => of_io(error),
+        _ => None,
+    }
+}
+
+fn of_io(error: &std::io::Error) -> Option<ConnectionFault> {
+    match error.get_ref()?.downcast_ref()? {
+        TlsError::InvalidCertificate(error) => Some(ConnectionFault::Untrusted(of_certificate(error))),
+        TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Some(ConnectionFault::NoTls),
+        TlsError::AlertReceived(alert) => of_alert(*alert).map(ConnectionFault::ClientCertificate),
+        _ => None,
+    }
+}
+
+/// Returns why a node refuses the certificate of this process; `None` if the alert is about something else.
+fn of_alert(alert: AlertDescription) -> Option<String> {
+    Some(match alert {
+        AlertDescription::CertificateRequired => {
+            "it asks for one; set store.cassandra.cert_file and key_file".to_owned()
+        }
+        AlertDescription::UnknownCA => "its authorities did not sign it".to_owned(),
+        AlertDescription::CertificateExpired => "it has expired".to_owned(),
+        AlertDescription::CertificateRevoked => "it is revoked".to_owned(),
+        // Nodes on Java: the certificate is missing, or no authority of their truststore signed it.
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::AccessDenied => {
+            format!("its authorities did not sign it, or it is invalid ({alert:?})")
+        }
+        _ => return None,
+    })
 }
 
 /// Returns the fault of a certificate, as a sentence about it.

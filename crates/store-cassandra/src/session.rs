@@ -76,8 +76,7 @@ pub(super) async fn open(settings: &CassandraSettings) -> Result<Session, Connec
         builder = builder.authenticator_provider(Arc::new(credentials));
     }
     if settings.tls {
-        let file = settings.ca_file.as_deref().unwrap_or_else(|| tls::system_authorities());
-        builder = builder.tls_context(Some(tls::client_config(file)?));
+        builder = builder.tls_context(Some(tls::client_config(settings)?));
     }
     let build = async { builder.build().await.map_err(|error| connect_error(settings, &error)) };
     let session = within(settings, build).await?;
@@ -131,6 +130,9 @@ fn connect_error(settings: &CassandraSettings, error: &NewSessionError) -> Conne
             return ConnectError::Login { contact_points, user: settings.user.clone(), cause };
         }
         Some(ConnectionFault::Untrusted(cause)) => return ConnectError::Untrusted { contact_points, cause },
+        Some(ConnectionFault::ClientCertificate(cause)) => {
+            return ConnectError::ClientCertificate { contact_points, cause };
+        }
         Some(ConnectionFault::NoTls) => return ConnectError::NoTls { contact_points },
         None => {}
     }

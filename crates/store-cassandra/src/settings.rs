@@ -14,6 +14,8 @@ const PASSWORD: &str = "store.cassandra.password";
 const PASSWORD_FILE: &str = "store.cassandra.password_file";
 const TLS: &str = "store.cassandra.tls";
 const CA_FILE: &str = "store.cassandra.ca_file";
+const CERT_FILE: &str = "store.cassandra.cert_file";
+const KEY_FILE: &str = "store.cassandra.key_file";
 
 /// The settings of Cassandra. The configuration keys are listed in `config/default.toml`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -47,6 +49,13 @@ pub struct CassandraSettings {
     /// PEM file of the only authorities to trust with `tls`; `None` (the default) trusts those of the system.
     #[serde(deserialize_with = "path_or_none")]
     pub ca_file: Option<PathBuf>,
+    /// PEM file of the certificate that this process presents to the nodes, with those of its intermediate authorities;
+    /// `None` by default. Read again for each connection, like `key_file`.
+    #[serde(deserialize_with = "path_or_none")]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of the private key of `cert_file`; `None` by default.
+    #[serde(deserialize_with = "path_or_none")]
+    pub key_file: Option<PathBuf>,
     /// Timeout of a request, 1 ms to 10 min, 5 s by default; should exceed the server's write timeout of 2 s.
     #[serde(deserialize_with = "duration::<_, MS, { 10 * MINUTE }>")]
     pub request_timeout: Duration,
@@ -131,8 +140,14 @@ impl Section for CassandraSettings {
             },
             _ => {}
         }
-        if self.ca_file.is_some() && !self.tls {
-            checks.fault(&[CA_FILE, TLS], &format!("is set, but {TLS} is false"));
+        let files = [(CA_FILE, &self.ca_file), (CERT_FILE, &self.cert_file), (KEY_FILE, &self.key_file)];
+        for (key, _) in files.iter().filter(|(_, file)| file.is_some() && !self.tls) {
+            checks.fault(&[key, TLS], &format!("is set, but {TLS} is false"));
+        }
+        match (&self.cert_file, &self.key_file) {
+            (Some(_), None) => checks.missing(KEY_FILE, CERT_FILE),
+            (None, Some(_)) => checks.missing(CERT_FILE, KEY_FILE),
+            _ => {}
         }
     }
 }
@@ -310,6 +325,9 @@ mod tests {
             ("store.cassandra.user=ecom", "user needs store.cassandra.password_file or"),
             ("store.cassandra.password_file=x", "user is required because a password is set"),
             ("store.cassandra.ca_file=ca.pem", "ca_file is set, but store.cassandra.tls is false"),
+            ("store.cassandra.cert_file=c.pem", "cert_file is set, but store.cassandra.tls is false"),
+            ("store.cassandra.cert_file=c.pem", "key_file is required because store.cassandra.cert_file is"),
+            ("store.cassandra.key_file=k.pem", "cert_file is required because store.cassandra.key_file is"),
             ("store.cassandra.contact_points=", "contact_points is required because store.kind is"),
             ("store.cassandra.contact_points=http://x:1", "contact_points must be host:port without"),
             ("store.cassandra.keyspace=Ecom", "keyspace must be a-z"),

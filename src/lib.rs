@@ -1,4 +1,6 @@
 //! The entry points of the binaries: from the command line to an exit code.
+//!
+//! Each takes the arguments of the process, the name of the program first.
 
 mod admin;
 mod bulk;
@@ -17,6 +19,7 @@ mod logs;
 mod output;
 mod preflight;
 mod producers;
+mod programs;
 pub mod render;
 mod role_handle;
 mod roles;
@@ -33,10 +36,11 @@ use std::process::ExitCode;
 use config::Loaded;
 use context::Guard;
 use ecom_domain::dead_letter::EventKind;
+pub use programs::{Arguments, ecom};
 
 /// Runs `orders_producer`.
-pub fn orders_producer() -> ExitCode {
-    let cli: cli::OrdersProducer = cli::parse();
+pub fn orders_producer(arguments: Arguments) -> ExitCode {
+    let cli: cli::OrdersProducer = cli::parse(arguments);
     let sets = cli.producer.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
         producers::run(context, &cli.producer, EventKind::Order).await
@@ -44,8 +48,8 @@ pub fn orders_producer() -> ExitCode {
 }
 
 /// Runs `payments_producer`.
-pub fn payments_producer() -> ExitCode {
-    let cli: cli::PaymentsProducer = cli::parse();
+pub fn payments_producer(arguments: Arguments) -> ExitCode {
+    let cli: cli::PaymentsProducer = cli::parse(arguments);
     let sets = cli.producer.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
         producers::run(context, &cli.producer, EventKind::Payment).await
@@ -53,8 +57,8 @@ pub fn payments_producer() -> ExitCode {
 }
 
 /// Runs `order_consumer`.
-pub fn order_consumer() -> ExitCode {
-    let cli: cli::OrderConsumer = cli::parse();
+pub fn order_consumer(arguments: Arguments) -> ExitCode {
+    let cli: cli::OrderConsumer = cli::parse(arguments);
     let sets = cli.consumer.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
         roles::run_consumer(context, &cli.consumer, EventKind::Order).await
@@ -62,8 +66,8 @@ pub fn order_consumer() -> ExitCode {
 }
 
 /// Runs `payment_consumer`.
-pub fn payment_consumer() -> ExitCode {
-    let cli: cli::PaymentConsumer = cli::parse();
+pub fn payment_consumer(arguments: Arguments) -> ExitCode {
+    let cli: cli::PaymentConsumer = cli::parse(arguments);
     let sets = cli.sets();
     context::main(&cli.common, sets, Guard::On, async |context| {
         roles::run_consumer(context, &cli.consumer, EventKind::Payment).await
@@ -71,15 +75,15 @@ pub fn payment_consumer() -> ExitCode {
 }
 
 /// Runs `dlq_handler`.
-pub fn dlq_handler() -> ExitCode {
-    let cli: cli::DlqHandler = cli::parse();
+pub fn dlq_handler(arguments: Arguments) -> ExitCode {
+    let cli: cli::DlqHandler = cli::parse(arguments);
     context::main(&cli.common, cli.sets(), Guard::On, async |context| dlq::main(context, &cli).await)
 }
 
 /// Runs `api_service`.
 #[cfg(feature = "shop")]
-pub fn api_service() -> ExitCode {
-    let cli: cli::ApiService = cli::parse();
+pub fn api_service(arguments: Arguments) -> ExitCode {
+    let cli: cli::ApiService = cli::parse(arguments);
     context::main(&cli.common, cli.sets(), Guard::On, async |context| {
         shop::api_service::main(context, &cli).await
     })
@@ -87,8 +91,8 @@ pub fn api_service() -> ExitCode {
 
 /// Runs `payment_processor`.
 #[cfg(feature = "shop")]
-pub fn payment_processor() -> ExitCode {
-    let cli: cli::PaymentProcessor = cli::parse();
+pub fn payment_processor(arguments: Arguments) -> ExitCode {
+    let cli: cli::PaymentProcessor = cli::parse(arguments);
     context::main(&cli.common, cli.sets(), Guard::On, async |context| {
         shop::payment_processor::main(context, &cli).await
     })
@@ -96,8 +100,8 @@ pub fn payment_processor() -> ExitCode {
 
 /// Runs `notifier`.
 #[cfg(feature = "shop")]
-pub fn notifier() -> ExitCode {
-    let cli: cli::Notifier = cli::parse();
+pub fn notifier(arguments: Arguments) -> ExitCode {
+    let cli: cli::Notifier = cli::parse(arguments);
     context::main(&cli.common, cli.sets(), Guard::On, async |context| {
         shop::notifier::main(context, &cli).await
     })
@@ -105,16 +109,16 @@ pub fn notifier() -> ExitCode {
 
 /// Runs `transaction_generator`.
 #[cfg(feature = "shop")]
-pub fn transaction_generator() -> ExitCode {
-    let cli: cli::TransactionGenerator = cli::parse();
+pub fn transaction_generator(arguments: Arguments) -> ExitCode {
+    let cli: cli::TransactionGenerator = cli::parse(arguments);
     context::main(&cli.common, Vec::new(), Guard::Exempt, async |context| {
         shop::transaction_generator::main(context, &cli).await
     })
 }
 
 /// Runs `ecom_setup`.
-pub fn ecom_setup() -> ExitCode {
-    let cli: cli::Setup = cli::parse();
+pub fn ecom_setup(arguments: Arguments) -> ExitCode {
+    let cli: cli::Setup = cli::parse(arguments);
     if let Some(cli::SetupCommand::Completions { shell }) = cli.command {
         return completions::completions(shell);
     }
@@ -122,14 +126,14 @@ pub fn ecom_setup() -> ExitCode {
 }
 
 /// Runs `ecom_facts`.
-pub fn ecom_facts() -> ExitCode {
-    let cli: cli::Facts = cli::parse();
+pub fn ecom_facts(arguments: Arguments) -> ExitCode {
+    let cli: cli::Facts = cli::parse(arguments);
     context::main(&cli.common, Vec::new(), Guard::On, async |context| facts::main(context, &cli).await)
 }
 
 /// Runs `ecom_demo`.
-pub fn ecom_demo() -> ExitCode {
-    let cli: cli::Demo = cli::parse();
+pub fn ecom_demo(arguments: Arguments) -> ExitCode {
+    let cli: cli::Demo = cli::parse(arguments);
     let own = |loaded: &Loaded| {
         let own = demo::own_settings(loaded, cli.orders);
         #[cfg(feature = "shop-embedded")]

@@ -1,5 +1,5 @@
 //! Serves the HTTP API of orders and payments.
 
 fn main() -> std::process::ExitCode {
-    ecom::api_service()
+    ecom::api_service(std::env::args_os().collect())
 }

@@ -1,5 +1,5 @@
 //! Stores dead letters, retries those that wait, and shows and changes them.
 
 fn main() -> std::process::ExitCode {
-    ecom::dlq_handler()
+    ecom::dlq_handler(std::env::args_os().collect())
 }

@@ -1,5 +1,5 @@
 //! Shows, verifies and exports the fact table.
 
 fn main() -> std::process::ExitCode {
-    ecom::ecom_facts()
+    ecom::ecom_facts(std::env::args_os().collect())
 }

@@ -1,5 +1,5 @@
 //! Confirms paid orders to their customers.
 
 fn main() -> std::process::ExitCode {
-    ecom::notifier()
+    ecom::notifier(std::env::args_os().collect())
 }

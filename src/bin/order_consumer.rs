@@ -1,5 +1,5 @@
 //! Records order events in the fact table.
 
 fn main() -> std::process::ExitCode {
-    ecom::order_consumer()
+    ecom::order_consumer(std::env::args_os().collect())
 }

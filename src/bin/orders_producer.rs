@@ -1,5 +1,5 @@
 //! Publishes order events: generated from a seed, or the lines of a file.
 
 fn main() -> std::process::ExitCode {
-    ecom::orders_producer()
+    ecom::orders_producer(std::env::args_os().collect())
 }

@@ -1,8 +1,13 @@
 //! Parsing, with the refusal of flags that have no effect in the mode that the other arguments select.
 
+use std::ffi::OsString;
+
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, Parser};
+
+use crate::logs;
+use ecom_telemetry::stderr::{self, StderrFormat};
 
 /// A mode of a command line, and the arguments that have no effect in it.
 pub(crate) struct Mode {
@@ -23,10 +28,24 @@ pub(crate) trait Modes: Parser {
     }
 }
 
-/// Parses the command line of the process. Ends it where the command line is wrong, or has a flag without
-/// effect.
-pub(crate) fn parse<C: Modes>() -> C {
-    try_parse(C::command().get_matches()).unwrap_or_else(|error| error.exit())
+/// Parses a command line, the name of the program first. Ends the process where the command line is wrong, or has a flag
+/// without effect.
+pub(crate) fn parse<C: Modes>(arguments: Vec<OsString>) -> C {
+    // Errors come before the configuration says which format log lines have.
+    let format = logs::format_of(&arguments);
+    stderr::set_format(format);
+    let matches = C::command().try_get_matches_from(arguments);
+    matches.and_then(try_parse).unwrap_or_else(|error| refuse(&error, format))
+}
+
+/// Ends the process with an error of its command line, or with the help that it asks for.
+fn refuse(error: &clap::Error, format: StderrFormat) -> ! {
+    if format == StderrFormat::Text || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.to_string();
+    stderr::error(text.strip_prefix("error: ").unwrap_or(&text), None);
+    std::process::exit(error.exit_code());
 }
 
 fn try_parse<C: Modes>(matches: ArgMatches) -> Result<C, clap::Error> {

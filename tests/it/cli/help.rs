@@ -85,6 +85,31 @@ async fn unknown_flags_and_invalid_values_are_usage_errors() {
     assert!(!dir.path("data").exists(), "a usage error creates nothing");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn one_file_is_every_program_by_its_name() {
+    let (dir, file) = (TestDir::new(), env!("CARGO_BIN_EXE_ecom"));
+    let run = |program: &std::path::Path, args: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        let output = command.args(args).env("COLUMNS", "100").current_dir(dir.path(".")).output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+        (output.status.code(), stdout, stderr)
+    };
+    for (name, _) in PROGRAMS {
+        let help = dir.run(name, &["--help"]).await.with(0).stdout;
+        std::os::unix::fs::symlink(file, dir.path(name)).unwrap();
+        let expected = (Some(0), help, String::new());
+        assert_eq!(run(&dir.path(name), &["--help"]), expected);
+        assert_eq!(run(file.as_ref(), &[name, "--help"]), expected);
+    }
+    let list = run(file.as_ref(), &[]);
+    insta::assert_snapshot!("ecom", list.1);
+    assert_eq!(run(file.as_ref(), &["--help"]), list);
+    let (code, stdout, stderr) = run(file.as_ref(), &["order-consumer"]);
+    let refusal = "error: there is no program order-consumer\nhint: see what there is: ecom --help\n";
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(2), "", refusal));
+}
+
 #[tokio::test]
 async fn completions_cover_every_binary() {
     let dir = TestDir::new();

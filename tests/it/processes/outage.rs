@@ -84,9 +84,21 @@ async fn a_producer_waits_out_an_outage_and_publishes_everything() {
     assert_eq!(table.dead_letters(), 0);
 }
 
-/// The arguments of each role with an admin port, and a time limit of its start that has passed at once.
-const ROLES: [&str; 5] =
-    ["orders_producer", "payments_producer", "order_consumer", "payment_consumer", "dlq_handler"];
+/// Each role, and the arguments that it needs.
+const ROLES: &[(&str, &[&str])] = &[
+    ("orders_producer", &["--rate", "10/s"]),
+    ("payments_producer", &["--rate", "10/s"]),
+    ("order_consumer", &[]),
+    ("payment_consumer", &[]),
+    ("dlq_handler", &[]),
+    #[cfg(feature = "shop-embedded")]
+    ("api_service", &["--listen", "127.0.0.1:0"]),
+    #[cfg(feature = "shop-embedded")]
+    ("payment_processor", &[]),
+    #[cfg(feature = "shop-embedded")]
+    ("notifier", &[]),
+];
+/// An admin port, and a time limit of the start that has passed at once.
 const OBSERVED: [&str; 4] = ["--admin-listen", "127.0.0.1:0", "--connect-timeout", "1ms"];
 
 /// Waits until the role is alive and not ready, with a reason that names the cause.
@@ -113,9 +125,8 @@ async fn a_role_that_starts_while_the_file_is_locked_serves_its_admin_port_and_b
     let locked = rusqlite::Connection::open(dir.path("data/ecom_store.db")).unwrap();
     locked.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let mut started = Vec::new();
-    for role in ROLES {
-        let args: &[&str] = if role.ends_with("producer") { &["--rate", "10/s"] } else { &[] };
-        let mut running = dir.start(role, &[&OBSERVED, args].concat());
+    for (role, args) in ROLES {
+        let mut running = dir.start(role, &[&OBSERVED, *args].concat());
         let admin = is_waiting(&mut running, "locked").await;
         started.push((running, admin));
     }

@@ -1,6 +1,7 @@
 //! `ci`: every check of a change, with the time that each took; and `micro`.
 
 use crate::cargo;
+use crate::ops;
 use crate::reliability;
 use crate::steps::{self, Step};
 use crate::test::{self, Scope};
@@ -25,6 +26,7 @@ pub fn run(root: &Path) -> Result<u8> {
         ("simulation", &|| reliability::simulate(root, reliability::SCHEDULES, 1)),
         ("test", &|| test::tests(root, &packages, Scope::Required)),
         ("features", &|| test::features(root)),
+        ("ops", &|| Ok(ops::run(root, &ops::Options::default(), Scope::Required)? == 0)),
     ];
     Ok(steps::run(&steps))
 }

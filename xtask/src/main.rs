@@ -75,7 +75,7 @@ enum Command {
     Ops(ops::Options),
     /// Watch memory, file handles and threads of real processes under a steady load
     Soak(soak::Options),
-    /// Run every check of a change: fmt, clippy, doc, deny, micro, all tests, each feature alone
+    /// Run every check of a change: fmt, clippy, doc, deny, micro, all tests, each feature alone, the short checks of ops
     Ci,
     /// End what a run started in DIR when standard input closes
     #[command(hide = true)]

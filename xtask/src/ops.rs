@@ -3,8 +3,17 @@
 //! Each check is a file beside this one. Python packages are installed into environments under `target/`; programs of Debian's
 //! packages are unpacked, and those of Go modules built, once per user into the folder of [`crate::cache`].
 
+mod dashboard;
+mod compose;
 mod image;
+mod kubernetes;
+mod prometheus;
+mod release;
+mod restore;
+mod systemd;
+mod terraform;
 mod tools;
+mod traces;
 
 use crate::steps::{self, Step};
 use crate::test::Scope;
@@ -13,7 +22,7 @@ use clap::Args;
 use std::path::Path;
 
 /// Options of `ops`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Options {
     /// Run the checks that take minutes, too: they build programs of Go modules and the binaries for images
     #[arg(long)]
@@ -32,7 +41,26 @@ struct Check {
 }
 
 /// All checks, in the order in which they run.
-const CHECKS: &[Check] = &[Check { name: "dockerfile", is_long: false, run: image::lint }];
+const CHECKS: &[Check] = &[
+    Check { name: "dockerfile", is_long: false, run: image::lint },
+    Check { name: "image", is_long: false, run: image::build_and_run },
+    Check { name: "image-size", is_long: true, run: image::of_release },
+    Check { name: "compose", is_long: false, run: compose::files },
+    Check { name: "workflows", is_long: false, run: release::workflows },
+    Check { name: "pack", is_long: false, run: release::pack },
+    Check { name: "sbom", is_long: true, run: release::sbom },
+    Check { name: "manifests", is_long: false, run: kubernetes::manifests },
+    Check { name: "api-server", is_long: true, run: kubernetes::accepts },
+    Check { name: "node", is_long: true, run: kubernetes::runs },
+    Check { name: "systemd", is_long: false, run: systemd::units },
+    Check { name: "systemd-boot", is_long: true, run: systemd::boot },
+    Check { name: "terraform", is_long: false, run: terraform::plan },
+    Check { name: "terraform-schema", is_long: false, run: terraform::schema },
+    Check { name: "prometheus", is_long: false, run: prometheus::check },
+    Check { name: "dashboard", is_long: false, run: dashboard::check },
+    Check { name: "restore", is_long: true, run: restore::from_backup },
+    Check { name: "traces", is_long: true, run: traces::received },
+];
 
 /// What every check gets.
 struct Place<'a> {

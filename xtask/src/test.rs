@@ -64,7 +64,7 @@ fn with_services(root: &Path, dir: &Path, words: &[String], scope: Scope, guard:
 }
 
 /// Returns the words before the arguments: the whole workspace, unless they choose packages.
-fn cargo_test(arguments: &[String]) -> &'static str {
+pub fn cargo_test(arguments: &[String]) -> &'static str {
     let chooses = |word: &String| word == "-p" || word == "--workspace" || word.starts_with("--package");
     if arguments.iter().take_while(|word| *word != "--").any(chooses) {
         return "test --all-features";

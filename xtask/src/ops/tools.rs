@@ -1,9 +1,9 @@
 //! Programs that the checks run, found on this host or brought to it.
 
 use super::Place;
-use crate::cache;
 use crate::steps::NotRun;
-use crate::test::Scope;
+use crate::test::{self, Scope};
+use crate::{cache, cargo};
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use std::fs;
 use std::path::PathBuf;
@@ -18,6 +18,23 @@ impl Place<'_> {
     /// Returns the path of a program on PATH.
     pub(super) fn program(&self, name: &str, hint: &str) -> Result<PathBuf> {
         which::which(name).map_err(|_| self.lacks(&format!("found no {name} on PATH\nhint: {hint}")))
+    }
+
+    /// Returns the folder of what cargo builds.
+    pub(super) fn target(&self) -> PathBuf {
+        self.root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+    }
+
+    /// Returns the folder of the programs as `cargo xtask test` builds them, so that a run of it has them ready.
+    pub(super) fn tested_programs(&self) -> Result<PathBuf> {
+        let build = cargo(self.root, test::cargo_test(&[]), &["--no-run", "--quiet"].map(str::to_owned));
+        ensure!(self.is_done(build)?, "the programs do not build");
+        Ok(self.target().join("debug"))
+    }
+
+    /// Runs a build; returns whether it succeeded.
+    pub(super) fn is_done(&self, mut build: Command) -> Result<bool> {
+        Ok(build.status().context("could not start cargo")?.success())
     }
 
     /// Returns the `bin` folder of a Python environment with these packages, installed once per checkout.
@@ -36,6 +53,20 @@ impl Place<'_> {
         fs::write(&done, packages.join("\n"))
             .with_context(|| format!("could not write {}", done.display()))?;
         Ok(bin)
+    }
+
+    /// Returns a program of a Go module, built once per user.
+    pub(super) fn go(&self, package: &str, version: &str) -> Result<PathBuf> {
+        let name = package.rsplit('/').next().unwrap_or(package);
+        let folder = cache()?.join("go").join(format!("{}-{version}", package.replace('/', "-")));
+        let program = folder.join(name);
+        if !program.is_file() {
+            let go = self.program("go", "install Go 1.24 or later")?;
+            let mut install = Command::new(go);
+            install.args(["install", &format!("{package}@{version}")]).env("GOBIN", &folder);
+            quietly(&mut install).map_err(|error| self.lacks(&format!("{error:#}")))?;
+        }
+        Ok(program)
     }
 
     /// Returns the folder into which these Debian packages are unpacked, without being installed, once per user.

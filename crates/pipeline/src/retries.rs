@@ -25,6 +25,9 @@ const CONCURRENCY: usize = 32;
 const GROUP: usize = 256;
 /// The shortest pause between two loads; it is at least as long as the load before it.
 const LOAD_PAUSE: Duration = Duration::from_secs(5);
+/// The time from the first load to the second. A handler that ended in between, as in a rolling restart, left what it had
+/// scheduled.
+const HANDOVER: Duration = Duration::from_secs(60);
 
 /// Attempts dead letters by their schedule and sweeps over all of them, until stopped.
 ///
@@ -40,6 +43,7 @@ pub async fn run(
     let mut attempts = FuturesUnordered::new();
     let (mut next_sweep, mut next_load) = (Instant::now(), Instant::now());
     let (mut sweeping, mut loading) = (None, None);
+    let mut known_for = HANDOVER.min(resolver.policy.sweep_interval);
     let (mut groups, mut alone) = (FuturesUnordered::new(), VecDeque::new());
     loop {
         let now = resolver.clock.now_us();
@@ -107,7 +111,8 @@ pub async fn run(
                 sweeping = Some(Box::pin(sweep::sweep(resolver, WaitingDeadLetters::AreScheduled)));
             }
             () = tokio::time::sleep_until(load_at), if until_load.is_some() => {
-                schedule.begin_load(now.saturating_add(micros(resolver.policy.sweep_interval)));
+                schedule.begin_load(now.saturating_add(micros(known_for)));
+                known_for = resolver.policy.sweep_interval;
                 loading = Some(Box::pin(load(resolver, &retry_queue)));
             }
             () = tokio::time::sleep(until_due.unwrap_or_default()), if may_attempt => {}

@@ -130,6 +130,35 @@ async fn a_retry_scheduled_by_a_clock_that_was_an_hour_ahead_is_made_at_once() {
     assert_eq!(state, Some(DeadLetterState::Recovered));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_scheduled_that_ended_meanwhile_is_retried_without_a_sweep() {
+    let dead_letter = waiting(1);
+    let id = dead_letter.id.clone();
+    let store = Arc::new(MemoryStore::new(Slow, Tables::default()));
+    let (resolver, stop) = (resolver(&store, NOW), CancellationToken::new());
+    let (retry_queue, queued) = RetryQueue::channel();
+    // The other handler gets a signal to end when this one is ready.
+    let other = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        {
+            let mut tables = store.tables();
+            let cells = OrderCells { customer_id: Some(1), ..OrderCells::default() };
+            tables.record_order(OrderId(1), cells, dead_letter.t);
+            tables.dead_letters.insert(id.clone(), dead_letter);
+            let next_attempt_at = Some(NOW + 30_000_000);
+            let progress =
+                DeadLetterProgress { attempts: 1, next_attempt_at, ..DeadLetterProgress::default() };
+            tables.progress.insert(id.clone(), progress);
+        }
+        tokio::time::sleep(Duration::from_secs(110)).await;
+        stop.cancel();
+        store.tables().record(&id).map(|record| record.state())
+    };
+    let (ended, state) = tokio::join!(retries::run(&resolver, retry_queue, queued, stop.clone()), other);
+    ended.unwrap();
+    assert_eq!(state, Some(DeadLetterState::Recovered));
+}
+
 /// Counts operations, of which it fails the first of each kind named.
 struct Counting(Mutex<BTreeMap<&'static str, usize>>, &'static [&'static str]);
 

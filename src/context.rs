@@ -12,6 +12,7 @@ use super::config::{self, Config, Loaded};
 use super::exit::{self, CliError, Exit};
 use super::logs;
 use super::startup::Startup;
+use super::traces;
 use ecom_clock::{Clock, Entropy};
 use ecom_config::{Set, Sources};
 use ecom_pipeline::actor::Actor;
@@ -115,10 +116,6 @@ pub(crate) fn main_with<F>(
 where
     F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
-    // Errors of the configuration come before its log format is known.
-    stderr::set_json(
-        common.is_json() || std::env::var("ECOM__LOG__FORMAT").is_ok_and(|format| format == "json"),
-    );
     exit::code(prepared(common, flags, own, guard).and_then(|loaded| match loaded {
         None => Ok(Exit::Done),
         Some(loaded) => run(common, loaded, command),
@@ -178,11 +175,12 @@ where
     F: AsyncFnOnce(Context) -> Result<Exit, CliError>,
 {
     logs::init(&loaded, common.verbosity())?;
+    let traces = traces::start(&loaded)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let signals = tokio::spawn(watch_signals(stop.clone()));
         let startup = Startup::new(loaded.config.connect.timeout, stop.clone());
@@ -199,7 +197,9 @@ where
         let outcome = command(context).await;
         signals.abort();
         outcome
-    })
+    });
+    traces::finish(traces);
+    outcome
 }
 
 /// Stops on the first signal, and ends the process on the second.

@@ -29,6 +29,7 @@ mod shop;
 mod shutdown;
 mod startup;
 mod summary;
+mod traces;
 mod wiring;
 
 use std::process::ExitCode;

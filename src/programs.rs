@@ -11,8 +11,11 @@ use super::{cli, output};
 /// The arguments of a process, the name of the program first.
 pub type Arguments = Vec<OsString>;
 
-/// The programs of this build.
-const PROGRAMS: &[(&str, fn(Arguments) -> ExitCode)] = &[
+/// The entry point of a program.
+type Program = fn(Arguments) -> ExitCode;
+
+/// The programs of this build, by name.
+const PROGRAMS: &[(&str, Program)] = &[
     ("orders_producer", super::orders_producer),
     ("payments_producer", super::payments_producer),
     ("order_consumer", super::order_consumer),
@@ -54,7 +57,7 @@ pub fn ecom(mut arguments: Arguments) -> ExitCode {
     }
 }
 
-fn program(name: &str) -> Option<fn(Arguments) -> ExitCode> {
+fn program(name: &str) -> Option<Program> {
     PROGRAMS.iter().find(|program| program.0 == name).map(|program| program.1)
 }
 

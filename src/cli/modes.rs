@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, Parser};
 
-use crate::logs;
+use crate::{logs, traces};
 use ecom_telemetry::stderr::{self, StderrFormat};
 
 /// A mode of a command line, and the arguments that have no effect in it.
@@ -34,7 +34,9 @@ pub(crate) fn parse<C: Modes>(arguments: Vec<OsString>) -> C {
     // Errors come before the configuration says which format log lines have.
     let format = logs::format_of(&arguments);
     stderr::set_format(format);
-    let matches = C::command().try_get_matches_from(arguments);
+    let command = C::command();
+    traces::set_program(command.get_name());
+    let matches = command.try_get_matches_from(arguments);
     matches.and_then(try_parse).unwrap_or_else(|error| refuse(&error, format))
 }
 

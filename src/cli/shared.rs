@@ -59,33 +59,36 @@ pub(crate) struct Common {
 enum LogFormat {
     Text,
     Json,
+    Gcp,
+}
+
+impl LogFormat {
+    /// Returns its value in the configuration.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Gcp => "gcp",
+        }
+    }
 }
 
 /// The arguments that only a role has a use for.
 pub(super) const OF_ROLES: &[&str] = &["summary", "admin_listen"];
 
 impl Common {
-    /// Returns whether `--log-format json` is given.
-    pub(crate) fn is_json(&self) -> bool {
-        matches!(self.log_format, Some(LogFormat::Json))
-    }
-
     /// The settings of the flags that were given.
     pub(crate) fn sets(&self) -> Vec<Set> {
         let mut sets = self.set.clone();
         if self.embedded {
             sets.extend(Set::embedded());
         }
-        let log_format = self.log_format.map(|format| match format {
-            LogFormat::Text => "text".to_owned(),
-            LogFormat::Json => "json".to_owned(),
-        });
         sets.extend(
             self.data_dir.as_ref().map(|dir| Set::flag("--data-dir", "embedded.data_dir", dir.as_os_str())),
         );
         sets.extend(given(&[
             ("--project", "bus.pubsub.project", self.project.clone()),
-            ("--log-format", "log.format", log_format),
+            ("--log-format", "log.format", self.log_format.map(|format| format.as_str().to_owned())),
             ("--admin-listen", "admin.listen", self.admin_listen.clone()),
             ("--connect-timeout", "connect.timeout", self.connect_timeout.clone()),
         ]));

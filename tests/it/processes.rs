@@ -23,6 +23,8 @@ mod exports;
 #[cfg(all(feature = "embedded", target_os = "linux"))]
 mod from_files;
 #[cfg(feature = "embedded")]
+mod gcp_logs;
+#[cfg(feature = "embedded")]
 mod handler;
 #[cfg(feature = "embedded")]
 mod heartbeats;
@@ -61,6 +63,8 @@ mod shop_replay;
 pub mod table;
 #[cfg(all(feature = "pubsub", feature = "cassandra", feature = "embedded"))]
 mod three_nodes;
+#[cfg(feature = "embedded")]
+mod traces;
 #[cfg(all(feature = "embedded", target_os = "linux"))]
 mod unheard;
 

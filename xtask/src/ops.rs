@@ -3,8 +3,8 @@
 //! Each check is a file beside this one. Python packages are installed into environments under `target/`; programs of Debian's
 //! packages are unpacked, and those of Go modules built, once per user into the folder of [`crate::cache`].
 
-mod dashboard;
 mod compose;
+mod dashboard;
 mod image;
 mod kubernetes;
 mod prometheus;

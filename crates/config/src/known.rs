@@ -1,10 +1,12 @@
 //! Names: variables of keys, secrets, and the known key nearest to an unknown one.
 
 /// Variables of other tools, and the keys they set.
-pub(super) const OTHER_TOOLS: [(&str, &str); 3] = [
+pub(super) const OTHER_TOOLS: [(&str, &str); 5] = [
     ("PUBSUB_EMULATOR_HOST", "bus.pubsub.emulator_host"),
     ("GOOGLE_CLOUD_PROJECT", "bus.pubsub.project"),
     ("RUST_LOG", "log.filter"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.otlp_endpoint"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "traces.otlp_endpoint"),
 ];
 
 /// The variables that set no key, and are read nevertheless.

@@ -1,7 +1,8 @@
 //! Configuration: layers, the origin of each value, and every fault at once.
 //!
 //! Layers, later ones win: `config/default.toml` (compiled in), the files of `ECOM_CONFIG` and `-c`, the
-//! variables of other tools (`PUBSUB_EMULATOR_HOST`, `GOOGLE_CLOUD_PROJECT`, `RUST_LOG`, `NO_COLOR`),
+//! variables of other tools (`PUBSUB_EMULATOR_HOST`, `GOOGLE_CLOUD_PROJECT`, `RUST_LOG`, `NO_COLOR`,
+//! `OTEL_EXPORTER_OTLP_ENDPOINT`),
 //! `ECOM__SECTION__KEY`, and `--set` with the named flags.
 //!
 //! `default.toml` lists the keys, and the types of its values are their types. Each section is one serde
@@ -35,7 +36,7 @@ pub use secret::Secret;
 pub use sections::{
     AdminConfig, BusConfig, BusKind, Color, Config, ConnectConfig, ConsumerConfig, DeadLettersConfig,
     LogConfig, LogFormat, ProducerConfig, ShutdownConfig, StoreConfig, StoreKind, SubscriptionNames,
-    TopicNames,
+    TopicNames, TracesConfig,
 };
 pub use sources::{Set, SetError, Sources};
 

@@ -10,7 +10,7 @@ mod store;
 pub use bus::{BusConfig, BusKind, SubscriptionNames, TopicNames};
 pub use consumer::ConsumerConfig;
 pub use dead_letters::DeadLettersConfig;
-pub use process::{AdminConfig, Color, ConnectConfig, LogConfig, LogFormat, ShutdownConfig};
+pub use process::{AdminConfig, Color, ConnectConfig, LogConfig, LogFormat, ShutdownConfig, TracesConfig};
 pub use producer::ProducerConfig;
 pub use store::{StoreConfig, StoreKind};
 
@@ -43,6 +43,8 @@ pub struct Config<P, C, E, S> {
     pub admin: AdminConfig,
     /// Log lines on stderr.
     pub log: LogConfig,
+    /// Traces sent to a collector.
+    pub traces: TracesConfig,
     /// The API and the payment processor.
     pub shop: S,
 }

@@ -97,7 +97,7 @@ impl Handler for DeadLetterIntake {
         let dead_letters: Vec<_> =
             group.iter().zip(&entries).map(|((_, decoded), entry)| (&decoded.event, entry)).collect();
         let storing = self.retrier.storing(StoreOperation::RecordDeadLetter);
-        let durable = storing.try_write(self.dead_letter_store.record_all(&dead_letters)).await;
+        let durable = storing.try_write(self.dead_letter_store.record_all(&dead_letters), |_| true).await;
         let recorded = |decoded: &Decoded<DeadLetter>| {
             Some(Applied::Done(self.recorded(&decoded.event, durable.clone()?)))
         };

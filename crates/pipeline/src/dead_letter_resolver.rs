@@ -9,6 +9,7 @@ use futures_util::TryStreamExt;
 
 use super::actor::Actor;
 use super::apply_check::{compare, subject};
+pub use super::attempt::{AttemptResult, AttemptTrigger};
 use super::durable::{Retrier, RoleError};
 use super::order_locks::{OrderGuard, OrderLocks};
 use super::payments::record_superseded;
@@ -26,29 +27,7 @@ use ecom_domain::order::OrderId;
 use ecom_domain::verdict::ApplyCheck;
 use ecom_store::{DeadLetterStore, FactStore};
 use ecom_telemetry::metrics::{Resolution, StoreOperation};
-
-/// The trigger of an attempt, which decides which dead letters it applies to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AttemptTrigger {
-    /// The retry schedule: waiting dead letters whose next attempt is due.
-    Schedule,
-    /// A sweep: waiting, parked and discarded dead letters, whenever they are due.
-    Sweep,
-    /// An operator: open dead letters of any reason. Each attempt writes a history entry with its outcome and
-    /// leaves the schedule as it is.
-    Operator,
-}
-
-/// The state of a dead letter after an attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AttemptResult {
-    /// It is not in the dead-letter store any more.
-    Gone,
-    /// It is in this state, and no further attempt is scheduled.
-    Rests(DeadLetterState),
-    /// It still waits; the next attempt is due at this time, microseconds since the epoch.
-    Waits(i64),
-}
+use ecom_telemetry::traces::{self, TRACEPARENT};
 
 /// The change of state that the fact table calls for, with the outcome for the history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,8 +92,23 @@ impl DeadLetterResolver {
             | (DeadLetterState::Parked, AttemptTrigger::Sweep | AttemptTrigger::Operator)
             | (DeadLetterState::Discarded, AttemptTrigger::Sweep) => {}
         }
+        let traceparent = record.dead_letter.attributes.get(TRACEPARENT);
+        let trace = traces::retry(traceparent, trigger.as_str(), id.as_str());
+        let attempting = Box::pin(self.attempt_record(&record, trigger, lock));
+        let result = trace.scope().run(attempting).await?;
+        trace.set("state", result.as_str());
+        Ok(result)
+    }
+
+    /// Attempts a dead letter that was read, and that the trigger applies to.
+    async fn attempt_record(
+        &self,
+        record: &DeadLetterRecord,
+        trigger: AttemptTrigger,
+        lock: Option<&OrderGuard<'_>>,
+    ) -> Result<AttemptResult, RoleError> {
         let Some(subject) = subject(&record.dead_letter) else {
-            return self.conclude(&record, trigger, Finding::Parks(HistoryOutcome::Poison)).await;
+            return self.conclude(record, trigger, Finding::Parks(HistoryOutcome::Poison)).await;
         };
         let own;
         let lock = match lock {
@@ -125,16 +119,16 @@ impl DeadLetterResolver {
             }
         };
         self.retrier.metrics().attempted.inc();
-        let result = match state {
+        let result = match record.state() {
             DeadLetterState::Waiting if trigger != AttemptTrigger::Operator => {
-                self.await_order(&record, &subject, trigger).await?
+                self.await_order(record, &subject, trigger).await?
             }
             _ => {
-                let finding = match may_be_applied(&record, trigger) {
-                    true => self.apply(&record, &subject).await?,
-                    false => self.check_only(&record, &subject).await?,
+                let finding = match may_be_applied(record, trigger) {
+                    true => self.apply(record, &subject).await?,
+                    false => self.check_only(record, &subject).await?,
                 };
-                self.conclude(&record, trigger, finding).await?
+                self.conclude(record, trigger, finding).await?
             }
         };
         if let (AttemptResult::Rests(DeadLetterState::Recovered), Event::Order(order)) = (result, &subject) {

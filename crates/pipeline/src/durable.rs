@@ -15,6 +15,7 @@ use ecom_domain::fact::PaymentSlot;
 use ecom_domain::mutant::{Mutant, is_active};
 use ecom_store::StoreError;
 use ecom_telemetry::metrics::{CallDurations, CallOutcome, RoleMetrics, StoreOperation, Topic};
+use ecom_telemetry::traces::{self, PublishedMessage};
 
 /// The time that a store may refuse a role by default.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -132,17 +133,21 @@ impl Retrier {
 
     /// Calls of the store, each attempt timed while the metrics are exported.
     pub fn storing(&self, operation: StoreOperation) -> RetriedCall<'_> {
-        RetriedCall { retrier: self, durations: self.metrics.store(operation) }
+        RetriedCall { durations: self.metrics.store(operation), operation: Some(operation), ..self.calling() }
     }
 
     /// Publishing on this topic, each attempt timed while the metrics are exported.
     pub fn publishing(&self, topic: Topic) -> RetriedCall<'_> {
-        RetriedCall { retrier: self, durations: self.metrics.publish(topic) }
+        RetriedCall { durations: self.metrics.publish(topic), topic: Some(topic), ..self.calling() }
     }
 
     /// Sending to a receiver outside of bus and store, each attempt timed while the metrics are exported.
     pub fn sending(&self) -> RetriedCall<'_> {
-        RetriedCall { retrier: self, durations: self.metrics.send() }
+        RetriedCall { durations: self.metrics.send(), ..self.calling() }
+    }
+
+    fn calling(&self) -> RetriedCall<'_> {
+        RetriedCall { retrier: self, durations: None, operation: None, topic: None }
     }
 
     /// Retries a write until it definitely succeeds.
@@ -150,7 +155,7 @@ impl Retrier {
     where
         F: Future<Output = Result<(), StoreError>>,
     {
-        RetriedCall { retrier: self, durations: None }.write(call).await
+        self.calling().write(call).await
     }
 
     /// Retries a read until it succeeds.
@@ -158,12 +163,12 @@ impl Retrier {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        RetriedCall { retrier: self, durations: None }.read(call).await
+        self.calling().read(call).await
     }
 
     /// Publishes until the bus acknowledges it.
     pub async fn publish(&self, publisher: &dyn Publisher, message: &Message) -> Result<Durable, RoleError> {
-        RetriedCall { retrier: self, durations: None }.publish(publisher, message).await
+        self.calling().publish(publisher, message).await
     }
 
     /// Retries a call until it succeeds, and takes its result as proof: that of a conditional write, which returns what
@@ -217,6 +222,10 @@ impl Retrier {
 pub struct RetriedCall<'r> {
     retrier: &'r Retrier,
     durations: Option<&'r CallDurations>,
+    /// The store's operation, for spans.
+    operation: Option<StoreOperation>,
+    /// The topic, for spans.
+    topic: Option<Topic>,
 }
 
 impl RetriedCall<'_> {
@@ -240,15 +249,23 @@ impl RetriedCall<'_> {
         Ok(self.retry(call, |error| self.retrier.outlasts(error)).await?)
     }
 
-    /// Makes one attempt of a write; `None` if it fails.
-    pub async fn try_write(self, call: impl Future<Output = Result<(), StoreError>>) -> Option<Durable> {
-        let written = self.try_read(call).await;
+    /// Makes one attempt of a write for members of a group of messages, by their places; `None` if it fails.
+    pub async fn try_write(
+        self,
+        call: impl Future<Output = Result<(), StoreError>>,
+        is_for: impl Fn(usize) -> bool,
+    ) -> Option<Durable> {
+        let written = self.try_read(call, is_for).await;
         (written.is_some() || is_active(Mutant::AckBeforeWrite)).then_some(Durable(()))
     }
 
-    /// Makes one attempt of a read; `None` if it fails.
-    pub async fn try_read<T>(self, call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
-        let result = self.timed(call, StoreError::is_outage).await.1;
+    /// Makes one attempt of a read for members of a group of messages, by their places; `None` if it fails.
+    pub async fn try_read<T>(
+        self,
+        call: impl Future<Output = Result<T, StoreError>>,
+        is_for: impl Fn(usize) -> bool,
+    ) -> Option<T> {
+        let result = self.timed(call, StoreError::is_outage, is_for).await.1;
         result.inspect_err(|error| tracing::debug!("{error}; it is tried one by one")).ok()
     }
 
@@ -258,7 +275,7 @@ impl RetriedCall<'_> {
         call: impl Future<Output = Result<T, E>>,
         is_outage: impl Fn(&E) -> bool,
     ) -> Result<T, E> {
-        self.timed(call, is_outage).await.1
+        self.timed(call, is_outage, |_| true).await.1
     }
 
     /// Publishes until the bus acknowledges it.
@@ -266,8 +283,38 @@ impl RetriedCall<'_> {
         self.published(publisher, message).await.map(|(durable, _)| durable)
     }
 
-    /// Publishes until the bus acknowledges it, and returns the message id.
+    /// Publishes until the bus acknowledges it, and returns the message id. A message without a trace gets that of the
+    /// delivery which is being processed.
     pub async fn published(
+        self,
+        publisher: &dyn Publisher,
+        message: &Message,
+    ) -> Result<(Durable, String), RoleError> {
+        match traces::publish(self.topic, &message.attributes) {
+            None => self.acknowledged(publisher, message).await,
+            Some(traced) => Box::pin(self.acknowledged_in_trace(publisher, message, traced)).await,
+        }
+    }
+
+    /// Publishes a message with these attributes, if any, and ends its span.
+    async fn acknowledged_in_trace(
+        self,
+        publisher: &dyn Publisher,
+        message: &Message,
+        traced: PublishedMessage,
+    ) -> Result<(Durable, String), RoleError> {
+        let PublishedMessage { span, attributes } = traced;
+        let attributes = attributes.unwrap_or_else(|| message.attributes.clone());
+        let message = Message { body: message.body.clone(), attributes };
+        let published = self.acknowledged(publisher, &message).await;
+        match &published {
+            Ok((_, id)) => span.set("messaging.message.id", id),
+            Err(_) => span.fail("refused"),
+        }
+        published
+    }
+
+    async fn acknowledged(
         self,
         publisher: &dyn Publisher,
         message: &Message,
@@ -287,7 +334,7 @@ impl RetriedCall<'_> {
     {
         let mut attempt = 0;
         loop {
-            let (outcome, result) = self.timed(call(), &is_outage).await;
+            let (outcome, result) = self.timed(call(), &is_outage, |_| true).await;
             match result {
                 Err(_) if is_active(Mutant::NackInOutage) => return result,
                 Err(error) if outcome == CallOutcome::Unavailable => self.retrier.wait(attempt, &error).await,
@@ -301,12 +348,15 @@ impl RetriedCall<'_> {
         }
     }
 
-    /// Awaits a call, and observes how long it took.
+    /// Awaits a call, and observes how long it took: in the metrics, and in the spans of those members of a group that it
+    /// is for.
     async fn timed<T, E>(
         self,
         call: impl Future<Output = Result<T, E>>,
         is_outage: impl Fn(&E) -> bool,
+        is_for: impl Fn(usize) -> bool,
     ) -> (CallOutcome, Result<T, E>) {
+        let spans = traces::store_call(self.operation, is_for);
         let started = self.durations.map(|durations| (durations, Instant::now()));
         let result = call.await;
         let outcome = match &result {
@@ -317,6 +367,7 @@ impl RetriedCall<'_> {
         if let Some((durations, started)) = started {
             durations.observe(outcome, started.elapsed());
         }
+        spans.end(outcome);
         (outcome, result)
     }
 }

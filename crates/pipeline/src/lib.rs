@@ -3,6 +3,7 @@
 
 pub mod actor;
 pub mod apply_check;
+mod attempt;
 pub mod concurrency_limit;
 pub mod consume;
 pub mod dead_letter_gauges;
@@ -14,6 +15,7 @@ pub mod disposition;
 pub mod durable;
 pub mod early_payments;
 mod event_time_check;
+mod groups_in_flight;
 pub mod handler;
 pub mod heartbeat;
 pub mod order_locks;

@@ -64,7 +64,8 @@ impl Handler for Orders {
         let valid = group.iter().filter_map(|(_, decoded)| Some((decoded.event.as_ref().ok()?, decoded.t)));
         let orders: Vec<_> = valid.map(|(order, t)| (&order.event, t)).collect();
         let storing = self.retrier.storing(StoreOperation::RecordOrder);
-        let durable = storing.try_write(self.facts.record_orders(&orders)).await;
+        let durable =
+            storing.try_write(self.facts.record_orders(&orders), |place| group[place].1.event.is_ok()).await;
         let applied = || durable.clone().map(|durable| Applied::Done(Disposition::Applied(durable)));
         group.iter().map(|(_, decoded)| decoded.event.as_ref().ok().and_then(|_| applied())).collect()
     }

@@ -124,7 +124,9 @@ impl Handler for Payments {
         }
         let orders: Vec<_> = members.iter().map(|(_, payment, _)| payment.order_id).collect();
         let reading = self.retrier.storing(StoreOperation::PaymentSlot);
-        let Some(slots) = reading.try_read(self.facts.payment_slots(&orders)).await else { return results };
+        let is_member = |place| members.iter().any(|(member, ..)| *member == place);
+        let slots = reading.try_read(self.facts.payment_slots(&orders), is_member).await;
+        let Some(slots) = slots else { return results };
         let (mut writers, mut payments) = (Vec::new(), Vec::new());
         for ((index, payment, t), slot) in members.into_iter().zip(&slots) {
             // A payment that supersedes another, or is superseded, has one to record first.
@@ -149,7 +151,8 @@ impl Handler for Payments {
         }
         if !payments.is_empty() {
             let storing = self.retrier.storing(StoreOperation::RecordPayment);
-            let durable = storing.try_write(self.facts.record_payments(&payments)).await;
+            let writing = self.facts.record_payments(&payments);
+            let durable = storing.try_write(writing, |place| writers.contains(&place)).await;
             for index in writers {
                 let durable = durable.clone();
                 results[index] = durable.map(|durable| Applied::Done(Disposition::Applied(durable)));

@@ -3,11 +3,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,11 +17,14 @@ use super::disposition::Disposition;
 use super::durable::RoleError;
 use super::early_payments::{BufferPermit, BufferedPayment, EarlyPaymentBuffer};
 use super::event_time_check::EventTimeCheck;
+use super::groups_in_flight::GroupInFlight;
+pub(super) use super::groups_in_flight::GroupsInFlight;
 use super::handler::{Applied, Decoded, Handler, Unapplied};
 use ecom_bus::{Delivery, Lease, ReceivedMessage};
 use ecom_domain::event_time::EventTime;
 use ecom_domain::mutant::{Mutant, is_active};
 use ecom_telemetry::metrics::{DispositionLabel, RoleMetrics};
+use ecom_telemetry::traces::{self, ReceivedSpan, TRACEPARENT, TraceScope, TraceSpan};
 
 /// Tasks of a consumer; an error ends the consumer.
 pub(super) type Tasks = JoinSet<Result<(), RoleError>>;
@@ -42,43 +43,6 @@ pub(super) struct Processor<H: Handler> {
     pub(super) stop: CancellationToken,
 }
 
-/// Counts the groups that are being applied together.
-#[derive(Default)]
-pub(super) struct GroupsInFlight {
-    count: AtomicUsize,
-    /// Notified when one of them was applied, and when a delivery that was applied alone is done.
-    progress: Notify,
-}
-
-/// One of the groups, until dropped.
-struct GroupInFlight(Arc<GroupsInFlight>);
-
-impl GroupsInFlight {
-    /// Returns how many there are.
-    pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// Waits until fewer are in flight, or fewer deliveries.
-    pub(super) async fn progress(&self) {
-        self.progress.notified().await;
-    }
-}
-
-impl GroupInFlight {
-    fn new(groups: &Arc<GroupsInFlight>) -> Self {
-        groups.count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(groups))
-    }
-}
-
-impl Drop for GroupInFlight {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
-        self.0.progress.notify_one();
-    }
-}
-
 /// A delivery that was not acked or nacked yet, without its message.
 pub(super) struct InFlight {
     lease: Box<dyn Lease>,
@@ -86,6 +50,8 @@ pub(super) struct InFlight {
     /// Open from here to the ack or nack. Without a subscriber at DEBUG level it is disabled and costs a few
     /// instructions.
     span: Span,
+    /// The same in its trace, where that is sampled.
+    trace: TraceSpan,
 }
 
 /// A payment in the buffer: its delivery, and its event decoded.
@@ -120,11 +86,17 @@ impl<H: Handler> Processor<H> {
             attempt = received.attempt,
             // Links the delivery of a dead letter to the delivery it comes from: the dead letter carries it
             // on.
-            traceparent = received.message.attributes.get("traceparent"),
+            traceparent = received.message.attributes.get(TRACEPARENT),
             order.id = Empty,
             disposition = Empty,
         );
-        (received, InFlight { lease, taken, span })
+        let trace = traces::delivery(ReceivedSpan {
+            subscription: &self.source,
+            id: &received.id,
+            attempt: received.attempt,
+            attributes: &received.message.attributes,
+        });
+        (received, InFlight { lease, taken, span, trace })
     }
 
     /// Takes a group of deliveries and processes it.
@@ -146,13 +118,16 @@ impl<H: Handler> Processor<H> {
             let decoded = catch_unwind(AssertUnwindSafe(|| self.handler.decode(received))).ok()?;
             if let Some(order_id) = decoded.order_id {
                 in_flight.span.record("order.id", order_id.0);
+                in_flight.trace.set_number("order.id", order_id.0);
             }
             Some(decoded)
         };
         let decoded: Vec<_> = received.iter().zip(&in_flight).map(decode).collect();
+        let spans = decoded.iter().zip(&in_flight).filter(|(decoded, _)| decoded.is_some());
+        let trace = traces::group(spans.map(|(_, in_flight)| &in_flight.trace));
         let members = received.iter().zip(&decoded);
         let members = members.map(|(received, decoded)| Some((received, decoded.as_ref()?)));
-        let applied = self.apply_together(members).await;
+        let applied = self.apply_together(members, trace).await;
         let alone = FuturesUnordered::new();
         for (((received, decoded), in_flight), applied) in
             received.iter().zip(decoded).zip(in_flight).zip(applied)
@@ -179,7 +154,7 @@ impl<H: Handler> Processor<H> {
                 self.stop.cancel();
             }
             outcome = outcome.and(ended);
-            self.groups.progress.notify_one();
+            self.groups.notify();
         }
         outcome
     }
@@ -189,6 +164,7 @@ impl<H: Handler> Processor<H> {
     async fn apply_together<'m, 'e: 'm>(
         &self,
         members: impl ExactSizeIterator<Item = Option<(&'m ReceivedMessage, &'m Decoded<H::Event<'e>>)>> + Clone,
+        trace: TraceScope,
     ) -> Vec<Option<Applied>>
     where
         H: 'm,
@@ -196,7 +172,8 @@ impl<H: Handler> Processor<H> {
         let mut results: Vec<_> = members.clone().map(|_| None).collect();
         if self.handler.group_size() > 1 {
             let group: Vec<_> = members.clone().flatten().collect();
-            let applying = AssertUnwindSafe(self.handler.apply_together(&group)).catch_unwind().await;
+            let applying = trace.run(self.handler.apply_together(&group));
+            let applying = AssertUnwindSafe(applying).catch_unwind().await;
             let applied = applying.into_iter().flatten();
             let places = results.iter_mut().zip(members).filter(|(_, member)| member.is_some());
             for ((place, _), applied) in places.zip(applied) {
@@ -215,7 +192,8 @@ impl<H: Handler> Processor<H> {
         in_flight: InFlight,
     ) -> Result<(), RoleError> {
         let next = self.next_step(received, decoded, applied);
-        let next = match next.instrument(in_flight.span.clone()).await {
+        let next = in_flight.trace.scope().run(next.instrument(in_flight.span.clone()));
+        let next = match next.await {
             Err(_) if is_active(Mutant::NackInOutage) => NextStep::Nack,
             next => next?,
         };
@@ -304,7 +282,8 @@ impl<H: Handler> Processor<H> {
         for BufferedPayment { payment: EarlyPayment { received, decoded, .. }, .. } in &payments {
             members.push(Some((received, decoded)));
         }
-        let applied = self.apply_together(members.into_iter()).await;
+        let trace = traces::group(payments.iter().map(|buffered| &buffered.payment.in_flight.trace));
+        let applied = self.apply_together(members.into_iter(), trace).await;
         let checks = payments.into_iter().zip(applied);
         self.all(checks.map(|(buffered, applied)| self.check_alone(buffered, applied)).collect()).await
     }
@@ -319,8 +298,9 @@ impl<H: Handler> Processor<H> {
         let is_stopping = self.stop.is_cancelled();
         let may_wait = buffered.may_wait();
         let EarlyPayment { received, in_flight, decoded } = &buffered.payment;
-        let span = in_flight.span.clone();
-        let applied = self.apply(received, decoded, applied).instrument(span.clone()).await?;
+        let (span, trace) = (in_flight.span.clone(), in_flight.trace.scope());
+        let applied = self.apply(received, decoded, applied).instrument(span.clone());
+        let applied = trace.run(applied).await?;
         let disposition = match applied {
             Applied::Done(disposition) => disposition,
             Applied::GiveBack => {
@@ -343,7 +323,8 @@ impl<H: Handler> Processor<H> {
             }
             Applied::AwaitOrder => {
                 let cause = Unapplied::OrderMissing;
-                self.handler.dead_letter(received, Some(decoded), cause).instrument(span).await?
+                let published = self.handler.dead_letter(received, Some(decoded), cause).instrument(span);
+                trace.run(published).await?
             }
         };
         let t = decoded.t;
@@ -379,6 +360,7 @@ impl<H: Handler> Processor<H> {
     fn ack(&self, in_flight: InFlight, t: Option<EventTime>, disposition: &Disposition) {
         let label = disposition.label();
         in_flight.span.record("disposition", label.as_str());
+        in_flight.trace.set("disposition", label.as_str());
         self.metrics.finish(label, in_flight.taken.elapsed());
         if let Some(t) = t {
             self.metrics.advance_watermark(t);
@@ -390,6 +372,7 @@ impl<H: Handler> Processor<H> {
 
     fn nack(&self, in_flight: InFlight) {
         in_flight.span.record("disposition", DispositionLabel::Nacked.as_str());
+        in_flight.trace.set("disposition", DispositionLabel::Nacked.as_str());
         self.metrics.finish(DispositionLabel::Nacked, in_flight.taken.elapsed());
         self.metrics.in_flight.dec();
         self.counts.nack();

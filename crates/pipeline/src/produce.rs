@@ -15,6 +15,7 @@ use ecom_bus::{Attributes, Message, Publisher};
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::event_time::EventTime;
 use ecom_telemetry::metrics::{RoleMetrics, Topic};
+use ecom_telemetry::traces::{self, TRACEPARENT, TraceSpan};
 
 /// An event to publish.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -109,27 +110,33 @@ struct EventStamper {
 }
 
 impl EventStamper {
-    fn stamp(&mut self, event: u64, clock: &Clock, entropy: &Entropy) -> (EventTime, Attributes) {
+    /// Returns the time and the attributes of an event, and its span, which a duplicate has none of.
+    fn stamp(
+        &mut self,
+        event: u64,
+        topic: Topic,
+        clock: &Clock,
+        entropy: &Entropy,
+    ) -> (EventTime, Attributes, TraceSpan) {
         if let Some((_, t, stamped)) = self.recent.iter().find(|(known, ..)| *known == event) {
-            return (*t, stamped.clone());
+            return (*t, stamped.clone(), TraceSpan::default());
         }
-        let attributes = self.next(clock, entropy);
+        let (trace, traceparent) = traces::published_event(topic);
+        let attributes = self.next(clock, entropy, traceparent);
         let t = EventTime::stored(self.last_us);
         if self.recent.len() == DUPLICATE_DISTANCE {
             self.recent.pop_front();
         }
         self.recent.push_back((event, t, attributes.clone()));
-        (t, attributes)
+        (t, attributes, trace)
     }
 
-    fn next(&mut self, clock: &Clock, entropy: &Entropy) -> Attributes {
+    fn next(&mut self, clock: &Clock, entropy: &Entropy, traceparent: Option<String>) -> Attributes {
         self.last_us = clock.now_us().max(self.last_us + 1);
         let millis = u64::try_from(self.last_us / 1_000).unwrap_or_default();
         let id = uuid::Builder::from_unix_timestamp_millis(millis, &entropy.bytes()).into_uuid();
-        Attributes::from_iter([
-            ("event_id", id.hyphenated().to_string()),
-            ("event_time_us", self.last_us.to_string()),
-        ])
+        let own = [("event_id", id.hyphenated().to_string()), ("event_time_us", self.last_us.to_string())];
+        own.into_iter().chain(traceparent.map(|traceparent| (TRACEPARENT, traceparent))).collect()
     }
 }
 
@@ -166,13 +173,15 @@ pub async fn produce(
             () = tokio::time::sleep_until(wait.unwrap_or_else(tokio::time::Instant::now)), if may_admit && wait.is_some() => {}
             () = std::future::ready(()), if may_admit && wait.is_none() => {
                 let Some(event) = next.take() else { continue };
-                let (t, attributes) = stamper.stamp(event.event, clock, entropy);
+                let (t, attributes, trace) = stamper.stamp(event.event, *topic, clock, entropy);
                 let (place, bytes) = (unacknowledged.add(&event), event.body.len());
                 let message = Message { body: event.body, attributes };
                 let publishing = retrier.publishing(*topic);
                 in_flight.push(async move {
-                    let published = publishing.publish(publisher.as_ref(), &message).await;
-                    (place, bytes, published.map(|durable| (t, durable)))
+                    let published = publishing.published(publisher.as_ref(), &message).await;
+                    let published = published.inspect(|(_, id)| trace.set("messaging.message.id", id));
+                    let published = published.inspect_err(|_| trace.fail("refused"));
+                    (place, bytes, published.map(|(durable, _)| (t, durable)))
                 });
                 metrics.in_flight.inc();
                 pacer.admit();

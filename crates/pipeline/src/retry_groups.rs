@@ -22,7 +22,7 @@ impl DeadLetterResolver {
             let updates = waiting.iter().map(|(_, record)| self.next_schedule(record));
             let (updates, next_attempts): (Vec<_>, Vec<_>) = updates.unzip();
             let storing = self.retrier.storing(StoreOperation::ApplyUpdate);
-            if storing.try_write(self.dead_letter_store.apply_all(&updates)).await.is_some() {
+            if storing.try_write(self.dead_letter_store.apply_all(&updates), |_| true).await.is_some() {
                 self.retrier.metrics().attempted.inc_by(updates.len() as u64);
                 for ((place, _), next_attempt_at) in waiting.iter().zip(next_attempts) {
                     results[*place] = Some(next_attempt_at);
@@ -36,7 +36,7 @@ impl DeadLetterResolver {
     /// `None` if a call fails. Nothing is written to the fact table for them, so that they need no lock.
     async fn still_waiting(&self, ids: &[DeadLetterId]) -> Option<Vec<(usize, DeadLetterRecord)>> {
         let storing = self.retrier.storing(StoreOperation::DeadLetter);
-        let records = storing.try_read(self.dead_letter_store.read_brief(ids)).await?;
+        let records = storing.try_read(self.dead_letter_store.read_brief(ids), |_| true).await?;
         let now = self.clock.now_us();
         let candidates = records.into_iter().enumerate().filter_map(|(place, record)| {
             let record = record.filter(|record| self.may_only_wait(record, now))?;
@@ -44,7 +44,7 @@ impl DeadLetterResolver {
         });
         let (order_ids, candidates): (Vec<_>, Vec<_>) = candidates.unzip();
         let storing = self.retrier.storing(StoreOperation::PaymentSlot);
-        let slots = storing.try_read(self.facts.payment_slots(&order_ids)).await?;
+        let slots = storing.try_read(self.facts.payment_slots(&order_ids), |_| true).await?;
         let waiting = candidates.into_iter().zip(slots).filter(|(_, slot)| *slot == PaymentSlot::NoOrder);
         Some(waiting.map(|(waiting, _)| waiting).collect())
     }

@@ -2,13 +2,15 @@
 //! of other tests' subscribers is cached per callsite.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "fixture/bus.rs"]
+mod bus;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bus::{Topic, subscription};
 use bytes::Bytes;
-use ecom_bus::{
-    Attributes, Backlog, Delivery, Feed, Lease, Message, Publisher, Receipt, ReceivedMessage, Subscription,
-};
+use ecom_bus::{Attributes, Message, ReceivedMessage};
 use ecom_clock::{Clock, Entropy};
 use ecom_domain::dead_letter::EventKind;
 use ecom_domain::order::OrderId;
@@ -22,7 +24,6 @@ use ecom_pipeline::stop_conditions::StopConditions;
 use ecom_store::StoreError;
 use ecom_store::memory::{Interceptor, MemoryStore, Tables, Write};
 use ecom_telemetry::metrics::RoleMetrics;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -43,45 +44,6 @@ impl Interceptor for Broken {
     }
 }
 
-/// A topic that keeps what is published.
-#[derive(Default)]
-struct Topic(Mutex<Vec<Message>>);
-
-#[async_trait]
-impl Publisher for Topic {
-    async fn publish(&self, message: Message) -> Receipt {
-        self.0.lock().unwrap().push(message);
-        Receipt::new(async { Ok("1".to_owned()) })
-    }
-
-    async fn flush(&self) {}
-}
-
-struct Free;
-
-impl Lease for Free {
-    fn ack(self: Box<Self>) {}
-
-    fn nack(self: Box<Self>) {}
-}
-
-struct QuietFeed;
-
-#[async_trait]
-impl Feed for QuietFeed {
-    fn answers(&self) -> bool {
-        true
-    }
-
-    async fn backlog(&self) -> Backlog {
-        Backlog::Unknown
-    }
-
-    fn close(&self) {}
-
-    async fn stopped(&self) {}
-}
-
 /// The lines of a log.
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -98,13 +60,12 @@ impl std::io::Write for Captured {
 
 /// Consumes orders with these bodies, with ids from 0.
 async fn consume_orders(bodies: &[String]) -> Arc<Topic> {
-    let (sender, receiver) = mpsc::channel(16);
-    for (id, body) in bodies.iter().enumerate() {
+    let messages = bodies.iter().enumerate().map(|(id, body)| {
         let attributes = Attributes::from_iter([("traceparent", TRACE)]);
         let message = Message { body: Bytes::from(body.clone()), attributes };
-        let received = ReceivedMessage { message, id: id.to_string(), publish_time_us: 1, attempt: 2 };
-        sender.send(Delivery::new(received, Box::new(Free))).await.unwrap();
-    }
+        ReceivedMessage { message, id: id.to_string(), publish_time_us: 1, attempt: 2 }
+    });
+    let subscription = subscription(messages).await;
     let metrics = Arc::new(RoleMetrics::new(Role::OrderConsumer));
     let topic = Arc::new(Topic::default());
     let handler = Orders {
@@ -119,7 +80,7 @@ async fn consume_orders(bodies: &[String]) -> Arc<Topic> {
         retrier: Arc::new(Retrier::new(Arc::new(Entropy::seeded(1)), Arc::clone(&metrics))),
     };
     let settings = ConsumerSettings {
-        subscription: Arc::new(Subscription::new(receiver, Box::new(QuietFeed))),
+        subscription,
         source: "orders-sub".to_owned(),
         concurrency: ConcurrencyBounds::new(1, 1),
         early_payments: None,
@@ -162,7 +123,7 @@ async fn a_span_covers_each_delivery_and_its_trace_goes_on_with_the_dead_letter(
     let panicked: Vec<&str> = written.lines().filter(|line| line.contains("the handler panicked")).collect();
     assert_eq!(panicked.len(), 1, "an error is logged once: {written}");
     assert!(panicked[0].contains("message.id=\"2\""), "{}", panicked[0]);
-    let published = topic.0.lock().unwrap();
+    let published = topic.messages();
     let traces: Vec<_> = published.iter().map(|message| message.attributes.get("traceparent")).collect();
     assert_eq!(traces, [Some(TRACE); 2]);
 }

@@ -23,6 +23,7 @@ use ecom_shop_domain::request::ProcessingRequest;
 use ecom_shop_store::{CartStore, InventoryStore, OrderStore, PaymentStore};
 use ecom_store::FactStore;
 use ecom_telemetry::metrics::RoleMetrics;
+use ecom_telemetry::traces;
 
 /// The longest wait for the bus to acknowledge a request.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -118,10 +119,10 @@ impl Api {
     }
 
     async fn publish(&self, topic: &dyn Publisher, body: Vec<u8>, call: &CallContext) -> Result<(), Problem> {
-        let message = Message {
-            body: body.into(),
-            attributes: Attributes::from_iter([("request_id", call.request_id.0.to_string())]),
-        };
+        let attributes = Attributes::from_iter([("request_id", call.request_id.0.to_string())]);
+        let traced = traces::publish(None, &attributes).and_then(|traced| traced.attributes);
+        let attributes = traced.unwrap_or(attributes);
+        let message = Message { body: body.into(), attributes };
         let published = async { topic.publish(message).await.await };
         let published = tokio::time::timeout(PUBLISH_TIMEOUT, published).await;
         let asked = match published {

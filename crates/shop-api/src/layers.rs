@@ -17,6 +17,7 @@ use super::api::{Api, CallContext, RequestId};
 use super::problem::{Problem, ProblemCode};
 use super::settings::{BODY_LIMIT, BODY_TIMEOUT, REQUEST_TIMEOUT};
 use ecom_telemetry::metrics::StatusClass;
+use ecom_telemetry::traces::{self, TRACEPARENT};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The header in which browsers name the relation of a page to the origin that it sends a request to.
@@ -34,8 +35,14 @@ pub(crate) async fn identify(State(api): State<Arc<Api>>, mut request: Request, 
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let began = Instant::now();
     let span = tracing::debug_span!("request", request_id = %id);
-    let response = next.run(request).instrument(span.clone()).await;
+    let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let trace = traces::request(method.as_str(), route, traceparent);
+    let response = trace.scope().run(next.run(request).instrument(span.clone())).await;
     let mut response = as_problem(response, &id);
+    trace.set_number("http.response.status_code", i64::from(response.status().as_u16()));
+    if response.status().is_server_error() {
+        trace.fail("server_error");
+    }
     let (status, took) = (response.status(), began.elapsed());
     span.in_scope(|| {
         if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {

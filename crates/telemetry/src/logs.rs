@@ -1,4 +1,4 @@
-//! Logs: lines on stderr, as text or JSON. Card numbers in them are masked, whichever library wrote them.
+//! Logs: lines on stderr, as text or as one of two kinds of JSON. Card numbers in them are masked, whichever library wrote them.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -6,19 +6,21 @@ use std::io::Write;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::format::{FmtSpan, JsonFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::gcp::GcpFormat;
 use crate::repeated_lines::OnceAMinute;
-use crate::stderr::{self, Stderr};
+use crate::stderr::{self, Stderr, StderrFormat};
 use ecom_card_numbers::mask;
 
 /// Client libraries log each request, so they log from WARN unless the filter asks for more.
-const QUIET: &str = "scylla=warn,hyper=warn,tonic=warn,h2=warn,tower=warn,rustls=warn,google_cloud=warn";
+const QUIET: &str = "scylla=warn,hyper=warn,tonic=warn,h2=warn,tower=warn,rustls=warn,google_cloud=warn,\
+     opentelemetry=error";
 
 /// The format of log lines.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LineFormat {
     /// Text, in colors or without.
     Text {
@@ -27,6 +29,11 @@ pub enum LineFormat {
     },
     /// One JSON object per line.
     Json,
+    /// One JSON object per line, with the keys that Google Cloud Logging reads.
+    Gcp {
+        /// The project that traces belong to, for the links from lines to their traces.
+        project: Option<String>,
+    },
 }
 
 /// Starts logging to stderr and replaces the panic hook. `filter` has the directives of `RUST_LOG`;
@@ -48,12 +55,20 @@ pub fn init(filter: &str, verbosity: i8, format: LineFormat) -> Result<(), Parse
         // The subscriber reports its own errors with a macro that panics where stderr cannot be written.
         .log_internal_errors(false)
         .with_writer(|| Masking(Stderr));
-    stderr::set_json(format == LineFormat::Json);
     match format {
         LineFormat::Text { color } => {
+            stderr::set_format(StderrFormat::Text);
             lines.with_ansi(color).with_target(false).finish().with(OnceAMinute::default()).init();
         }
-        LineFormat::Json => lines.json().flatten_event(true).finish().with(OnceAMinute::default()).init(),
+        LineFormat::Json => {
+            stderr::set_format(StderrFormat::Json);
+            lines.json().flatten_event(true).finish().with(OnceAMinute::default()).init();
+        }
+        LineFormat::Gcp { project } => {
+            stderr::set_format(StderrFormat::Gcp);
+            let lines = lines.fmt_fields(JsonFields::new()).event_format(GcpFormat::new(project));
+            lines.finish().with(OnceAMinute::default()).init();
+        }
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);

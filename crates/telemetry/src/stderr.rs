@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::foreign_text::{printable, visible};
 use ecom_domain::mutant::{Mutant, is_active};
@@ -12,12 +12,25 @@ use serde_json::{Map, Value};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-/// Set where the lines are JSON objects, as the log lines are.
-static IS_JSON: AtomicBool = AtomicBool::new(false);
+/// The format of the lines, as a number.
+static FORMAT: AtomicU8 = AtomicU8::new(StderrFormat::Text as u8);
 
-/// Writes every later line as a JSON object with the keys of a log line, or as text.
-pub fn set_json(is_json: bool) {
-    IS_JSON.store(is_json, Ordering::Relaxed);
+/// The format of the lines, that of the log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(u8)]
+pub enum StderrFormat {
+    /// Text.
+    #[default]
+    Text,
+    /// JSON objects with the keys of a log line.
+    Json,
+    /// JSON objects with the keys that Google Cloud Logging reads.
+    Gcp,
+}
+
+/// Writes every later line in this format.
+pub fn set_format(format: StderrFormat) {
+    FORMAT.store(format as u8, Ordering::Relaxed);
 }
 
 /// Writes a line. As JSON it has the level INFO.
@@ -78,9 +91,14 @@ enum Level {
 }
 
 fn write(level: Level, message: &dyn Display, fields: &[(&str, Value)]) {
-    let text = match IS_JSON.load(Ordering::Relaxed) {
-        true => as_json(level, &message.to_string(), fields, &now()),
-        false => printable(&as_text(level, &message.to_string(), fields)).into_owned(),
+    let keys = match FORMAT.load(Ordering::Relaxed) {
+        format if format == StderrFormat::Json as u8 => Some(("timestamp", "level")),
+        format if format == StderrFormat::Gcp as u8 => Some(("time", "severity")),
+        _ => None,
+    };
+    let text = match keys {
+        Some(keys) => as_json(level, &message.to_string(), fields, &now(), keys),
+        None => printable(&as_text(level, &message.to_string(), fields)).into_owned(),
     };
     write_text(&text);
 }
@@ -102,21 +120,28 @@ fn as_text(level: Level, message: &str, fields: &[(&str, Value)]) -> String {
     text
 }
 
-fn as_json(level: Level, message: &str, fields: &[(&str, Value)], now: &str) -> String {
+/// Returns a line with these keys for the time and the level.
+fn as_json(
+    level: Level,
+    message: &str,
+    fields: &[(&str, Value)],
+    now: &str,
+    (time_key, level_key): (&str, &str),
+) -> String {
     let level = match level {
         Level::Info => "INFO",
         Level::Error | Level::Panic => "ERROR",
     };
     let mut line = Map::new();
-    line.insert("timestamp".to_owned(), now.into());
-    line.insert("level".to_owned(), level.into());
+    line.insert(time_key.to_owned(), now.into());
+    line.insert(level_key.to_owned(), level.into());
     line.insert("message".to_owned(), message.trim_end().into());
     line.extend(fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
     format!("{}\n", Value::Object(line))
 }
 
 /// The time as log lines have it.
-fn now() -> String {
+pub(crate) fn now() -> String {
     let mut text = String::new();
     // The clock of the log lines; text takes any time.
     SystemTime.format_time(&mut Writer::new(&mut text)).ok();
@@ -132,7 +157,8 @@ mod tests {
         let fields = [("hint", Value::from("set a\nset b"))];
         let text = as_text(Level::Error, "a is missing\nb is missing", &fields);
         assert_eq!(text, "error: a is missing\nerror: b is missing\nhint: set a\nhint: set b\n");
-        let json = as_json(Level::Error, "a \"b\"\nc", &fields, "2026-01-31T18:00:00Z");
+        let json =
+            as_json(Level::Error, "a \"b\"\nc", &fields, "2026-01-31T18:00:00Z", ("timestamp", "level"));
         assert_eq!(json.matches('\n').count(), 1, "{json}");
         let json: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["level"], "ERROR");

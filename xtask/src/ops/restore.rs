@@ -31,8 +31,8 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Backs up under load, loses the store, restores and replays; returns whether nothing is missing.
 pub(super) fn from_backup(place: &Place<'_>) -> Result<bool> {
     let page = fs::read_to_string(place.root.join(PAGE)).with_context(|| format!("could not read {PAGE}"))?;
-    for program in ["gcloud", "bash", "tar", "sqlite3"] {
-        place.program(program, "install the packages google-cloud-cli, tar and sqlite3")?;
+    for program in ["gcloud", "bash", "curl", "tar", "sqlite3"] {
+        place.program(program, "install the packages google-cloud-cli, curl, tar and sqlite3")?;
     }
     ensure!(place.is_done(cargo(place.root, BUILD, &[]))?, "the binaries do not build");
     let out = std::path::absolute(place.root.join("target/ops/restore"))?;
@@ -97,6 +97,8 @@ impl Run {
             ("ECOM_CONFIG", out.join("run.toml").display().to_string()),
             ("DATA", services.join("cassandra/data").display().to_string()),
             ("BACKUP", "ecom-restore".to_owned()),
+            // A payment whose order is replayed later is not to wait for minutes.
+            ("ECOM__DEAD_LETTERS__MAX_BACKOFF", "5s".to_owned()),
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB", format!("http://{emulator}/")),
             ("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true".to_owned()),
             ("CLOUDSDK_CORE_PROJECT", "restore".to_owned()),
@@ -170,15 +172,20 @@ impl Run {
         for (producer, manifest) in
             [("orders_producer", "orders.json"), ("payments_producer", "payments.json")]
         {
-            let load = ["--embedded", "--order-ids", "1-3000", "--rate", "max", "--manifest", manifest];
+            let load = ["--embedded", "--order-ids", "1-6000", "--rate", "max", "--manifest", manifest];
             self.call(producer, &load)?;
         }
         for role in PIPELINE {
-            self.spawn(role, &["--embedded", "--count", "1000"])?;
+            self.spawn(role, &["--embedded"])?;
         }
+        let rows =
+            |file: &str| format!("$(sqlite3 {file} 'SELECT count(payment_id) FROM orders_payments_facts')");
+        self.bash(&format!("until (({} > 0)); do sleep 0.1; done", rows("data/ecom_store.db")))?;
         self.section(page, "### Back up the embedded store")?;
         self.stop(&PIPELINE)?;
-        self.bash("rm -r data")?;
+        let (before, after) = (rows("backup.db"), rows("data/ecom_store.db"));
+        self.bash(&format!("echo {before} of {after} rows; (({before} < {after})); rm -r data"))
+            .context("the backup has everything: nothing is left to process")?;
         self.section(page, "### Restore the embedded store")?;
         for role in PIPELINE {
             self.spawn(role, &["--embedded"])?;
@@ -298,7 +305,7 @@ fn wait(name: &str, child: &mut Child) -> Result<()> {
         let _ = child.kill();
         bail!("{name} did not end within {} s", LIMIT.as_secs());
     };
-    ensure!(status.success(), "{name} ended with {status}, see ecom_facts.log");
+    ensure!(status.success(), "{name} ended with {status}, see {name}.log");
     Ok(())
 }
 

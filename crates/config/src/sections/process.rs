@@ -1,10 +1,11 @@
-//! `[connect]`, `[shutdown]`, `[admin]`, `[log]`: settings of every process.
+//! `[connect]`, `[shutdown]`, `[admin]`, `[log]`, `[traces]`: settings of every process.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::super::fields::{self, HOUR, MS, SECOND, duration, host_and_port_or_none};
+use super::super::fields::{self, HOUR, MS, SECOND, duration, host_and_port_or_none, share};
+use super::super::hosts;
 
 /// Connecting at the start.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -59,6 +60,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+    /// One JSON object per line, as Google Cloud Logging reads it.
+    Gcp,
 }
 
 /// Uses of colour on stderr.
@@ -73,9 +76,65 @@ pub enum Color {
     Never,
 }
 
+/// Traces sent to a collector.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TracesConfig {
+    /// URL of a collector that takes OTLP over gRPC; `None` (the default) sends no traces.
+    #[serde(deserialize_with = "endpoint")]
+    pub otlp_endpoint: Option<String>,
+    /// Share of the traces beginning in this process that are sent, 0.0 to 1.0; 0.01 by default.
+    #[serde(deserialize_with = "share")]
+    pub sample_ratio: f64,
+}
+
+/// Reads `http://HOST:PORT` or `https://HOST:PORT`, with a slash at the end or without; `None` for empty text.
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    fields::checked(deserializer, |text| {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let place = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        let place = place.map(|place| place.strip_suffix('/').unwrap_or(place));
+        match place.map(hosts::host_and_port) {
+            Some(Ok(_)) => Ok(Some(text)),
+            _ => Err(format!("must be a URL such as \"http://127.0.0.1:4317\", is \"{text}\"")),
+        }
+    })
+}
+
 fn filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     fields::checked(deserializer, |text| match text.trim() {
         "" => Err("must not be empty, use \"off\" for no lines".to_owned()),
         text => Ok(text.to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tests::load_sets;
+
+    #[test]
+    fn an_endpoint_is_a_url_with_a_host_and_a_port() {
+        let endpoint = |url: &str| {
+            let set = format!("traces.otlp_endpoint={url}");
+            load_sets(&[&set]).map(|loaded| loaded.config.traces.otlp_endpoint)
+        };
+        assert_eq!(endpoint(""), Ok(None));
+        for url in ["http://127.0.0.1:4317", "https://otlp.example.com:443", "http://[::1]:4317/"] {
+            assert_eq!(endpoint(url), Ok(Some(url.to_owned())));
+        }
+        for url in
+            ["127.0.0.1:4317", "http://", "http://collector", "grpc://collector:4317", "http://a:1/v1/traces"]
+        {
+            let faults = endpoint(url).unwrap_err();
+            assert!(faults.starts_with("--set: traces.otlp_endpoint must be a URL such as"), "{faults}");
+        }
+    }
+
+    #[test]
+    fn a_sample_ratio_is_a_share() {
+        assert!(load_sets(&["traces.sample_ratio=0"]).is_ok());
+        assert!(load_sets(&["traces.sample_ratio=1.5"]).is_err());
+    }
 }

@@ -85,7 +85,7 @@ impl StoreOperation {
     ];
 
     /// The word in the label.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::RecordOrder => "record_order",
             Self::PaymentSlot => "payment_slot",
@@ -152,7 +152,7 @@ impl CallOutcome {
     pub(super) const ALL: [Self; 3] = [Self::Ok, Self::Unavailable, Self::Refused];
 
     /// The word in the label.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Unavailable => "unavailable",

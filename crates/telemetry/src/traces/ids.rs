@@ -4,41 +4,26 @@
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
-/// The most decimal digits in a row. The shortest card number has 12, and two may stand before an id.
-const DIGITS: usize = 9;
-
 /// Generates ids.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Ids(RandomIdGenerator);
 
 impl IdGenerator for Ids {
     fn new_trace_id(&self) -> TraceId {
-        loop {
-            let id = self.0.new_trace_id();
-            if is_plain(&id.to_bytes()) {
-                return id;
-            }
-        }
+        TraceId::from_bytes(with_letters(self.0.new_trace_id().to_bytes()))
     }
 
     fn new_span_id(&self) -> SpanId {
-        loop {
-            let id = self.0.new_span_id();
-            if is_plain(&id.to_bytes()) {
-                return id;
-            }
-        }
+        SpanId::from_bytes(with_letters(self.0.new_span_id().to_bytes()))
     }
 }
 
-/// Returns whether an id has few decimal digits in a row, and a letter at its end, where other digits may follow.
-fn is_plain(id: &[u8]) -> bool {
-    let (mut row, mut longest) = (0, 0);
-    for digit in id.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-        row = if digit < 10 { row + 1 } else { 0 };
-        longest = longest.max(row);
+/// Returns the id with a letter as every eighth digit, the last one among them.
+fn with_letters<const LENGTH: usize>(mut id: [u8; LENGTH]) -> [u8; LENGTH] {
+    for byte in id.iter_mut().skip(3).step_by(4) {
+        *byte = (*byte & 0xf0) | (10 + (*byte & 0x0f) % 6);
     }
-    row == 0 && longest <= DIGITS
+    id
 }
 
 #[cfg(test)]

@@ -209,9 +209,9 @@ pub fn store_call(operation: Option<StoreOperation>, is_for: impl Fn(usize) -> b
     let spans: Box<[TraceSpan]> = Context::map_current(|context| match context.get::<Members>() {
         Some(Members(group)) => {
             let members = group.iter().enumerate().filter(|(place, _)| is_for(*place));
-            members.filter_map(|(_, member)| member.as_ref().map(child)).collect()
+            members.filter_map(|(_, member)| member.as_ref().map(child)).collect::<Box<[_]>>()
         }
-        None if context.has_active_span() => Box::new([child(context)]),
+        None if context.has_active_span() => Box::from([child(context)]),
         None => Box::default(),
     });
     StoreCall(spans)

@@ -394,16 +394,4 @@ mod tests {
         std::fs::write(client.certificate(), "").unwrap();
         assert!(told().await.ends_with("client.pem: the file has no certificate"), "{}", told().await);
     }
-
-    #[tokio::test]
-    async fn a_real_node_accepts_the_client_certificate_that_it_trusts_and_no_other() {
-        let Some(node) = superuser("tls_client").filter(|node| node.ca_file.is_some()) else { return };
-        let folder = node.ca_file.as_deref().and_then(Path::parent).unwrap();
-        let [cert_file, key_file] = ["client.pem", "client.key"].map(|name| Some(folder.join(name)));
-        let known = CassandraSettings { cert_file, key_file, ..node.clone() };
-        open(&known).await.expect("it trusts this certificate");
-        let unknown = Client::of(&Authority::new("others"));
-        let error = open(&unknown.presented_by(node)).await.unwrap_err();
-        assert!(matches!(error, ConnectError::ClientCertificate { .. }), "{error}");
-    }
 }

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -39,11 +40,12 @@ pub(super) fn from_backup(place: &Place<'_>) -> Result<bool> {
     let _ = fs::remove_dir_all(&out);
     let services = out.join("services");
     fs::create_dir_all(out.join("bin"))?;
-    Guard::over(&services, |_| {
-        let mut run = Run::start(place, &out, &services)?;
+    Guard::over(&services, |guard| {
+        // The first of the process group that the guard ends, however this check ends.
+        let leader = Command::new("sleep").arg("infinity").process_group(0).spawn()?.id();
+        guard.watch_group(leader);
+        let mut run = Run::start(place, &out, &services, i32::try_from(leader)?)?;
         let result = run.on_services(&page).and_then(|()| run.embedded(&page));
-        // What still runs is of no use without the services.
-        run.stop_all(Signal::KILL);
         result.with_context(|| format!("the logs are in {}", out.display()))?;
         Ok(true)
     })
@@ -52,6 +54,8 @@ pub(super) fn from_backup(place: &Place<'_>) -> Result<bool> {
 /// The services of this check, and the processes that it has started on them.
 struct Run {
     out: PathBuf,
+    /// The process group of everything but the services.
+    group: i32,
     /// The variables of all commands.
     variables: Vec<(String, String)>,
     processes: Vec<(&'static str, Child)>,
@@ -59,7 +63,7 @@ struct Run {
 
 impl Run {
     /// Starts a node with JMX, which `nodetool` needs, and an emulator.
-    fn start(place: &Place<'_>, out: &Path, services: &Path) -> Result<Self> {
+    fn start(place: &Place<'_>, out: &Path, services: &Path, group: i32) -> Result<Self> {
         let jmx = free_port()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["services", "up", "--free-ports", "--commitlog-sync", "batch", "--env", "--dir"]);
@@ -105,7 +109,7 @@ impl Run {
             ("CLOUDSDK_CORE_DISABLE_PROMPTS", "1".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
-        Ok(Self { out: out.to_owned(), variables, processes: Vec::new() })
+        Ok(Self { out: out.to_owned(), group, variables, processes: Vec::new() })
     }
 
     /// The page's procedure on Pub/Sub and Cassandra.
@@ -121,6 +125,8 @@ impl Run {
              until curl -fs \"$api/readyz\"; do sleep 0.2; done
              transaction_generator --api \"$api\" --key-file key --users 8 --think 0 --creates both --count {REQUESTS}"
         ))?;
+        // An order that is paid completes a second later, and would be overdue once the shop is stopped.
+        self.bash("while ecom_facts verify --shop --wait 3m | grep '^orders *paid'; do sleep 1; done")?;
         self.call("ecom_facts", &["verify", "--shop", "--wait", "3m"])?;
         // What it records from here on would not be in the backup.
         self.stop(&SHOP)?;
@@ -269,13 +275,6 @@ impl Run {
         stopped.into_iter().try_for_each(|(name, mut child)| wait(name, &mut child))
     }
 
-    fn stop_all(&mut self, signal: Signal) {
-        for (_, mut child) in self.processes.drain(..) {
-            let _ = processes::signal(child.id(), signal);
-            let _ = child.wait();
-        }
-    }
-
     fn command(&self, name: &str, arguments: &[&str]) -> Result<Command> {
         let path = self.variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
         let program = which::which_in(name, path, &self.out).with_context(|| format!("found no {name}"))?;
@@ -289,7 +288,7 @@ impl Run {
             }
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.args(arguments).current_dir(&self.out);
+        command.args(arguments).current_dir(&self.out).process_group(self.group);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }

@@ -106,12 +106,6 @@ fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: Commit
             "-Dcassandra.settings.client_encryption_options.enabled=true",
             "-Dcassandra.settings.client_encryption_options.keystore=keystore.p12",
             &format!("-Dcassandra.settings.client_encryption_options.keystore_password={KEYSTORE_PASSWORD}"),
-            // Clients may present a certificate, which must then be the one that it trusts.
-            "-Dcassandra.settings.client_encryption_options.require_client_auth=optional",
-            "-Dcassandra.settings.client_encryption_options.truststore=truststore.p12",
-            &format!(
-                "-Dcassandra.settings.client_encryption_options.truststore_password={KEYSTORE_PASSWORD}"
-            ),
             "-Dcassandra.settings.client_encryption_options.store_type=PKCS12",
             "-Dcassandra.settings.authenticator=PasswordAuthenticator",
             "-Dcassandra.settings.authorizer=CassandraAuthorizer",
@@ -130,31 +124,23 @@ fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: Commit
     Ok(command)
 }
 
-/// Creates a key for 127.0.0.1 and [`CERTIFICATE`], which it signs itself, and beside it `client.key` and `client.pem`, the
-/// certificate of clients that the node trusts, unless they are there.
+/// Creates a key for 127.0.0.1 and [`CERTIFICATE`], which it signs itself, unless they are there.
 fn certify(java: &Path, home: &Path) -> Result<()> {
     if home.join(CERTIFICATE).exists() {
         return Ok(());
     }
     let keytool = java.canonicalize()?.with_file_name("keytool");
-    let run = |program: &Path, words: &str| {
-        let name = program.file_name().unwrap_or_default().display();
-        let output = Command::new(program).args(words.split(' ')).current_dir(home).output();
-        let output = output.with_context(|| format!("could not run {name}"))?;
-        let text = [output.stdout, output.stderr].concat();
-        ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&text));
+    let run = |words: &str| {
+        let mut command = Command::new(&keytool);
+        command.args(words.split(' ')).args(["-keystore", "keystore.p12", "-storepass", KEYSTORE_PASSWORD]);
+        let output = command.current_dir(home).output().context("could not run keytool")?;
+        ensure!(output.status.success(), "keytool: {}", String::from_utf8_lossy(&output.stdout));
         Ok(())
     };
     run(
-        Path::new("openssl"),
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout client.key -out client.pem -days 3650 -subj /CN=ecom",
+        "-genkeypair -alias node -keyalg EC -dname CN=node -ext san=ip:127.0.0.1 -validity 3650 -storetype PKCS12",
     )?;
-    let stores =
-        |words: &str| run(&keytool, &format!("{words} -storetype PKCS12 -storepass {KEYSTORE_PASSWORD}"));
-    stores("-importcert -noprompt -alias client -file client.pem -keystore truststore.p12")?;
-    let node = "-alias node -keystore keystore.p12";
-    stores(&format!("-genkeypair {node} -keyalg EC -dname CN=node -ext san=ip:127.0.0.1 -validity 3650"))?;
-    stores(&format!("-exportcert -rfc {node} -file {CERTIFICATE}"))
+    run(&format!("-exportcert -rfc -alias node -file {CERTIFICATE}"))
 }
 
 /// Starts a process in a group of its own. It writes and locks `log` for as long as it runs: the lock is

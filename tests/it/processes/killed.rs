@@ -72,16 +72,24 @@ async fn five_processes_lose_nothing_when_consumers_are_killed_at_random_moments
         left_behind += table.leased(role.1);
         consumers.push(start(role));
     }
-    // The last kill hits every payment consumer while payments are leased. Their successors are not killed
-    // and must get these payments redelivered.
-    eventually("payments are leased", async || (table.leased(PAYMENTS.1) > 0).then_some(())).await;
+    // The last kill hits every payment consumer while payments are leased: frozen, none can ack them before it. Their
+    // successors are not killed and must get these payments redelivered.
     let (victims, others): (Vec<_>, Vec<_>) = consumers.into_iter().partition(|(role, _)| *role == PAYMENTS);
     consumers = others;
+    let signal_all = |signal| victims.iter().for_each(|(_, victim)| victim.signal(signal));
+    let leased = eventually("payments are leased", async || {
+        signal_all("STOP");
+        let leased = table.leased(PAYMENTS.1);
+        if leased == 0 {
+            signal_all("CONT");
+        }
+        (leased > 0).then_some(leased)
+    });
+    left_behind += leased.await;
     for (role, consumer) in victims {
         consumer.kill();
         consumers.push(start(role));
     }
-    left_behind += table.leased(PAYMENTS.1);
     assert!(left_behind > 0, "no kill interrupted anything (seed {seed})");
 
     for producer in producers {

@@ -23,6 +23,15 @@ const MAX_ADDRESS: usize = 1_000;
 /// An order to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+// As it stands, so that "Try it out" succeeds where there are no products.
+#[schema(example = json!({
+    "customer_id": 7,
+    "lines": [{"item": "Laptop", "quantity": 2, "unit_price": 999}],
+    "shipping_address": "1 Main St",
+    "email": "ada@example.com",
+    "payment_method": "Credit Card",
+    "card_last_four": "4242"
+}))]
 #[expect(
     dead_code,
     reason = "it documents the body, which is read field by field to name every fault at once"

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::world::{Call, World};
+use super::world::{Call, ORDERS, World};
 
 fn operations(description: &Value) -> Vec<(&str, &str, &Value)> {
     let paths = description["paths"].as_object().unwrap().iter();
@@ -93,6 +93,14 @@ async fn every_operation_has_a_summary_a_tag_and_a_problem_for_each_fault_that_i
             assert!(security.is_null() && schemes.is_null());
         }
     }
+}
+
+#[tokio::test]
+async fn the_example_of_an_order_is_accepted_where_there_are_no_products() {
+    let world = World::open().await;
+    let example = &world.description["components"]["schemas"]["CreateOrder"]["example"];
+    let created = world.send(Call::post(ORDERS).json(example)).await;
+    assert_eq!(created.status, 201, "{example}: {}", created.text);
 }
 
 #[tokio::test]

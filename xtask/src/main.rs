@@ -118,11 +118,8 @@ fn cargo(root: &Path, words: &str, arguments: &[String]) -> process::Command {
     eprintln!("{}", format!("cargo {words} {}", arguments.join(" ")).trim_end());
     let mut command = process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(words.split(' ')).args(arguments).current_dir(root).stdin(Stdio::null());
-    for (name, _) in std::env::vars() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PRIMARY_PACKAGE"].iter().any(|it| name.starts_with(it)) {
-            command.env_remove(name);
-        }
-    }
+    let of_cargo = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PRIMARY_PACKAGE"];
+    processes::remove_variables(&mut command, &of_cargo);
     command
 }
 

@@ -34,7 +34,7 @@ pub struct Options {
 /// A check of files under `deploy/`.
 struct Check {
     name: &'static str,
-    /// Whether it takes minutes, so that it runs with `--full` alone.
+    /// True if it takes minutes, so that it runs with `--full` alone.
     is_long: bool,
     /// Returns whether it passed. The error [`steps::NotRun`] says what this host lacks for it.
     run: fn(&Place) -> Result<bool>,
@@ -62,7 +62,7 @@ const CHECKS: &[Check] = &[
     Check { name: "traces", is_long: true, run: traces::received },
 ];
 
-/// What every check gets.
+/// The workspace and the extent of a run, for every check.
 struct Place<'a> {
     /// The root of the workspace.
     root: &'a Path,

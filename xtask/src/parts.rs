@@ -2,7 +2,7 @@
 
 use crate::cargo;
 use crate::guard::Guard;
-use crate::processes;
+use crate::processes::{self, CONFIGURATION, remove_variables};
 use crate::services::{CommitlogSync, Node};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
@@ -131,13 +131,7 @@ impl Parts {
     pub fn spawn(&self, name: &'static str, arguments: &[&str], clock: Option<&str>) -> Result<Process> {
         let log = File::options().create(true).append(true).open(self.out.join(format!("{name}.log")))?;
         let mut command = Command::new(self.binaries.join(name));
-        for (variable, _) in std::env::vars_os() {
-            let text = variable.to_string_lossy();
-            if text.starts_with("ECOM_") || ["PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"].contains(&&*text)
-            {
-                command.env_remove(&variable);
-            }
-        }
+        remove_variables(&mut command, &CONFIGURATION);
         if let (Some(library), Some(offset)) = (&self.clock_library, clock) {
             command
                 .env("LD_PRELOAD", library)

@@ -98,7 +98,7 @@ impl ClientFiles {
 #[derive(Debug)]
 struct ClientCertificate {
     files: ClientFiles,
-    /// What the files last had.
+    /// The last certificate that could be read.
     last: Mutex<Arc<CertifiedKey>>,
     warnings: Mutex<LogThrottle>,
 }

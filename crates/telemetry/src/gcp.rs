@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// What was written.
+    /// The bytes written.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 

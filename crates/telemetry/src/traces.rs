@@ -25,15 +25,15 @@ mod traceparent;
 
 #[cfg(not(feature = "otlp"))]
 pub use none::{
-    PublishedMessage, StoreCall, TraceScope, TraceSpan, Traces, current, delivery, group, is_on, publish,
-    published_event, request, retry, start, store_call,
+    StoreCall, TraceScope, TraceSpan, Traces, current, delivery, group, is_on, publish, published_event,
+    request, retry, start, store_call,
 };
 #[cfg(feature = "otlp")]
 pub use otlp::{Traces, is_on, start};
 #[cfg(feature = "otlp")]
 pub use spans::{
-    PublishedMessage, StoreCall, TraceScope, TraceSpan, current, delivery, group, publish, published_event,
-    request, retry, store_call,
+    StoreCall, TraceScope, TraceSpan, current, delivery, group, publish, published_event, request, retry,
+    store_call,
 };
 
 /// The attribute of a message, and the header of a request, that has the trace which they belong to: W3C Trace Context.
@@ -99,4 +99,13 @@ pub struct ReceivedSpan<'m> {
     pub attempt: u32,
     /// Its attributes, of which [`TRACEPARENT`] counts.
     pub attributes: &'m Attributes,
+}
+
+/// A message that is published within a span.
+#[derive(Debug)]
+pub struct PublishedMessage {
+    /// The span of its publishing; empty if its topic has no name here.
+    pub span: TraceSpan,
+    /// Its attributes with the trace, if they had none.
+    pub attributes: Option<Attributes>,
 }

@@ -11,7 +11,7 @@ const DEAD_LETTER_GAUGES: [&str; 3] =
 
 /// The alerts that read no metric of ours: the one that fires always, and the one of Pub/Sub's backlog.
 const FOREIGN: [&str; 2] = ["Watchdog", "EcomBacklogOld"];
-/// What `runbook_url` begins with, before an operator replaces it.
+/// The beginning of each `runbook_url`, before an operator replaces it.
 const RUNBOOK: &str = "https://github.com/example/ecom/blob/main/docs/runbook.md";
 
 /// An alert of the file: its fields by name, with the expression on one line.

@@ -6,12 +6,11 @@ mod roles;
 use super::Place;
 use super::prometheus::{ALERTS, WATCHDOG, programs};
 use crate::guard::Guard;
-use crate::processes::wait_until;
+use crate::processes::{free_ports, wait_until};
 use anyhow::{Context, Result, ensure};
 use roles::Roles;
 use serde_json::{Value, json};
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -118,8 +117,8 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(programs: &Path, out: &Path, roles: &Roles, alerts: &Path) -> Result<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = free.context("found no free port")?.to_string();
+        let [port] = free_ports()?;
+        let address = format!("127.0.0.1:{port}");
         let job = |name: &str, targets: &[&str]| json!({"job_name": name, "static_configs": [{"targets": targets}]});
         let targets: Vec<&str> = roles.targets().collect();
         // JSON is YAML, too.

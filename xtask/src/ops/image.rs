@@ -12,11 +12,11 @@ use std::process::Command;
 
 /// The image that the checks build, also that of the Kubernetes node.
 pub(super) const IMAGE: &str = "localhost/ecom:test";
-/// What stands for the base image of the Dockerfile.
+/// The stand-in for the base image of the Dockerfile.
 const BASE: &str = "localhost/ecom-base:test";
 /// The most bytes of the image, unpacked.
 const MAX_BYTES: u64 = 60_000_000;
-/// What a hardened container lacks.
+/// The options of a hardened container.
 const HARDENED: &str =
     "--network none --read-only --cap-drop all --security-opt no-new-privileges --memory 256m";
 const PACKAGES: &str = "apt-get install --no-install-recommends buildah podman runc mmdebstrap";
@@ -168,7 +168,7 @@ impl Containers {
     /// Runs the image hardened; returns what it printed, or an error with that.
     fn run(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.command("podman");
-        command.args(["run", "--rm"]).args(HARDENED.split(' ')).arg(IMAGE).args(arguments);
+        command.args(["run", "--rm", "--timeout", "60"]).args(HARDENED.split(' ')).arg(IMAGE).args(arguments);
         let output = command.output().context("could not start podman")?;
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text).into_owned();

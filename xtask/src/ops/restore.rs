@@ -2,13 +2,13 @@
 //! emulator, under load, and on the embedded store.
 
 use super::Place;
+use crate::cargo;
 use crate::guard::Guard;
-use crate::{cargo, processes};
+use crate::processes::{self, CONFIGURATION, free_ports, remove_variables};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -64,7 +64,7 @@ struct Run {
 impl Run {
     /// Starts a node with JMX, which `nodetool` needs, and an emulator.
     fn start(place: &Place<'_>, out: &Path, services: &Path, group: i32) -> Result<Self> {
-        let jmx = free_port()?;
+        let [jmx] = free_ports()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["services", "up", "--free-ports", "--commitlog-sync", "batch", "--env", "--dir"]);
         command.arg(services).stdin(Stdio::null()).current_dir(place.root);
@@ -84,13 +84,12 @@ impl Run {
         script(&bin.join("nodetool"), &nodetool(services, out, jmx)?)?;
         let cqlsh = place.python("cqlsh", &["cqlsh==6.2.2"])?.join("cqlsh");
         script(&bin.join("cqlsh"), &format!("exec {:?} {host} {port} \"$@\"", std::path::absolute(cqlsh)?))?;
-        let keys = out.join("keys");
+        let (keys, [api]) = (out.join("keys"), free_ports()?);
         let configuration = format!(
             "[bus]\nkind = \"pubsub\"\n[bus.pubsub]\nproject = \"restore\"\nack_deadline = \"10s\"\nemulator_host = \"{emulator}\"\n\
              [store]\nkind = \"cassandra\"\n[store.cassandra]\ncontact_points = [\"{node}\"]\n\
-             [shop.api]\nlisten = \"127.0.0.1:{}\"\nkeys_file = {keys:?}\nrate = 100000\nburst = 100000\n\
+             [shop.api]\nlisten = \"127.0.0.1:{api}\"\nkeys_file = {keys:?}\nrate = 100000\nburst = 100000\n\
              [shop.processor]\npayment_delay = \"0s\"\ncompletion_delay = \"1s\"\n[shop.notifier]\nfolder = {:?}\n",
-            free_port()?,
             out.join("mail")
         );
         fs::write(out.join("run.toml"), configuration)?;
@@ -280,13 +279,8 @@ impl Run {
         let program = which::which_in(name, path, &self.out).with_context(|| format!("found no {name}"))?;
         let log = File::options().create(true).append(true).open(self.out.join(format!("{name}.log")))?;
         let mut command = Command::new(program);
-        for (variable, _) in std::env::vars_os() {
-            let text = variable.to_string_lossy();
-            let is_ours = text.starts_with("ECOM_") || text.starts_with("CLOUDSDK_CORE_PROJECT");
-            if is_ours || ["PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"].contains(&&*text) {
-                command.env_remove(&variable);
-            }
-        }
+        remove_variables(&mut command, &CONFIGURATION);
+        command.env_remove("CLOUDSDK_CORE_PROJECT");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(arguments).current_dir(&self.out).process_group(self.group);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -345,11 +339,6 @@ fn script(path: &Path, text: &str) -> Result<()> {
     fs::write(path, format!("#!/bin/sh\n{text}\n"))
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
         .with_context(|| format!("could not write {}", path.display()))
-}
-
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("found no free port")?;
-    Ok(listener.local_addr()?.port())
 }
 
 #[cfg(test)]

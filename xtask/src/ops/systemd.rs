@@ -12,7 +12,7 @@ use std::process::Command;
 const UNITS: &str = "deploy/systemd";
 /// The scripts of the check that boots systemd.
 const SCRIPTS: &str = "xtask/src/ops/systemd";
-/// Where the units expect the binaries.
+/// The folder in which the units expect the binaries.
 const BINARIES: &str = "/usr/local/bin/";
 /// The highest exposure that passes, in tenths. The units have 12; without their filter of system calls, for example, 28.
 const THRESHOLD: &str = "--threshold=15";

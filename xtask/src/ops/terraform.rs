@@ -5,6 +5,7 @@ mod printed;
 
 use super::Place;
 use super::tools::{passes, quietly};
+use crate::processes::remove_variables;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ const MODULE: &str = "deploy/terraform";
 const COPY: &str = "target/ops/terraform";
 /// The binaries of the shop.
 const SHOP: [&str; 3] = ["api_service", "payment_processor", "notifier"];
-/// What topics and subscriptions are for, and the section of the configuration that names them.
+/// The purposes of topics and subscriptions, and the section of the configuration that names them.
 const STREAMS: [(&str, &str); 5] = [
     ("orders", "bus"),
     ("payments", "bus"),
@@ -34,7 +35,7 @@ type Resources = BTreeSet<String>;
 struct Case {
     name: &'static str,
     project: &'static str,
-    /// Whether all topics and subscriptions have names of their own.
+    /// True if all topics and subscriptions have names of their own.
     is_renamed: bool,
     shop: bool,
     /// The Kubernetes namespace of workload identity.
@@ -232,10 +233,6 @@ fn account_id(binary: &str) -> String {
 fn terraform(folder: &Path) -> Command {
     let mut command = Command::new("terraform");
     command.current_dir(folder);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TF_") {
-            command.env_remove(name);
-        }
-    }
+    remove_variables(&mut command, &["TF_"]);
     command
 }

@@ -2,13 +2,13 @@
 
 use super::Place;
 use crate::cache;
-use crate::processes::{signal, wait_until};
+use crate::processes::{CONFIGURATION, free_ports, remove_variables, signal, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -87,12 +87,7 @@ fn run(programs: &Path, dir: &Path, line: &str) -> Result<String> {
     let name = words.next().context("a line has a program")?;
     let mut command = Command::new("timeout");
     command.arg(LIMIT.as_secs().to_string()).arg(programs.join(name)).args(words).arg("--embedded");
-    for (variable, _) in std::env::vars_os() {
-        let text = variable.to_string_lossy();
-        if ["ECOM_", "OTEL_", "GOOGLE_", "PUBSUB_"].iter().any(|prefix| text.starts_with(prefix)) {
-            command.env_remove(&variable);
-        }
-    }
+    remove_variables(&mut command, &CONFIGURATION);
     let output = command.current_dir(dir).stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("could not start {name}"))?;
     let log = String::from_utf8_lossy(&output.stderr);
@@ -111,8 +106,8 @@ struct Collector {
 impl Collector {
     /// Starts it; it writes what it receives into a file in `dir`.
     fn start(program: &Path, dir: &Path) -> Result<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = free.context("there is no free port")?;
+        let [port] = free_ports()?;
+        let address = format!("127.0.0.1:{port}");
         let config = format!(
             "yaml:{{ receivers: {{ otlp: {{ protocols: {{ grpc: {{ endpoint: '{address}' }} }} }} }}, \
              exporters: {{ lines: {{}} }}, service: {{ telemetry: {{ metrics: {{ level: none }} }}, \
@@ -126,7 +121,7 @@ impl Collector {
         let child = command.spawn().context("could not start the collector")?;
         let mut collector = Self { child, endpoint: format!("http://{address}"), received };
         let is_up = wait_until(LIMIT, || {
-            TcpStream::connect(address).is_ok() || !matches!(collector.child.try_wait(), Ok(None))
+            TcpStream::connect(&address).is_ok() || !matches!(collector.child.try_wait(), Ok(None))
         });
         let is_up = is_up && matches!(collector.child.try_wait(), Ok(None));
         ensure!(is_up, "the collector does not start\n{}", fs::read_to_string(&log).unwrap_or_default());

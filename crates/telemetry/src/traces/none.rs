@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::{CurrentSpan, ReceivedSpan, StartError, TraceSettings};
+use super::{CurrentSpan, PublishedMessage, ReceivedSpan, StartError, TraceSettings};
 use crate::metrics::{CallOutcome, StoreOperation, Topic};
 use ecom_domain::attributes::Attributes;
 
@@ -85,15 +85,6 @@ pub fn retry(_: Option<&str>, _: &'static str, _: &str) -> TraceSpan {
 #[inline]
 pub fn request(_: &str, _: &str, _: Option<&str>) -> TraceSpan {
     TraceSpan(())
-}
-
-/// A message that is published within a span.
-#[derive(Debug)]
-pub struct PublishedMessage {
-    /// The span of its publishing.
-    pub span: TraceSpan,
-    /// Its attributes with the trace.
-    pub attributes: Option<Attributes>,
 }
 
 /// Returns nothing.

@@ -13,10 +13,10 @@ use super::exporter::QueueProcessor;
 use super::ids::Ids;
 use super::{StartError, TraceNames, TraceSettings};
 
-/// What makes spans, once traces are on.
+/// The source of spans, once traces are on.
 static ACTIVE: OnceLock<Active> = OnceLock::new();
 
-/// What makes spans.
+/// The source of spans.
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) tracer: SdkTracer,

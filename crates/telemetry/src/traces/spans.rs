@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
 use super::ids::Ids;
 use super::otlp::{Active, active};
-use super::{CurrentSpan, ReceivedSpan, TRACEPARENT, traceparent};
+use super::{CurrentSpan, PublishedMessage, ReceivedSpan, TRACEPARENT, traceparent};
 use crate::metrics::{CallOutcome, StoreOperation, Topic};
 use ecom_domain::attributes::Attributes;
 
@@ -153,15 +153,6 @@ pub fn request(method: &str, route: &str, traceparent: Option<&str>) -> TraceSpa
         .with_kind(SpanKind::Server)
         .with_attributes(attributes);
     TraceSpan::new(active, builder, &parent)
-}
-
-/// A message that is published within a span.
-#[derive(Debug)]
-pub struct PublishedMessage {
-    /// The span of its publishing; empty if its topic has no name here.
-    pub span: TraceSpan,
-    /// Its attributes with the trace, if they had none.
-    pub attributes: Option<Attributes>,
 }
 
 /// Begins the span of a message that is published within another span; `None` if the calling code is in none.

@@ -25,7 +25,7 @@ pub struct CollectedSpan {
     pub kind: String,
     /// Its attributes.
     pub attributes: Vec<(String, String)>,
-    /// Whether it failed.
+    /// True if it failed.
     pub is_error: bool,
 }
 

@@ -1,7 +1,7 @@
 //! All roles on the embedded bus and store, under a load that uses every kind of metric.
 
 use crate::guard::Guard;
-use crate::processes::wait_until;
+use crate::processes::{CONFIGURATION, remove_variables, wait_until};
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -46,7 +46,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Started roles, which the guard ends.
 pub(super) struct Roles {
-    /// Where they run, with their logs.
+    /// The folder that they run in, with their logs.
     out: PathBuf,
     /// Their process group.
     group: i32,
@@ -97,14 +97,8 @@ impl Roles {
 
     /// Starts a process among the roles, without this host's configuration; its output is `NAME.log`. Returns its id.
     pub(super) fn spawn(&self, command: &mut Command, name: &str) -> Result<u32> {
-        for (variable, _) in std::env::vars_os() {
-            let text = variable.to_string_lossy();
-            if text.starts_with("ECOM_")
-                || ["RUST_LOG", "GOOGLE_CLOUD_PROJECT", "PUBSUB_EMULATOR_HOST"].contains(&&*text)
-            {
-                command.env_remove(&variable);
-            }
-        }
+        remove_variables(command, &CONFIGURATION);
+        command.env_remove("RUST_LOG");
         let log = File::create(self.out.join(format!("{name}.log"))).context("could not create a log")?;
         command.current_dir(&self.out).process_group(self.group).stdin(Stdio::null());
         let child = command.stdout(log.try_clone()?).stderr(log).spawn();

@@ -1,4 +1,4 @@
-//! Whether a real API server accepts the manifests, without a warning, in a namespace of the profile `restricted`.
+//! Applies the manifests to a real API server, as a dry run that must not print a warning, in a namespace of the profile `restricted`.
 
 use super::programs::ControlPlane;
 use super::{Place, render};

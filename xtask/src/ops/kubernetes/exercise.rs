@@ -1,4 +1,4 @@
-//! What is done with the manifests on a real node: setup, load, rollouts, kills, an outage, and the verification of every row.
+//! Exercises the manifests on a real node: setup, load, rollouts, kills, an outage, and the verification of every row.
 
 use super::node::{ADDRESS, Cluster};
 use super::relay::Relay;
@@ -34,7 +34,7 @@ const LOGINS: [&str; 7] = [
 /// A key of the API, and the content of the Secret with its hash.
 const API_KEY: &str = "ecom_test";
 const API_KEYS: &str = "keys=f76d9b6e587a20591e376458a4935be62c58f769395520d8eae710d6798f8796 shop test";
-/// Where the load's Jobs write their manifests; the user of the image owns it.
+/// The folder of the manifests that the load's Jobs write; the user of the image owns it.
 const MANIFESTS: &str = "/run/node/manifests";
 const LOADS: [&str; 2] = ["orders-load", "payments-load"];
 /// Longer than `connect.timeout`, after which a process without an admin port gives up.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The folder of the node within its namespaces.
 const HOME: &str = "/run/node";
-/// What a pod's sandbox runs.
+/// The image of a pod's sandbox.
 const PAUSE: &str = "localhost/pause:1";
 /// Set within the namespaces.
 const INSIDE: &str = "ECOM_OPS_NODE";

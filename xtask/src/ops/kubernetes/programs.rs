@@ -3,11 +3,11 @@
 use super::Place;
 use crate::cache;
 use crate::ops::tools::quietly;
-use crate::processes::{signal, wait_until};
+use crate::processes::{free_ports, signal, wait_until};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -203,17 +203,4 @@ fn answers(server: &str, path: &str, options: &[&str]) -> bool {
     let mut command = Command::new("curl");
     command.args(["-s", "-m", "5", "-o", "/dev/null"]).args(options).arg(format!("{server}/{path}"));
     command.status().is_ok_and(|status| status.success())
-}
-
-/// Returns free ports of 127.0.0.1. Another process may take them before they are used.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let listeners: Vec<TcpListener> = (0..N)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<Result<_, _>>()
-        .context("found no free port on 127.0.0.1")?;
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
 }

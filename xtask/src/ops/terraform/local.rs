@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// What Terraform itself reads in a resource.
+/// The arguments of a resource that Terraform itself reads.
 const META: [&str; 5] = ["for_each", "count", "depends_on", "lifecycle", "provider"];
 
 /// Writes the copy. The files are formatted as `terraform fmt` does.
@@ -57,7 +57,7 @@ pub(super) fn resources(plan: &Value) -> Result<std::collections::BTreeSet<Strin
     Ok(resources)
 }
 
-/// How an attribute begins in the copy that the provider computes.
+/// The prefix, in the copy, of an attribute that the provider computes.
 const COMPUTED: &str = "computed_";
 
 /// Returns type and name if a resource begins in this line.

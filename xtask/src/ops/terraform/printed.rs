@@ -1,5 +1,6 @@
 //! The scripts that `ecom_setup --print` prints, read as the resources that they create.
 
+use crate::processes::{CONFIGURATION, remove_variables};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -16,12 +17,7 @@ pub(super) fn resources(
 ) -> Result<Vec<Value>> {
     let mut command = Command::new(setup);
     command.args(["--print", script, "--project", project]).args(settings);
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("ECOM_") || ["PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"].contains(&&*text) {
-            command.env_remove(&name);
-        }
-    }
+    remove_variables(&mut command, &CONFIGURATION);
     let output = command.output().with_context(|| format!("could not start {}", setup.display()))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "ecom_setup --print {script} failed\n{}", errors.trim_end());

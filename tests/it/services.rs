@@ -8,12 +8,14 @@ pub fn emulator() -> Option<String> {
     address("PUBSUB_EMULATOR_HOST")
 }
 
-/// Returns the superuser's settings on a Cassandra node that asks for logins, and encrypts where
-/// `CASSANDRA_LOGIN_CA_FILE` is set.
+/// Returns the superuser's settings on a Cassandra node that asks for logins, encrypts where `CASSANDRA_LOGIN_CA_FILE` is
+/// set, and asks for a client certificate where `CASSANDRA_LOGIN_CERT_FILE` is.
 #[cfg(all(feature = "embedded", feature = "pubsub"))]
 pub fn superuser(keyspace: &str) -> Option<ecom_store_cassandra::CassandraSettings> {
     let node = address("CASSANDRA_LOGIN_CONTACT_POINTS")?;
-    let ca_file = std::env::var_os("CASSANDRA_LOGIN_CA_FILE").map(Into::into);
+    let file =
+        |name: &str| std::env::var_os(format!("CASSANDRA_LOGIN_{name}_FILE")).map(std::path::PathBuf::from);
+    let ca_file = file("CA");
     Some(ecom_store_cassandra::CassandraSettings {
         contact_points: vec![node],
         keyspace: keyspace.to_owned(),
@@ -21,6 +23,8 @@ pub fn superuser(keyspace: &str) -> Option<ecom_store_cassandra::CassandraSettin
         password: ecom_config::Secret::new("cassandra"),
         tls: ca_file.is_some(),
         ca_file,
+        cert_file: file("CERT"),
+        key_file: file("KEY"),
         request_timeout: std::time::Duration::from_secs(20),
         connect_timeout: std::time::Duration::from_secs(20),
         ..Default::default()

@@ -28,7 +28,7 @@ use std::process::{self, ExitCode, Stdio};
 
 const SOURCES: &str = "\
 Services are taken from, in this order:
-  1. PUBSUB_EMULATOR_HOST, CASSANDRA_CONTACT_POINTS, CASSANDRA_LOGIN_CONTACT_POINTS (with CASSANDRA_LOGIN_CA_FILE if that node encrypts): used as they are, never started or stopped
+  1. PUBSUB_EMULATOR_HOST, CASSANDRA_CONTACT_POINTS, CASSANDRA_LOGIN_CONTACT_POINTS (with CASSANDRA_LOGIN_CA_FILE, _CERT_FILE and _KEY_FILE if that node encrypts and asks for client certificates): used as they are, never started or stopped
   2. this host: the gcloud SDK's emulator jar; Cassandra's jars through Maven, on JDK 17
   3. a Docker engine, with docker-compose-cassandra.yml
 

@@ -25,7 +25,8 @@ pub enum Service {
     Emulator,
     /// One Cassandra node.
     Cassandra,
-    /// One Cassandra node that encrypts and asks for logins: the superuser is cassandra, its password cassandra.
+    /// One Cassandra node that encrypts and asks for client certificates and logins: the superuser is cassandra, its
+    /// password cassandra.
     CassandraLogin,
     /// A node of three, by its number: the last part of its address, 127.0.0.1 to 127.0.0.3.
     #[value(skip)]
@@ -66,8 +67,15 @@ impl Service {
     fn variables(self, dir: &Path, address: String) -> Vec<(&'static str, String)> {
         let mut variables = vec![(self.variable(), address)];
         if self == Self::CassandraLogin && std::env::var_os(self.variable()).is_none() {
-            let file = dir.join(self.name()).join(native::CERTIFICATE);
-            variables.push(("CASSANDRA_LOGIN_CA_FILE", file.to_string_lossy().into_owned()));
+            let [certificate, key] = native::CLIENT;
+            for (variable, file) in [
+                ("CASSANDRA_LOGIN_CA_FILE", native::CERTIFICATE),
+                ("CASSANDRA_LOGIN_CERT_FILE", certificate),
+                ("CASSANDRA_LOGIN_KEY_FILE", key),
+            ] {
+                let file = dir.join(self.name()).join(file);
+                variables.push((variable, file.to_string_lossy().into_owned()));
+            }
         }
         variables
     }
@@ -241,6 +249,17 @@ pub fn up_for(
         }
     }
     Ok(missing)
+}
+
+/// Fetches what a Cassandra node of this host needs.
+pub fn fetch(root: &Path) -> Result<()> {
+    native::find(root, Service::Cassandra).map(drop)
+}
+
+/// Returns the command of a Cassandra node on the usual port, for a container that has this host's files.
+pub fn node_command(root: &Path, home: &Path) -> Result<std::process::Command> {
+    let program = native::find(root, Service::Cassandra)?;
+    native::command(&program, home, Service::Cassandra.usual_port(), 7000, CommitlogSync::Periodic)
 }
 
 /// Brings the services up, both at once; returns the address or the error of each one asked for.

@@ -8,6 +8,9 @@ use scylla::errors::{
     ConnectionSetupRequestErrorKind, DbError, FrameHeaderParseError,
 };
 
+/// Why a node refuses a client without a certificate.
+pub(super) const NO_CERTIFICATE: &str = "it asks for one; set store.cassandra.cert_file and key_file";
+
 /// A fault of a connection that lasts until the configuration of this process or of the cluster changes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum ConnectionFault {
@@ -85,14 +88,14 @@ fn of_io(error: &std::io::Error) -> Option<ConnectionFault> {
 /// Returns why a node refuses the certificate of this process; `None` if the alert is about something else.
 fn of_alert(alert: AlertDescription) -> Option<String> {
     Some(match alert {
-        AlertDescription::CertificateRequired => {
-            "it asks for one; set store.cassandra.cert_file and key_file".to_owned()
-        }
+        AlertDescription::CertificateRequired => NO_CERTIFICATE.to_owned(),
         AlertDescription::UnknownCA => "its authorities did not sign it".to_owned(),
         AlertDescription::CertificateExpired => "it has expired".to_owned(),
         AlertDescription::CertificateRevoked => "it is revoked".to_owned(),
-        // Nodes on Java: the certificate is missing, or no authority of their truststore signed it.
-        AlertDescription::BadCertificate
+        // Nodes on Java: the certificate is missing, or no authority of their truststore signed it. With netty's native
+        // library, as Cassandra has it, they call the latter an internal error.
+        AlertDescription::InternalError
+        | AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::AccessDenied => {

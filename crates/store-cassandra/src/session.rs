@@ -17,7 +17,7 @@ use scylla::policies::load_balancing::{DefaultPolicy, LoadBalancingPolicy};
 use scylla::policies::retry::FallthroughRetryPolicy;
 
 use super::connect_error::ConnectError;
-use super::connection_fault::ConnectionFault;
+use super::connection_fault::{ConnectionFault, NO_CERTIFICATE};
 use super::credentials::Credentials;
 use super::settings::CassandraSettings;
 use super::tls;
@@ -131,6 +131,9 @@ fn connect_error(settings: &CassandraSettings, error: &NewSessionError) -> Conne
         }
         Some(ConnectionFault::Untrusted(cause)) => return ConnectError::Untrusted { contact_points, cause },
         Some(ConnectionFault::ClientCertificate(cause)) => {
+            // Nodes on Java refuse a missing certificate as they refuse an unknown one.
+            let is_missing = settings.cert_file.is_none();
+            let cause = if is_missing { NO_CERTIFICATE.to_owned() } else { cause };
             return ConnectError::ClientCertificate { contact_points, cause };
         }
         Some(ConnectionFault::NoTls) => return ConnectError::NoTls { contact_points },

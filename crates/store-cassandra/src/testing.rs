@@ -1,6 +1,7 @@
 //! A separate keyspace for each test that needs a real Cassandra.
 
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,16 +19,19 @@ pub(super) fn settings(keyspace: &str) -> Option<CassandraSettings> {
     settings_of("CASSANDRA_CONTACT_POINTS", keyspace)
 }
 
-/// Returns the superuser's settings on a node that asks for logins, and encrypts where `CASSANDRA_LOGIN_CA_FILE` is set;
-/// `None` where `CASSANDRA_LOGIN_CONTACT_POINTS` is not set.
+/// Returns the superuser's settings on a node that asks for logins, encrypts where `CASSANDRA_LOGIN_CA_FILE` is set, and asks
+/// for a client certificate where `CASSANDRA_LOGIN_CERT_FILE` is; `None` where `CASSANDRA_LOGIN_CONTACT_POINTS` is not set.
 pub(super) fn superuser(keyspace: &str) -> Option<CassandraSettings> {
     let settings = settings_of("CASSANDRA_LOGIN_CONTACT_POINTS", keyspace)?;
-    let ca_file = std::env::var_os("CASSANDRA_LOGIN_CA_FILE").map(Into::into);
+    let file = |name: &str| std::env::var_os(format!("CASSANDRA_LOGIN_{name}_FILE")).map(PathBuf::from);
+    let ca_file = file("CA");
     Some(CassandraSettings {
         user: Some("cassandra".into()),
         password: Secret::new("cassandra"),
         tls: ca_file.is_some(),
         ca_file,
+        cert_file: file("CERT"),
+        key_file: file("KEY"),
         ..settings
     })
 }

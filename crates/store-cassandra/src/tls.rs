@@ -325,9 +325,35 @@ mod tests {
         let untrusting = CassandraSettings { ca_file: Some(other.file.path().to_owned()), ..node.clone() };
         let error = open(&untrusting).await.unwrap_err();
         assert!(matches!(error, ConnectError::Untrusted { .. }), "{error}");
-        let plain = CassandraSettings { tls: false, ca_file: None, ..node.clone() };
+        let plain =
+            CassandraSettings { tls: false, ca_file: None, cert_file: None, key_file: None, ..node.clone() };
         let error = open(&plain).await.unwrap_err();
         assert!(error.to_string().contains("if it asks for TLS, set store.cassandra.tls to true"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_real_node_that_asks_for_client_certificates_refuses_none_and_an_unknown_one() {
+        let Some(node) =
+            superuser("mutual_tls").filter(|_| service_address("CASSANDRA_LOGIN_CERT_FILE").is_some())
+        else {
+            return;
+        };
+        open(&node).await.expect("the certificate is known");
+        let address = &node.contact_points[0];
+        let without = CassandraSettings { cert_file: None, key_file: None, ..node.clone() };
+        assert_eq!(
+            open(&without).await.unwrap_err().to_string(),
+            format!(
+                "Cassandra at {address} refused the client certificate: it asks for one; set \
+                 store.cassandra.cert_file and key_file"
+            )
+        );
+        let unknown = Client::of(&Authority::new("others"));
+        let error = open(&unknown.presented_by(node.clone())).await.unwrap_err();
+        let told =
+            format!("Cassandra at {address} refused the client certificate: its authorities did not sign it");
+        assert!(error.to_string().starts_with(&told), "{error}");
+        assert!(!error.is_outage());
     }
 
     #[tokio::test]

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ecom_store_cassandra::{CassandraSettings, provision};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use tokio::net::{TcpListener, TcpStream};
@@ -103,12 +103,14 @@ impl Keyspace {
 
     /// Returns a configuration of this store and the embedded bus, with these further lines.
     fn config(&self, contact_point: &str, lines: &str) -> String {
-        let tls = self.settings.ca_file.as_ref().map(|file| format!("tls = true\nca_file = {file:?}\n"));
+        let CassandraSettings { tls, ca_file, cert_file, key_file, .. } = &self.settings;
+        let files = [("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)];
+        let files = files.map(|(key, file)| file.as_ref().map(|file| format!("{key} = {file:?}\n")));
         format!(
             "[bus]\nkind = \"embedded\"\n[store]\nkind = \"cassandra\"\n[connect]\nrefusal_timeout = \"3s\"\n\
-             [store.cassandra]\ncontact_points = [\"{contact_point}\"]\nkeyspace = \"{}\"\n{}{lines}",
+             [store.cassandra]\ncontact_points = [\"{contact_point}\"]\nkeyspace = \"{}\"\ntls = {tls}\n{}{lines}",
             self.name(),
-            tls.unwrap_or_default()
+            files.into_iter().flatten().collect::<String>()
         )
     }
 
@@ -140,7 +142,15 @@ async fn session(settings: &CassandraSettings) -> Session {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider);
         let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
-        builder = builder.tls_context(Some(Arc::new(config.with_no_client_auth())));
+        let config = match (&settings.cert_file, &settings.key_file) {
+            (Some(certificate), Some(key)) => {
+                let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+                let key = PrivateKeyDer::from_pem_file(key).unwrap();
+                config.with_client_auth_cert(vec![certificate], key).unwrap()
+            }
+            _ => config.with_no_client_auth(),
+        };
+        builder = builder.tls_context(Some(Arc::new(config)));
     }
     builder.build().await.unwrap()
 }

@@ -19,7 +19,9 @@ const READY: [&str; 2] = ["Server started", "Startup complete"];
 const GONE: &str = "was not running any more";
 /// The certificate of a node that encrypts, in its folder.
 pub const CERTIFICATE: &str = "certificate.pem";
-/// The key is for 127.0.0.1 and this run alone.
+/// The certificate and the private key that its clients have to present.
+pub const CLIENT: [&str; 2] = ["client.pem", "client.key"];
+/// The keys are for 127.0.0.1 and this run alone.
 const KEYSTORE_PASSWORD: &str = "changeit";
 const START_LIMIT: Duration = Duration::from_secs(180);
 /// The time that a service gets to end by itself.
@@ -81,7 +83,13 @@ pub fn start(program: &Program, dir: &Path, mut ports: &[u16], sync: CommitlogSy
 }
 
 /// Returns the command of a service in `home`. Cassandra's configuration is in the repository.
-fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: CommitlogSync) -> Result<Command> {
+pub fn command(
+    program: &Program,
+    home: &Path,
+    port: u16,
+    storage: u16,
+    sync: CommitlogSync,
+) -> Result<Command> {
     let Program { service, java, jars, files } = program;
     let mut command = Command::new(java);
     if *service == Service::Emulator {
@@ -107,6 +115,11 @@ fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: Commit
             "-Dcassandra.settings.client_encryption_options.keystore=keystore.p12",
             &format!("-Dcassandra.settings.client_encryption_options.keystore_password={KEYSTORE_PASSWORD}"),
             "-Dcassandra.settings.client_encryption_options.store_type=PKCS12",
+            "-Dcassandra.settings.client_encryption_options.require_client_auth=true",
+            "-Dcassandra.settings.client_encryption_options.truststore=truststore.p12",
+            &format!(
+                "-Dcassandra.settings.client_encryption_options.truststore_password={KEYSTORE_PASSWORD}"
+            ),
             "-Dcassandra.settings.authenticator=PasswordAuthenticator",
             "-Dcassandra.settings.authorizer=CassandraAuthorizer",
             // What is granted, revoked or changed is so at once.
@@ -124,23 +137,30 @@ fn command(program: &Program, home: &Path, port: u16, storage: u16, sync: Commit
     Ok(command)
 }
 
-/// Creates a key for 127.0.0.1 and [`CERTIFICATE`], which it signs itself, unless they are there.
+/// Creates a key for 127.0.0.1, [`CERTIFICATE`], which it signs itself, and [`CLIENT`], unless they are there.
 fn certify(java: &Path, home: &Path) -> Result<()> {
-    if home.join(CERTIFICATE).exists() {
+    if home.join("truststore.p12").exists() {
         return Ok(());
     }
     let keytool = java.canonicalize()?.with_file_name("keytool");
-    let run = |words: &str| {
-        let mut command = Command::new(&keytool);
-        command.args(words.split(' ')).args(["-keystore", "keystore.p12", "-storepass", KEYSTORE_PASSWORD]);
-        let output = command.current_dir(home).output().context("could not run keytool")?;
-        ensure!(output.status.success(), "keytool: {}", String::from_utf8_lossy(&output.stdout));
+    let run = |program: &Path, words: String| {
+        let mut command = Command::new(program);
+        let output = command.args(words.split(' ')).current_dir(home).stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("could not run {}", program.display()))?;
+        let text = [output.stdout, output.stderr].concat();
+        ensure!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&text));
         Ok(())
     };
-    run(
-        "-genkeypair -alias node -keyalg EC -dname CN=node -ext san=ip:127.0.0.1 -validity 3650 -storetype PKCS12",
-    )?;
-    run(&format!("-exportcert -rfc -alias node -file {CERTIFICATE}"))
+    let store = |name: &str| format!("-keystore {name}.p12 -storetype PKCS12 -storepass {KEYSTORE_PASSWORD}");
+    let (own, trusted, [certificate, key]) = (store("keystore"), store("truststore"), CLIENT);
+    let pair = "-genkeypair -alias node -keyalg EC -dname CN=node -ext san=ip:127.0.0.1 -validity 3650";
+    run(&keytool, format!("{pair} {own}"))?;
+    run(&keytool, format!("-exportcert -rfc -alias node -file {CERTIFICATE} {own}"))?;
+    // keytool exports no private key.
+    let curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    let client = format!("req -x509 {curve} -subj /CN=client -days 3650 -keyout {key} -out {certificate}");
+    run(Path::new("openssl"), client)?;
+    run(&keytool, format!("-importcert -noprompt -alias client -file {certificate} {trusted}"))
 }
 
 /// Starts a process in a group of its own. It writes and locks `log` for as long as it runs: the lock is

@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Users who send a request, wait for its answer and send the next.
 const USERS: i64 = 64;
-/// The time that they do so, and the time before it that does not count.
+/// The time that they do so, and the time before it that does not count: a JVM compiles what it runs often.
 const MEASURED: Duration = Duration::from_secs(15);
-const WARM_UP: Duration = Duration::from_secs(5);
+const WARM_UP: Duration = Duration::from_secs(30);
 /// Requests a second of the steady load, and how long it lasts.
 const STEADY_RATE: u32 = 300;
 const STEADY: Duration = Duration::from_secs(20);

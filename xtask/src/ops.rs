@@ -7,6 +7,7 @@ mod compose;
 mod dashboard;
 mod image;
 mod kubernetes;
+mod namespaces;
 mod prometheus;
 mod release;
 mod restore;
@@ -46,6 +47,7 @@ const CHECKS: &[Check] = &[
     Check { name: "image", is_long: false, run: image::build_and_run },
     Check { name: "image-size", is_long: true, run: image::of_release },
     Check { name: "compose", is_long: false, run: compose::files },
+    Check { name: "compose-up", is_long: true, run: compose::runs },
     Check { name: "workflows", is_long: false, run: release::workflows },
     Check { name: "pack", is_long: false, run: release::pack },
     Check { name: "sbom", is_long: true, run: release::sbom },

@@ -1,8 +1,13 @@
-//! The Docker Compose files.
+//! The Docker Compose files: whether they are valid, and whether the commands in their headers work.
 
-use super::Place;
+use super::namespaces::{self, PACKAGES};
+use super::{Place, image, prometheus};
+use crate::{cache, services};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 
 /// The files of all roles and services, the later on top of the earlier.
@@ -45,6 +50,82 @@ pub(super) fn files(place: &Place<'_>) -> Result<bool> {
     }
     faults.iter().for_each(|fault| eprintln!("{fault}"));
     Ok(faults.is_empty())
+}
+
+/// Runs the commands of [`FILES`] on a Docker engine in namespaces of its own, as `up.sh` beside this file says. The images of
+/// Cassandra, the emulator and Prometheus are stood in for by this host's own programs.
+pub(super) fn runs(place: &Place<'_>) -> Result<bool> {
+    let packages = place.debian("docker", &[&PACKAGES[..], &["docker.io"]].concat())?;
+    let compose = place.go_module("xtask/src/ops/compose", "github.com/docker/compose/v2/cmd")?;
+    services::fetch(place.root).map_err(|error| place.lacks(&format!("{error:#}")))?;
+    let home = place.root.join("target/ops/compose");
+    let _ = fs::remove_dir_all(&home);
+    let plugins = home.join("client/cli-plugins");
+    fs::create_dir_all(&plugins).with_context(|| format!("could not create {}", plugins.display()))?;
+    symlink(compose, plugins.join("docker-compose"))?;
+    image::archive(place, &home.join("ecom.tar"))?;
+    for (file, stand_ins) in FILES.iter().zip(stand_ins(place, &home)?) {
+        let name = Path::new(file).with_extension("json");
+        fs::write(home.join(name.file_name().context("a file has a name")?), stand_ins.to_string())?;
+    }
+    let mut command = namespaces::command(place, &packages, &home);
+    command.arg(place.root.join("xtask/src/ops/compose/up.sh")).arg(packages).args(FILES);
+    let passed = namespaces::succeeds(command.current_dir(place.root))?;
+    if !passed {
+        eprintln!("the logs are in {}", home.display());
+    }
+    Ok(passed)
+}
+
+/// Returns a Compose file on top of each of [`FILES`] that runs services with the programs of this host, whose folders they
+/// have, instead of with their images.
+fn stand_ins(place: &Place<'_>, home: &Path) -> Result<[Value; 2]> {
+    let cqlsh = place.python("cqlsh", &["cqlsh==6.2.2"])?;
+    let path = format!("{}:{}", cqlsh.display(), std::env::var("PATH").unwrap_or_default());
+    let mut folders = vec![place.root.to_owned(), cache()?];
+    for entry in fs::read_dir("/").context("could not read /")? {
+        let entry = entry?;
+        let own = ["boot", "dev", "etc", "lost+found", "proc", "run", "sys", "tmp", "var"];
+        if entry.file_type()?.is_dir() && !own.iter().any(|name| entry.file_name() == *name) {
+            folders.push(entry.path());
+        }
+    }
+    let volumes: Vec<String> = folders.iter().map(|it| format!("{0}:{0}:ro", it.display())).collect();
+    let stand_in = |more: Value| {
+        // Not every host may raise a limit.
+        let limits = json!({ "nofile": 1024 });
+        let mut service = json!({ "image": "stand-in", "volumes": volumes, "ulimits": limits });
+        service["environment"] = json!({ "PATH": path, "HOME": "/tmp" });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            match value.as_object() {
+                Some(variables) => variables.iter().for_each(|(name, it)| service[key][name] = it.clone()),
+                None => service[key] = value.clone(),
+            }
+        }
+        service
+    };
+    let node = services::node_command(place.root, &home.join("node"))?;
+    let words = [node.get_program()].into_iter().chain(node.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    // Clients connect to the address that a node tells them.
+    let told =
+        "-Dcassandra.settings.rpc_address=0.0.0.0 -Dcassandra.settings.broadcast_rpc_address=cassandra";
+    let data = "/var/lib/cassandra";
+    let services = json!({
+        "cassandra": stand_in(json!({
+            "entrypoint": words,
+            "working_dir": data,
+            "tmpfs": [format!("{data}/tmp:exec")],
+            "environment": { "JAVA_TOOL_OPTIONS": told },
+        })),
+        "cassandra-schema": stand_in(json!({})),
+        "pubsub-emulator": stand_in(json!({ "environment": { "CLOUDSDK_CONFIG": "/tmp/gcloud" } })),
+    });
+    let prometheus = stand_in(json!({
+        "entrypoint": [prometheus::programs(place)?.join("prometheus")],
+        "working_dir": "/tmp",
+    }));
+    Ok([services, json!({ "prometheus": prometheus })].map(|services| json!({ "services": services })))
 }
 
 /// Returns the model of Compose files with every profile.

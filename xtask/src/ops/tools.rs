@@ -6,6 +6,7 @@ use crate::test::{self, Scope};
 use crate::{cache, cargo};
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -66,6 +67,39 @@ impl Place<'_> {
             install.args(["install", &format!("{package}@{version}")]).env("GOBIN", &folder);
             quietly(&mut install).map_err(|error| self.lacks(&format!("{error:#}")))?;
         }
+        Ok(program)
+    }
+
+    /// Returns the program of a package that a Go module of this workspace is or requires, built once per user.
+    pub(super) fn go_module(&self, module: &str, package: &str) -> Result<PathBuf> {
+        let sources = self.root.join(module);
+        let mut files: Vec<PathBuf> = fs::read_dir(&sources)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+            .with_context(|| format!("could not read {}", sources.display()))?;
+        files.retain(|file| file.is_file());
+        files.sort();
+        let mut hash = DefaultHasher::new();
+        for file in &files {
+            fs::read(file).with_context(|| format!("could not read {}", file.display()))?.hash(&mut hash);
+        }
+        let name = sources.file_name().context("a module has a folder")?.to_string_lossy();
+        let home = cache()?.join("go").join(format!("{name}-{:016x}", hash.finish()));
+        let program = home.join(&*name);
+        if program.is_file() {
+            return Ok(program);
+        }
+        let go = self.program("go", "install Go 1.26 or later")?;
+        eprintln!("building {package} of {module} (some three minutes, once per user)");
+        fs::create_dir_all(&home).with_context(|| format!("could not create {}", home.display()))?;
+        let partial = home.join(format!("partial-{}", std::process::id()));
+        let mut build = Command::new(go);
+        build
+            .args(["build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-o"])
+            .arg(&partial)
+            .arg(package);
+        build.env("CGO_ENABLED", "0").current_dir(&sources);
+        ensure!(self.is_done(build)?, "{package} of {module} does not build");
+        fs::rename(&partial, &program).with_context(|| format!("could not create {}", program.display()))?;
         Ok(program)
     }
 

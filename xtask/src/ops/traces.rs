@@ -1,13 +1,11 @@
 //! Traces of real processes, as a real collector receives them.
 
 use super::Place;
-use crate::cache;
 use crate::processes::{CONFIGURATION, free_ports, remove_variables, signal, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +23,7 @@ const PLAIN: &str =
 
 /// Runs the pipeline with traces of everything, and checks what the collector has received.
 pub(super) fn received(place: &Place<'_>) -> Result<bool> {
-    let (collector, programs) = (collector(place)?, place.tested_programs()?);
+    let (collector, programs) = (place.go_module(COLLECTOR, ".")?, place.tested_programs()?);
     let dir = place.root.join("target/ops/traces");
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).with_context(|| format!("could not create {}", dir.display()))?;
@@ -54,31 +52,6 @@ pub(super) fn received(place: &Place<'_>) -> Result<bool> {
     }
     println!("{} spans in {} traces", spans.0.len(), spans.traces().len());
     Ok(faults.is_empty())
-}
-
-/// Returns the collector, built once per user.
-fn collector(place: &Place<'_>) -> Result<PathBuf> {
-    let sources = place.root.join(COLLECTOR);
-    let mut hash = DefaultHasher::new();
-    for file in ["go.mod", "go.sum", "main.go"] {
-        let path = sources.join(file);
-        fs::read(&path).with_context(|| format!("could not read {}", path.display()))?.hash(&mut hash);
-    }
-    let home = cache()?.join(format!("collector-{:016x}", hash.finish()));
-    let program = home.join("collector");
-    if program.is_file() {
-        return Ok(program);
-    }
-    let go = place.program("go", "install Go 1.26 or later")?;
-    eprintln!("building the collector (some three minutes, once per user)");
-    fs::create_dir_all(&home).with_context(|| format!("could not create {}", home.display()))?;
-    let partial = home.join(format!("partial-{}", std::process::id()));
-    let mut command = Command::new(go);
-    command.args(["build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-o"]).arg(&partial).arg(".");
-    command.env("CGO_ENABLED", "0").current_dir(&sources);
-    ensure!(place.is_done(command)?, "the collector does not build");
-    fs::rename(&partial, &program).with_context(|| format!("could not create {}", program.display()))?;
-    Ok(program)
 }
 
 /// Runs one of our programs to its end, which has to be a success, and returns its output.

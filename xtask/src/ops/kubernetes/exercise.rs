@@ -1,9 +1,10 @@
 //! Exercises the manifests on a real node: setup, load, rollouts, kills, an outage, and the verification of every row.
 
-use super::node::{ADDRESS, Cluster};
+use super::node::Cluster;
 use super::relay::Relay;
 use super::{Place, RENDERED};
 use crate::ops::image;
+use crate::ops::namespaces::ADDRESS;
 use crate::processes::{signal, wait_until};
 use crate::services;
 use anyhow::{Context, Error, Result, bail, ensure};

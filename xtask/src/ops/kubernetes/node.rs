@@ -4,25 +4,20 @@
 use super::programs::{ControlPlane, Daemon, kubernetes};
 use super::{Place, exercise};
 use crate::ops::image::IMAGE;
-use crate::ops::tools::{passes, quietly};
+use crate::ops::namespaces::{self, ADDRESS, HOME};
+use crate::ops::tools::quietly;
 use crate::services;
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The address of the node, at which pods reach bus and store.
-pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The folder of the node within its namespaces.
-const HOME: &str = "/run/node";
 /// The image of a pod's sandbox.
 const PAUSE: &str = "localhost/pause:1";
 /// Set within the namespaces.
 const INSIDE: &str = "ECOM_OPS_NODE";
-const PACKAGES: [&str; 5] = ["containerd", "runc", "libseccomp2", "containernetworking-plugins", "catatonit"];
 
 /// Runs [`exercise`] on a node.
 pub(in super::super) fn runs(place: &Place<'_>) -> Result<bool> {
@@ -31,27 +26,19 @@ pub(in super::super) fn runs(place: &Place<'_>) -> Result<bool> {
         return exercise::passes(place, &cluster);
     }
     // What is fetched and built, while there is a network.
-    let (packages, _) = (place.debian("node", &PACKAGES)?, kubernetes(place)?);
+    let (packages, _) = (packages(place)?, kubernetes(place)?);
     place.debian("etcd", &["etcd-server"])?;
     let home = place.root.join("target/ops/node");
     let _ = fs::remove_dir_all(&home);
     fs::create_dir_all(&home).with_context(|| format!("could not create {}", home.display()))?;
     exercise::save_image(place, &home.join("ecom.tar"))?;
-    fetch_services(place, &home)?;
-    // Unless the whole tree of processes ended with this one, containers would remain.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", "unshare", "--net", "--mount", "--pid", "--fork"]);
-    command.args(["--kill-child=KILL", "--mount-proc"]);
-    command.arg(packages.join("usr/bin/catatonit")).arg("--");
-    command.arg(place.root.join("xtask/src/ops/kubernetes/node/namespace.sh")).arg(&home);
+    services::fetch(place.root).map_err(|error| place.lacks(&format!("{error:#}")))?;
+    let mut command = namespaces::command(place, &packages, &home);
     command.arg(std::env::current_exe()?).args(["ops", "node"]).env(INSIDE, "1");
-    command.env_remove("PUBSUB_EMULATOR_HOST").env_remove("CASSANDRA_CONTACT_POINTS");
     // Clients connect to the address that a node tells them.
     let told = format!("-Dcassandra.settings.broadcast_rpc_address={ADDRESS}");
     command.env("JAVA_TOOL_OPTIONS", format!("-Dcassandra.settings.rpc_address=0.0.0.0 {told}"));
-    let passed = passes(&mut command);
-    remove_cgroups();
-    let passed = passed?;
+    let passed = namespaces::succeeds(&mut command)?;
     if passed {
         fs::remove_dir_all(&home).with_context(|| format!("could not remove {}", home.display()))?;
     } else {
@@ -60,30 +47,9 @@ pub(in super::super) fn runs(place: &Place<'_>) -> Result<bool> {
     Ok(passed)
 }
 
-/// Has the jars of the services in the cache: a first start fetches them.
-fn fetch_services(place: &Place<'_>, home: &Path) -> Result<()> {
-    let cached = fs::read_dir(crate::cache()?)?.flatten().any(|entry| entry.path().join("lib").is_dir());
-    if !cached {
-        let dir = home.join("services");
-        let missing =
-            services::up_for(&mut Command::new("true"), place.root, &dir, services::Logins::Unused)?;
-        services::down(place.root, &dir, services::Data::Wiped)?;
-        if let Some((_, error)) = missing.into_iter().next() {
-            return Err(place.lacks(&format!("{error:#}")));
-        }
-    }
-    Ok(())
-}
-
-/// Removes the cgroups of pods that have ended.
-fn remove_cgroups() {
-    let script = "find /sys/fs/cgroup/*/ecom-node -depth -type d -exec rmdir {} + 2>/dev/null";
-    for _ in 0..10 {
-        if Command::new("sh").args(["-c", script]).status().is_ok_and(|status| status.success()) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(500));
-    }
+/// Returns the folder of containerd and what it needs.
+fn packages(place: &Place<'_>) -> Result<PathBuf> {
+    place.debian("node", &[&namespaces::PACKAGES[..], &["containernetworking-plugins"]].concat())
 }
 
 /// The running node. Fields are dropped in this order.
@@ -100,7 +66,7 @@ impl Cluster {
         let started = Instant::now();
         let home = Path::new(HOME);
         let files = place.root.join("xtask/src/ops/kubernetes/node");
-        let (packages, bin) = (place.debian("node", &PACKAGES)?, kubernetes(place)?);
+        let (packages, bin) = (packages(place)?, kubernetes(place)?);
         let server = ControlPlane::start(place, &home.join("server"), ADDRESS)?;
         let mut cluster = Self { _daemons: Vec::new(), server, containerd: Containerd { packages }, started };
         cluster.say("API server ready");

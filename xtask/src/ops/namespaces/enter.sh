@@ -1,5 +1,5 @@
 #!/bin/bash
-# namespace.sh DIR COMMAND...: runs a command in the namespaces that unshare has made, as on a host of its own: with the
+# enter.sh DIR COMMAND...: runs a command in the namespaces that unshare has made, as on a host of its own: with the
 # address 192.0.2.1, with DIR as /run/node, and with empty folders where a node keeps its state.
 set -euo pipefail
 mount --make-rprivate /

@@ -1,0 +1,43 @@
+//! Namespaces for daemons that take a host for theirs: network, mounts, processes and a cgroup of their own.
+
+use super::Place;
+use super::tools::passes;
+use anyhow::Result;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// The address of this host in the namespaces.
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The folder of a check in the namespaces.
+pub(super) const HOME: &str = "/run/node";
+/// Debian's packages to run containers with; catatonit is process 1.
+pub(super) const PACKAGES: [&str; 4] = ["containerd", "runc", "libseccomp2", "catatonit"];
+
+/// Returns a command that runs what is added to it in namespaces, with `home` as [`HOME`]. `packages` is the folder of
+/// [`PACKAGES`].
+pub(super) fn command(place: &Place<'_>, packages: &Path, home: &Path) -> Command {
+    // Unless the whole tree of processes ended with this one, containers would remain.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "unshare", "--net", "--mount", "--pid", "--fork"]);
+    command.args(["--kill-child=KILL", "--mount-proc"]);
+    command.arg(packages.join("usr/bin/catatonit")).arg("--");
+    command.arg(place.root.join("xtask/src/ops/namespaces/enter.sh")).arg(home);
+    command.env_remove("PUBSUB_EMULATOR_HOST").env_remove("CASSANDRA_CONTACT_POINTS");
+    command
+}
+
+/// Runs such a command; returns whether it succeeded.
+pub(super) fn succeeds(command: &mut Command) -> Result<bool> {
+    let passed = passes(command);
+    // The cgroups of containers that have ended.
+    let script = "find /sys/fs/cgroup/*/ecom-node -depth -type d -exec rmdir {} + 2>/dev/null";
+    for _ in 0..10 {
+        if Command::new("sh").args(["-c", script]).status().is_ok_and(|status| status.success()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    passed
+}

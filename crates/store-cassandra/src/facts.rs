@@ -218,6 +218,7 @@ mod tests {
     }
 
     use crate::testing::in_keyspace;
+    use scylla::response::PagingState;
 
     fn order(id: i64) -> Order<'static> {
         Order {
@@ -244,6 +245,22 @@ mod tests {
     }
 
     const T: i64 = 1_705_831_290_000_000;
+
+    #[tokio::test]
+    async fn a_page_of_facts_has_fewer_tombstones_than_cassandra_warns_of() {
+        in_keyspace("page", async |scratch| {
+            let store = &scratch.store;
+            for id in 1..=1_500 {
+                let payment = Payment { order_id: OrderId(id), ..payment(id, None) };
+                store.record_payment(&payment, EventTime::stored(T)).await.expect("written");
+            }
+            let facts = &store.statements.facts;
+            let page = store.session().execute_single_page(facts, (), PagingState::start()).await;
+            let (page, _) = page.expect("read");
+            assert_eq!(page.warnings().collect::<Vec<_>>(), Vec::<&str>::new());
+        })
+        .await;
+    }
 
     #[tokio::test]
     async fn of_two_payments_the_later_stays_whole_in_either_order_of_arrival() {

@@ -2,7 +2,7 @@
 
 use super::Place;
 use super::tools::{passes, quietly};
-use crate::{cache, cargo};
+use crate::cache;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
@@ -12,8 +12,16 @@ use std::process::Command;
 
 /// The image that the checks build, also that of the Kubernetes node.
 pub(super) const IMAGE: &str = "localhost/ecom:test";
-/// The stand-in for the base image of the Dockerfile.
-const BASE: &str = "localhost/ecom-base:test";
+/// The stand-ins for the images that the Dockerfile starts from, the later one with this host's toolchain.
+const BASE: Stage = Stage { image: "localhost/ecom-base:test", files: "base", variables: &[] };
+const RUST: Stage = Stage {
+    image: "localhost/ecom-rust:test",
+    files: "rust",
+    variables: &[
+        "PATH=/usr/local/rust/bin:/usr/local/cargo/bin:/usr/local/bin:/usr/bin:/bin",
+        "CARGO_HOME=/usr/local/cargo",
+    ],
+};
 /// The most bytes of the image, unpacked.
 const MAX_BYTES: u64 = 60_000_000;
 /// The options of a hardened container.
@@ -30,17 +38,25 @@ pub(super) fn lint(place: &Place<'_>) -> Result<bool> {
 /// Builds the image with the program of the tests, and runs it.
 pub(super) fn build_and_run(place: &Place<'_>) -> Result<bool> {
     let containers = Containers::of(place)?;
-    build(place, &containers, &place.tested_programs()?.join("ecom"))?;
+    build_last(place, &containers, &place.tested_programs()?.join("ecom"))?;
     runs(&containers)?;
     Ok(true)
 }
 
-/// Builds the image with the program that a release has, and checks its size, too.
+/// Builds every stage of the image, as a release does, and checks its size, too.
 pub(super) fn of_release(place: &Place<'_>) -> Result<bool> {
     let containers = Containers::of(place)?;
-    let built = cargo(place.root, "build --profile dist --package ecom --features otlp --bin ecom", &[]);
-    ensure!(place.is_done(built)?, "the program of the image does not build");
-    build(place, &containers, &place.target().join("dist/ecom"))?;
+    containers.import(place, &RUST)?;
+    let output =
+        Command::new("rustc").args(["--print", "sysroot"]).output().context("could not run rustc")?;
+    let toolchain = String::from_utf8(output.stdout).context("rustc prints no path")?;
+    let mut command = containers.build(place)?;
+    command.args(["--build-arg", &format!("RUST_IMAGE={}", RUST.image)]);
+    command.args(["--volume", &format!("{}:/usr/local/rust:ro", toolchain.trim())]);
+    // A registry of this network may have a certificate of its own authority.
+    command.args(["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"]);
+    quietly(command.arg("."))?;
+    containers.prune()?;
     let bytes = containers.inspect()?["Size"].as_u64().context("the image has no size")?;
     println!("{IMAGE}: {:.1} MB", bytes as f64 / 1e6);
     ensure!(bytes <= MAX_BYTES, "the image has {bytes} bytes, more than {MAX_BYTES}");
@@ -56,7 +72,7 @@ pub(super) fn archive(place: &Place<'_>, file: &Path) -> Result<()> {
 }
 
 /// Builds the last stage of the Dockerfile, with this program in place of that of the stage before.
-fn build(place: &Place<'_>, containers: &Containers, program: &Path) -> Result<()> {
+fn build_last(place: &Place<'_>, containers: &Containers, program: &Path) -> Result<()> {
     let out = place.root.join("target/ops/image/out");
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(out.join("out/data"))?;
@@ -70,17 +86,10 @@ fn build(place: &Place<'_>, containers: &Containers, program: &Path) -> Result<(
             name => symlink("ecom", bin.join(name))?,
         }
     }
-    if !containers.has(BASE)? {
-        containers.import_base(place)?;
-    }
-    let mut command = containers.command("buildah");
-    // A network of its own would need rights that a container of CI does not have.
-    command.args(["bud", "--quiet", "--pull-never", "--isolation", "chroot", "--target", "image"]);
+    let mut command = containers.build(place)?;
     command.arg("--build-context").arg(format!("build={}", out.display()));
-    command.args(["--build-arg", &format!("BASE_IMAGE={BASE}"), "--build-arg", "ECOM_COMMIT=test"]);
-    quietly(command.args(["--tag", IMAGE, "."]).current_dir(place.root))?;
-    // The image that had the name before.
-    quietly(containers.command("podman").args(["image", "prune", "--force"]))
+    quietly(command.arg("."))?;
+    containers.prune()
 }
 
 /// Runs the image as a hardened container would, and checks what it is.
@@ -100,6 +109,14 @@ fn runs(containers: &Containers) -> Result<()> {
     ensure!(facts.contains(": 0 lost, 0 mixed"), "the demo ended without its result:\n{facts}");
     ensure!(containers.run(&["/bin/sh", "-c", ":"]).is_err(), "the image has a shell");
     Ok(())
+}
+
+/// An image that the Dockerfile starts from.
+struct Stage {
+    image: &'static str,
+    /// The script that collects its files, and the name of the archive that it writes.
+    files: &'static str,
+    variables: &'static [&'static str],
 }
 
 /// Podman and buildah with a storage of this checkout.
@@ -141,22 +158,45 @@ impl Containers {
         command
     }
 
-    fn has(&self, image: &str) -> Result<bool> {
-        Ok(self.command("podman").args(["image", "exists", image]).status()?.success())
+    /// Returns a command that builds the image, of everything that it needs where nothing is added.
+    fn build(&self, place: &Place<'_>) -> Result<Command> {
+        self.import(place, &BASE)?;
+        let mut command = self.command("buildah");
+        // A network of its own would need rights that a container of CI does not have.
+        command.args(["bud", "--quiet", "--pull-never", "--isolation", "chroot", "--target", "image"]);
+        command.args([
+            "--build-arg",
+            &format!("BASE_IMAGE={}", BASE.image),
+            "--build-arg",
+            "ECOM_COMMIT=test",
+        ]);
+        command.args(["--tag", IMAGE]).current_dir(place.root);
+        Ok(command)
     }
 
-    /// Imports the stand-in of the base image, whose files are collected once per user.
-    fn import_base(&self, place: &Place<'_>) -> Result<()> {
+    /// Removes the image that had the name before.
+    fn prune(&self) -> Result<()> {
+        quietly(self.command("podman").args(["image", "prune", "--force"]))
+    }
+
+    /// Imports a stand-in unless it is there. Its files are collected once per user.
+    fn import(&self, place: &Place<'_>, stage: &Stage) -> Result<()> {
+        if self.command("podman").args(["image", "exists", stage.image]).status()?.success() {
+            return Ok(());
+        }
         place.program("mmdebstrap", PACKAGES)?;
-        let files = cache()?.join("base-image.tar");
+        let files = cache()?.join(format!("{}-image.tar", stage.files));
         if !files.is_file() {
             let partial = files.with_extension("partial");
-            let script = place.root.join("xtask/src/ops/image/base.sh");
+            let script = place.root.join(format!("xtask/src/ops/image/{}.sh", stage.files));
             quietly(Command::new(script).arg(&partial))
                 .map_err(|error| place.lacks(&format!("{error:#}")))?;
             fs::rename(&partial, &files)?;
         }
-        quietly(self.command("podman").args(["import", "--quiet"]).arg(files).arg(BASE))
+        let mut import = self.command("podman");
+        import.args(["import", "--quiet"]);
+        import.args(stage.variables.iter().map(|variable| format!("--change=ENV {variable}")));
+        quietly(import.arg(files).arg(stage.image))
     }
 
     fn inspect(&self) -> Result<Value> {

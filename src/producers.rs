@@ -36,7 +36,7 @@ use input::{Input, InputEnd, is_stdin};
 /// Runs the producer of a kind of events: `orders_producer` or `payments_producer`.
 pub(crate) async fn run(context: Context, args: &ProducerArgs, kind: EventKind) -> Result<Exit, CliError> {
     if context.common.check {
-        return setup::check(&context, Rights::Producer).await;
+        return setup::check(&context, Rights::Producer(Role::producer_of(kind).into())).await;
     }
     let context = context.of_role();
     let handle = RoleHandle::new(Role::producer_of(kind), &context);

@@ -42,8 +42,8 @@ impl Mark {
 pub(crate) enum Rights {
     /// Those of a role.
     Of(RoleName),
-    /// Those of a role that only publishes.
-    Producer,
+    /// Those of this producer, which only publishes.
+    Producer(RoleName),
     /// Those of a reader of all tables.
     Reader,
     /// None beyond those to create what is missing.
@@ -56,8 +56,21 @@ impl Rights {
     fn role(self) -> Option<&'static str> {
         match self {
             Self::Of(role) => Some(role.as_str()),
-            Self::Producer => Some("heartbeat"),
+            Self::Producer(_) => Some("heartbeat"),
             Self::Reader => Some("analyst"),
+            Self::Setup => None,
+        }
+    }
+
+    /// Returns what the binary with these rights does on the bus; `None` if it creates everything there.
+    #[cfg(feature = "pubsub")]
+    fn bus_use(self, config: &config::Config) -> Option<ecom_bus_pubsub::BusUse<'_>> {
+        let reader = || ecom_bus_pubsub::BusUse { binary: "ecom_facts", receives: vec![], publishes: vec![] };
+        match self {
+            Self::Of(role) | Self::Producer(role) => {
+                bus_uses(config).into_iter().find(|used| used.binary == role.as_str())
+            }
+            Self::Reader => Some(reader()),
             Self::Setup => None,
         }
     }
@@ -181,7 +194,10 @@ async fn pubsub(context: &Context, mode: Mode) -> Result<Vec<Line>, CliError> {
     use ecom_bus_pubsub::provision::{self, ResourceCheck, ResourceStatus};
     let bus = wiring::pubsub(context).await?;
     let items = match mode {
-        Mode::Check(_) => provision::check(&bus, &wanted(context)).await?,
+        Mode::Check(rights) => {
+            let used = rights.bus_use(&context.config);
+            provision::check(&bus, &wanted(context), used.as_ref()).await?
+        }
         Mode::Apply => provision::apply(&bus, &wanted(context)).await?,
     };
     let line = |item: ResourceCheck| {

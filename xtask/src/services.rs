@@ -152,7 +152,7 @@ pub struct Options {
     /// Take free ports even when 8085 and 9042 are free
     #[arg(long)]
     free_ports: bool,
-    /// Start a second Cassandra node, which encrypts and asks for logins (cassandra, password cassandra), too
+    /// Start a second Cassandra node, with TLS, client certificates and logins (cassandra, password cassandra), too
     #[arg(long)]
     login: bool,
     /// Start this node of a cluster of three instead, 1 to 3; repeatable, 1 first on a new folder
@@ -251,9 +251,9 @@ pub fn up_for(
     Ok(missing)
 }
 
-/// Fetches what a Cassandra node of this host needs.
+/// Looks for the emulator on this host, and fetches the jars of Cassandra.
 pub fn fetch(root: &Path) -> Result<()> {
-    native::find(root, Service::Cassandra).map(drop)
+    [Service::Emulator, Service::Cassandra].into_iter().try_for_each(|it| native::find(root, it).map(drop))
 }
 
 /// Returns the command of a Cassandra node on the usual port, for a container that has this host's files.

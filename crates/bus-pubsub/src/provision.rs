@@ -5,7 +5,7 @@ use std::time::Duration;
 use google_cloud_pubsub::model::{ExpirationPolicy, Subscription};
 
 use crate::error::{ErrorClass, root_cause};
-use crate::gcloud;
+use crate::gcloud::{self, BusUse};
 use crate::pubsub::Pubsub;
 use crate::resources::{DesiredTopics, Resource, resources};
 use crate::settings::PubsubSettings;
@@ -47,14 +47,25 @@ impl ResourceStatus {
     }
 }
 
-/// Checks all topics and subscriptions and changes nothing.
+/// Checks the topics and subscriptions that a binary uses, or all of them, and changes nothing. The identity of a binary may
+/// look up only its own.
 ///
 /// # Errors
 /// `Unavailable` or `Refused` if the service does not answer. A missing permission is a [`ResourceStatus`].
-pub async fn check(bus: &Pubsub, desired: &DesiredTopics) -> Result<Vec<ResourceCheck>, BusError> {
+pub async fn check(
+    bus: &Pubsub,
+    desired: &DesiredTopics,
+    used: Option<&BusUse<'_>>,
+) -> Result<Vec<ResourceCheck>, BusError> {
+    let is_used = |resource: &Resource| {
+        used.is_none_or(|used| match resource {
+            Resource::Topic { name } => used.publishes.contains(&name.as_str()),
+            Resource::Subscription { name, .. } => used.receives.contains(&name.as_str()),
+        })
+    };
     let mut checks = Vec::new();
-    for resource in resources(&bus.clients.settings, desired) {
-        checks.push(look_up(bus, &resource).await?);
+    for resource in resources(&bus.clients.settings, desired).iter().filter(|resource| is_used(resource)) {
+        checks.push(look_up(bus, resource).await?);
     }
     Ok(checks)
 }

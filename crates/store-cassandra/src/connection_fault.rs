@@ -4,12 +4,9 @@ use std::fmt;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
 use scylla::errors::{
-    BrokenConnectionError, BrokenConnectionErrorKind, ConnectionError, ConnectionPoolError,
-    ConnectionSetupRequestErrorKind, DbError, FrameHeaderParseError,
+    BrokenConnectionErrorKind, ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind,
+    DbError, FrameHeaderParseError,
 };
-
-/// Why a node refuses a client without a certificate.
-pub(super) const NO_CERTIFICATE: &str = "it asks for one; set store.cassandra.cert_file and key_file";
 
 /// A fault of a connection that lasts until the configuration of this process or of the cluster changes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,36 +45,51 @@ impl ConnectionFault {
 
     /// Returns the fault of a connection; `None` if another attempt may succeed.
     pub(super) fn of(error: &ConnectionError) -> Option<Self> {
-        match error {
-            ConnectionError::ConnectionSetupRequestError(error) => match error.get_error() {
-                ConnectionSetupRequestErrorKind::DbError(
-                    DbError::AuthenticationError | DbError::Unauthorized,
-                    reason,
-                ) => Some(Self::Login(reason.clone())),
-                ConnectionSetupRequestErrorKind::MissingAuthentication => Some(Self::Login(
-                    "the node asks for a user and a password, but none are configured".to_owned(),
-                )),
-                // With TLS 1.3 a node refuses a client only once the handshake is over for it.
-                ConnectionSetupRequestErrorKind::BrokenConnection(error) => of_broken(error),
-                _ => None,
-            },
-            ConnectionError::IoError(error) => of_io(error),
+        if let Some(error) = tls_error(error) {
+            return of_tls(error);
+        }
+        let ConnectionError::ConnectionSetupRequestError(error) = error else { return None };
+        match error.get_error() {
+            ConnectionSetupRequestErrorKind::DbError(
+                DbError::AuthenticationError | DbError::Unauthorized,
+                reason,
+            ) => Some(Self::Login(reason.clone())),
+            ConnectionSetupRequestErrorKind::MissingAuthentication => Some(Self::Login(
+                "the node asks for a user and a password, but none are configured".to_owned(),
+            )),
             _ => None,
         }
     }
 }
 
-/// Returns the fault of TLS that broke a connection.
-fn of_broken(error: &BrokenConnectionError) -> Option<ConnectionFault> {
-    match error.downcast_ref()? {
-        BrokenConnectionErrorKind::FrameHeaderParseError(FrameHeaderParseError::HeaderIoError(error))
-        | BrokenConnectionErrorKind::WriteError(error) => of_io(error),
-        _ => None,
-    }
+/// Returns whether the node answered with the TLS alert `internal_error`. Cassandra does so for a fault of its own, and for a
+/// client certificate that no authority of its truststore signed.
+pub(super) fn is_internal_error(error: &ConnectionError) -> bool {
+    matches!(tls_error(error), Some(TlsError::AlertReceived(AlertDescription::InternalError)))
 }
 
-fn of_io(error: &std::io::Error) -> Option<ConnectionFault> {
-    match error.get_ref()?.downcast_ref()? {
+/// Returns the error of TLS that broke a connection.
+fn tls_error(error: &ConnectionError) -> Option<&TlsError> {
+    let error = match error {
+        ConnectionError::IoError(error) => error,
+        // With TLS 1.3 a node refuses a client only once the handshake is over for it.
+        ConnectionError::ConnectionSetupRequestError(error) => match error.get_error() {
+            ConnectionSetupRequestErrorKind::BrokenConnection(error) => match error.downcast_ref()? {
+                BrokenConnectionErrorKind::FrameHeaderParseError(FrameHeaderParseError::HeaderIoError(
+                    error,
+                ))
+                | BrokenConnectionErrorKind::WriteError(error) => error,
+                _ => return None,
+            },
+            _ => return None,
+        },
+        _ => return None,
+    };
+    error.get_ref()?.downcast_ref()
+}
+
+fn of_tls(error: &TlsError) -> Option<ConnectionFault> {
+    match error {
         TlsError::InvalidCertificate(error) => Some(ConnectionFault::Untrusted(of_certificate(error))),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Some(ConnectionFault::NoTls),
         TlsError::AlertReceived(alert) => of_alert(*alert).map(ConnectionFault::ClientCertificate),
@@ -88,14 +100,14 @@ fn of_io(error: &std::io::Error) -> Option<ConnectionFault> {
 /// Returns why a node refuses the certificate of this process; `None` if the alert is about something else.
 fn of_alert(alert: AlertDescription) -> Option<String> {
     Some(match alert {
-        AlertDescription::CertificateRequired => NO_CERTIFICATE.to_owned(),
+        AlertDescription::CertificateRequired => {
+            "it asks for one; set store.cassandra.cert_file and key_file".to_owned()
+        }
         AlertDescription::UnknownCA => "its authorities did not sign it".to_owned(),
         AlertDescription::CertificateExpired => "it has expired".to_owned(),
         AlertDescription::CertificateRevoked => "it is revoked".to_owned(),
-        // Nodes on Java: the certificate is missing, or no authority of their truststore signed it. With netty's native
-        // library, as Cassandra has it, they call the latter an internal error.
-        AlertDescription::InternalError
-        | AlertDescription::BadCertificate
+        // Nodes on Java: the certificate is missing, or no authority of their truststore signed it.
+        AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::AccessDenied => {

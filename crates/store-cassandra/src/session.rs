@@ -17,7 +17,7 @@ use scylla::policies::load_balancing::{DefaultPolicy, LoadBalancingPolicy};
 use scylla::policies::retry::FallthroughRetryPolicy;
 
 use super::connect_error::ConnectError;
-use super::connection_fault::{ConnectionFault, NO_CERTIFICATE};
+use super::connection_fault::{ConnectionFault, is_internal_error};
 use super::credentials::Credentials;
 use super::settings::CassandraSettings;
 use super::tls;
@@ -131,9 +131,6 @@ fn connect_error(settings: &CassandraSettings, error: &NewSessionError) -> Conne
         }
         Some(ConnectionFault::Untrusted(cause)) => return ConnectError::Untrusted { contact_points, cause },
         Some(ConnectionFault::ClientCertificate(cause)) => {
-            // Nodes on Java refuse a missing certificate as they refuse an unknown one.
-            let is_missing = settings.cert_file.is_none();
-            let cause = if is_missing { NO_CERTIFICATE.to_owned() } else { cause };
             return ConnectError::ClientCertificate { contact_points, cause };
         }
         Some(ConnectionFault::NoTls) => return ConnectError::NoTls { contact_points },
@@ -144,6 +141,13 @@ fn connect_error(settings: &CassandraSettings, error: &NewSessionError) -> Conne
         let cause = format!(
             "the node closed the connection at the first request; if it asks for TLS, set \
              store.cassandra.tls to true ({cause})"
+        );
+        return ConnectError::Unreachable { contact_points, cause };
+    }
+    if settings.cert_file.is_some() && is_internal_error(last_connection_error) {
+        let cause = format!(
+            "the node broke off the TLS handshake; if it does not trust the certificate of store.cassandra.cert_file, add \
+             its authority to the truststore of the nodes ({cause})"
         );
         return ConnectError::Unreachable { contact_points, cause };
     }

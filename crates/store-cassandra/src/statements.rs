@@ -216,7 +216,7 @@ pub(super) const BATCH: &str =
     "SELECT planned, outcomes FROM ecom_store.bulk_operation_batches WHERE operation_id = ? AND number = ?";
 
 /// Rows per page of facts, days, history entries and index entries: about 250 kB of facts. A payment without a card has one null,
-/// which is a tombstone, and Cassandra warns of more than 1,000 in a page.
+/// which is a tombstone, and Cassandra warns of more than 1,000 in a page (`tombstone_warn_threshold`).
 const PAGE: i32 = 1_000;
 /// Rows per page of dead letters without bodies, of which a scan holds several pages, and of bulk operations.
 const PAGE_BRIEF: i32 = 100;

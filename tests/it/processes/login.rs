@@ -1,5 +1,5 @@
 //! A login that is refused at the start or while a role runs, missing rights, and lost connections, on a Cassandra node
-//! that encrypts and asks for logins.
+//! with TLS, client certificates and logins.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

@@ -49,6 +49,12 @@ impl Deployment {
         deployment.program("ecom_setup", &[]).await.with(0);
         let there = deployment.program("ecom_setup", &["--check"]).await.with(0);
         assert!(!there.stdout.contains("✗ "), "{}", there.stdout);
+        // The identity of a role may look up only what it uses.
+        let of_role = deployment.program("order_consumer", &["--check"]).await.with(0);
+        let on_bus = |line: &&str| line.contains(&format!("projects/{}/", deployment.project));
+        let on_bus: Vec<&str> = of_role.stdout.lines().filter(on_bus).collect();
+        let own = ["topics/dlq_payments_data", "subscriptions/orders_data-sub"];
+        assert!(own.iter().all(|name| of_role.stdout.contains(name)) && on_bus.len() == 2, "{on_bus:?}");
         Some(deployment)
     }
 

@@ -55,6 +55,9 @@ pub(super) fn files(place: &Place<'_>) -> Result<bool> {
 /// Runs the commands of [`FILES`] on a Docker engine in namespaces of its own, as `up.sh` beside this file says. The images of
 /// Cassandra, the emulator and Prometheus are stood in for by this host's own programs.
 pub(super) fn runs(place: &Place<'_>) -> Result<bool> {
+    for program in ["gcloud", "curl", "iptables"] {
+        place.program(program, "install the packages google-cloud-cli, curl and iptables")?;
+    }
     let packages = place.debian("docker", &[&PACKAGES[..], &["docker.io"]].concat())?;
     let compose = place.go_module("xtask/src/ops/compose", "github.com/docker/compose/v2/cmd")?;
     services::fetch(place.root).map_err(|error| place.lacks(&format!("{error:#}")))?;
@@ -71,14 +74,15 @@ pub(super) fn runs(place: &Place<'_>) -> Result<bool> {
     let mut command = namespaces::command(place, &packages, &home);
     command.arg(place.root.join("xtask/src/ops/compose/up.sh")).arg(packages).args(FILES);
     let passed = namespaces::succeeds(command.current_dir(place.root))?;
-    if !passed {
+    if passed {
+        fs::remove_dir_all(&home).with_context(|| format!("could not remove {}", home.display()))?;
+    } else {
         eprintln!("the logs are in {}", home.display());
     }
     Ok(passed)
 }
 
-/// Returns a Compose file on top of each of [`FILES`] that runs services with the programs of this host, whose folders they
-/// have, instead of with their images.
+/// Returns, for each of [`FILES`], an override file that replaces the images by the programs of this host, mounted read-only.
 fn stand_ins(place: &Place<'_>, home: &Path) -> Result<[Value; 2]> {
     let cqlsh = place.python("cqlsh", &["cqlsh==6.2.2"])?;
     let path = format!("{}:{}", cqlsh.display(), std::env::var("PATH").unwrap_or_default());

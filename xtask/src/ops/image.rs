@@ -12,7 +12,7 @@ use std::process::Command;
 
 /// The image that the checks build, also that of the Kubernetes node.
 pub(super) const IMAGE: &str = "localhost/ecom:test";
-/// The stand-ins for the images that the Dockerfile starts from, the later one with this host's toolchain.
+/// The stand-ins for the images that the Dockerfile starts from; the second has this host's toolchain mounted.
 const BASE: Stage = Stage { image: "localhost/ecom-base:test", files: "base", variables: &[] };
 const RUST: Stage = Stage {
     image: "localhost/ecom-rust:test",
@@ -43,12 +43,13 @@ pub(super) fn build_and_run(place: &Place<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// Builds every stage of the image, as a release does, and checks its size, too.
+/// Builds every stage of the Dockerfile, and checks the size of the image, too.
 pub(super) fn of_release(place: &Place<'_>) -> Result<bool> {
     let containers = Containers::of(place)?;
     containers.import(place, &RUST)?;
     let output =
         Command::new("rustc").args(["--print", "sysroot"]).output().context("could not run rustc")?;
+    ensure!(output.status.success(), "rustc: {}", String::from_utf8_lossy(&output.stderr));
     let toolchain = String::from_utf8(output.stdout).context("rustc prints no path")?;
     let mut command = containers.build(place)?;
     command.args(["--build-arg", &format!("RUST_IMAGE={}", RUST.image)]);
@@ -158,7 +159,7 @@ impl Containers {
         command
     }
 
-    /// Returns a command that builds the image, of everything that it needs where nothing is added.
+    /// Returns a `buildah` command that builds the image of the workspace; callers add arguments and the context.
     fn build(&self, place: &Place<'_>) -> Result<Command> {
         self.import(place, &BASE)?;
         let mut command = self.command("buildah");

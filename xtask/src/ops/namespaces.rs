@@ -1,4 +1,4 @@
-//! Namespaces for daemons that take a host for theirs: network, mounts, processes and a cgroup of their own.
+//! Namespaces for daemons that need a host to themselves: network, mounts, processes and a cgroup of their own.
 
 use super::Place;
 use super::tools::passes;
@@ -28,11 +28,13 @@ pub(super) fn command(place: &Place<'_>, packages: &Path, home: &Path) -> Comman
     command
 }
 
-/// Runs such a command; returns whether it succeeded.
+/// Runs a command made by [`command`], and removes the cgroups that it leaves; returns whether it succeeded.
 pub(super) fn succeeds(command: &mut Command) -> Result<bool> {
     let passed = passes(command);
-    // The cgroups of containers that have ended.
-    let script = "find /sys/fs/cgroup/*/ecom-node -depth -type d -exec rmdir {} + 2>/dev/null";
+    // Of version 2 or 1. A group can be removed once its processes are gone.
+    let script = "for group in /sys/fs/cgroup/ecom-node /sys/fs/cgroup/*/ecom-node; do
+        [ ! -d $group ] || find $group -depth -type d -exec rmdir {} + 2>/dev/null || exit 1
+    done";
     for _ in 0..10 {
         if Command::new("sh").args(["-c", script]).status().is_ok_and(|status| status.success()) {
             break;

@@ -35,7 +35,8 @@ impl Place<'_> {
 
     /// Runs a build; returns whether it succeeded.
     pub(super) fn is_done(&self, mut build: Command) -> Result<bool> {
-        Ok(build.status().context("could not start cargo")?.success())
+        let name = build.get_program().display().to_string();
+        Ok(build.status().with_context(|| format!("could not start {name}"))?.success())
     }
 
     /// Returns the `bin` folder of a Python environment with these packages, installed once per checkout.
@@ -76,9 +77,12 @@ impl Place<'_> {
         let mut files: Vec<PathBuf> = fs::read_dir(&sources)
             .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
             .with_context(|| format!("could not read {}", sources.display()))?;
-        files.retain(|file| file.is_file());
+        files.retain(|file| {
+            file.extension().is_some_and(|it| ["go", "mod", "sum"].iter().any(|of_go| it == *of_go))
+        });
         files.sort();
         let mut hash = DefaultHasher::new();
+        package.hash(&mut hash);
         for file in &files {
             fs::read(file).with_context(|| format!("could not read {}", file.display()))?.hash(&mut hash);
         }
@@ -88,7 +92,7 @@ impl Place<'_> {
         if program.is_file() {
             return Ok(program);
         }
-        let go = self.program("go", "install Go 1.26 or later")?;
+        let go = self.program("go", "install Go, at least as new as its go.mod says")?;
         eprintln!("building {package} of {module} (some three minutes, once per user)");
         fs::create_dir_all(&home).with_context(|| format!("could not create {}", home.display()))?;
         let partial = home.join(format!("partial-{}", std::process::id()));

@@ -142,11 +142,15 @@ fn certify(java: &Path, home: &Path) -> Result<()> {
     if home.join("truststore.p12").exists() {
         return Ok(());
     }
+    // The truststore is the last: what an attempt that failed has left is not used.
+    let _ = fs::remove_file(home.join("keystore.p12"));
     let keytool = java.canonicalize()?.with_file_name("keytool");
     let run = |program: &Path, words: String| {
         let mut command = Command::new(program);
         let output = command.args(words.split(' ')).current_dir(home).stdin(Stdio::null()).output();
-        let output = output.with_context(|| format!("could not run {}", program.display()))?;
+        let output = output.with_context(|| {
+            format!("could not run {}\nhint: install openssl and a JDK", program.display())
+        })?;
         let text = [output.stdout, output.stderr].concat();
         ensure!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&text));
         Ok(())

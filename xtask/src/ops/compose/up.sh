@@ -7,14 +7,17 @@ home=/run/node
 export PATH=$packages/usr/bin:$packages/usr/sbin:$PATH
 export LD_LIBRARY_PATH=$packages/usr/lib/x86_64-linux-gnu
 export DOCKER_HOST=unix://$home/docker.sock DOCKER_CONFIG=$home/client
-unset ECOM_IMAGE "${!COMPOSE_@}"
+unset ECOM_IMAGE API_PORT CASSANDRA_PORT PROMETHEUS_PORT PUBSUB_EMULATOR_PORT DOCKER_CONTEXT "${!COMPOSE_@}"
+export COMPOSE_PROJECT_NAME=ecom
+exec 3>&2
 
 say() { printf '%6s s  %s\n' "$SECONDS" "$*"; }
 fail() {
     trap - ERR
-    cat "$home/errors" >&2 || true
-    echo "error: $*" >&2
-    docker ps --all >&2 || true
+    exec >&3 2>&3
+    [ ! -e "$home/errors" ] || cat "$home/errors"
+    echo "error: $*"
+    docker ps --all || true
     for container in $(docker ps --all --format '{{.Names}}'); do
         docker logs "$container" >"$home/$container.log" 2>&1 || true
     done
@@ -30,20 +33,26 @@ eventually() {
     fail "not within a minute: $*"
 }
 
+# The commands write into a copy of the checkout that is dropped afterwards.
+mkdir /run/upper /run/work
+mount -t overlay overlay -o "lowerdir=$PWD,upperdir=/run/upper,workdir=/run/work" "$PWD"
+cd "$PWD"
+
 # The limits that the engine would raise for each container are as high as they can be here.
 dockerd --data-root /var/lib/docker --exec-root /run/docker --pidfile /run/docker.pid -H "$DOCKER_HOST" \
     --cgroup-parent /ecom-node --default-ulimit nofile=1024:1024 >"$home/dockerd.log" 2>&1 &
-eventually docker version >/dev/null 2>&1
+engine_answers() { docker version >/dev/null 2>&1; }
+eventually engine_answers
 say "Docker $(docker version --format '{{.Server.Version}}'), Compose $(docker compose version --short)"
 
 # The image of the stand-ins has nothing but what a program needs beside this host's folders, which they mount.
-skeleton=$(mktemp -d)
-mkdir -p "$skeleton"/{etc,tmp,var/lib,var/tmp}
+skeleton=/run/skeleton
+mkdir -p "$skeleton"/{etc/ssl,tmp,var/lib,var/tmp}
 for link in bin sbin lib lib64; do
     [ ! -L "/$link" ] || cp -a "/$link" "$skeleton"
 done
-for entry in /etc/{alternatives,group,java-*,ld.so.cache,nsswitch.conf,passwd,ssl}; do
-    [ ! -e "$entry" ] || cp -a "$entry" "$skeleton/etc"
+for entry in /etc/{alternatives,group,java-*,ld.so.cache,nsswitch.conf,passwd,ssl/certs}; do
+    [ ! -e "$entry" ] || cp -a "$entry" "$skeleton$entry"
 done
 tar -C "$skeleton" -c . | docker import - stand-in >/dev/null
 
@@ -71,7 +80,7 @@ run() {
     . "$1" </dev/null >"$home/output" 2>"$home/errors"
     cat "$home/output"
 }
-is_removed() { [ -z "$(docker ps --all --quiet)$(docker volume ls --quiet)" ]; }
+left() { docker ps --all --quiet && docker volume ls --quiet && docker network ls --quiet --filter type=custom; }
 state() { docker inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' "$1"; }
 
 for file in "$services" "$roles"; do
@@ -80,8 +89,7 @@ for file in "$services" "$roles"; do
     say "the commands of $file"
     run "$home/commands"
     say "done"
-    project=$(basename "$PWD")
-    schema=$project-cassandra-schema-1
+    schema=ecom-cassandra-schema-1
     ended() { [[ $(state "$schema") = exited* ]]; }
     eventually ended
     [ "$(state "$schema")" = "exited 0 0" ] || fail "cassandra-schema: $(state "$schema")"
@@ -90,18 +98,19 @@ for file in "$services" "$roles"; do
         grep -q '(10 rows)' "$home/output" || fail "the table has no rows"
         grep -q '"orders":\[' "$home/output" || fail "the API does not answer"
         for role in order-consumer payment-consumer dlq-handler api-service payment-processor notifier; do
-            [ "$(state "$project-$role-1")" = "running 0 0" ] || fail "$role: $(state "$project-$role-1")"
+            [ "$(state "ecom-$role-1")" = "running 0 0" ] || fail "$role: $(state "ecom-$role-1")"
         done
         six_up() { curl -sS --get --data-urlencode 'query=sum(up{job="ecom"})' http://127.0.0.1:9090/api/v1/query | grep -q ',"6"\]'; }
         eventually six_up
         say "Prometheus scrapes six roles"
         docker compose -f "$services" -f "$roles" --profile emulator --profile shop stop >"$home/errors" 2>&1
         for role in order-consumer payment-consumer dlq-handler api-service payment-processor notifier; do
-            [ "$(state "$project-$role-1")" = "exited 0 0" ] || fail "$role when stopped: $(state "$project-$role-1")"
+            [ "$(state "ecom-$role-1")" = "exited 0 0" ] || fail "$role when stopped: $(state "ecom-$role-1")"
         done
         say "every role has stopped by itself"
     fi
     run "$home/removal"
-    is_removed || fail "$file leaves containers or volumes behind"
+    remains=$(left)
+    [ -z "$remains" ] || fail "containers, volumes or networks are left: $remains"
     say "removed"
 done

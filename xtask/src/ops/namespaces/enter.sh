@@ -23,7 +23,7 @@ for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/p
     mount --bind "$file" "/proc/sys/${setting%%=*}"
 done
 
-# The cgroup of all pods, below which the kubelet works.
+# The cgroup of all containers.
 for controller in /sys/fs/cgroup/*/; do
     mkdir -p "$controller/ecom-node"
     for file in cpuset.mems cpuset.cpus; do

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use crate::provision::{ResourceCheck, ResourceStatus, apply, check};
-use crate::{DesiredTopics, Pubsub, PubsubSettings};
+use crate::{BusUse, DesiredTopics, Pubsub, PubsubSettings};
 use ecom_bus::contract::{next_within, service_address, unique_name, within};
 use ecom_bus::{
     Attributes, Bus, BusError, Delivery, Message, PublishError, Streams, SubscribeOptions, Subscription,
@@ -240,12 +240,20 @@ async fn provisioning_twice_creates_once_and_reports_differences() {
     let statuses =
         |checks: Vec<ResourceCheck>| checks.into_iter().map(|check| check.status).collect::<Vec<_>>();
     let desired = DesiredTopics::default();
-    assert_eq!(statuses(check(&bus, &desired).await.unwrap()), vec![ResourceStatus::Missing; 6]);
+    assert_eq!(statuses(check(&bus, &desired, None).await.unwrap()), vec![ResourceStatus::Missing; 6]);
     assert_eq!(statuses(apply(&bus, &desired).await.unwrap()), vec![ResourceStatus::Created; 6]);
     assert_eq!(statuses(apply(&bus, &desired).await.unwrap()), vec![ResourceStatus::Present; 6]);
-    assert_eq!(statuses(check(&bus, &desired).await.unwrap()), vec![ResourceStatus::Present; 6]);
+    assert_eq!(statuses(check(&bus, &desired, None).await.unwrap()), vec![ResourceStatus::Present; 6]);
+    let used = BusUse {
+        binary: "order_consumer",
+        receives: vec!["orders_data-sub"],
+        publishes: vec!["dlq_payments_data"],
+    };
+    let checks = check(&bus, &desired, Some(&used)).await.unwrap();
+    let names = checks.iter().filter_map(|check| check.name.rsplit('/').next());
+    assert_eq!(names.collect::<Vec<_>>(), ["orders_data-sub", "dlq_payments_data"]);
     let retained = DesiredTopics { retain_acked: true, ..desired };
-    let checks = check(&bus, &retained).await.unwrap();
+    let checks = check(&bus, &retained, None).await.unwrap();
     assert_eq!(checks[1].status, ResourceStatus::Different("does not retain acked messages".to_owned()));
     assert!(checks[1].fix.contains("update orders_data-sub --retain-acked-messages"), "{}", checks[1].fix);
 }

@@ -16,12 +16,10 @@ use std::time::Instant;
 
 /// The image of a pod's sandbox.
 const PAUSE: &str = "localhost/pause:1";
-/// Set within the namespaces.
-const INSIDE: &str = "ECOM_OPS_NODE";
 
 /// Runs [`exercise`] on a node.
 pub(in super::super) fn runs(place: &Place<'_>) -> Result<bool> {
-    if std::env::var_os(INSIDE).is_some() {
+    if place.is_in_namespaces {
         let cluster = Cluster::start(place)?;
         return exercise::passes(place, &cluster);
     }
@@ -34,7 +32,7 @@ pub(in super::super) fn runs(place: &Place<'_>) -> Result<bool> {
     exercise::save_image(place, &home.join("ecom.tar"))?;
     services::fetch(place.root).map_err(|error| place.lacks(&format!("{error:#}")))?;
     let mut command = namespaces::command(place, &packages, &home);
-    command.arg(std::env::current_exe()?).args(["ops", "node"]).env(INSIDE, "1");
+    command.arg(std::env::current_exe()?).args(["ops", "--in-namespaces", "node"]);
     // Clients connect to the address that a node tells them.
     let told = format!("-Dcassandra.settings.broadcast_rpc_address={ADDRESS}");
     command.env("JAVA_TOOL_OPTIONS", format!("-Dcassandra.settings.rpc_address=0.0.0.0 {told}"));

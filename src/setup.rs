@@ -65,12 +65,12 @@ impl Rights {
     /// Returns what the binary with these rights does on the bus; `None` if it creates everything there.
     #[cfg(feature = "pubsub")]
     fn bus_use(self, config: &config::Config) -> Option<ecom_bus_pubsub::BusUse<'_>> {
-        let reader = || ecom_bus_pubsub::BusUse { binary: "ecom_facts", receives: vec![], publishes: vec![] };
+        use ecom_bus_pubsub::BusUse;
         match self {
             Self::Of(role) | Self::Producer(role) => {
                 bus_uses(config).into_iter().find(|used| used.binary == role.as_str())
             }
-            Self::Reader => Some(reader()),
+            Self::Reader => Some(BusUse { binary: "ecom_facts", receives: vec![], publishes: vec![] }),
             Self::Setup => None,
         }
     }

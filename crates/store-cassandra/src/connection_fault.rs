@@ -73,16 +73,18 @@ fn tls_error(error: &ConnectionError) -> Option<&TlsError> {
     let error = match error {
         ConnectionError::IoError(error) => error,
         // With TLS 1.3 a node refuses a client only once the handshake is over for it.
-        ConnectionError::ConnectionSetupRequestError(error) => match error.get_error() {
-            ConnectionSetupRequestErrorKind::BrokenConnection(error) => match error.downcast_ref()? {
+        ConnectionError::ConnectionSetupRequestError(error) => {
+            let ConnectionSetupRequestErrorKind::BrokenConnection(error) = error.get_error() else {
+                return None;
+            };
+            match error.downcast_ref()? {
                 BrokenConnectionErrorKind::FrameHeaderParseError(FrameHeaderParseError::HeaderIoError(
                     error,
                 ))
                 | BrokenConnectionErrorKind::WriteError(error) => error,
                 _ => return None,
-            },
-            _ => return None,
-        },
+            }
+        }
         _ => return None,
     };
     error.get_ref()?.downcast_ref()

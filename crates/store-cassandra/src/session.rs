@@ -137,20 +137,19 @@ fn connect_error(settings: &CassandraSettings, error: &NewSessionError) -> Conne
         None => {}
     }
     let cause = lower_first(&last_connection_error.to_string());
-    if !settings.tls && closed_at_once(last_connection_error) {
-        let cause = format!(
+    let cause = if !settings.tls && closed_at_once(last_connection_error) {
+        format!(
             "the node closed the connection at the first request; if it asks for TLS, set \
              store.cassandra.tls to true ({cause})"
-        );
-        return ConnectError::Unreachable { contact_points, cause };
-    }
-    if settings.cert_file.is_some() && is_internal_error(last_connection_error) {
-        let cause = format!(
+        )
+    } else if settings.cert_file.is_some() && is_internal_error(last_connection_error) {
+        format!(
             "the node broke off the TLS handshake; if it does not trust the certificate of store.cassandra.cert_file, add \
              its authority to the truststore of the nodes ({cause})"
-        );
-        return ConnectError::Unreachable { contact_points, cause };
-    }
+        )
+    } else {
+        cause
+    };
     ConnectError::Unreachable { contact_points, cause }
 }
 

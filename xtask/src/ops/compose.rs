@@ -5,6 +5,7 @@ use super::{Place, image, prometheus};
 use crate::{cache, services};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -73,18 +74,12 @@ pub(super) fn runs(place: &Place<'_>) -> Result<bool> {
     }
     let mut command = namespaces::command(place, &packages, &home);
     command.arg(place.root.join("xtask/src/ops/compose/up.sh")).arg(packages).args(FILES);
-    let passed = namespaces::succeeds(command.current_dir(place.root))?;
-    if passed {
-        fs::remove_dir_all(&home).with_context(|| format!("could not remove {}", home.display()))?;
-    } else {
-        eprintln!("the logs are in {}", home.display());
-    }
-    Ok(passed)
+    namespaces::succeeds(command.current_dir(place.root), &home)
 }
 
 /// Returns, for each of [`FILES`], an override file that replaces the images by the programs of this host, mounted read-only.
 fn stand_ins(place: &Place<'_>, home: &Path) -> Result<[Value; 2]> {
-    let cqlsh = place.python("cqlsh", &["cqlsh==6.2.2"])?;
+    let cqlsh = place.cqlsh()?;
     let path = format!("{}:{}", cqlsh.display(), std::env::var("PATH").unwrap_or_default());
     let mut folders = vec![place.root.to_owned(), cache()?];
     for entry in fs::read_dir("/").context("could not read /")? {
@@ -95,35 +90,35 @@ fn stand_ins(place: &Place<'_>, home: &Path) -> Result<[Value; 2]> {
         }
     }
     let volumes: Vec<String> = folders.iter().map(|it| format!("{0}:{0}:ro", it.display())).collect();
-    let stand_in = |more: Value| {
-        // Not every host may raise a limit.
-        let limits = json!({ "nofile": 1024 });
-        let mut service = json!({ "image": "stand-in", "volumes": volumes, "ulimits": limits });
-        service["environment"] = json!({ "PATH": path, "HOME": "/tmp" });
-        for (key, value) in more.as_object().into_iter().flatten() {
-            match value.as_object() {
-                Some(variables) => variables.iter().for_each(|(name, it)| service[key][name] = it.clone()),
-                None => service[key] = value.clone(),
-            }
+    let stand_in = |own: Value| {
+        let mut service = json!({
+            "image": "stand-in",
+            "volumes": volumes,
+            "environment": { "PATH": path, "HOME": "/tmp" },
+            // Not every host may raise a limit.
+            "ulimits": { "nofile": 1024 },
+        });
+        for (key, value) in own.as_object().into_iter().flatten() {
+            service[key] = value.clone();
         }
         service
     };
-    let node = services::node_command(place.root, &home.join("node"))?;
-    let words = [node.get_program()].into_iter().chain(node.get_args());
-    let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     // Clients connect to the address that a node tells them.
     let told =
         "-Dcassandra.settings.rpc_address=0.0.0.0 -Dcassandra.settings.broadcast_rpc_address=cassandra";
+    let node = services::node_command(place.root, &home.join("node"))?;
+    let words =
+        [node.get_program()].into_iter().chain(told.split(' ').map(OsStr::new)).chain(node.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     let data = "/var/lib/cassandra";
     let services = json!({
         "cassandra": stand_in(json!({
             "entrypoint": words,
             "working_dir": data,
             "tmpfs": [format!("{data}/tmp:exec")],
-            "environment": { "JAVA_TOOL_OPTIONS": told },
         })),
         "cassandra-schema": stand_in(json!({})),
-        "pubsub-emulator": stand_in(json!({ "environment": { "CLOUDSDK_CONFIG": "/tmp/gcloud" } })),
+        "pubsub-emulator": stand_in(json!({})),
     });
     let prometheus = stand_in(json!({
         "entrypoint": [prometheus::programs(place)?.join("prometheus")],

@@ -2,7 +2,8 @@
 
 use super::Place;
 use super::tools::passes;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
@@ -28,8 +29,9 @@ pub(super) fn command(place: &Place<'_>, packages: &Path, home: &Path) -> Comman
     command
 }
 
-/// Runs a command made by [`command`], and removes the cgroups that it leaves; returns whether it succeeded.
-pub(super) fn succeeds(command: &mut Command) -> Result<bool> {
+/// Runs a command made by [`command`], and removes the cgroups that it leaves and, if it succeeds, `home`; returns whether it
+/// succeeded.
+pub(super) fn succeeds(command: &mut Command, home: &Path) -> Result<bool> {
     let passed = passes(command);
     // Of version 2 or 1. A group can be removed once its processes are gone.
     let script = "for group in /sys/fs/cgroup/ecom-node /sys/fs/cgroup/*/ecom-node; do
@@ -41,5 +43,11 @@ pub(super) fn succeeds(command: &mut Command) -> Result<bool> {
         }
         std::thread::sleep(Duration::from_millis(500));
     }
-    passed
+    let passed = passed?;
+    if passed {
+        fs::remove_dir_all(home).with_context(|| format!("could not remove {}", home.display()))?;
+    } else {
+        eprintln!("the logs are in {}", home.display());
+    }
+    Ok(passed)
 }

@@ -82,7 +82,7 @@ impl Run {
 
         let bin = out.join("bin");
         script(&bin.join("nodetool"), &nodetool(services, out, jmx)?)?;
-        let cqlsh = place.python("cqlsh", &["cqlsh==6.2.2"])?.join("cqlsh");
+        let cqlsh = place.cqlsh()?.join("cqlsh");
         script(&bin.join("cqlsh"), &format!("exec {:?} {host} {port} \"$@\"", std::path::absolute(cqlsh)?))?;
         let (keys, [api]) = (out.join("keys"), free_ports()?);
         let configuration = format!(

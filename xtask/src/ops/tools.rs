@@ -7,7 +7,7 @@ use crate::{cache, cargo};
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 impl Place<'_> {
@@ -71,6 +71,11 @@ impl Place<'_> {
         Ok(program)
     }
 
+    /// Returns the folder of `cqlsh`.
+    pub(super) fn cqlsh(&self) -> Result<PathBuf> {
+        self.python("cqlsh", &["cqlsh==6.2.2"])
+    }
+
     /// Returns the program of a package that a Go module of this workspace is or requires, built once per user.
     pub(super) fn go_module(&self, module: &str, package: &str) -> Result<PathBuf> {
         let sources = self.root.join(module);
@@ -92,19 +97,28 @@ impl Place<'_> {
         if program.is_file() {
             return Ok(program);
         }
-        let go = self.program("go", "install Go, at least as new as its go.mod says")?;
         eprintln!("building {package} of {module} (some three minutes, once per user)");
         fs::create_dir_all(&home).with_context(|| format!("could not create {}", home.display()))?;
         let partial = home.join(format!("partial-{}", std::process::id()));
-        let mut build = Command::new(go);
-        build
-            .args(["build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-o"])
-            .arg(&partial)
-            .arg(package);
-        build.env("CGO_ENABLED", "0").current_dir(&sources);
-        ensure!(self.is_done(build)?, "{package} of {module} does not build");
+        self.go_build(module, &[], &[package], &partial)?;
         fs::rename(&partial, &program).with_context(|| format!("could not create {}", program.display()))?;
         Ok(program)
+    }
+
+    /// Builds packages of a Go module of this workspace, or that it requires: one into a file, or all into a folder.
+    pub(super) fn go_build(
+        &self,
+        module: &str,
+        flags: &[&str],
+        packages: &[&str],
+        output: &Path,
+    ) -> Result<()> {
+        let mut build = Command::new(self.program("go", "install Go, at least as new as its go.mod says")?);
+        build.args(["build", "-trimpath", "-mod=readonly", "-buildvcs=false"]).args(flags);
+        build.arg("-o").arg(output).args(packages).stdin(Stdio::null());
+        build.env("CGO_ENABLED", "0").current_dir(self.root.join(module));
+        ensure!(self.is_done(build)?, "{} of {module} does not build", packages.join(" "));
+        Ok(())
     }
 
     /// Returns the folder into which these Debian packages are unpacked, without being installed, once per user.

@@ -81,7 +81,18 @@ run() {
     cat "$home/output"
 }
 left() { docker ps --all --quiet && docker volume ls --quiet && docker network ls --quiet --filter type=custom; }
-state() { docker inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' "$1"; }
+# Status, exit code and restarts of a service.
+state() { docker inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' "ecom-$1-1"; }
+is() { [ "$(state "$1")" = "$2" ] || fail "$1 is $(state "$1"), not $2"; }
+schema_ended() { [[ $(state cassandra-schema) = exited* ]]; }
+roles_are() {
+    for role in order-consumer payment-consumer dlq-handler api-service payment-processor notifier; do
+        is "$role" "$1"
+    done
+}
+six_are_up() {
+    curl -sS --get --data-urlencode 'query=sum(up{job="ecom"})' http://127.0.0.1:9090/api/v1/query | grep -q ',"6"\]'
+}
 
 for file in "$services" "$roles"; do
     commands "$file" | sed '$d' >"$home/commands"
@@ -89,24 +100,17 @@ for file in "$services" "$roles"; do
     say "the commands of $file"
     run "$home/commands"
     say "done"
-    schema=ecom-cassandra-schema-1
-    ended() { [[ $(state "$schema") = exited* ]]; }
-    eventually ended
-    [ "$(state "$schema")" = "exited 0 0" ] || fail "cassandra-schema: $(state "$schema")"
+    eventually schema_ended
+    is cassandra-schema "exited 0 0"
     if [ "$file" = "$roles" ]; then
         # SELECT … LIMIT 10 of what was published, and the first page of the API.
         grep -q '(10 rows)' "$home/output" || fail "the table has no rows"
         grep -q '"orders":\[' "$home/output" || fail "the API does not answer"
-        for role in order-consumer payment-consumer dlq-handler api-service payment-processor notifier; do
-            [ "$(state "ecom-$role-1")" = "running 0 0" ] || fail "$role: $(state "ecom-$role-1")"
-        done
-        six_up() { curl -sS --get --data-urlencode 'query=sum(up{job="ecom"})' http://127.0.0.1:9090/api/v1/query | grep -q ',"6"\]'; }
-        eventually six_up
+        roles_are "running 0 0"
+        eventually six_are_up
         say "Prometheus scrapes six roles"
         docker compose -f "$services" -f "$roles" --profile emulator --profile shop stop >"$home/errors" 2>&1
-        for role in order-consumer payment-consumer dlq-handler api-service payment-processor notifier; do
-            [ "$(state "ecom-$role-1")" = "exited 0 0" ] || fail "$role when stopped: $(state "ecom-$role-1")"
-        done
+        roles_are "exited 0 0"
         say "every role has stopped by itself"
     fi
     run "$home/removal"

@@ -3,7 +3,6 @@
 use super::node::Cluster;
 use super::relay::Relay;
 use super::{Place, RENDERED};
-use crate::ops::image;
 use crate::ops::namespaces::ADDRESS;
 use crate::processes::{signal, wait_until};
 use crate::services;
@@ -18,8 +17,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// Names an archive of an image to use, instead of building one.
-const ARCHIVE: &str = "ECOM_IMAGE_ARCHIVE";
 const ROLES: [&str; 6] =
     ["order-consumer", "payment-consumer", "dlq-handler", "api-service", "payment-processor", "notifier"];
 /// The Secrets of deploy/kubernetes/README.md with a login. Cassandra asks for none here.
@@ -40,15 +37,6 @@ const MANIFESTS: &str = "/run/node/manifests";
 const LOADS: [&str; 2] = ["orders-load", "payments-load"];
 /// Longer than `connect.timeout`, after which a process without an admin port gives up.
 const OUTAGE: Duration = Duration::from_secs(40);
-
-/// Writes the image for containerd.
-pub(super) fn save_image(place: &Place<'_>, file: &Path) -> Result<()> {
-    if let Some(archive) = std::env::var_os(ARCHIVE) {
-        fs::copy(&archive, file).with_context(|| format!("could not copy {}", archive.display()))?;
-        return Ok(());
-    }
-    image::archive(place, file)
-}
 
 /// Applies the overlay for tests and puts it under load; returns whether everything that was published is accounted for.
 pub(super) fn passes(place: &Place<'_>, cluster: &Cluster) -> Result<bool> {

@@ -3,7 +3,7 @@
 
 use super::programs::{ControlPlane, Daemon, kubernetes};
 use super::{Place, exercise};
-use crate::ops::image::IMAGE;
+use crate::ops::image::{self, IMAGE};
 use crate::ops::namespaces::{self, ADDRESS, HOME};
 use crate::ops::tools::quietly;
 use crate::services;
@@ -29,20 +29,14 @@ pub(in super::super) fn runs(place: &Place<'_>) -> Result<bool> {
     let home = place.root.join("target/ops/node");
     let _ = fs::remove_dir_all(&home);
     fs::create_dir_all(&home).with_context(|| format!("could not create {}", home.display()))?;
-    exercise::save_image(place, &home.join("ecom.tar"))?;
+    image::archive(place, &home.join("ecom.tar"))?;
     services::fetch(place.root).map_err(|error| place.lacks(&format!("{error:#}")))?;
     let mut command = namespaces::command(place, &packages, &home);
     command.arg(std::env::current_exe()?).args(["ops", "--in-namespaces", "node"]);
     // Clients connect to the address that a node tells them.
     let told = format!("-Dcassandra.settings.broadcast_rpc_address={ADDRESS}");
     command.env("JAVA_TOOL_OPTIONS", format!("-Dcassandra.settings.rpc_address=0.0.0.0 {told}"));
-    let passed = namespaces::succeeds(&mut command)?;
-    if passed {
-        fs::remove_dir_all(&home).with_context(|| format!("could not remove {}", home.display()))?;
-    } else {
-        eprintln!("the logs are in {}", home.display());
-    }
-    Ok(passed)
+    namespaces::succeeds(&mut command, &home)
 }
 
 /// Returns the folder of containerd and what it needs.

@@ -15,7 +15,12 @@ use std::time::Duration;
 
 /// The release of Kubernetes, as in `tools/go.mod`.
 const VERSION: &str = "1.36.3";
-const BUILT: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"];
+const BUILT: [&str; 4] = [
+    "k8s.io/kubernetes/cmd/kube-apiserver",
+    "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "k8s.io/kubernetes/cmd/kube-scheduler",
+    "k8s.io/kubernetes/cmd/kubelet",
+];
 /// The token of the administrator, on an API server that only this host reaches for as long as a check runs.
 const TOKEN: &str = "administrator";
 const START_LIMIT: Duration = Duration::from_secs(180);
@@ -31,7 +36,6 @@ pub(super) fn kubernetes(place: &Place<'_>) -> Result<PathBuf> {
     if bin.is_dir() {
         return Ok(bin);
     }
-    let go = place.program("go", "install Go 1.26 or later")?;
     eprintln!("building Kubernetes {VERSION} (about ten minutes of one core, once per user)");
     let version = "k8s.io/component-base/version";
     let (major, minor) = VERSION.split_once('.').context("a version has a minor part")?;
@@ -39,13 +43,8 @@ pub(super) fn kubernetes(place: &Place<'_>) -> Result<PathBuf> {
     let flags = format!(
         "-s -w -X {version}.gitVersion=v{VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
     );
-    let mut command = Command::new(go);
-    command.args(["build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", &flags, "-o"]);
-    command.arg(&partial).args(BUILT.map(|name| format!("k8s.io/kubernetes/cmd/{name}")));
-    command.env("CGO_ENABLED", "0").current_dir(place.root.join("xtask/src/ops/kubernetes/tools"));
     fs::create_dir_all(&partial)?;
-    let status = command.stdin(Stdio::null()).status().context("could not start go")?;
-    ensure!(status.success(), "Kubernetes {VERSION} does not build");
+    place.go_build("xtask/src/ops/kubernetes/tools", &["-ldflags", &flags], &BUILT, &partial)?;
     fs::rename(&partial, &bin).with_context(|| format!("could not create {}", bin.display()))?;
     Ok(bin)
 }
